@@ -1,0 +1,1 @@
+"""Autoencoders in JAX and Flax, from PCA to the variational autoencoder, under one formalism."""

@@ -1,0 +1,204 @@
+"""The configuration of a run: frozen dataclasses, JSON, and overrides by dotted path.
+
+Two sections, `objective` and `optim`, are instances of registered dataclasses: in JSON their
+`name` chooses the class and the remaining entries are its fields, so that a hyper-parameter is
+declared once, where it is used.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from ae_jax.errors import UserError
+from ae_jax.objectives import OBJECTIVES, Elbo, Objective
+from ae_jax.registry import Registry, unknown_name
+from ae_jax.train.optimisers import OPTIMISERS, Adam, Optimiser
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Sizes = tuple[Count, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which examples.
+
+    name        a registered data set, a `.npy` or `.npz` file, or `file.py:function`
+    protocol    `paper` keeps a validation split (MNIST 50,000 / 10,000 / 10,000), `full` trains on it
+    preprocess  a registered preprocessing; `auto` is `grey` for bounded values, else `identity`
+    limit       train on the first so many examples only
+    """
+
+    name: str = "mnist"
+    protocol: Literal["paper", "full"] = "paper"
+    preprocess: str = "auto"
+    limit: Count | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The four parts, by name, and their sizes.
+
+    hidden          sizes of the encoder's layers from the data inwards (channels if convolutional)
+    decoder_hidden  sizes of the decoder's layers from the code outwards; default: `hidden` mirrored
+    head            p(x|z); `auto` is `bernoulli` for data in [0, 1], else `gaussian`
+    head_scale      standard deviation of a fixed Gaussian head, or where a learned global one starts
+    init            how weights start; `normal` is N(0, init_scale^2) for weights and biases
+    init_scale      a factor on the weights of the other schemes
+    """
+
+    name: str = "autoencoder"
+    encoder: str = "mlp"
+    decoder: str = "mlp"
+    hidden: Sizes = (500,)
+    decoder_hidden: Sizes | None = None
+    activation: str = "tanh"
+    latent: str = "gaussian"
+    latent_dim: Count = 20
+    head: str = "auto"
+    head_scale: Positive = 1.0
+    init: str = "glorot_uniform"
+    init_scale: Positive = 1.0
+
+    @property
+    def mirrored_hidden(self) -> Sizes:
+        return self.hidden[::-1] if self.decoder_hidden is None else self.decoder_hidden
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How long and on what.
+
+    batch_size  examples a step, over all devices together
+    epochs      passes over the training split
+    seed        of initial weights, order and noise
+    parallel    `jit` (one device), or the same step on all devices: `sharded`, `shard_map`, `pmap`
+    """
+
+    batch_size: Count = 100
+    epochs: Count = 10
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    parallel: Literal["jit", "sharded", "shard_map", "pmap"] = "jit"
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """When and on how much the run looks at itself; each look also saves a checkpoint.
+
+    every             epochs between looks
+    per_decade        looks at equal ratios instead: so many for each factor of ten in epochs
+    train_examples    the first so many training examples stand for the training split
+    batch_size        examples at once; results do not depend on it
+    """
+
+    every: Count = 1
+    per_decade: Count | None = None
+    train_examples: Count = 10_000
+    batch_size: Count = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides the numbers of a run."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: Objective = Elbo()
+    optim: Optimiser = Adam()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+
+
+_PLAIN = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}
+_NAMED: dict[str, Registry] = {"objective": OBJECTIVES, "optim": OPTIMISERS}
+_DEFAULT_NAMES = {"objective": "elbo", "optim": "adam"}
+
+
+def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """The configuration as JSON-ready nested dicts, complete."""
+    sections = {}
+    for field in dataclasses.fields(config):
+        section = getattr(config, field.name)
+        values = json.loads(json.dumps(dataclasses.asdict(section)))
+        if field.name in _NAMED:
+            values = {"name": _NAMED[field.name].name_of(type(section)), **values}
+        sections[field.name] = values
+    return sections
+
+
+def from_dict(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+    """The configuration of possibly partial nested dicts; what is absent keeps its default.
+
+    Raises UserError naming the option for anything unknown, ill-typed or out of range.
+    """
+    _check_names("section", "", values, [*_PLAIN, *_NAMED])
+    sections: dict[str, Any] = {}
+    for name, section in values.items():
+        if not isinstance(section, Mapping):
+            raise UserError(f"configuration section {name!r} must be a table of options")
+        options = dict(section)
+        if name in _NAMED:
+            chosen = options.pop("name", _DEFAULT_NAMES[name])
+            kind = _NAMED[name].get(chosen)
+        else:
+            kind = _PLAIN[name]
+        sections[name] = _section(name, kind, options)
+    return RunConfig(**sections)
+
+
+def override(values: Mapping[str, Mapping[str, Any]], assignments: Sequence[str]) -> dict:
+    """Nested dicts with `section.option=value` assignments applied.
+
+    Values are JSON, or text where they are not. Naming another objective or optimiser drops the
+    options of the one before it.
+    """
+    result = {name: dict(section) for name, section in values.items()}
+    # Names first: they decide which other options there are.
+    for text in sorted(assignments, key=lambda a: ".name=" not in a):
+        path, equals, raw = text.partition("=")
+        section, dot, option = path.strip().partition(".")
+        if not (equals and dot and option):
+            raise UserError(f"{text!r} is not of the form section.option=value")
+        try:
+            value = json.loads(raw)
+        except json.JSONDecodeError:
+            value = raw
+        _check_names("section", "", [section], [*_PLAIN, *_NAMED])
+        target = result.setdefault(section, {})
+        if section in _NAMED and option == "name" and value != target.get("name"):
+            target.clear()
+        target[option] = value
+    return result
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
+    """The options in which two nested dicts differ, as `path: old -> new`."""
+    lines = []
+    for key in sorted({*old, *new}):
+        here, a, b = f"{path}{key}", old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differences(a, b, f"{here}.")
+        elif a != b:
+            lines.append(f"{here}: {json.dumps(a)} -> {json.dumps(b)}")
+    return lines
+
+
+def _section(name: str, kind: type, options: dict[str, Any]) -> Any:
+    fields = [field.name for field in dataclasses.fields(kind)]
+    _check_names("option", f"{name}.", options, fields)
+    try:
+        return TypeAdapter(kind).validate_python(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join([name, *(str(part) for part in first["loc"])])
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise UserError(f"{where}: {message}, not {json.dumps(first['input'])}") from error
+
+
+def _check_names(kind: str, prefix: str, names, valid: Sequence[str]) -> None:
+    for name in names:
+        if name not in valid:
+            raise unknown_name(f"configuration {kind}", f"{prefix}{name}", [prefix + v for v in valid])

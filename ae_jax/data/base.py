@@ -1,0 +1,55 @@
+"""What every source of data yields: named splits of plain arrays with a few facts about them."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Examples `x` [N, ...] (uint8 or float32) and, where there are any, labels `y` [N] int32."""
+
+    x: np.ndarray
+    y: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def head(self, count: int) -> "Split":
+        """The first `count` examples."""
+        return Split(self.x[:count], None if self.y is None else self.y[:count])
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """Splits `train`, `test` and possibly `valid`, which share the shape of one example.
+
+    `max_value` is the largest raw value that the format allows (255 for 8-bit images, 16 for
+    the 8x8 digits, 1 for binary pixels), or None for measurements without such a bound.
+    Images have shape (H, W, C).
+    """
+
+    name: str
+    splits: Mapping[str, Split]
+    max_value: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.splits["train"].x.shape[1:]
+
+    @property
+    def is_image(self) -> bool:
+        return len(self.shape) == 3
+
+    def fingerprint(self) -> str:
+        """sha256 over the names, shapes, types and bytes of all splits: the identity of the data."""
+        digest = hashlib.sha256()
+        for name in sorted(self.splits):
+            for array in (self.splits[name].x, self.splits[name].y):
+                if array is None:
+                    continue
+                digest.update(f"{name} {array.shape} {array.dtype.str}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()

@@ -1,0 +1,92 @@
+"""Examples on the device and their order.
+
+Batches have a fixed size: where a split is no multiple of it, the last batch is filled up with
+repeats that carry mask 0, so that every example counts once and nothing is compiled twice.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from ae_jax.data.base import Split
+from ae_jax.data.preprocess import Preprocess, Statistics
+from ae_jax.noise import stream_key
+
+
+@struct.dataclass
+class DeviceSplit:
+    """A split as it lies on the device: raw values [N, ...], labels [N] or None.
+
+    Ids run on from `first_id`, so that an example of one split never shares its noise with one
+    of another.
+    """
+
+    x: Array
+    y: Array | None
+    first_id: Array | int
+
+    @classmethod
+    def put(cls, split: Split, first_id: int) -> "DeviceSplit":
+        y = None if split.y is None else jnp.asarray(np.asarray(split.y))
+        return cls(jnp.asarray(np.asarray(split.x)), y, first_id)
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+
+@struct.dataclass
+class Order:
+    """Which examples each batch takes: `index` [S, B] int32 and `mask` [S, B] float32."""
+
+    index: Array
+    mask: Array
+
+
+def num_batches(num_examples: int, batch_size: int) -> int:
+    """Batches that cover all examples, the last one possibly in part."""
+    return math.ceil(num_examples / batch_size)
+
+
+def sequential_order(num_examples: int, batch_size: int) -> Order:
+    """Every example once, as stored."""
+    return _into_batches(jnp.arange(num_examples, dtype=jnp.int32), batch_size)
+
+
+def shuffled_order(seed: Array, epoch: Array, num_examples: int, batch_size: int) -> Order:
+    """Every example once, in the random order that belongs to the seed and the epoch."""
+    key = stream_key(seed, "order", epoch)
+    index = jax.random.permutation(key, num_examples).astype(jnp.int32)
+    return _into_batches(index, batch_size)
+
+
+def _into_batches(index: Array, batch_size: int) -> Order:
+    count = index.shape[0]
+    batches = num_batches(count, batch_size)
+    places = jnp.arange(batches * batch_size)
+    mask = (places < count).astype(jnp.float32)
+    # Repeats from the front fill the last batch up: valid data, so that nothing there overflows.
+    index = jnp.take(index, places % count)
+    return Order(index.reshape(batches, batch_size), mask.reshape(batches, batch_size))
+
+
+def take_batch(
+    split: DeviceSplit,
+    order: Order,
+    preprocess: Preprocess,
+    statistics: Statistics,
+    key: Array,
+) -> dict[str, Array]:
+    """One batch {x, id, mask, and y where there are labels} from one row of an order."""
+    ids = order.index + split.first_id
+    batch = {
+        "x": preprocess(split.x[order.index], statistics, key, ids),
+        "id": ids,
+        "mask": order.mask,
+    }
+    if split.y is not None:
+        batch["y"] = split.y[order.index]
+    return batch

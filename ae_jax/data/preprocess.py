@@ -1,0 +1,111 @@
+"""Preprocessing: pure functions from raw values to model inputs, applied inside the step.
+
+The data set stays on the device as it was stored (8-bit images as uint8); each batch is turned
+into float32 of the same shape on its way into the model.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from ae_jax.data.base import Split
+from ae_jax.noise import example_keys
+from ae_jax.registry import Registry
+
+FIXED_NOISE_SEED = 20140501
+
+
+@struct.dataclass
+class Statistics:
+    """Of the raw training split: the largest value allowed, and mean and scale by dimension."""
+
+    max_value: float | None
+    mean: Array | None = None
+    scale: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+    """A map of raw examples [B, ...] with `Statistics` and one key an example, [B].
+
+    noise        `none`, `fresh` (drawn anew at each visit) or `fixed` (drawn once an example)
+    needs        the field of `Statistics` it uses, if any
+    """
+
+    function: Callable[[Array, Statistics, Array | None], Array]
+    noise: Literal["none", "fresh", "fixed"] = "none"
+    needs: Literal["max_value", "mean"] | None = None
+
+    def __call__(self, raw: Array, statistics: Statistics, key: Array, ids: Array) -> Array:
+        """Model inputs [B, ...] float32; `key` is the noise of this step, `ids` [B]."""
+        if self.noise == "none":
+            keys = None
+        else:
+            common = jax.random.key(FIXED_NOISE_SEED) if self.noise == "fixed" else key
+            keys = example_keys(common, ids)
+        return self.function(raw.astype(jnp.float32), statistics, keys)
+
+
+def identity(x: Array, statistics: Statistics, keys: Array | None) -> Array:
+    """Values as they are."""
+    return x
+
+
+def grey(x: Array, statistics: Statistics, keys: Array | None) -> Array:
+    """Divided by the largest value allowed: grey levels in [0, 1]."""
+    return x / statistics.max_value
+
+
+def threshold(x: Array, statistics: Statistics, keys: Array | None) -> Array:
+    """1 above half of the largest value, else 0. Flatters a Bernoulli bound: say so if used."""
+    return (grey(x, statistics, keys) > 0.5).astype(jnp.float32)
+
+
+def binarization(x: Array, statistics: Statistics, keys: Array) -> Array:
+    """Each pixel is 1 with its grey level as probability (Salakhutdinov & Murray 2008)."""
+    return (_uniform(x, keys) < grey(x, statistics, keys)).astype(jnp.float32)
+
+
+def dequantization(x: Array, statistics: Statistics, keys: Array) -> Array:
+    """(value + uniform noise) / (max + 1): values of a density on [0, 1)."""
+    return (x + _uniform(x, keys)) / (statistics.max_value + 1.0)
+
+
+def standardization(x: Array, statistics: Statistics, keys: Array | None) -> Array:
+    """Each dimension less its training mean, over its training standard deviation."""
+    return (x - statistics.mean) / statistics.scale
+
+
+def _uniform(x: Array, keys: Array) -> Array:
+    return jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:]))(keys)
+
+
+PREPROCESSING = Registry[Preprocess](
+    "preprocessing",
+    {
+        "dequantization": Preprocess(dequantization, noise="fresh", needs="max_value"),
+        "dynamic_binarization": Preprocess(binarization, noise="fresh", needs="max_value"),
+        "fixed_binarization": Preprocess(binarization, noise="fixed", needs="max_value"),
+        "grey": Preprocess(grey, needs="max_value"),
+        "identity": Preprocess(identity),
+        "standardization": Preprocess(standardization, needs="mean"),
+        "threshold": Preprocess(threshold, needs="max_value"),
+    },
+)
+
+
+def statistics_for(preprocess: Preprocess, train: Split, max_value: float | None) -> Statistics:
+    """What the preprocessing needs to know of the raw training split."""
+    if preprocess.needs != "mean":
+        return Statistics(max_value)
+    mean = train.x.mean(axis=0, dtype=np.float64)
+    scale = train.x.std(axis=0, dtype=np.float64)
+    # Dimensions that never vary (the border of digits) are centred and left unscaled.
+    scale = np.where(scale > 0, scale, 1.0)
+    return Statistics(max_value, mean.astype(np.float32), scale.astype(np.float32))

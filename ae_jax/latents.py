@@ -1,0 +1,101 @@
+"""Distributions over codes: posteriors q(z|x) and priors p(z), as pytrees.
+
+A posterior offers `sample(keys, K) -> [K, B, Z]`, `log_prob(z) -> [K, B]`, `kl(prior) -> [B]`,
+`kl_per_dim(prior) -> [B, Z]` and `mean() -> [B, Z]`. `keys` holds one key an example, [B], so that
+an example meets the same noise on one device and on many; sample k of an example depends on
+nothing but its key and k.
+"""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+
+from ae_jax.likelihoods import normal_log_density
+
+
+@struct.dataclass
+class StandardNormal:
+    """The prior p(z) = N(0, I) over codes of `dim` dimensions."""
+
+    dim: int = struct.field(pytree_node=False)
+
+    def log_prob(self, z: Array) -> Array:
+        """[..., Z] -> [...], nats."""
+        return jnp.sum(normal_log_density(z, 0.0, 0.0), axis=-1)
+
+    def sample(self, key: Array, count: int) -> Array:
+        """[count, Z]."""
+        return jax.random.normal(key, (count, self.dim))
+
+
+@struct.dataclass
+class DiagonalGaussian:
+    """q(z|x) = N(loc, diag(exp(log_scale))^2); both parameters [B, Z]."""
+
+    loc: Array
+    log_scale: Array
+    is_deterministic: ClassVar[bool] = False
+
+    def mean(self) -> Array:
+        return self.loc
+
+    def sample(self, keys: Array, num_samples: int) -> Array:
+        """Reparameterised draws loc + scale * noise, [K, B, Z] (Kingma & Welling 2014, Eq. 10)."""
+        return self.loc + jnp.exp(self.log_scale) * self.noise(keys, num_samples)
+
+    def noise(self, keys: Array, num_samples: int) -> Array:
+        """Standard normal noise [K, B, Z], addressed by each example's key and the sample."""
+        dim, dtype = self.loc.shape[-1], self.loc.dtype
+
+        def one(key: Array, index: Array) -> Array:
+            return jax.random.normal(jax.random.fold_in(key, index), (dim,), dtype)
+
+        return jax.vmap(jax.vmap(one, (0, None)), (None, 0))(keys, jnp.arange(num_samples))
+
+    def log_prob(self, z: Array) -> Array:
+        """[K, B, Z] -> [K, B], nats."""
+        return jnp.sum(normal_log_density(z, self.loc, self.log_scale), axis=-1)
+
+    def kl_per_dim(self, prior: StandardNormal) -> Array:
+        """KL(q || N(0, 1)) of each dimension, nats, [B, Z] (Kingma & Welling 2014, App. B)."""
+        del prior  # the closed form below is that of the standard normal, the one prior there is
+        variance = jnp.exp(2 * self.log_scale)
+        return 0.5 * (jnp.square(self.loc) + variance - 1.0) - self.log_scale
+
+    def kl(self, prior: StandardNormal) -> Array:
+        """KL(q || p), nats, [B]."""
+        return jnp.sum(self.kl_per_dim(prior), axis=-1)
+
+
+@struct.dataclass
+class PointMass:
+    """A deterministic code as a posterior: its sample is the code, [B, Z], its KL is 0.
+
+    A point mass has no density against the prior; by the convention of deterministic
+    autoencoders its divergence is left out, which makes the ELBO the reconstruction term.
+    """
+
+    loc: Array
+    is_deterministic: ClassVar[bool] = True
+
+    def mean(self) -> Array:
+        return self.loc
+
+    def sample(self, keys: Array, num_samples: int) -> Array:
+        """The code itself, num_samples times, [K, B, Z]."""
+        del keys
+        return jnp.broadcast_to(self.loc, (num_samples, *self.loc.shape))
+
+    def log_prob(self, z: Array) -> Array:
+        """0 on the code: the log of the probability of the atom, [K, B]."""
+        return jnp.where(jnp.all(z == self.loc, axis=-1), 0.0, -jnp.inf)
+
+    def kl_per_dim(self, prior: StandardNormal) -> Array:
+        del prior
+        return jnp.zeros_like(self.loc)
+
+    def kl(self, prior: StandardNormal) -> Array:
+        return jnp.sum(self.kl_per_dim(prior), axis=-1)

@@ -1,0 +1,31 @@
+"""The exchangeable parts of a model: one line registers one."""
+
+from ae_jax.nn.activations import ACTIVATIONS
+from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
+from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
+from ae_jax.nn.heads import (
+    BernoulliHead,
+    FixedGaussianHead,
+    GaussianHead,
+    GlobalGaussianHead,
+    SigmoidGaussianHead,
+)
+from ae_jax.nn.initialisers import INITIALISERS
+from ae_jax.nn.latents import DeterministicLatent, GaussianLatent
+from ae_jax.registry import Registry
+
+ENCODERS = Registry("encoder", {"mlp": MLPEncoder, "conv": ConvEncoder})
+DECODERS = Registry("decoder", {"mlp": MLPDecoder, "conv": ConvDecoder})
+LATENTS = Registry("latent", {"gaussian": GaussianLatent, "deterministic": DeterministicLatent})
+HEADS = Registry(
+    "head",
+    {
+        "bernoulli": BernoulliHead,
+        "gaussian": GaussianHead,
+        "gaussian_fixed": FixedGaussianHead,
+        "gaussian_global": GlobalGaussianHead,
+        "gaussian_sigmoid": SigmoidGaussianHead,
+    },
+)
+
+__all__ = ["ACTIVATIONS", "DECODERS", "ENCODERS", "HEADS", "INITIALISERS", "LATENTS"]

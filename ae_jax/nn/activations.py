@@ -1,0 +1,27 @@
+"""Element-wise non-linearities by name."""
+
+import jax
+import jax.numpy as jnp
+
+from ae_jax.registry import Registry
+
+
+def linear(x: jax.Array) -> jax.Array:
+    """The identity: layers without a non-linearity, as in the linear autoencoder."""
+    return x
+
+
+ACTIVATIONS = Registry(
+    "activation",
+    {
+        "elu": jax.nn.elu,
+        "gelu": jax.nn.gelu,
+        "leaky_relu": jax.nn.leaky_relu,
+        "linear": linear,
+        "relu": jax.nn.relu,
+        "sigmoid": jax.nn.sigmoid,
+        "silu": jax.nn.silu,
+        "softplus": jax.nn.softplus,
+        "tanh": jnp.tanh,
+    },
+)

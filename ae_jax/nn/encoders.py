@@ -1,0 +1,36 @@
+"""Encoders: data [B, ...] -> features [B, F]."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+
+class MLPEncoder(nn.Module):
+    """Flattens its input and applies one dense layer and activation for each size in `hidden`."""
+
+    hidden: tuple[int, ...]
+    activation: Callable[[Array], Array]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        h = x.reshape(x.shape[0], -1)  # [B, D]
+        for i, size in enumerate(self.hidden):
+            h = self.activation(nn.Dense(size, name=f"dense_{i}")(h))
+        return h  # [B, hidden[-1]]
+
+
+class ConvEncoder(nn.Module):
+    """3x3 convolutions of stride 2 with `hidden` channels, halving height and width each time."""
+
+    hidden: tuple[int, ...]
+    activation: Callable[[Array], Array]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        h = x  # [B, H, W, C]
+        for i, channels in enumerate(self.hidden):
+            conv = nn.Conv(channels, (3, 3), strides=(2, 2), padding="SAME", name=f"conv_{i}")
+            h = self.activation(conv(h))
+        return jnp.reshape(h, (h.shape[0], -1))  # [B, H' * W' * hidden[-1]]

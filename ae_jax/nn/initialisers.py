@@ -1,0 +1,61 @@
+"""How the weights start, kept apart from the architecture.
+
+A scheme fills the leaves named `kernel` and `bias` of a parameter tree; any other leaf (a learned
+scale) keeps the start its module gave it. Kept apart, the scale of the weights is a number like
+the step size: runs that differ in it share one compiled program.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.nn import initializers
+
+from ae_jax.registry import Registry
+
+Scheme = Callable[[Array, tuple[int, ...], str, float], Array]
+
+
+def normal(key: Array, shape: tuple[int, ...], leaf: str, scale: float) -> Array:
+    """N(0, scale^2) for weights and biases alike, as in Kingma & Welling 2014."""
+    del leaf
+    return scale * jax.random.normal(key, shape)
+
+
+def _by_fan(initialiser: Callable[..., Array]) -> Scheme:
+    """A variance-scaling scheme: kernels by fan-in and fan-out times `scale`, biases 0."""
+
+    def scheme(key: Array, shape: tuple[int, ...], leaf: str, scale: float) -> Array:
+        if leaf == "bias":
+            return jnp.zeros(shape)
+        return scale * initialiser(key, shape)
+
+    return scheme
+
+
+INITIALISERS = Registry[Scheme](
+    "initialisation",
+    {
+        "glorot_normal": _by_fan(initializers.glorot_normal()),
+        "glorot_uniform": _by_fan(initializers.glorot_uniform()),
+        "he_normal": _by_fan(initializers.he_normal()),
+        "he_uniform": _by_fan(initializers.he_uniform()),
+        "lecun_normal": _by_fan(initializers.lecun_normal()),
+        "normal": normal,
+        "orthogonal": _by_fan(initializers.orthogonal()),
+    },
+)
+
+
+def initialise(params: dict, key: Array, scheme: str, scale: float) -> dict:
+    """The same tree with every `kernel` and `bias` drawn anew by the named scheme."""
+    fill = INITIALISERS.get(scheme)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+    filled = []
+    for index, (path, value) in enumerate(leaves):
+        leaf = path[-1].key
+        if leaf in ("kernel", "bias"):
+            value = fill(jax.random.fold_in(key, index), value.shape, leaf, scale)
+        filled.append(value)
+    return jax.tree_util.tree_unflatten(structure, filled)

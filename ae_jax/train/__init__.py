@@ -1,0 +1,1 @@
+"""Training: state, the pure step, its execution on devices, and the one loop around it."""

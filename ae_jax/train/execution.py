@@ -1,0 +1,189 @@
+"""How a compiled epoch runs on devices: one program, four ways to spread it.
+
+`run_epoch` is the program: a scan of the pure step over an order of batches. Under `jit` it runs
+on one device; under `sharded` the compiler splits each batch over a mesh; under `shard_map` and
+`pmap` each device runs it on its share of each batch and the step averages over the mapped axis.
+All four give the same update, to rounding.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ae_jax.data.batches import DeviceSplit, Order, take_batch
+from ae_jax.data.preprocess import Preprocess, Statistics
+from ae_jax.noise import stream_key
+from ae_jax.objectives import Objective
+from ae_jax.train.optimisers import Optimiser
+from ae_jax.train.step import Totals, TrainState, evaluate_objective, make_step, totals_of
+
+AXIS = "data"
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What a program is compiled for: equal architectures share one compilation."""
+
+    model: Any
+    preprocess: Preprocess
+
+
+@struct.dataclass
+class Numbers:
+    """What a program is given as data, besides examples: it may differ between runs at no cost."""
+
+    objective: Objective
+    optimiser: Optimiser
+    statistics: Statistics
+    total_steps: Array | float
+
+
+def run_epoch(
+    state: TrainState,
+    order: Order,
+    split: DeviceSplit,
+    numbers: Numbers,
+    *,
+    architecture: Architecture,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Totals]:
+    """One step for each row of the order; returns the state after it and its summed metrics."""
+    step = make_step(
+        architecture.model, numbers.objective, numbers.optimiser.build(numbers.total_steps)
+    )
+
+    def body(state: TrainState, row: Order) -> tuple[TrainState, Totals]:
+        key = stream_key(state.seed, "preprocessing", state.step)
+        batch = take_batch(split, row, architecture.preprocess, numbers.statistics, key)
+        return step(state, batch, axis_name=axis_name)
+
+    state, totals = jax.lax.scan(body, state, order)
+    return state, totals.over_steps()
+
+
+@partial(jax.jit, static_argnames="architecture")
+def evaluate_split(
+    params: Any,
+    order: Order,
+    split: DeviceSplit,
+    numbers: Numbers,
+    seed: Array,
+    step: Array,
+    *,
+    architecture: Architecture,
+) -> Totals:
+    """The objective's metrics over a split, summed; the same noise at every call with a seed."""
+
+    def body(_: None, row: Order) -> tuple[None, Totals]:
+        noise = stream_key(seed, "evaluation")
+        keys = jax.random.split(noise)
+        batch = take_batch(split, row, architecture.preprocess, numbers.statistics, keys[0])
+        terms = evaluate_objective(
+            numbers.objective, architecture.model, params, batch, keys[1], step
+        )
+        return None, totals_of(terms, batch["mask"])
+
+    return jax.lax.scan(body, None, order)[1].over_steps()
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """A way to run epochs: where arrays lie, and the compiled program."""
+
+    epoch: Callable[..., tuple[TrainState, Totals]]
+    mesh: Mesh | None = None
+
+    def replicate(self, tree: Any) -> Any:
+        """The tree on every device of the execution."""
+        if self.mesh is None:
+            return jax.device_put(tree)
+        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+
+def data_mesh(devices: list | None = None) -> Mesh:
+    """All devices in one axis, over which batches are split."""
+    devices = jax.devices() if devices is None else devices
+    # Explicit axes, the default, would ask every model for sharding annotations.
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def execution_for(mode: str, devices: list | None = None) -> Execution:
+    """The execution of a mode of `train.parallel`, on the given devices or all there are."""
+    return _MODES[mode](data_mesh(devices))
+
+
+def _jit(mesh: Mesh) -> Execution:
+    return Execution(_jitted_epoch)
+
+
+_jitted_epoch = jax.jit(run_epoch, static_argnames=("architecture", "axis_name"), donate_argnums=0)
+
+
+def _sharded(mesh: Mesh) -> Execution:
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    batches = NamedSharding(mesh, PartitionSpec(None, AXIS))
+    program = jax.jit(
+        run_epoch, static_argnames="architecture", donate_argnums=0, out_shardings=everywhere
+    )
+
+    def epoch(state, order, split, numbers, *, architecture):
+        order = jax.device_put(order, batches)
+        return program(state, order, split, numbers, architecture=architecture)
+
+    return Execution(epoch, mesh)
+
+
+def _shard_map(mesh: Mesh) -> Execution:
+    everywhere, batches = PartitionSpec(), PartitionSpec(None, AXIS)
+
+    @partial(jax.jit, static_argnames="architecture", donate_argnums=0)
+    def epoch(state, order, split, numbers, *, architecture):
+        mapped = jax.shard_map(
+            partial(run_epoch, architecture=architecture, axis_name=AXIS),
+            mesh=mesh,
+            in_specs=(everywhere, batches, everywhere, everywhere),
+            out_specs=everywhere,
+        )
+        return mapped(state, order, split, numbers)
+
+    return Execution(epoch, mesh)
+
+
+def _pmap(mesh: Mesh) -> Execution:
+    devices = list(mesh.devices.flat)
+
+    def mapped(state, order, split, numbers, architecture):
+        return run_epoch(
+            state, order, split, numbers, architecture=architecture, axis_name=AXIS
+        )
+
+    program = jax.pmap(
+        mapped,
+        axis_name=AXIS,
+        in_axes=(None, 1, None, None, None),
+        out_axes=None,
+        static_broadcasted_argnums=4,
+        devices=devices,
+    )
+
+    def epoch(state, order, split, numbers, *, architecture):
+        steps, size = order.index.shape
+        parts = jax.tree.map(lambda a: a.reshape(steps, len(devices), size // len(devices)), order)
+        return program(state, parts, split, numbers, architecture)
+
+    return Execution(epoch, mesh)
+
+
+_MODES: dict[str, Callable[[Mesh], Execution]] = {
+    "jit": _jit,
+    "sharded": _sharded,
+    "shard_map": _shard_map,
+    "pmap": _pmap,
+}

@@ -1,0 +1,183 @@
+"""From a configuration and a data set to everything that training and evaluation need.
+
+All that a user can get wrong is refused here, before any work.
+"""
+
+import dataclasses
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ae_jax.config import RunConfig
+from ae_jax.data.base import DataSet, Split
+from ae_jax.data.batches import DeviceSplit, num_batches, sequential_order, take_batch
+from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statistics_for
+from ae_jax.errors import UserError
+from ae_jax.models import MODELS
+from ae_jax.nn import HEADS
+from ae_jax.nn.initialisers import INITIALISERS, initialise
+from ae_jax.noise import stream_key
+from ae_jax.train.execution import Architecture, Execution, Numbers, execution_for
+from ae_jax.train.step import TrainState
+
+CHECK_BATCH = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A run that is ready to start: its complete configuration and what was built from it."""
+
+    config: RunConfig
+    dataset: DataSet
+    architecture: Architecture
+    numbers: Numbers
+    splits: dict[str, DeviceSplit]
+    execution: Execution
+    steps_per_epoch: int
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.config.train.epochs
+
+    def initial_state(self, seed: int | None = None) -> TrainState:
+        """Parameters and optimiser state before the first step, on the devices of the run."""
+        seed = self.config.train.seed if seed is None else seed
+        state = _initial_state(
+            jnp.asarray(seed, jnp.uint32),
+            self.numbers,
+            self.config.model.init_scale,
+            model=self.architecture.model,
+            shape=self.dataset.shape,
+            scheme=self.config.model.init,
+        )
+        return self.execution.replicate(state)
+
+
+def prepare_run(config: RunConfig, dataset: DataSet) -> Setup:
+    """Builds a run, with every `auto` of the configuration settled. Raises UserError."""
+    train = dataset.splits["train"]
+    _check_batch(config, len(train))
+    preprocess_name = _settled_preprocess(config, dataset)
+    preprocess = PREPROCESSING.get(preprocess_name)
+    statistics = statistics_for(preprocess, train, dataset.max_value)
+    execution = execution_for(config.train.parallel)
+    splits = execution.replicate(_device_splits(dataset))
+    low, high = _value_range(dataset, splits, preprocess, statistics)
+    config = _settled(config, preprocess_name, low, high)
+    _check_support(config, dataset, low, high)
+    INITIALISERS.get(config.model.init)
+    model = MODELS.get(config.model.name)(config.model, dataset.shape)
+    steps_per_epoch = num_batches(len(train), config.train.batch_size)
+    numbers = Numbers(
+        objective=config.objective.bind(len(train)),
+        optimiser=config.optim,
+        statistics=execution.replicate(statistics),
+        total_steps=float(steps_per_epoch * config.train.epochs),
+    )
+    architecture = Architecture(model, preprocess)
+    setup = Setup(config, dataset, architecture, numbers, splits, execution, steps_per_epoch)
+    return setup
+
+
+def _check_batch(config: RunConfig, num_train: int) -> None:
+    size, devices = config.train.batch_size, jax.device_count()
+    if size > num_train:
+        raise UserError(
+            f"train.batch_size is {size}, more than the {num_train} training examples"
+        )
+    if config.train.parallel != "jit" and size % devices:
+        raise UserError(
+            f"train.batch_size {size} does not divide among {devices} devices "
+            f"(train.parallel={config.train.parallel})"
+        )
+
+
+def _settled_preprocess(config: RunConfig, dataset: DataSet) -> str:
+    name = config.data.preprocess
+    if name == "auto":
+        return "identity" if dataset.max_value is None else "grey"
+    if PREPROCESSING.get(name).needs == "max_value" and dataset.max_value is None:
+        raise UserError(
+            f"data.preprocess={name} needs values with a known largest one, and {dataset.name} "
+            "holds real numbers; use identity or standardization"
+        )
+    return name
+
+
+def _device_splits(dataset: DataSet) -> dict[str, DeviceSplit]:
+    splits, first_id = {}, 0
+    for name in sorted(dataset.splits, key=["train", "valid", "test"].index):
+        splits[name] = DeviceSplit.put(dataset.splits[name], first_id)
+        first_id += len(splits[name])
+    return splits
+
+
+def _settled(config: RunConfig, preprocess: str, low: float, high: float) -> RunConfig:
+    head = config.model.head
+    if head == "auto":
+        head = "bernoulli" if 0.0 <= low and high <= 1.0 else "gaussian"
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, preprocess=preprocess),
+        model=dataclasses.replace(config.model, head=head),
+    )
+
+
+def _check_support(config: RunConfig, dataset: DataSet, low: float, high: float) -> None:
+    support = HEADS.get(config.model.head).support
+    if not (support.low <= low and high <= support.high):
+        raise UserError(
+            f"head {config.model.head!r} needs data in {support.description}, but {dataset.name} "
+            f"has values from {low:g} to {high:g} after preprocessing {config.data.preprocess!r}; "
+            "choose another model.head or data.preprocess"
+        )
+
+
+def _value_range(
+    dataset: DataSet,
+    splits: dict[str, DeviceSplit],
+    preprocess: Preprocess,
+    statistics: Statistics,
+) -> tuple[float, float]:
+    """Smallest and largest model input over all splits. Raises UserError for NaN or infinity."""
+    lows, highs = [], []
+    for name, split in splits.items():
+        low, high = _extremes(split, statistics, preprocess=preprocess)
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise UserError(f"the {name} split of {dataset.name} holds NaN or infinite values")
+        lows.append(float(low))
+        highs.append(float(high))
+    return min(lows), max(highs)
+
+
+@partial(jax.jit, static_argnames="preprocess")
+def _extremes(
+    split: DeviceSplit, statistics: Statistics, *, preprocess: Preprocess
+) -> tuple[Array, Array]:
+    def body(_, row):
+        x = take_batch(split, row, preprocess, statistics, jax.random.key(0))["x"]
+        return None, (x.min(), x.max())
+
+    _, (low, high) = jax.lax.scan(body, None, sequential_order(len(split), CHECK_BATCH))
+    return low.min(), high.max()
+
+
+@partial(jax.jit, static_argnames=("model", "shape", "scheme"))
+def _initial_state(
+    seed: Array,
+    numbers: Numbers,
+    scale: Array | float,
+    *,
+    model,
+    shape: tuple[int, ...],
+    scheme: str,
+) -> TrainState:
+    key = stream_key(seed, "initialisation")
+    params = model.init(key, jnp.zeros((1, *shape)))["params"]
+    params = initialise(params, key, scheme, scale)
+    optimiser = numbers.optimiser.build(numbers.total_steps)
+    return TrainState(jnp.zeros((), jnp.int32), seed, params, optimiser.init(params))

@@ -1,0 +1,132 @@
+"""The state of a run and the pure step that every mode of execution shares."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import Array
+
+from ae_jax.noise import stream_key
+from ae_jax.objectives import Batch, Objective, Terms
+
+# Larger than any step, so that the first bad step of many is their minimum.
+NO_STEP = jnp.iinfo(jnp.int32).max
+
+
+@struct.dataclass
+class TrainState:
+    """All that changes while a run trains; with the configuration it decides the rest of the run.
+
+    `step` counts updates, `seed` addresses all noise of the run.
+    """
+
+    step: Array
+    seed: Array
+    params: Any
+    opt_state: Any
+
+
+@struct.dataclass
+class Totals:
+    """Metrics summed over examples, the number of examples, and where training went wrong.
+
+    `bad_step` is the first step whose loss was not finite, NO_STEP where there is none.
+    """
+
+    sums: dict[str, Array]
+    count: Array
+    bad_step: Array
+
+    def over_steps(self) -> "Totals":
+        """The totals of stacked totals, [S] each -> scalars."""
+        sums = {name: value.sum() for name, value in self.sums.items()}
+        return Totals(sums, self.count.sum(), self.bad_step.min())
+
+    def means(self) -> dict[str, float]:
+        """The metrics as means per example, on the host."""
+        return {name: float(value / self.count) for name, value in self.sums.items()}
+
+
+Step = Callable[..., tuple[TrainState, Totals]]
+
+
+def make_step(
+    model: Any, objective: Objective, optimiser: optax.GradientTransformation
+) -> Step:
+    """The step `(state, batch, *, axis_name=None) -> (state, totals)`: pure, for one device.
+
+    Under a mapped axis (`shard_map`, `pmap`, `vmap`) each device has its part of the batch and
+    the update is that of the whole batch.
+    """
+
+    def step(
+        state: TrainState, batch: Batch, *, axis_name: str | None = None
+    ) -> tuple[TrainState, Totals]:
+        key = stream_key(state.seed, "objective", state.step)
+
+        def loss_of(params: Any) -> tuple[Array, Terms]:
+            terms = evaluate_objective(
+                objective, model, params, batch, key, state.step, axis_name
+            )
+            return masked_mean(terms.loss, batch["mask"], axis_name), terms
+
+        (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        if axis_name is not None:
+            # The loss is a mean over devices already. Where the axis is tracked (shard_map) the
+            # gradient of replicated parameters arrives summed and this changes nothing; where it
+            # is not (pmap, vmap) each device has its own part, scaled to be averaged.
+            grads = jax.lax.pmean(grads, axis_name)
+        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        totals = totals_of(terms, batch["mask"], axis_name)
+        totals = totals.replace(bad_step=jnp.where(jnp.isfinite(loss), NO_STEP, state.step))
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), totals
+
+    return step
+
+
+def evaluate_objective(
+    objective: Objective,
+    model: Any,
+    params: Any,
+    batch: Batch,
+    key: Array,
+    step: Array,
+    axis_name: str | None = None,
+) -> Terms:
+    """Calls an objective and checks, while tracing, that what it returns has the right form."""
+    extra = {"axis_name": axis_name} if objective.whole_batch else {}
+    terms = objective(model, params, batch, key, step, **extra)
+    size = batch["mask"].shape
+    for name, value in {"loss": terms.loss, **terms.metrics}.items():
+        if jnp.shape(value) != size:
+            raise ValueError(
+                f"{type(objective).__name__}: {name} has shape {jnp.shape(value)}, not one value "
+                f"an example, {size}"
+            )
+    if objective.headline not in {"loss", *terms.metrics}:
+        raise ValueError(
+            f"{type(objective).__name__}: headline {objective.headline!r} is not among its "
+            f"metrics {sorted(terms.metrics)}"
+        )
+    return terms
+
+
+def masked_mean(values: Array, mask: Array, axis_name: str | None = None) -> Array:
+    """The mean of [B] over real examples, over all devices of a mapped axis."""
+    if axis_name is None:
+        return jnp.sum(values * mask) / jnp.sum(mask)
+    share = jax.lax.pmean(jnp.sum(mask), axis_name)
+    return jax.lax.pmean(jnp.sum(values * mask) / share, axis_name)
+
+
+def totals_of(terms: Terms, mask: Array, axis_name: str | None = None) -> Totals:
+    """Sums over the real examples of a batch, on all devices of a mapped axis."""
+    sums = {k: jnp.sum(v * mask) for k, v in {"loss": terms.loss, **terms.metrics}.items()}
+    count = jnp.sum(mask)
+    if axis_name is not None:
+        sums, count = jax.lax.psum((sums, count), axis_name)
+    return Totals(sums, count, jnp.asarray(NO_STEP, jnp.int32))

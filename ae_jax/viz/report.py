@@ -1,0 +1,157 @@
+"""One self-contained page about an experiment or a run, and tables in plain text.
+
+The page carries its style and its pictures inside and loads nothing from elsewhere, so it can
+be mailed, archived and opened without a network.
+"""
+
+import base64
+import dataclasses
+import json
+import numbers
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ae_jax.viz.output import write_atomically
+
+Row = Mapping[str, object]
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """Paragraphs, parted by blank lines."""
+
+    heading: str
+    body: str
+    kind: ClassVar[str] = "text"
+
+    @property
+    def paragraphs(self) -> list[str]:
+        return _paragraphs(self.body)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A PNG (the bytes, for example `figures.png(figure)`) with its caption."""
+
+    heading: str
+    png: bytes
+    caption: str = ""
+    kind: ClassVar[str] = "picture"
+
+    @property
+    def data(self) -> str:
+        return base64.b64encode(self.png).decode("ascii")
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows that map column names to values; columns stand in the order they first occur."""
+
+    heading: str
+    rows: Sequence[Row]
+    note: str = ""
+    kind: ClassVar[str] = "table"
+
+    @property
+    def columns(self) -> list[str]:
+        return columns(self.rows)
+
+    @property
+    def numeric(self) -> set[str]:
+        return {name for name in self.columns if is_numeric(self.rows, name)}
+
+
+Section = Text | Picture | Table
+CLAIM_COLUMNS = ("name", "value", "target", "tolerance", "unit", "source", "holds")
+
+
+def claims_table(claims: Sequence[Row]) -> Table:
+    """The claims of a `results.json`, with a note that counts those that hold."""
+    rows = [{column: claim[column] for column in CLAIM_COLUMNS} for claim in claims]
+    held = sum(bool(claim["holds"]) for claim in claims)
+    return Table("Claims", rows, f"{held} of {len(claims)} hold.")
+
+
+def environment_table(environment: Row) -> Table:
+    """Where the numbers were made: one row for each entry of `environment`."""
+    return Table("Environment", [{"what": key, "is": value} for key, value in environment.items()])
+
+
+def runs_table(runs: Sequence[Row]) -> Table:
+    """One row for each training run behind the numbers."""
+    return Table("Runs", runs)
+
+
+def write_report(
+    path: str | Path, title: str, summary: str, sections: Sequence[Section]
+) -> Path:
+    """Writes the page to `path` in one step; all text is escaped. Returns the path.
+
+    Raises UserError where the file cannot be written.
+    """
+    environment = Environment(
+        loader=PackageLoader("ae_jax.viz", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html").render(
+        title=title, summary=_paragraphs(summary), sections=sections, cell=cell
+    )
+    return write_atomically(path, page.encode("utf-8"))
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table that also reads well on a terminal; numbers to the right."""
+    names = columns(rows)
+    lines = [[_unpiped(n) for n in names]]
+    lines += [[_unpiped(cell(row.get(n))) for n in names] for row in rows]
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(names))]
+    right = [is_numeric(rows, name) for name in names]
+    padded = [
+        [t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right, strict=True)]
+        for line in lines
+    ]
+    rule = [("-" * (w - 1) + ":") if r else "-" * w for w, r in zip(widths, right, strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
+
+
+def columns(rows: Sequence[Row]) -> list[str]:
+    """All column names, in the order they first occur."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def is_numeric(rows: Sequence[Row], column: str) -> bool:
+    """Whether the column holds a number, and nothing but numbers and gaps."""
+    values = [row[column] for row in rows if row.get(column) is not None]
+    return bool(values) and all(
+        isinstance(v, numbers.Real) and not isinstance(v, bool) for v in values
+    )
+
+
+def cell(value: object) -> str:
+    """A value as a reader wants it: yes or no, six significant digits, a dash for a gap."""
+    if value is None:
+        return "–"
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, numbers.Integral):
+        return f"{value:,}" if abs(value) >= 100_000 else str(value)
+    if isinstance(value, numbers.Real):
+        return f"{float(value):.6g}"
+    if isinstance(value, (Mapping, list, tuple)):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    return str(value)
+
+
+def _unpiped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [part.strip() for part in text.split("\n\n") if part.strip()]
