@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
@@ -22,10 +23,9 @@ from ae_jax.viz.output import write_atomically
 
 PNG_DPI = 160
 VECTOR_DPI = 300  # of the pictures inside a PDF or SVG
-BLUE, RED, ORANGE, GREEN, PURPLE, SKY = (
-    "#0072B2 #D55E00 #E69F00 #009E73 #CC79A7 #56B4E9".split()  # Okabe & Ito, safe for colour-blind
-)
-CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, "black")
+# The colours of Okabe & Ito, which the colour-blind tell apart.
+BLUE, RED, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7"
+CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, "black")
 
 Role = Literal["ours_train", "ours_test", "paper_train", "paper_test", "baseline"]
 ROLE_STYLE: Mapping[str, Mapping[str, object]] = {
@@ -310,7 +310,5 @@ def _plain(axes: Axes) -> None:
 
 def _class_colors(count: int) -> list:
     if count <= 10:
-        return [f"C{index}" for index in range(count)]
-    from matplotlib import colormaps
-
+        return list(colormaps["tab10"].colors[:count])
     return list(colormaps["turbo"](np.linspace(0.03, 0.97, count)))

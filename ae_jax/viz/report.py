@@ -86,9 +86,7 @@ def runs_table(runs: Sequence[Row]) -> Table:
     return Table("Runs", runs)
 
 
-def write_report(
-    path: str | Path, title: str, summary: str, sections: Sequence[Section]
-) -> Path:
+def write_report(path: str | Path, title: str, summary: str, sections: Sequence[Section]) -> Path:
     """Writes the page to `path` in one step; all text is escaped. Returns the path.
 
     Raises UserError where the file cannot be written.
@@ -101,7 +99,11 @@ def write_report(
         lstrip_blocks=True,
     )
     page = environment.get_template("report.html").render(
-        title=title, summary=_paragraphs(summary), sections=sections, cell=cell
+        title=title,
+        summary=_paragraphs(summary),
+        sections=sections,
+        cell=cell,
+        is_verdict=is_verdict,
     )
     return write_atomically(path, page.encode("utf-8"))
 
@@ -129,16 +131,19 @@ def columns(rows: Sequence[Row]) -> list[str]:
 def is_numeric(rows: Sequence[Row], column: str) -> bool:
     """Whether the column holds a number, and nothing but numbers and gaps."""
     values = [row[column] for row in rows if row.get(column) is not None]
-    return bool(values) and all(
-        isinstance(v, numbers.Real) and not isinstance(v, bool) for v in values
-    )
+    return bool(values) and all(isinstance(v, numbers.Real) and not is_verdict(v) for v in values)
+
+
+def is_verdict(value: object) -> bool:
+    """Whether the value is a yes or a no, Python's or numpy's."""
+    return isinstance(value, (bool, np.bool_))
 
 
 def cell(value: object) -> str:
     """A value as a reader wants it: yes or no, six significant digits, a dash for a gap."""
     if value is None:
         return "–"
-    if isinstance(value, (bool, np.bool_)):
+    if is_verdict(value):
         return "yes" if value else "no"
     if isinstance(value, numbers.Integral):
         return f"{value:,}" if abs(value) >= 100_000 else str(value)

@@ -1,0 +1,275 @@
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from scipy.stats import norm
+
+from ae_jax.errors import UserError
+from ae_jax.viz import figures, report
+from experiments import published
+
+
+def test_tile_places_every_pixel():
+    images = np.arange(5 * 2 * 3).reshape(5, 2, 3) / 100
+    picture = figures.tile(images, rows=2, columns=3, pad=1)
+    assert picture.shape == (2 * 3 - 1, 3 * 4 - 1)
+    for index, image in enumerate(images):
+        top, left = 3 * (index // 3), 4 * (index % 3)
+        np.testing.assert_allclose(picture[top : top + 2, left : left + 3], image, rtol=1e-6)
+    assert (picture[2] == 1).all()
+    assert (picture[:, [3, 7]] == 1).all()
+    assert (picture[3:, 8:] == 1).all(), "the place without an image is white"
+
+
+def test_tile_without_padding_and_with_channels():
+    colour = np.random.default_rng(0).random((4, 2, 2, 3))
+    picture = figures.tile(colour, 2, 2, pad=0)
+    np.testing.assert_allclose(picture[2:, :2], colour[2], rtol=1e-6)
+    grey = figures.tile(colour[..., :1], 2, 2, pad=0)
+    np.testing.assert_allclose(grey, picture[..., 0])
+
+
+def test_tile_rejects_more_images_than_places():
+    with pytest.raises(ValueError, match="5 images do not fit a grid of 2 x 2"):
+        figures.tile(np.zeros((5, 2, 2)), 2, 2)
+
+
+@pytest.mark.parametrize("n", [1, 4, 7])
+def test_manifold_coordinates_are_equally_probable(n):
+    grid = figures.manifold_coordinates(n).reshape(n, n, 2)
+    expected = (np.arange(n) + 0.5) / n
+    np.testing.assert_allclose(norm.cdf(grid[0, :, 0]), expected, rtol=1e-12)
+    np.testing.assert_allclose(norm.cdf(grid[:, 0, 1]), expected[::-1], rtol=1e-12)
+    np.testing.assert_allclose(grid, -grid[::-1, ::-1], atol=1e-12)
+    assert (grid[..., 0] == grid[:1, :, 0]).all()
+    assert (grid[..., 1] == grid[:, :1, 1]).all()
+
+
+def test_manifold_ticks_point_at_the_tiles_they_name():
+    n, height, width = 5, 4, 2
+    brightness = np.linspace(0, 1, n * n)
+    images = np.broadcast_to(brightness[:, None, None], (n * n, height, width))
+    axes = figures.manifold(images, n).axes[0]
+    picture = axes.images[0].get_array()
+    codes = figures.manifold_coordinates(n)
+    rows = [(float(t.get_text().replace("−", "-")), p) for t, p in _ticks(axes.yaxis)]
+    columns = [(float(t.get_text().replace("−", "-")), p) for t, p in _ticks(axes.xaxis)]
+    assert len(rows) == len(columns) == n
+    for second, y in rows:
+        for first, x in columns:
+            named = np.abs(codes - [first, second]).sum(axis=1).argmin()
+            assert picture[round(y), round(x)] == pytest.approx(brightness[named])
+
+
+def _ticks(axis):
+    return zip(axis.get_ticklabels(), axis.get_ticklocs(), strict=True)
+
+
+def test_reconstructions_stack_labelled_rows_under_the_originals():
+    originals, model, pca = (np.full((3, 4, 4), v) for v in (0.2, 0.4, 0.6))
+    axes = figures.reconstructions(originals, {"VAE": model, "PCA": pca}).axes[0]
+    picture = axes.images[0].get_array()
+    shown = {t.get_text(): picture[round(y), 0] for t, y in _ticks(axes.yaxis)}
+    assert shown == pytest.approx({"original": 0.2, "VAE": 0.4, "PCA": 0.6})
+
+
+def test_prior_sample_panels_are_lettered_and_square():
+    images = np.random.default_rng(0).random((100, 3, 3))
+    figure = figures.prior_sample_panels({2: images, 20: images})
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert labels == ["(a) 2-D latent space", "(b) 20-D latent space"]
+    np.testing.assert_allclose(
+        figure.axes[1].images[0].get_array(), figures.tile(images, 10, 10), rtol=1e-6
+    )
+
+
+def test_images_outside_the_unit_interval_are_clipped():
+    axes = figures.image_grid(np.array([[[-1.0, 0.5, 2.0]]]), 1, 1).axes[0]
+    assert axes.images[0].get_array().tolist() == [[0.0, 0.5, 1.0]]
+
+
+def _panels():
+    samples = np.geomspace(1e3, 1e6, 31)
+    bound = -100 - 1e6 / samples
+    ours = figures.Curve("ours, test", samples, bound, "ours_test")
+    paper = figures.Curve("AEVB, test", samples, bound - 1, "paper_test")
+    return [figures.Panel("3", (ours, paper)), figures.Panel("20", (ours,))]
+
+
+def test_bound_curves_draw_the_values_on_a_log_axis():
+    panels = _panels()
+    figure = figures.bound_curves(panels, protocol="MNIST, dynamic binarisation")
+    assert figure.get_suptitle() == "MNIST, dynamic binarisation"
+    for axes, panel in zip(figure.axes, panels, strict=True):
+        assert axes.get_xscale() == "log"
+        for line, curve in zip(axes.lines, panel.curves, strict=True):
+            np.testing.assert_array_equal(line.get_xdata(), curve.samples)
+            np.testing.assert_array_equal(line.get_ydata(), curve.values)
+    assert "nats per example" in figure.axes[0].get_ylabel()
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["ours, test", "AEVB, test"]
+
+
+def test_bound_limits_ignore_the_transient_and_records_without_a_value():
+    samples = np.array([0.0, 1e5, 1e6, 1e7, 1e8])
+    values = np.array([-1e9, -101.0, np.nan, -100.5, -100.0])
+    curve = figures.Curve("a", samples, values, "ours_train")
+    low, high = figures.bound_limits([figures.Panel("", (curve,))])
+    assert -101.1 < low < -100.9
+    assert -100 < high < -99.9
+    low, _ = figures.bound_limits(_panels())
+    assert -1000 < low < -500, "the first updates, at -1100, are cut off"
+
+
+def test_scatter_codes_keeps_points_with_their_class():
+    codes = np.arange(12.0).reshape(6, 2)
+    labels = np.array([1, 0, 1, 2, 2, 2])
+    axes = figures.scatter_codes(codes, labels).axes[0]
+    drawn = {c.get_label(): np.asarray(c.get_offsets()) for c in axes.collections}
+    assert set(drawn) == {"0", "1", "2"}
+    for label, points in drawn.items():
+        np.testing.assert_array_equal(points, codes[labels == int(label)])
+
+
+def test_loss_curves_draw_the_values():
+    epochs = np.arange(3)
+    axes = figures.loss_curves({"train": (epochs, epochs**2), "test": (epochs, -epochs)}).axes[0]
+    assert [line.get_label() for line in axes.lines] == ["train", "test"]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [0, 1, 4])
+
+
+def test_save_writes_the_formats_and_nothing_else(tmp_path):
+    figure = figures.loss_curves({"train": (np.arange(3), np.arange(3))})
+    folder = tmp_path / "figures"
+    paths = figures.save(figure, folder / "loss_lr0.1", also=("pdf", "svg"))
+    names = ["loss_lr0.1.png", "loss_lr0.1.pdf", "loss_lr0.1.svg"]
+    assert [path.name for path in paths] == names
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    assert imread(paths[0]).shape[:2] == (4.0 * 160, 6.4 * 160)
+    assert paths[1].read_bytes().startswith(b"%PDF")
+    assert figures.save(figure, folder / "loss_lr0.1.png") == paths[:1]
+
+
+def test_a_failed_write_keeps_the_old_file_and_says_why(tmp_path, monkeypatch):
+    page = report.write_report(tmp_path / "report.html", "old", "", [])
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(UserError, match="report.html: No space left on device"):
+        report.write_report(page, "new", "", [])
+    assert "old" in page.read_text()
+    assert list(tmp_path.iterdir()) == [page]
+
+
+class _Page(HTMLParser):
+    """Tags with their attributes, and the rows of tables."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.cells, self._open = [], [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._open = tag in ("td", "th")
+
+    def handle_endtag(self, tag):
+        self._open = False
+
+    def handle_data(self, data):
+        if self._open:
+            self.cells.append(data)
+
+
+CLAIM = {
+    "name": "bound <at> 1e8",
+    "value": np.float32(-100.25),
+    "target": -100.1,
+    "tolerance": 0.5,
+    "unit": "nats",
+    "source": "Kingma & Welling 2014",
+    "holds": np.bool_(True),
+}
+
+
+def test_report_is_self_contained_and_escaped(tmp_path):
+    png = figures.png(Figure((1, 1)))
+    sections = [
+        report.claims_table([CLAIM, CLAIM | {"holds": False}]),
+        report.Picture("Curves", png, "a < b"),
+        report.Text("Notes", "one\n\n<script>alert(1)</script>"),
+        report.environment_table({"jax": "0.10.2", "devices": ["cpu:0"]}),
+        report.runs_table([{"seed": 0, "loss": 1.5}, {"seed": 1, "seconds": 3}]),
+    ]
+    text = report.write_report(tmp_path / "r.html", "A & B", "x <y>", sections).read_text("utf-8")
+    page = _Page(text)
+    assert "<title>A &amp; B</title>" in text
+    assert "<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>" in text
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert not re.search(r"https?://|//\w+\.|@import|url\(", text)
+    (source,) = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
+    decoded = base64.b64decode(source.removeprefix("data:image/png;base64,"))
+    assert decoded == png
+    assert imread(io.BytesIO(decoded)).shape == (160, 160, 4)
+    assert page.cells[:7] == list(report.CLAIM_COLUMNS)
+    values = ["-100.25", "-100.1", "0.5", "nats", "Kingma & Welling 2014", "yes"]
+    assert page.cells[7:14] == ["bound <at> 1e8", *values]
+    assert "1 of 2 hold." in text
+    assert page.cells[-9:] == ["seed", "loss", "seconds", "0", "1.5", "–", "1", "–", "3"]
+    assert '<td class="yes">yes</td>' in text
+    assert '<td class="no">no</td>' in text
+
+
+def test_markdown_table_aligns_numbers_right():
+    rows = [{"model": "VAE|2", "bound": -100.25, "samples": 10**8}, {"model": "PCA"}]
+    assert report.markdown_table(rows).splitlines() == [
+        "| model  |   bound |     samples |",
+        "| ------ | ------: | ----------: |",
+        "| VAE\\|2 | -100.25 | 100,000,000 |",
+        "| PCA    |       – |           – |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (True, "yes"), (1e-3, "0.001"), (1234567.0, "1.23457e+06"), (2**17, "131,072")]
+    + [(np.int64(20), "20"), (float("nan"), "nan"), ([500, 500], "[500, 500]"), ("a", "a")],
+)
+def test_cells_read_as_a_person_writes(value, text):
+    assert report.cell(value) == text
+
+
+def test_published_mnist_curves():
+    curves = published.load_curves("mnist")
+    methods, splits = ("aevb", "wake_sleep"), ("train", "test")
+    assert set(curves) == {(z, m, s) for z in (3, 5, 10, 20, 200) for m in methods for s in splits}
+    for curve in curves.values():
+        assert np.isfinite(curve).all()
+        np.testing.assert_allclose(np.diff(np.log10(curve[:, 0])), 0.05, atol=1e-5)
+        assert curve[-1, 0] == 1e8
+    twenty = curves[20, "aevb", "test"]
+    found = [published.bound_at(twenty, samples) for samples in (1e6, 1e7, 1e8)]
+    assert found == pytest.approx([-124.2, -104.8, -100.1], abs=0.1)
+    finals = [curves[z, "aevb", "train"][-1, 1] for z in (3, 5, 10, 20, 200)]
+    assert finals == pytest.approx([-130.2, -116.4, -100.7, -98.3, -98.5], abs=0.1)
+
+
+def test_published_frey_face_curves():
+    curves = published.load_curves("frey_face")
+    assert {z for z, _, _ in curves} == {2, 5, 10, 20}
+    assert curves[20, "aevb", "test"][-1, 1] == pytest.approx(1309.4, abs=0.1)
+
+
+def test_published_curves_of_other_data_are_refused():
+    with pytest.raises(UserError, match="valid: frey_face, mnist"):
+        published.load_curves("cifar10")
+    curve = published.load_curves("mnist")[20, "aevb", "test"]
+    with pytest.raises(ValueError, match="outside 100000 to 1e\\+08 samples"):
+        published.bound_at(curve, 10.0)
