@@ -1,6 +1,7 @@
 """What every source of data yields: named splits of plain arrays with a few facts about them."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping
 
@@ -43,6 +44,7 @@ class DataSet:
     def is_image(self) -> bool:
         return len(self.shape) == 3
 
+    @functools.cached_property
     def fingerprint(self) -> str:
         """sha256 over the names, shapes, types and bytes of all splits: the identity of the data."""
         digest = hashlib.sha256()

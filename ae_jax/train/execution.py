@@ -102,8 +102,10 @@ class Execution:
 
     def replicate(self, tree: Any) -> Any:
         """The tree on every device of the execution."""
+        # Committed to a device even where there is one only: a restored checkpoint is, and the
+        # compiled program would otherwise be compiled again for it.
         if self.mesh is None:
-            return jax.device_put(tree)
+            return jax.device_put(tree, jax.devices()[0])
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
 
 
@@ -176,6 +178,7 @@ def _pmap(mesh: Mesh) -> Execution:
     def epoch(state, order, split, numbers, *, architecture):
         steps, size = order.index.shape
         parts = jax.tree.map(lambda a: a.reshape(steps, len(devices), size // len(devices)), order)
+        parts = jax.device_put(parts, NamedSharding(mesh, PartitionSpec(None, AXIS)))
         return program(state, parts, split, numbers, architecture)
 
     return Execution(epoch, mesh)

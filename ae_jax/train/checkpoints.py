@@ -1,0 +1,105 @@
+"""Checkpoints through Orbax: the latest and the best of a run, kept apart."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from ae_jax.errors import UserError
+
+_policies = ocp.training.preservation_policies
+
+
+class Checkpoints:
+    """The checkpoints below a folder; at most two are kept, the latest and the best.
+
+    Saving is complete when `save` returns, and atomic: a crash leaves the ones before it.
+    """
+
+    def __init__(self, path: Path, headline: str, maximise: bool):
+        sign = 1.0 if maximise else -1.0
+        best = _policies.BestN(
+            get_metric_fn=lambda metrics: sign * metrics[headline],
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        )
+        self.path = path
+        self._score = lambda checkpoint: sign * checkpoint.metrics[headline]
+        self._checkpointer = ocp.training.Checkpointer(
+            path.absolute(),
+            preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(1), best]),
+            cleanup_tmp_directories=True,
+        )
+
+    def save(self, state: Any, metrics: Mapping[str, float]) -> None:
+        """Saves the state under its step; `metrics` must hold the headline."""
+        self._checkpointer.save(int(state.step), state, metrics=dict(metrics), force=True)
+
+    def step(self, which: Literal["latest", "best"] = "latest") -> int | None:
+        """The step of the latest or best checkpoint; None if there is none."""
+        found = self._checkpointer.checkpoints
+        if not found:
+            return None
+        chosen = found[-1] if which == "latest" else max(found, key=self._score)
+        return chosen.step
+
+    def restore(self, like: Any, which: Literal["latest", "best"] = "latest") -> Any:
+        """The latest or best state, with the structure and placement of `like`.
+
+        Raises UserError if there is none, or if it belongs to another model or optimiser.
+        """
+        step = self.step(which)
+        if step is None:
+            raise UserError(f"{self.path} holds no checkpoint")
+        self._check_structure(step, like)
+        abstract = jax.tree.map(_abstract, like)
+        with self._readable(step):
+            return self._checkpointer.load(step, abstract)
+
+    def _check_structure(self, step: int, like: Any) -> None:
+        with self._readable(step):
+            saved = _shapes(self._checkpointer.metadata(step).metadata)
+        expected = _shapes(like)
+        changes = [
+            f"{name}: {saved.get(name, 'absent')} saved, {expected.get(name, 'absent')} expected"
+            for name in sorted({*saved, *expected})
+            if saved.get(name) != expected.get(name)
+        ]
+        if changes:
+            raise UserError(
+                f"the checkpoint {self.path / str(step)} is of another model: {'; '.join(changes)}"
+            )
+
+    @contextmanager
+    def _readable(self, step: int) -> Iterator[None]:
+        # Orbax raises whatever its readers meet in damaged files; none of it names the cause.
+        try:
+            yield
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            folder = self.path / str(step)
+            raise UserError(f"the checkpoint {folder} is corrupt: {reason}") from error
+
+    def close(self) -> None:
+        self._checkpointer.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): tuple(np.shape(leaf))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }

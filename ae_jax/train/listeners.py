@@ -1,0 +1,64 @@
+"""What to do with the records of a run as they come: show them, or pass them on."""
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from ae_jax.errors import UserError
+from ae_jax.train.loop import Listener, Record, is_look
+
+
+@contextmanager
+def progress(
+    label: str, epochs: int, headline: str, stream: TextIO | None = None
+) -> Iterator[Listener]:
+    """A bar with rate and time left on a terminal; elsewhere a plain line for each look."""
+    stream = sys.stderr if stream is None else stream
+    if not stream.isatty():
+        yield lambda record: _print_look(label, epochs, headline, record, stream)
+        return
+    with tqdm(total=epochs, desc=label, unit="epoch", file=stream) as bar:
+
+        def advance(record: Record) -> None:
+            bar.update(record["epoch"] - bar.n)
+            bar.set_postfix_str(f"{headline} {record[f'running/{headline}']:.2f}")
+
+        yield advance
+
+
+def _print_look(label: str, epochs: int, headline: str, record: Record, stream: TextIO) -> None:
+    if not is_look(record):
+        return
+    values = "  ".join(
+        f"{split} {record[f'{split}/{headline}']:.2f}"
+        for split in ("train", "valid", "test")
+        if f"{split}/{headline}" in record
+    )
+    width = math.ceil(math.log10(epochs + 1))
+    stream.write(
+        f"{label}  epoch {record['epoch']:>{width}}/{epochs}  {headline}: {values}  "
+        f"({record['seconds']:.1f} s, {record['examples_per_second']:,.0f} examples/s)\n"
+    )
+    stream.flush()
+
+
+@contextmanager
+def tensorboard(folder: Path) -> Iterator[Listener]:
+    """Writes every number of every record as a TensorBoard scalar over training samples."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise UserError("TensorBoard logs need the extra: pip install 'ae_jax[tensorboard]'") from error
+    with SummaryWriter(str(folder)) as writer:
+
+        def write(record: Record) -> None:
+            for name, value in record.items():
+                if name not in ("epoch", "step", "samples"):
+                    writer.add_scalar(name, value, record["samples"])
+
+        yield write

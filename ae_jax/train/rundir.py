@@ -1,0 +1,106 @@
+"""A run's directory: who may use it, what it is a run of, and its records."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ae_jax.config import RunConfig, differences, from_dict, to_dict
+from ae_jax.data.base import DataSet
+from ae_jax.errors import UserError
+from ae_jax.files import make_directory, read_json, write_json, write_text
+
+
+class RunDirectory:
+    """Paths and records below one folder; `claim` it before writing."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.data_file = self.path / "data.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.results_file = self.path / "results.json"
+        self.report_file = self.path / "report.html"
+        self.checkpoints = self.path / "checkpoints"
+        self.figures = self.path / "figures"
+
+    @contextmanager
+    def claim(self, config: RunConfig, dataset: DataSet) -> Iterator["RunDirectory"]:
+        """Holds the directory for one run of this configuration on these examples.
+
+        Raises UserError if a live process holds it, or if it holds another run.
+        """
+        make_directory(self.path)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UserError(f"{self.path} is in use by a run that is still going on") from error
+        try:
+            self._identify(config, dataset)
+            yield self
+        finally:
+            lock.release()
+
+    def _identify(self, config: RunConfig, dataset: DataSet) -> None:
+        identity = {"config": to_dict(config), "data": describe(dataset)}
+        if self.config_file.exists():
+            found = {"config": read_json(self.config_file), "data": read_json(self.data_file)}
+            changes = differences(found, identity)
+            if changes:
+                raise UserError(
+                    f"{self.path} holds a run of another configuration ({'; '.join(changes)}); "
+                    "choose another --workdir"
+                )
+            return
+        write_json(self.data_file, identity["data"])
+        write_json(self.config_file, identity["config"])
+
+    def config(self) -> RunConfig:
+        """The configuration of the run. Raises UserError if there is none."""
+        if not self.config_file.is_file():
+            raise UserError(f"{self.path} is not a run's directory: it has no config.json")
+        return from_dict(read_json(self.config_file))
+
+    def check_data(self, dataset: DataSet) -> None:
+        """Raises UserError if the examples are not those that the run was trained on."""
+        changes = differences(read_json(self.data_file), describe(dataset))
+        if changes:
+            raise UserError(f"the data of {self.path} has changed: {'; '.join(changes)}")
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records so far; a line that a crash cut short is left out."""
+        if not self.metrics_file.exists():
+            return []
+        records = []
+        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return records
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Adds one record to metrics.jsonl."""
+        with self.metrics_file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+
+    def rewind(self, step: int) -> list[dict[str, Any]]:
+        """Drops the records after a step, which a resumed run will write again."""
+        records = [record for record in self.records() if record["step"] <= step]
+        if self.metrics_file.exists():
+            write_text(self.metrics_file, "".join(json.dumps(r) + "\n" for r in records))
+        return records
+
+
+def describe(dataset: DataSet) -> dict[str, Any]:
+    """What tells one data set from another: name, sizes, shape and the sha256 of its bytes."""
+    return {
+        "name": dataset.name,
+        "shape": list(dataset.shape),
+        "examples": {name: len(split) for name, split in sorted(dataset.splits.items())},
+        "sha256": dataset.fingerprint,
+    }
