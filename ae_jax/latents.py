@@ -1,9 +1,9 @@
 """Distributions over codes: posteriors q(z|x) and priors p(z), as pytrees.
 
-A posterior offers `sample(keys, K) -> [K, B, Z]`, `log_prob(z) -> [K, B]`, `kl(prior) -> [B]`,
+A posterior offers `sample(keys, K, first=0) -> [K, B, Z]`, `log_prob(z) -> [K, B]`, `kl(prior) -> [B]`,
 `kl_per_dim(prior) -> [B, Z]` and `mean() -> [B, Z]`. `keys` holds one key an example, [B], so that
-an example meets the same noise on one device and on many; sample k of an example depends on
-nothing but its key and k.
+an example meets the same noise on one device and on many. Sample k of an example depends on
+nothing but its key and k, counted from `first`, so that many samples can be drawn in parts.
 """
 
 from typing import ClassVar
@@ -42,18 +42,19 @@ class DiagonalGaussian:
     def mean(self) -> Array:
         return self.loc
 
-    def sample(self, keys: Array, num_samples: int) -> Array:
+    def sample(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
         """Reparameterised draws loc + scale * noise, [K, B, Z] (Kingma & Welling 2014, Eq. 10)."""
-        return self.loc + jnp.exp(self.log_scale) * self.noise(keys, num_samples)
+        return self.loc + jnp.exp(self.log_scale) * self.noise(keys, num_samples, first)
 
-    def noise(self, keys: Array, num_samples: int) -> Array:
+    def noise(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
         """Standard normal noise [K, B, Z], addressed by each example's key and the sample."""
         dim, dtype = self.loc.shape[-1], self.loc.dtype
 
         def one(key: Array, index: Array) -> Array:
             return jax.random.normal(jax.random.fold_in(key, index), (dim,), dtype)
 
-        return jax.vmap(jax.vmap(one, (0, None)), (None, 0))(keys, jnp.arange(num_samples))
+        indices = first + jnp.arange(num_samples)
+        return jax.vmap(jax.vmap(one, (0, None)), (None, 0))(keys, indices)
 
     def log_prob(self, z: Array) -> Array:
         """[K, B, Z] -> [K, B], nats."""
@@ -84,9 +85,9 @@ class PointMass:
     def mean(self) -> Array:
         return self.loc
 
-    def sample(self, keys: Array, num_samples: int) -> Array:
+    def sample(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
         """The code itself, num_samples times, [K, B, Z]."""
-        del keys
+        del keys, first
         return jnp.broadcast_to(self.loc, (num_samples, *self.loc.shape))
 
     def log_prob(self, z: Array) -> Array:

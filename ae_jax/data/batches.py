@@ -5,6 +5,7 @@ repeats that carry mask 0, so that every example counts once and nothing is comp
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -71,6 +72,46 @@ def _into_batches(index: Array, batch_size: int) -> Order:
     # Repeats from the front fill the last batch up: valid data, so that nothing there overflows.
     index = jnp.take(index, places % count)
     return Order(index.reshape(batches, batch_size), mask.reshape(batches, batch_size))
+
+
+@struct.dataclass
+class Totals:
+    """Named values summed over examples, and the number of examples."""
+
+    sums: dict[str, Array]
+    count: Array
+
+    def means(self) -> dict[str, float]:
+        """Means per example, on the host."""
+        totals = jax.device_get(self)
+        return {name: float(value / totals.count) for name, value in totals.sums.items()}
+
+
+def total_over(
+    split: DeviceSplit,
+    order: Order,
+    preprocess: Preprocess,
+    statistics: Statistics,
+    key: Array,
+    values_of: Callable[[dict[str, Array], Array], dict[str, Array]],
+) -> Totals:
+    """Sums `values_of(batch, key) -> {name: [B]}` over an order of batches, on the device.
+
+    Exact for any batch size: filled-up places do not count, and noise belongs to the example.
+    """
+    preprocess_key, values_key = jax.random.split(key)
+
+    def body(_: None, row: Order) -> tuple[None, Totals]:
+        batch = take_batch(split, row, preprocess, statistics, preprocess_key)
+        return None, masked_totals(values_of(batch, values_key), batch["mask"])
+
+    _, totals = jax.lax.scan(body, None, order)
+    return jax.tree.map(lambda stacked: stacked.sum(axis=0), totals)
+
+
+def masked_totals(values: dict[str, Array], mask: Array) -> Totals:
+    """The sums over the real examples of one batch."""
+    return Totals({k: jnp.sum(v * mask) for k, v in values.items()}, jnp.sum(mask))
 
 
 def take_batch(

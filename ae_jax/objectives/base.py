@@ -69,11 +69,18 @@ class Draws:
         return self.log_likelihood + self.log_prior - self.log_posterior
 
 
-def draw(model: Any, params: dict, batch: Batch, key: Array, num_samples: int) -> Draws:
-    """Encodes a batch, samples `num_samples` codes an example and decodes them."""
+def draw(
+    model: Any,
+    params: dict,
+    batch: Batch,
+    key: Array,
+    num_samples: int,
+    first: Array | int = 0,
+) -> Draws:
+    """Encodes a batch, takes samples first, first + 1, ... of each example and decodes them."""
     variables = {"params": params}
     posterior = model.apply(variables, batch["x"], method="encode")
-    z = posterior.sample(example_keys(key, batch["id"]), num_samples)  # [K, B, Z]
+    z = posterior.sample(example_keys(key, batch["id"]), num_samples, first)  # [K, B, Z]
     likelihood = model.apply(variables, z, method="decode")
     return Draws(
         posterior=posterior,

@@ -17,12 +17,12 @@ from flax import struct
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ae_jax.data.batches import DeviceSplit, Order, take_batch
+from ae_jax.data.batches import DeviceSplit, Order, Totals, take_batch, total_over
 from ae_jax.data.preprocess import Preprocess, Statistics
 from ae_jax.noise import stream_key
-from ae_jax.objectives import Objective
+from ae_jax.objectives import Batch, Objective
 from ae_jax.train.optimisers import Optimiser
-from ae_jax.train.step import Totals, TrainState, evaluate_objective, make_step, totals_of
+from ae_jax.train.step import StepReport, TrainState, evaluate_objective, make_step
 
 AXIS = "data"
 
@@ -53,19 +53,19 @@ def run_epoch(
     *,
     architecture: Architecture,
     axis_name: str | None = None,
-) -> tuple[TrainState, Totals]:
-    """One step for each row of the order; returns the state after it and its summed metrics."""
+) -> tuple[TrainState, StepReport]:
+    """One step for each row of the order; returns the state after it and its report."""
     step = make_step(
         architecture.model, numbers.objective, numbers.optimiser.build(numbers.total_steps)
     )
 
-    def body(state: TrainState, row: Order) -> tuple[TrainState, Totals]:
+    def body(state: TrainState, row: Order) -> tuple[TrainState, StepReport]:
         key = stream_key(state.seed, "preprocessing", state.step)
         batch = take_batch(split, row, architecture.preprocess, numbers.statistics, key)
         return step(state, batch, axis_name=axis_name)
 
-    state, totals = jax.lax.scan(body, state, order)
-    return state, totals.over_steps()
+    state, report = jax.lax.scan(body, state, order)
+    return state, report.over_steps()
 
 
 @partial(jax.jit, static_argnames="architecture")
@@ -81,23 +81,23 @@ def evaluate_split(
 ) -> Totals:
     """The objective's metrics over a split, summed; the same noise at every call with a seed."""
 
-    def body(_: None, row: Order) -> tuple[None, Totals]:
-        noise = stream_key(seed, "evaluation")
-        keys = jax.random.split(noise)
-        batch = take_batch(split, row, architecture.preprocess, numbers.statistics, keys[0])
+    def values_of(batch: Batch, key: Array) -> dict[str, Array]:
         terms = evaluate_objective(
-            numbers.objective, architecture.model, params, batch, keys[1], step
+            numbers.objective, architecture.model, params, batch, key, step
         )
-        return None, totals_of(terms, batch["mask"])
+        return {"loss": terms.loss, **terms.metrics}
 
-    return jax.lax.scan(body, None, order)[1].over_steps()
+    key = stream_key(seed, "evaluation")
+    return total_over(
+        split, order, architecture.preprocess, numbers.statistics, key, values_of
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
     """A way to run epochs: where arrays lie, and the compiled program."""
 
-    epoch: Callable[..., tuple[TrainState, Totals]]
+    epoch: Callable[..., tuple[TrainState, StepReport]]
     mesh: Mesh | None = None
 
     def replicate(self, tree: Any) -> Any:

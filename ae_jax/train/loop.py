@@ -18,7 +18,7 @@ from ae_jax.train.execution import evaluate_split
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import Setup
-from ae_jax.train.step import NO_STEP, Totals, TrainState
+from ae_jax.train.step import NO_STEP, StepReport, TrainState
 
 Record = dict[str, Any]
 Listener = Callable[[Record], None]
@@ -99,11 +99,11 @@ def _run(
     seconds = records[-1]["seconds"] if records else 0.0
     for epoch in range(int(state.step) // setup.steps_per_epoch + 1, last + 1):
         start = time.perf_counter()
-        state, totals = _epoch(setup, state, epoch)
-        running = totals.means()  # waits for the device, so that the clock is right
+        state, report = _epoch(setup, state, epoch)
+        running = report.totals.means()  # waits for the device, so that the clock is right
         elapsed = time.perf_counter() - start
         seconds += elapsed
-        _check_finite(totals, epoch)
+        _check_finite(report, epoch)
         record = _record(setup, epoch, seconds, elapsed, running)
         if epoch in looks:
             record |= _look(setup, state)
@@ -115,7 +115,7 @@ def _run(
     return Outcome(state, records)
 
 
-def _epoch(setup: Setup, state: TrainState, epoch: int) -> tuple[TrainState, Totals]:
+def _epoch(setup: Setup, state: TrainState, epoch: int) -> tuple[TrainState, StepReport]:
     size = setup.config.train.batch_size
     order = shuffled_order(
         state.seed, jnp.asarray(epoch, jnp.uint32), len(setup.splits["train"]), size
@@ -125,10 +125,10 @@ def _epoch(setup: Setup, state: TrainState, epoch: int) -> tuple[TrainState, Tot
     )
 
 
-def _check_finite(totals: Totals, epoch: int) -> None:
-    if int(totals.bad_step) != NO_STEP:
+def _check_finite(report: StepReport, epoch: int) -> None:
+    if int(report.bad_step) != NO_STEP:
         raise TrainingDiverged(
-            f"the loss is not finite at step {int(totals.bad_step)} (epoch {epoch}); the last "
+            f"the loss is not finite at step {int(report.bad_step)} (epoch {epoch}); the last "
             "checkpoint before it is kept; a smaller optim.learning_rate may help"
         )
 

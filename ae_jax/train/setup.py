@@ -57,15 +57,20 @@ class Setup:
         return self.execution.replicate(state)
 
 
-def prepare_run(config: RunConfig, dataset: DataSet) -> Setup:
-    """Builds a run, with every `auto` of the configuration settled. Raises UserError."""
+def prepare_run(
+    config: RunConfig, dataset: DataSet, placed: dict[str, DeviceSplit] | None = None
+) -> Setup:
+    """Builds a run, with every `auto` of the configuration settled. Raises UserError.
+
+    `placed` are the `splits` of an earlier setup of the same data and devices, to be shared.
+    """
     train = dataset.splits["train"]
     _check_batch(config, len(train))
     preprocess_name = _settled_preprocess(config, dataset)
     preprocess = PREPROCESSING.get(preprocess_name)
     statistics = statistics_for(preprocess, train, dataset.max_value)
     execution = execution_for(config.train.parallel)
-    splits = execution.replicate(_device_splits(dataset))
+    splits = placed or execution.replicate(_device_splits(dataset))
     low, high = _value_range(dataset, splits, preprocess, statistics)
     config = _settled(config, preprocess_name, low, high)
     _check_support(config, dataset, low, high)
@@ -79,8 +84,7 @@ def prepare_run(config: RunConfig, dataset: DataSet) -> Setup:
         total_steps=float(steps_per_epoch * config.train.epochs),
     )
     architecture = Architecture(model, preprocess)
-    setup = Setup(config, dataset, architecture, numbers, splits, execution, steps_per_epoch)
-    return setup
+    return Setup(config, dataset, architecture, numbers, splits, execution, steps_per_epoch)
 
 
 def _check_batch(config: RunConfig, num_train: int) -> None:

@@ -9,6 +9,7 @@ import optax
 from flax import struct
 from jax import Array
 
+from ae_jax.data.batches import Totals, masked_totals
 from ae_jax.noise import stream_key
 from ae_jax.objectives import Batch, Objective, Terms
 
@@ -30,34 +31,27 @@ class TrainState:
 
 
 @struct.dataclass
-class Totals:
-    """Metrics summed over examples, the number of examples, and where training went wrong.
+class StepReport:
+    """What a step says of itself: totals of its metrics, and whether it went wrong.
 
     `bad_step` is the first step whose loss was not finite, NO_STEP where there is none.
     """
 
-    sums: dict[str, Array]
-    count: Array
+    totals: Totals
     bad_step: Array
 
-    def over_steps(self) -> "Totals":
-        """The totals of stacked totals, [S] each -> scalars."""
-        sums = {name: value.sum() for name, value in self.sums.items()}
-        return Totals(sums, self.count.sum(), self.bad_step.min())
-
-    def means(self) -> dict[str, float]:
-        """The metrics as means per example, on the host."""
-        totals = jax.device_get(self)
-        return {name: float(value / totals.count) for name, value in totals.sums.items()}
+    def over_steps(self) -> "StepReport":
+        """One report for many, stacked along a leading axis."""
+        return StepReport(jax.tree.map(jnp.sum, self.totals), self.bad_step.min())
 
 
-Step = Callable[..., tuple[TrainState, Totals]]
+Step = Callable[..., tuple[TrainState, StepReport]]
 
 
 def make_step(
     model: Any, objective: Objective, optimiser: optax.GradientTransformation
 ) -> Step:
-    """The step `(state, batch, *, axis_name=None) -> (state, totals)`: pure, for one device.
+    """The step `(state, batch, *, axis_name=None) -> (state, report)`: pure, for one device.
 
     Under a mapped axis (`shard_map`, `pmap`, `vmap`) each device has its part of the batch and
     the update is that of the whole batch.
@@ -65,7 +59,7 @@ def make_step(
 
     def step(
         state: TrainState, batch: Batch, *, axis_name: str | None = None
-    ) -> tuple[TrainState, Totals]:
+    ) -> tuple[TrainState, StepReport]:
         key = stream_key(state.seed, "objective", state.step)
 
         def loss_of(params: Any) -> tuple[Array, Terms]:
@@ -82,9 +76,11 @@ def make_step(
             grads = jax.lax.pmean(grads, axis_name)
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        totals = totals_of(terms, batch["mask"], axis_name)
-        totals = totals.replace(bad_step=jnp.where(jnp.isfinite(loss), NO_STEP, state.step))
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), totals
+        totals = masked_totals({"loss": terms.loss, **terms.metrics}, batch["mask"])
+        if axis_name is not None:
+            totals = jax.lax.psum(totals, axis_name)
+        report = StepReport(totals, jnp.where(jnp.isfinite(loss), NO_STEP, state.step))
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), report
 
     return step
 
@@ -123,11 +119,3 @@ def masked_mean(values: Array, mask: Array, axis_name: str | None = None) -> Arr
     share = jax.lax.pmean(jnp.sum(mask), axis_name)
     return jax.lax.pmean(jnp.sum(values * mask) / share, axis_name)
 
-
-def totals_of(terms: Terms, mask: Array, axis_name: str | None = None) -> Totals:
-    """Sums over the real examples of a batch, on all devices of a mapped axis."""
-    sums = {k: jnp.sum(v * mask) for k, v in {"loss": terms.loss, **terms.metrics}.items()}
-    count = jnp.sum(mask)
-    if axis_name is not None:
-        sums, count = jax.lax.psum((sums, count), axis_name)
-    return Totals(sums, count, jnp.asarray(NO_STEP, jnp.int32))
