@@ -147,7 +147,7 @@ def manifold(images: np.ndarray, n: int, title: str | None = None) -> Figure:
     """The decoded `manifold_coordinates(n)`: codes below and left, their probabilities opposite."""
     picture = tile(images, n, n, pad=0)
     height, width = picture.shape[:2]
-    figure = Figure((7.0, 5.7 * height / width + (1.3 if title else 1.0)), layout="constrained")
+    figure = Figure((7.4, 5.7 * height / width + (1.25 if title else 1.0)), layout="constrained")
     axes = figure.add_subplot()
     _show(axes, picture)
     lower = np.floor(np.linspace(0, n / 2, 3, endpoint=False)).astype(int)
