@@ -201,4 +201,6 @@ def _section(name: str, kind: type, options: dict[str, Any]) -> Any:
 def _check_names(kind: str, prefix: str, names, valid: Sequence[str]) -> None:
     for name in names:
         if name not in valid:
-            raise unknown_name(f"configuration {kind}", f"{prefix}{name}", [prefix + v for v in valid])
+            raise unknown_name(
+                f"configuration {kind}", f"{prefix}{name}", [prefix + v for v in valid]
+            )

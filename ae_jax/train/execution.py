@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import struct
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -82,15 +81,11 @@ def evaluate_split(
     """The objective's metrics over a split, summed; the same noise at every call with a seed."""
 
     def values_of(batch: Batch, key: Array) -> dict[str, Array]:
-        terms = evaluate_objective(
-            numbers.objective, architecture.model, params, batch, key, step
-        )
+        terms = evaluate_objective(numbers.objective, architecture.model, params, batch, key, step)
         return {"loss": terms.loss, **terms.metrics}
 
     key = stream_key(seed, "evaluation")
-    return total_over(
-        split, order, architecture.preprocess, numbers.statistics, key, values_of
-    )
+    return total_over(split, order, architecture.preprocess, numbers.statistics, key, values_of)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,9 +157,7 @@ def _pmap(mesh: Mesh) -> Execution:
     devices = list(mesh.devices.flat)
 
     def mapped(state, order, split, numbers, architecture):
-        return run_epoch(
-            state, order, split, numbers, architecture=architecture, axis_name=AXIS
-        )
+        return run_epoch(state, order, split, numbers, architecture=architecture, axis_name=AXIS)
 
     program = jax.pmap(
         mapped,

@@ -53,7 +53,9 @@ def tensorboard(folder: Path) -> Iterator[Listener]:
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
-        raise UserError("TensorBoard logs need the extra: pip install 'ae_jax[tensorboard]'") from error
+        raise UserError(
+            "TensorBoard logs need the extra: pip install 'ae_jax[tensorboard]'"
+        ) from error
     with SummaryWriter(str(folder)) as writer:
 
         def write(record: Record) -> None:

@@ -9,11 +9,10 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from ae_jax.config import RunConfig
-from ae_jax.data.base import DataSet, Split
+from ae_jax.data.base import DataSet
 from ae_jax.data.batches import DeviceSplit, num_batches, sequential_order, take_batch
 from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statistics_for
 from ae_jax.errors import UserError
@@ -90,9 +89,7 @@ def prepare_run(
 def _check_batch(config: RunConfig, num_train: int) -> None:
     size, devices = config.train.batch_size, jax.device_count()
     if size > num_train:
-        raise UserError(
-            f"train.batch_size is {size}, more than the {num_train} training examples"
-        )
+        raise UserError(f"train.batch_size is {size}, more than the {num_train} training examples")
     if config.train.parallel != "jit" and size % devices:
         raise UserError(
             f"train.batch_size {size} does not divide among {devices} devices "
@@ -123,7 +120,7 @@ def _device_splits(dataset: DataSet) -> dict[str, DeviceSplit]:
 def _settled(config: RunConfig, preprocess: str, low: float, high: float) -> RunConfig:
     head = config.model.head
     if head == "auto":
-        head = "bernoulli" if 0.0 <= low and high <= 1.0 else "gaussian"
+        head = "bernoulli" if low >= 0.0 and high <= 1.0 else "gaussian"
     return dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, preprocess=preprocess),

@@ -48,9 +48,7 @@ class StepReport:
 Step = Callable[..., tuple[TrainState, StepReport]]
 
 
-def make_step(
-    model: Any, objective: Objective, optimiser: optax.GradientTransformation
-) -> Step:
+def make_step(model: Any, objective: Objective, optimiser: optax.GradientTransformation) -> Step:
     """The step `(state, batch, *, axis_name=None) -> (state, report)`: pure, for one device.
 
     Under a mapped axis (`shard_map`, `pmap`, `vmap`) each device has its part of the batch and
@@ -63,9 +61,7 @@ def make_step(
         key = stream_key(state.seed, "objective", state.step)
 
         def loss_of(params: Any) -> tuple[Array, Terms]:
-            terms = evaluate_objective(
-                objective, model, params, batch, key, state.step, axis_name
-            )
+            terms = evaluate_objective(objective, model, params, batch, key, state.step, axis_name)
             return masked_mean(terms.loss, batch["mask"], axis_name), terms
 
         (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
@@ -118,4 +114,3 @@ def masked_mean(values: Array, mask: Array, axis_name: str | None = None) -> Arr
         return jnp.sum(values * mask) / jnp.sum(mask)
     share = jax.lax.pmean(jnp.sum(mask), axis_name)
     return jax.lax.pmean(jnp.sum(values * mask) / share, axis_name)
-

@@ -1,0 +1,275 @@
+"""What the latent-size grid shows: the table, the claims, the figures and the report."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import numpy as np
+
+from ae_jax.api import Fitted, restore
+from ae_jax.experiment import Claim, at_least, same_order, write_results
+from ae_jax.files import make_directory
+from ae_jax.train.loop import Record
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import prepare_run
+from ae_jax.viz import figures
+from ae_jax.viz.report import (
+    Picture,
+    Section,
+    Table,
+    claims_table,
+    environment_table,
+    markdown_table,
+    runs_table,
+    write_report,
+)
+from experiments.kingma_welling_grid import TRACK_FROM, Curves, Finding, Grid, largest_deviation
+from experiments.published import bound_at
+
+SOURCE = "Kingma & Welling 2014, arXiv:1312.6114, Fig. 2"
+UNIT = "nats per example"
+MANIFOLD_SIDE = 20
+SHOWN = 12
+
+
+def write(
+    grid: Grid,
+    findings: Sequence[Finding],
+    paper: Curves,
+    *,
+    picture_sizes: Sequence[int],
+    tolerance: float,
+    title: str,
+    protocol: str,
+) -> dict[str, Any]:
+    """Writes figures, results.json and report.html below the grid's root; returns the results."""
+    directory = RunDirectory(grid.root)
+    make_directory(directory.figures)
+    models = {f.size: _fitted(grid, f) for f in findings if f.size in picture_sizes}
+    pictures = {
+        "lower_bound": figures.bound_curves(panels(findings, paper), protocol),
+        "prior_samples": figures.prior_sample_panels(
+            {size: model.sample(100) for size, model in models.items()}
+        ),
+        "manifold": _manifold(models[2]),
+        "reconstructions": _reconstructions(models),
+    }
+    for name, figure in pictures.items():
+        figures.save(figure, directory.figures / f"{name}.png")
+    rows = {"table": table(findings, paper), "tracking": tracking_table(findings, paper)}
+    checked = claims(findings, paper, tolerance)
+    results = write_results(
+        directory.results_file,
+        checked,
+        run_rows(grid, findings),
+        protocol=protocol,
+        **rows,
+        curves=curve_values(findings),
+    )
+    sections = _sections(results, {name: figures.png(figure) for name, figure in pictures.items()})
+    write_report(directory.report_file, title, protocol, sections)
+    return results
+
+
+def show(results: dict[str, Any], directory: RunDirectory) -> None:
+    """Prints the table beside the paper's and says where everything lies."""
+    click.echo(f"\n{results['protocol']}\n\n{markdown_table(results['table'])}\n")
+    for claim in results["claims"]:
+        click.echo(f"{'holds' if claim['holds'] else 'DOES NOT HOLD'}: {claim['name']}")
+    click.echo(f"\nfigures: {directory.figures}\nresults: {directory.results_file}")
+    click.echo(f"report:  {directory.report_file}")
+
+
+def table(findings: Sequence[Finding], paper: Curves) -> list[dict[str, Any]]:
+    """One row a latent size: the chosen setting and its bounds beside the paper's, in nats."""
+    rows = []
+    for finding in findings:
+        samples, train, test = _final(finding)
+        row = {
+            "latent size": finding.size,
+            "init std": finding.chosen[0],
+            "step size": finding.chosen[1],
+            "samples": f"{samples:.3g}",
+            "train bound": round(train, 1),
+            "test bound": round(test, 1),
+        }
+        for split in ("train", "test"):
+            curve = paper.get((finding.size, "aevb", split))
+            row[f"paper {split}"] = "" if curve is None else round(_at(curve, samples), 1)
+        curve = paper.get((finding.size, "aevb", "test"))
+        row["test - paper"] = "" if curve is None else round(test - _at(curve, samples), 1)
+        rows.append(row)
+    return rows
+
+
+def tracking_table(findings: Sequence[Finding], paper: Curves) -> list[dict[str, Any]]:
+    """One row a published curve: the setting closest to it and the largest deviation, in nats."""
+    rows = []
+    for finding in findings:
+        if finding.tracking is None:
+            continue
+        curve = paper[finding.size, "aevb", "test"]
+        looks = finding.followed or finding.trials[finding.tracking]
+        trial_end = finding.trials[finding.tracking][-1]["samples"]
+        rows.append(
+            {
+                "latent size": finding.size,
+                "init std": finding.tracking[0],
+                "step size": finding.tracking[1],
+                f"largest deviation, {TRACK_FROM:.0e} to {trial_end:.3g} samples": round(
+                    largest_deviation(finding.trials[finding.tracking], curve), 1
+                ),
+                "to the end": round(largest_deviation(looks, curve), 1),
+                "end (samples)": f"{looks[-1]['samples']:.3g}",
+            }
+        )
+    return rows
+
+
+def claims(findings: Sequence[Finding], paper: Curves, tolerance: float) -> list[Claim]:
+    """Test bounds beside the paper's at the same number of samples, and the order of sizes."""
+    compared = [f for f in findings if (f.size, "aevb", "test") in paper]
+    checked, ours, theirs = [], {}, {}
+    for finding in compared:
+        samples, _, test = _final(finding)
+        target = _at(paper[finding.size, "aevb", "test"], samples)
+        ours[finding.size], theirs[finding.size] = test, target
+        checked.append(
+            at_least(
+                f"test bound at latent size {finding.size} after {samples:.3g} samples is no more "
+                f"than {tolerance:g} nats below the paper's",
+                test,
+                target,
+                tolerance,
+                UNIT,
+                SOURCE,
+            )
+        )
+    if compared:
+        name = "latent sizes, sorted by test bound, come in the paper's order"
+        checked.append(same_order(name, ours, theirs, "latent size", SOURCE))
+    return checked
+
+
+def panels(findings: Sequence[Finding], paper: Curves) -> list[figures.Panel]:
+    """Our curves over the paper's for each published latent size, or ours alone for all sizes."""
+    published = {size for size, _, _ in paper}
+    drawn = []
+    for finding in findings:
+        if published and finding.size not in published:
+            continue
+        looks = _first_run(finding)
+        samples = np.array([look["samples"] for look in looks])
+        curves = []
+        if published:
+            wake_sleep = paper[finding.size, "wake_sleep", "test"]
+            curves.append(figures.Curve("wake-sleep test (paper)", *wake_sleep.T, role="baseline"))
+        for split in ("train", "test"):
+            values = np.array([look[f"{split}/elbo"] for look in looks])
+            curves.append(figures.Curve(f"AEVB {split}", samples, values, f"ours_{split}"))
+        for split in ("train", "test") if published else ():
+            theirs = paper[finding.size, "aevb", split]
+            label = f"AEVB {split} (paper)"
+            curves.append(figures.Curve(label, *theirs.T, role=f"paper_{split}"))
+        drawn.append(figures.Panel(f"latent size {finding.size}", tuple(curves)))
+    return drawn
+
+
+def curve_values(findings: Sequence[Finding]) -> dict[str, dict[str, list[float]]]:
+    """The curves of the chosen runs, by latent size."""
+    return {
+        str(finding.size): {
+            name: [round(look[name], 3) for look in _first_run(finding)]
+            for name in ("samples", "train/elbo", "test/elbo")
+        }
+        for finding in findings
+    }
+
+
+def run_rows(grid: Grid, findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """One row a run: what it was, how far it went, where it ended and how long it took."""
+    rows = []
+    for finding in findings:
+        looks_of = {(*setting, grid.seeds[0]): looks for setting, looks in finding.trials.items()}
+        looks_of |= {(*finding.chosen, seed): looks for seed, looks in finding.runs.items()}
+        if finding.followed:
+            looks_of[*finding.tracking, grid.seeds[0]] = finding.followed
+        for (scale, step, seed), looks in looks_of.items():
+            last = looks[-1]
+            rows.append(
+                {
+                    "run": grid.member(finding.size, scale, step, seed).name,
+                    "samples": last["samples"],
+                    "train bound": round(last["train/elbo"], 2),
+                    "test bound": round(last["test/elbo"], 2),
+                    "training seconds": round(last["seconds"], 1),
+                }
+            )
+    return rows
+
+
+def _sections(results: dict[str, Any], pictures: dict[str, bytes]) -> list[Section]:
+    sections: list[Section] = [
+        Table(
+            "Lower bounds",
+            results["table"],
+            "Nats per example; training bounds on the first 10,000 training examples, test "
+            "bounds on the test split, one sample each. The setting is the one with the best "
+            "training bound at the end of its trial.",
+        )
+    ]
+    if results["claims"]:
+        sections.append(claims_table(results["claims"]))
+    sections.append(Picture("Lower bound against training samples", pictures["lower_bound"]))
+    if results["tracking"]:
+        sections.append(
+            Table(
+                "Which setting tracks the paper",
+                results["tracking"],
+                "Of all settings tried, the one whose test curve is closest to the paper's in the "
+                "largest deviation, nats.",
+            )
+        )
+    sections += [
+        Picture("Samples from the prior", pictures["prior_samples"], "Means of p(x|z)."),
+        Picture("The 2-D manifold", pictures["manifold"], "Codes of equal prior probability."),
+        Picture("Reconstructions of test examples", pictures["reconstructions"]),
+        runs_table(results["runs"]),
+        environment_table(results["environment"]),
+    ]
+    return sections
+
+
+def _fitted(grid: Grid, finding: Finding) -> Fitted:
+    member = grid.member(finding.size, *finding.chosen, grid.seeds[0])
+    return restore(RunDirectory(grid.root / member.name), prepare_run(member.config, grid.dataset))
+
+
+def _manifold(model: Fitted):
+    images = model.decode(figures.manifold_coordinates(MANIFOLD_SIDE))
+    return figures.manifold(images, MANIFOLD_SIDE)
+
+
+def _reconstructions(models: dict[int, Fitted]):
+    raw = next(iter(models.values())).setup.dataset.splits["test"].x[:SHOWN]
+    rows = {f"{size}-D": model.reconstruct(raw) for size, model in models.items()}
+    return figures.reconstructions(next(iter(models.values())).inputs(raw), rows)
+
+
+def _first_run(finding: Finding) -> list[Record]:
+    return next(iter(finding.runs.values()))
+
+
+def _final(finding: Finding) -> tuple[float, float, float]:
+    """Samples, train and test bound at the end, the bounds as means over seeds."""
+    ends = [looks[-1] for looks in finding.runs.values()]
+    return (
+        ends[0]["samples"],
+        float(np.mean([end["train/elbo"] for end in ends])),
+        float(np.mean([end["test/elbo"] for end in ends])),
+    )
+
+
+def _at(curve: np.ndarray, samples: float) -> float:
+    """The published bound; runs of whole epochs may end a little past the last point."""
+    return bound_at(curve, min(samples, curve[-1, 0]))
