@@ -67,7 +67,7 @@ class Preset:
 # deviation of 0.1; read by standard deviation it is 0.01.
 PRESETS = {
     "smoke": Preset("digits", 3e4, 6e3, (0.1,)),
-    "quick": Preset("mnist", 1e6, 1e5, (0.1,), tolerance=3.0),
+    "quick": Preset("mnist", 1e6, 2e5, (0.01,), tolerance=3.0),
     "standard": Preset("mnist", 1e7, 1e6, (0.1, 0.01), follow=True),
     "paper": Preset("mnist", 1e8, 1e6, (0.1, 0.01), seeds=(0, 1, 2, 3, 4), follow=True),
 }
