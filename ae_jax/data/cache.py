@@ -21,7 +21,7 @@ from ae_jax.data.protocols import Stored
 Log = Callable[[str], None]
 
 _MANIFEST = "manifest.json"
-_VERSION = 1
+_VERSION = 2
 
 
 class Damaged(Exception):

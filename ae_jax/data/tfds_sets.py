@@ -5,9 +5,10 @@ files is replaced: images are handed over as PNG bytes, which need no TensorFlow
 the records are written and read as array_record.
 """
 
+import contextlib
 import dataclasses
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,13 @@ def write_records(name: str, parts: Parts, folder: Path) -> None:
         name = data_set_name
         pkg_dir_path = stock.pkg_dir_path
 
+        def _info(self):
+            # The catalogue shuffles by default; the published order is what "the first 50,000"
+            # of every paper refers to.
+            return tfds.core.DatasetInfo(
+                builder=self, features=super()._info().features, disable_shuffling=True
+            )
+
         def _split_generators(self, dl_manager):
             return {part: self._generate_examples(split) for part, split in parts.items()}
 
@@ -78,21 +86,24 @@ def write_records(name: str, parts: Parts, folder: Path) -> None:
                     record["label"] = int(split.y[index])
                 yield index, record
 
-    builder = Builder(data_dir=folder, file_format="array_record")
-    builder.download_and_prepare()
+    # The log says what happens; the catalogue's own bars and prints would bury it.
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):
+        Builder(data_dir=folder, file_format="array_record").download_and_prepare()
 
 
-def read_records(name: str, parts: Sequence[str], folder: Path) -> Parts:
-    """The named splits from array_record files under `folder`, [N, H, W, C] uint8."""
+def read_records(name: str, parts: Iterable[str], folder: Path) -> Parts:
+    """The named splits from array_record files under `folder`, [N, H, W, 1] uint8."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder(name, data_dir=folder, file_format="array_record")
-    return {part: _read_split(builder.as_data_source(split=part)) for part in parts}
+    skip = {"image": tfds.decode.SkipDecoding()}
+    return {part: _read_split(builder.as_data_source(split=part, decoders=skip)) for part in parts}
 
 
 def _read_split(source) -> Split:
-    records = [source[index] for index in range(len(source))]
-    x = np.stack([record["image"] for record in records])
+    records = source.__getitems__(range(len(source)))
+    x = np.stack([decode_png(record["image"]) for record in records])
     labelled = "label" in records[0]
     y = np.array([record["label"] for record in records], np.int32) if labelled else None
     return Split(x, y)
@@ -105,6 +116,13 @@ def encode_png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0]).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def decode_png(file: bytes) -> np.ndarray:
+    """The 8-bit grey image [H, W, 1] in a PNG file."""
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(file)))[..., None]
 
 
 def parse_idx_set(raw: Path) -> Parts:
