@@ -1,1 +1,26 @@
-"""Autoencoders in JAX and Flax, from PCA to the variational autoencoder, under one formalism."""
+"""Autoencoders in JAX and Flax, from PCA to the variational autoencoder, under one formalism.
+
+`fit` trains on an array, `load` opens a run; both give an object that encodes, decodes, samples
+and evaluates.
+"""
+
+from typing import Any
+
+__all__ = ["Fitted", "RunConfig", "UserError", "fit", "load"]
+
+_HOMES = {
+    "Fitted": "ae_jax.api",
+    "RunConfig": "ae_jax.config",
+    "UserError": "ae_jax.errors",
+    "fit": "ae_jax.api",
+    "load": "ae_jax.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for only then: the command line's help must not wait for JAX."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ae_jax' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

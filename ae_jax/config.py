@@ -27,7 +27,8 @@ class DataConfig:
     """Which examples.
 
     name        a registered data set, a `.npy` or `.npz` file, or `file.py:function`
-    protocol    `paper` keeps a validation split (MNIST 50,000 / 10,000 / 10,000), `full` trains on it
+    protocol    `paper` holds a validation split out (MNIST: 50,000 / 10,000 / 10,000),
+                `full` trains on it
     preprocess  a registered preprocessing; `auto` is `grey` for bounded values, else `identity`
     limit       train on the first so many examples only
     """
@@ -43,9 +44,9 @@ class ModelConfig:
     """The four parts, by name, and their sizes.
 
     hidden          sizes of the encoder's layers from the data inwards (channels if convolutional)
-    decoder_hidden  sizes of the decoder's layers from the code outwards; default: `hidden` mirrored
+    decoder_hidden  the decoder's layers from the code outwards; default: `hidden` mirrored
     head            p(x|z); `auto` is `bernoulli` for data in [0, 1], else `gaussian`
-    head_scale      standard deviation of a fixed Gaussian head, or where a learned global one starts
+    head_scale      standard deviation of a fixed Gaussian head, or start of a learned global one
     init            how weights start; `normal` is N(0, init_scale^2) for weights and biases
     init_scale      a factor on the weights of the other schemes
     """

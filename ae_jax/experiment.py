@@ -1,21 +1,18 @@
-"""What experiments share: claims with a computed verdict, where they were measured, one command."""
+"""What experiments share: claims with a computed verdict, where they were measured."""
 
 import dataclasses
+import os
 import platform
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import click
 import jax
 
-from ae_jax.errors import TrainingDiverged, UserError
 from ae_jax.files import write_json
-
-EXIT_USER_ERROR, EXIT_DIVERGED, EXIT_INTERRUPTED = 2, 3, 130
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +69,6 @@ def _commit() -> str:
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
@@ -89,23 +84,3 @@ def write_results(
     }
     write_json(path, results)
     return results
-
-
-def run_command(command: Callable[[], None]) -> None:
-    """Runs a click command with errors as one sentence: status 2 for a user's, 3 for divergence."""
-    try:
-        command.main(standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
-        raise SystemExit(EXIT_USER_ERROR) from error
-    except UserError as error:
-        _fail(f"Error: {error}", EXIT_USER_ERROR, error)
-    except TrainingDiverged as error:
-        _fail(f"Diverged: {error}", EXIT_DIVERGED, error)
-    except (KeyboardInterrupt, click.Abort) as error:
-        _fail("Interrupted; the same command continues.", EXIT_INTERRUPTED, error)
-
-
-def _fail(message: str, status: int, cause: BaseException) -> None:
-    click.echo(message, err=True)
-    raise SystemExit(status) from cause

@@ -2,24 +2,35 @@
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ae_jax.errors import UserError
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replaces the file in one move: after a crash it is the old one or the new one, whole."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def write_atomically(path: str | Path, content: bytes) -> Path:
+    """Replaces the file at `path` in one step, making its folder first. Returns the path.
+
+    After a crash the file is the old one or the new one, whole. Raises UserError where the
+    folder or the file cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner may read
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(content)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """As `write_atomically`, for text."""
+    write_atomically(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:

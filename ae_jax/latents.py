@@ -1,9 +1,10 @@
 """Distributions over codes: posteriors q(z|x) and priors p(z), as pytrees.
 
-A posterior offers `sample(keys, K, first=0) -> [K, B, Z]`, `log_prob(z) -> [K, B]`, `kl(prior) -> [B]`,
-`kl_per_dim(prior) -> [B, Z]` and `mean() -> [B, Z]`. `keys` holds one key an example, [B], so that
-an example meets the same noise on one device and on many. Sample k of an example depends on
-nothing but its key and k, counted from `first`, so that many samples can be drawn in parts.
+A posterior offers `sample(keys, K, first=0) -> [K, B, Z]`, `log_prob(z) -> [K, B]`,
+`kl(prior) -> [B]`, `kl_per_dim(prior) -> [B, Z]` and `mean() -> [B, Z]`. `keys` holds one key an
+example, [B], so that an example meets the same noise on one device and on many. Sample k of an
+example depends on nothing but its key and k, counted from `first`, so that many samples can be
+drawn in parts.
 """
 
 from typing import ClassVar
@@ -44,7 +45,8 @@ class DiagonalGaussian:
 
     def sample(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
         """Reparameterised draws loc + scale * noise, [K, B, Z] (Kingma & Welling 2014, Eq. 10)."""
-        return self.loc + jnp.exp(self.log_scale) * self.noise(keys, num_samples, first)
+        noise = self.noise(keys, num_samples, first)
+        return self.loc[None] + jnp.exp(self.log_scale)[None] * noise
 
     def noise(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
         """Standard normal noise [K, B, Z], addressed by each example's key and the sample."""
@@ -92,7 +94,7 @@ class PointMass:
 
     def log_prob(self, z: Array) -> Array:
         """0 on the code: the log of the probability of the atom, [K, B]."""
-        return jnp.where(jnp.all(z == self.loc, axis=-1), 0.0, -jnp.inf)
+        return jnp.where(jnp.all(z == self.loc[None], axis=-1), 0.0, -jnp.inf)
 
     def kl_per_dim(self, prior: StandardNormal) -> Array:
         del prior

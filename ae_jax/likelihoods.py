@@ -44,7 +44,8 @@ class Bernoulli:
     def log_prob(self, x: Array) -> Array:
         """sum_d x_d log p_d + (1 - x_d) log(1 - p_d), nats, [..., B]."""
         # softplus(l) - x l never forms p, so it is exact and has finite gradients for large |l|.
-        terms = x * self.logits - jax.nn.softplus(self.logits)
+        x, logits = jnp.broadcast_arrays(x, self.logits)
+        terms = x * logits - jax.nn.softplus(logits)
         return _sum_event(terms, self.event_ndims)
 
     def mean(self) -> Array:
@@ -81,6 +82,7 @@ class Gaussian:
 
 def normal_log_density(x: Array, mean: Array, log_scale: Array) -> Array:
     """log N(x; mean, exp(log_scale)^2), elementwise, nats."""
+    x, mean, log_scale = jnp.broadcast_arrays(x, mean, log_scale)
     standardised = (x - mean) * jnp.exp(-log_scale)
     return -0.5 * jnp.square(standardised) - log_scale - 0.5 * math.log(2 * math.pi)
 

@@ -33,8 +33,8 @@ import click
 
 from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.data import DataSet, load
-from ae_jax.experiment import run_command
 from ae_jax.objectives import Elbo
+from ae_jax.shell import run_command
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adagrad
 from ae_jax.train.rundir import RunDirectory

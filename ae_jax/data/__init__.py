@@ -6,7 +6,7 @@ A new data set is one line here and, where it needs more than a function, one fi
 import sys
 from pathlib import Path
 
-from ae_jax.data import catalogue, embedded
+from ae_jax.data import catalogue, embedded, local_archives
 from ae_jax.data.arrays import ArrayFile, from_array
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.cache import Log
@@ -21,8 +21,13 @@ DATA_SETS: Registry[Source] = Registry(
         "mnist": catalogue.MNIST,
         "fashion_mnist": catalogue.FASHION_MNIST,
         "binarized_mnist": catalogue.BINARIZED_MNIST,
-        "digits": CachedSource("digits", embedded.digits, (embedded.SOURCE,)),
-        "iris": CachedSource("iris", embedded.iris, (embedded.SOURCE,)),
+        "frey_face": CachedSource(
+            "frey_face",
+            local_archives.frey_face,
+            ("prepared files", local_archives.FREY_FACE_SOURCE),
+        ),
+        "digits": CachedSource("digits", embedded.digits, embedded.SOURCES),
+        "iris": CachedSource("iris", embedded.iris, embedded.SOURCES),
     },
 )
 

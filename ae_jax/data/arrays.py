@@ -14,7 +14,7 @@ from ae_jax.errors import UserError
 
 _PARTS = ("train", "valid", "test")
 _SMALLEST_IMAGE = 8
-_UNREADABLE = (
+UNREADABLE = (
     ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
@@ -74,6 +74,18 @@ class ArrayFile:
     peek = stored
 
 
+def check_split(split: Split, shape: tuple[int, ...], origin: str) -> None:
+    """Raises UserError unless `x` is [N, *shape] uint8 or finite float32 and `y` [N] int32."""
+    examples, _ = _examples(split.x, origin)
+    if split.x.dtype not in (np.uint8, np.float32) or split.x.shape[1:] != shape:
+        raise UserError(
+            f"data set {origin}: every split needs uint8 or float32 examples of one shape, not "
+            f"{split.x.dtype} of {split.x.shape[1:]} beside {shape}"
+        )
+    if split.y is not None and _labels(split.y, len(examples), origin).dtype != split.y.dtype:
+        raise UserError(f"data set {origin}: labels have to be int32, not {split.y.dtype}")
+
+
 def _read(path: Path) -> dict[str, np.ndarray]:
     """All arrays of a file that a data set may use; a .npy counts as `x`."""
     wanted = {"x", "y"} | {f"{kind}_{part}" for kind in "xy" for part in _PARTS}
@@ -83,7 +95,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             return {"x": content}
         with content:
             return {key: content[key] if key in wanted else None for key in content.files}
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         if "allow_pickle" in str(error):
             reason = "it holds Python objects, or is no NumPy file; nothing is unpickled"
         else:

@@ -1,6 +1,7 @@
 """MNIST and its relatives: which files, where from, and how they are cut."""
 
 from ae_jax.data.fetch import LocalFolder
+from ae_jax.data.local_archives import BinarizedArchive
 from ae_jax.data.mirrors import DebianPackage, GzipHeader, NpmPackage, Official
 from ae_jax.data.sources import CachedSource
 from ae_jax.data.tfds_sets import (
@@ -54,7 +55,7 @@ FASHION_MNIST = _cached(
 BINARIZED_MNIST = _cached(
     CatalogueSet(
         "binarized_mnist",
-        (Official(), LocalFolder("binarized_mnist")),
+        (Official(), LocalFolder("binarized_mnist"), BinarizedArchive()),
         parse_binarized,
         arrange_binarized,
     )

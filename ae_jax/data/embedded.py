@@ -7,7 +7,7 @@ import numpy as np
 from ae_jax.data.cache import Log
 from ae_jax.data.protocols import Stored, hold_out
 
-SOURCE = "embedded in scikit-learn"
+SOURCES = ("prepared files", "embedded in scikit-learn")
 
 
 def digits(work: Path, log: Log) -> Stored:

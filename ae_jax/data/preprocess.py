@@ -79,7 +79,7 @@ def dequantization(x: Array, statistics: Statistics, keys: Array) -> Array:
 
 def standardization(x: Array, statistics: Statistics, keys: Array | None) -> Array:
     """Each dimension less its training mean, over its training standard deviation."""
-    return (x - statistics.mean) / statistics.scale
+    return (x - statistics.mean[None]) / statistics.scale[None]
 
 
 def _uniform(x: Array, keys: Array) -> Array:

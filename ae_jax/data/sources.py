@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from ae_jax.data import cache
+from ae_jax.data.arrays import check_split
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.cache import Damaged, Log
 from ae_jax.data.protocols import Stored
@@ -122,6 +125,8 @@ class UserFunction:
         if not isinstance(made, DataSet) or not {"train", "test"} <= set(made.splits):
             raise UserError(f"{self.name} has to return a DataSet with the splits train and test")
         train, valid = made.splits["train"], made.splits.get("valid")
+        for split in made.splits.values():
+            check_split(split, made.shape, self.name)
         if valid is None:
             return Stored(train, made.splits["test"], 0, made.max_value)
         joined = _joined(train, valid)
@@ -131,8 +136,6 @@ class UserFunction:
 
 
 def _joined(first: Split, second: Split) -> Split:
-    import numpy as np
-
     labelled = first.y is not None and second.y is not None
     y = np.concatenate([first.y, second.y]) if labelled else None
     return Split(np.concatenate([first.x, second.x]), y)

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from scipy.special import ndtri
 
-from ae_jax.viz.output import write_atomically
+from ae_jax.files import write_atomically
 
 PNG_DPI = 160
 VECTOR_DPI = 300  # of the pictures inside a PDF or SVG

@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ae_jax.viz.output import write_atomically
+from ae_jax.files import write_atomically
 
 Row = Mapping[str, object]
 

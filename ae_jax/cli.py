@@ -1,0 +1,188 @@
+"""ae-jax: train, evaluate, sample, reconstruct, encode, report, data, list.
+
+Nothing heavy is imported before a command needs it, so that help is instant.
+"""
+
+from pathlib import Path
+
+import click
+
+from ae_jax.shell import run_command
+
+RUN = click.argument("run", type=click.Path(path_type=Path))
+CHECKPOINT = click.option(
+    "--checkpoint",
+    type=click.Choice(["latest", "best"]),
+    default="latest",
+    show_default=True,
+    help="Which checkpoint; the best is the one with the best validation bound.",
+)
+SPLIT = click.option(
+    "--split", default="test", show_default=True, help="Which examples: train, valid or test."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ae_jax")
+def cli() -> None:
+    """Train and study autoencoders: from PCA to the variational autoencoder.
+
+    Bounds and likelihoods are in nats per example, summed over pixels. A run keeps everything in
+    one directory; started again, it continues where it was.
+    """
+
+
+@cli.command()
+@click.argument("data", required=False)
+@click.option("--objective", help="What is optimised.  [default: elbo]")
+@click.option("--latent-dim", type=int, help="Size of the code.  [default: 20]")
+@click.option("--hidden", help="Layer sizes of the encoder, as 500 or 500,200.  [default: 500]")
+@click.option("--epochs", type=int, help="Passes over the training examples.  [default: 10]")
+@click.option("--batch-size", type=int, help="Examples a step.  [default: 100]")
+@click.option("--optimiser", help="How steps are taken.  [default: adam]")
+@click.option("--learning-rate", type=float, help="Step size.  [default: the optimiser's]")
+@click.option("--seed", type=int, help="Of weights, order and noise.  [default: 0]")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Start from the configuration in a JSON file, for example another run's config.json.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="SECTION.OPTION=VALUE",
+    help="Set any option, as objective.beta=4; may be repeated. --dry-run shows all of them.",
+)
+@click.option(
+    "--workdir",
+    type=click.Path(path_type=Path),
+    help="Where the run lives.  [default: checkpoints/DATA-OBJECTIVE-zSIZE-HASH]",
+)
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard logs.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show configuration and parameter counts; do not train."
+)
+def train(
+    data: str | None, config_file: Path | None, assignments: tuple[str, ...], **flags
+) -> None:
+    """Train on DATA: a named set, a .npy or .npz file of yours, or path/to/file.py:function.
+
+    Where a name is asked for (objective, optimiser, head, ...), path/to/file.py:Name takes yours.
+    """
+    from ae_jax import commands
+
+    commands.train(
+        data=data,
+        config_file=config_file,
+        assignments=assignments,
+        workdir=flags.pop("workdir"),
+        use_tensorboard=flags.pop("tensorboard"),
+        dry_run=flags.pop("dry_run"),
+        flags=flags,
+    )
+
+
+@cli.command()
+@RUN
+@CHECKPOINT
+@SPLIT
+@click.option(
+    "--nll-samples",
+    type=click.IntRange(min=1),
+    help="Also estimate log p(x) by importance sampling with so many codes an example.",
+)
+def evaluate(run: Path, checkpoint: str, split: str, nll_samples: int | None) -> None:
+    """Bound and reconstruction error of a RUN on a split; written to its results.json too."""
+    from ae_jax import commands
+
+    commands.evaluate(run, checkpoint, split, nll_samples)
+
+
+@cli.command()
+@RUN
+@CHECKPOINT
+@click.option("--count", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="A .npz file for the samples.")
+def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) -> None:
+    """Decode codes drawn from the prior of a RUN: means of p(x|z), as a figure or as numbers."""
+    from ae_jax import commands
+
+    commands.sample(run, checkpoint, count, seed, out)
+
+
+@cli.command()
+@RUN
+@CHECKPOINT
+@SPLIT
+@click.option("--count", type=click.IntRange(min=1), default=12, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="A .npz file for the examples.")
+def reconstruct(run: Path, checkpoint: str, split: str, count: int, out: Path | None) -> None:
+    """Examples of a split beside what a RUN makes of them."""
+    from ae_jax import commands
+
+    commands.reconstruct(run, checkpoint, split, count, out)
+
+
+@cli.command()
+@RUN
+@CHECKPOINT
+@SPLIT
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A .npz file.")
+def encode(run: Path, checkpoint: str, split: str, out: Path) -> None:
+    """Codes (posterior means) of a split by a RUN: `z`, and `y` where there are labels."""
+    from ae_jax import commands
+
+    commands.encode(run, checkpoint, split, out)
+
+
+@cli.command(short_help="Figures and a self-contained report.html of a run.")
+@RUN
+@CHECKPOINT
+def report(run: Path, checkpoint: str) -> None:
+    """Write figures and a self-contained report.html of a RUN."""
+    from ae_jax import commands
+
+    commands.report(run, checkpoint)
+
+
+@cli.group()
+def data() -> None:
+    """Prepare data sets and show what they hold."""
+
+
+@data.command()
+@click.argument("name")
+def prepare(name: str) -> None:
+    """Fetch, verify and store the data set NAME; nothing is done twice."""
+    from ae_jax import commands
+
+    commands.prepare_data(name)
+
+
+@data.command()
+@click.argument("name")
+def info(name: str) -> None:
+    """What NAME holds, where it is stored and where it comes from; downloads nothing."""
+    from ae_jax import commands
+
+    commands.show_data(name)
+
+
+@cli.command(name="list", short_help="All names that commands and --set accept, by kind.")
+def list_names() -> None:
+    """All names that the other commands and --set accept, by kind."""
+    from ae_jax import commands
+
+    commands.list_names()
+
+
+def main() -> None:
+    """The entry point of the `ae-jax` script."""
+    run_command(cli)
+
+
+if __name__ == "__main__":
+    main()

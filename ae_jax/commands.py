@@ -1,0 +1,233 @@
+"""What the commands of `ae-jax` do, once their arguments are known."""
+
+import hashlib
+import io
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+import jax
+import numpy as np
+
+from ae_jax.api import Fitted, load
+from ae_jax.config import RunConfig, from_dict, override, to_dict
+from ae_jax.data import DATA_SETS, info, prepare
+from ae_jax.data import load as load_data
+from ae_jax.data.preprocess import PREPROCESSING
+from ae_jax.errors import UserError
+from ae_jax.eval import EVALUATORS, ImportanceSampledLikelihood
+from ae_jax.experiment import write_results
+from ae_jax.files import read_json, write_atomically
+from ae_jax.models import MODELS, parameter_counts
+from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS
+from ae_jax.objectives import OBJECTIVES
+from ae_jax.train import loop
+from ae_jax.train.listeners import progress, tensorboard
+from ae_jax.train.optimisers import OPTIMISERS
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import Setup, prepare_run
+from ae_jax.viz import figures, run_report
+
+_FLAGS = {
+    "objective": "objective.name",
+    "latent_dim": "model.latent_dim",
+    "hidden": "model.hidden",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "optimiser": "optim.name",
+    "learning_rate": "optim.learning_rate",
+    "seed": "train.seed",
+}
+
+
+def train(
+    *,
+    data: str | None,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    workdir: Path | None,
+    use_tensorboard: bool,
+    dry_run: bool,
+    flags: dict[str, Any],
+) -> None:
+    """Trains a run, or continues it."""
+    config = _configured(data, config_file, assignments, flags)
+    source = config.data
+    dataset = load_data(source.name, protocol=source.protocol, limit=source.limit)
+    setup = prepare_run(config, dataset)
+    if dry_run:
+        _show_plan(setup)
+        return
+    directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
+    headline = setup.numbers.objective.headline
+    with ExitStack() as stack:
+        listeners = [
+            stack.enter_context(progress(dataset.name, setup.config.train.epochs, headline))
+        ]
+        if use_tensorboard:
+            listeners.append(stack.enter_context(tensorboard(directory.path / "tensorboard")))
+        outcome = loop.train(setup, directory, listeners=listeners)
+    last = outcome.last_look
+    for name in setup.splits:
+        click.echo(f"{name:>5}: {headline} {last[f'{name}/{headline}']:.3f} nats per example")
+    click.echo(f"run: {directory.path}")
+
+
+def _configured(
+    data: str | None, config_file: Path | None, assignments: tuple[str, ...], flags: dict[str, Any]
+) -> RunConfig:
+    values = {} if config_file is None else read_json(config_file)
+    if not isinstance(values, dict):
+        raise UserError(f"{config_file} does not hold a configuration")
+    given = [
+        f"{_FLAGS[name]}={_sizes(value) if name == 'hidden' else json.dumps(value)}"
+        for name, value in flags.items()
+        if value is not None
+    ]
+    if data is not None:
+        given.append(f"data.name={json.dumps(_absolute(data))}")
+    elif config_file is None:
+        raise UserError("name the data to train on, or give --config")
+    return from_dict(override(values, [*given, *assignments]))
+
+
+def _sizes(text: str) -> str:
+    """`500,200` as a JSON list."""
+    return f"[{text}]"
+
+
+def _absolute(name: str) -> str:
+    """Paths are kept whole, so that the run can be used from any folder."""
+    is_path = name.endswith((".npy", ".npz")) or ".py:" in name
+    return str(Path(name).expanduser().resolve()) if is_path else name
+
+
+def _default_name(config: RunConfig) -> str:
+    """A folder name that tells runs apart: what they are, and a hash of the rest."""
+    values = to_dict(config)
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    data = Path(values["data"]["name"].partition(".py:")[0]).stem
+    objective = values["objective"]["name"].rpartition(":")[2]
+    return f"{data}-{objective}-z{config.model.latent_dim}-{digest}"
+
+
+def _show_plan(setup: Setup) -> None:
+    click.echo(json.dumps(to_dict(setup.config), indent=2))
+    counts = parameter_counts(jax.eval_shape(setup.initial_state).params)
+    click.echo(
+        f"parameters: {counts['total']:,} in all, {counts['weights']:,} of them in weight matrices"
+    )
+    sizes = ", ".join(f"{name} {len(split):,}" for name, split in setup.splits.items())
+    click.echo(f"examples: {sizes}; {setup.total_steps:,} steps")
+
+
+def evaluate(run: Path, checkpoint: str, split: str, nll_samples: int | None) -> None:
+    """Prints what the evaluators say and writes it to results.json."""
+    model = load(run, checkpoint)
+    evaluators = [EVALUATORS.get("bound"), EVALUATORS.get("squared_error")]
+    if nll_samples is not None:
+        evaluators.append(ImportanceSampledLikelihood(nll_samples))
+    values = model.evaluate(split, evaluators)
+    protocol = {
+        "split": split,
+        "examples": len(model.setup.splits[split]),
+        "preprocess": model.config.data.preprocess,
+        "samples of the bound": 1,
+        **({} if nll_samples is None else {"samples of log_likelihood": nll_samples}),
+        "checkpoint": checkpoint,
+        "step": model.step,
+    }
+    click.echo("  ".join(f"{name}: {value}" for name, value in protocol.items()))
+    for name, value in values.items():
+        unit = "" if name.startswith("squared") else " nats per example"
+        click.echo(f"{name:>27} {value:12.5f}{unit}")
+    row = {"run": str(run), **protocol, **values}
+    write_results(RunDirectory(run).results_file, [], [row])
+
+
+def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) -> None:
+    """Writes samples as a figure, or as numbers where they are no images or `out` asks for it."""
+    model = load(run, checkpoint)
+    samples = model.sample(count, seed)
+    if out is None and model.setup.dataset.is_image:
+        columns = min(count, 10)
+        grid = figures.image_grid(samples, -(-count // columns), columns)
+        _save_figure(grid, RunDirectory(run).figures / "samples.png")
+    else:
+        _save_arrays(out or Path(run) / "samples.npz", samples=samples)
+
+
+def reconstruct(run: Path, checkpoint: str, split: str, count: int, out: Path | None) -> None:
+    """Writes examples and their reconstructions as a figure or as numbers."""
+    model = load(run, checkpoint)
+    raw = _split(model, split).x[:count]
+    inputs, outputs = model.inputs(raw), model.reconstruct(raw)
+    if out is None and model.setup.dataset.is_image:
+        figure = figures.reconstructions(inputs, {"reconstruction": outputs})
+        _save_figure(figure, RunDirectory(run).figures / "reconstructions.png")
+    else:
+        _save_arrays(
+            out or Path(run) / "reconstructions.npz", inputs=inputs, reconstructions=outputs
+        )
+
+
+def encode(run: Path, checkpoint: str, split: str, out: Path) -> None:
+    """Writes the codes of a split."""
+    model = load(run, checkpoint)
+    examples = _split(model, split)
+    arrays = {"z": model.encode(examples.x)}
+    if examples.y is not None:
+        arrays["y"] = np.asarray(examples.y)
+    _save_arrays(out, **arrays)
+
+
+def report(run: Path, checkpoint: str) -> None:
+    """Writes figures and report.html."""
+    path = run_report.write(load(run, checkpoint), RunDirectory(run))
+    click.echo(f"report: {path}")
+
+
+def prepare_data(name: str) -> None:
+    """Prepares a data set and says where it lies."""
+    click.echo(f"{name}: {prepare(name, click.echo)}")
+
+
+def show_data(name: str) -> None:
+    """Prints the facts about a data set."""
+    for key, value in info(name).items():
+        if isinstance(value, list | tuple) and key == "sources":
+            value = "".join(f"\n  {number}. {text}" for number, text in enumerate(value, 1))
+        click.echo(f"{key}: {value}")
+
+
+def list_names() -> None:
+    """Prints every registry."""
+    registries = (
+        DATA_SETS, PREPROCESSING, MODELS, ENCODERS, LATENTS, DECODERS, HEADS, ACTIVATIONS,
+        INITIALISERS, OBJECTIVES, OPTIMISERS, EVALUATORS,
+    )  # fmt: skip
+    width = max(len(registry.kind) for registry in registries)
+    for registry in registries:
+        click.echo(f"{registry.kind:>{width}}: {', '.join(registry)}")
+
+
+def _split(model: Fitted, name: str):
+    splits = model.setup.dataset.splits
+    if name not in splits:
+        raise UserError(f"there is no split {name!r}; there are {', '.join(splits)}")
+    return splits[name]
+
+
+def _save_figure(figure, path: Path) -> None:
+    for written in figures.save(figure, path):
+        click.echo(f"figure: {written}")
+
+
+def _save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
+    shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+    click.echo(f"{path}: {shapes}")

@@ -1,0 +1,95 @@
+"""Figures and the report of a single run."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ae_jax.api import Fitted
+from ae_jax.config import to_dict
+from ae_jax.experiment import environment
+from ae_jax.models import parameter_counts
+from ae_jax.train.loop import is_look
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.viz import figures
+from ae_jax.viz.report import Picture, Section, Table, environment_table, write_report
+
+SHOWN = 12
+SCATTERED = 5000
+MANIFOLD_SIDE = 20
+
+
+def write(model: Fitted, directory: RunDirectory) -> Path:
+    """Writes `figures/` and `report.html` of a run; returns the path of the report."""
+    sections: list[Section] = [_final_table(model)]
+    for name, (heading, figure) in _figures(model).items():
+        figures.save(figure, directory.figures / f"{name}.png")
+        sections.append(Picture(heading, figures.png(figure)))
+    sections += [_parameter_table(model), _config_table(model), environment_table(environment())]
+    config = model.config
+    title = f"{model.setup.dataset.name}: {to_dict(config)['objective']['name']}"
+    summary = (
+        f"{config.data.preprocess} inputs, {config.model.head} likelihood, code of "
+        f"{config.model.latent_dim} dimensions, after {model.step:,} steps. Bounds are in nats "
+        "per example, summed over dimensions."
+    )
+    return write_report(directory.report_file, title, summary, sections)
+
+
+def _figures(model: Fitted) -> dict[str, tuple[str, Figure]]:
+    """Name, heading and figure of all that this run can show."""
+    drawn = {"training": ("Training", _curves(model))}
+    test = model.setup.dataset.splits["test"]
+    if model.setup.dataset.is_image:
+        raw = test.x[:SHOWN]
+        rows = {"reconstruction": model.reconstruct(raw)}
+        pair = figures.reconstructions(model.inputs(raw), rows)
+        drawn["reconstructions"] = ("Reconstructions of test examples", pair)
+        samples = figures.image_grid(model.sample(100), 10, 10)
+        drawn["samples"] = ("Means of p(x|z) for codes from the prior", samples)
+    if model.config.model.latent_dim == 2:
+        if model.setup.dataset.is_image:
+            codes = figures.manifold_coordinates(MANIFOLD_SIDE)
+            manifold = figures.manifold(model.decode(codes), MANIFOLD_SIDE)
+            drawn["manifold"] = ("The plane of codes", manifold)
+        if test.y is not None:
+            shown = test.head(SCATTERED)
+            scatter = figures.scatter_codes(model.encode(shown.x), np.asarray(shown.y))
+            drawn["codes"] = ("Codes of test examples by label", scatter)
+    return drawn
+
+
+def _curves(model: Fitted) -> Figure:
+    headline = model.setup.numbers.objective.headline
+    looks = [record for record in model.records if is_look(record)]
+    epochs = np.array([look["epoch"] for look in looks])
+    lines = {
+        split: (epochs, np.array([look[f"{split}/{headline}"] for look in looks]))
+        for split in model.setup.splits
+    }
+    return figures.loss_curves(lines, y_label=f"{headline} (nats per example)")
+
+
+def _final_table(model: Fitted) -> Table:
+    last = [record for record in model.records if is_look(record)][-1]
+    rows = []
+    for split in model.setup.splits:
+        prefix = f"{split}/"
+        values = {k.removeprefix(prefix): v for k, v in last.items() if k.startswith(prefix)}
+        rows.append({"split": split, **{name: round(value, 3) for name, value in values.items()}})
+    note = "Nats per example at the end of training; one sample an example."
+    return Table("Final values", rows, note)
+
+
+def _parameter_table(model: Fitted) -> Table:
+    rows = [{"what": k, "count": v} for k, v in parameter_counts(model.params).items()]
+    return Table("Parameters", rows, "Weights are the entries of kernels; biases are among other.")
+
+
+def _config_table(model: Fitted) -> Table:
+    rows = [
+        {"option": f"{section}.{option}", "value": str(value)}
+        for section, options in to_dict(model.config).items()
+        for option, value in options.items()
+    ]
+    return Table("Configuration", rows)
