@@ -1,0 +1,61 @@
+"""The strict ground that all tests stand on, and small data for all of them.
+
+Settings come before JAX is imported: eight CPU devices, so that every mode of parallel execution
+can be tested anywhere, and an error wherever arrays of different rank broadcast by accident.
+"""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from ae_jax.data import DataSet, Split  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def image_set() -> DataSet:
+    """8x8x1 uint8 images of one bright bar each, at an angle and a place; labels: upright or not."""
+    return DataSet(
+        "bars",
+        {
+            "train": _bars(200, seed=1),
+            "valid": _bars(40, seed=2),
+            "test": _bars(60, seed=3),
+        },
+        max_value=255.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def vector_set() -> DataSet:
+    """Real vectors [6] near a plane: two normal factors, mixed, with noise of 0.1; no labels."""
+    return DataSet(
+        "plane",
+        {
+            "train": _plane(200, seed=1),
+            "valid": _plane(40, seed=2),
+            "test": _plane(60, seed=3),
+        },
+    )
+
+
+def _bars(count: int, seed: int) -> Split:
+    rng = np.random.default_rng(seed)
+    upright = rng.integers(0, 2, count)
+    place = rng.uniform(1, 7, count)[:, None]
+    profile = np.exp(-0.5 * ((np.arange(8) - place) / 0.8) ** 2)  # [N, 8]
+    flat, tall = profile[:, :, None], profile[:, None, :]
+    bars = np.where(upright[:, None, None] == 1, tall, flat) * np.ones((count, 8, 8))
+    grey = np.clip(230 * bars + rng.normal(0, 8, bars.shape), 0, 255)
+    return Split(grey.astype(np.uint8)[..., None], upright.astype(np.int32))
+
+
+def _plane(count: int, seed: int) -> Split:
+    rng = np.random.default_rng(seed)
+    mixing = np.linspace(-1, 1, 12).reshape(2, 6) ** 3 + np.eye(2, 6)
+    x = rng.normal(size=(count, 2)) @ mixing + 0.1 * rng.normal(size=(count, 6))
+    return Split(x.astype(np.float32))

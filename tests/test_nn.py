@@ -1,0 +1,150 @@
+"""Shapes and sizes of the networks, and how their weights start, against formulas."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ae_jax.config import ModelConfig
+from ae_jax.models import build_autoencoder, parameter_counts
+from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
+from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
+from ae_jax.nn.initialisers import initialise
+
+
+def _shapes(module, *inputs):
+    """Output and parameter shapes, without computing anything."""
+    out, variables = jax.eval_shape(
+        lambda *xs: module.init_with_output(jax.random.key(0), *xs), *map(jnp.zeros, inputs)
+    )
+    return out.shape, jax.tree.map(lambda leaf: leaf.shape, variables.get("params", {}))
+
+
+@pytest.mark.parametrize("hidden", [(), (7,), (7, 5), (7, 5, 4)])
+@pytest.mark.parametrize("shape", [(6,), (4, 3, 2)])
+def test_mlp_shapes(hidden, shape):
+    out, params = _shapes(MLPEncoder(hidden, jnp.tanh), (2, *shape))
+    assert out == (2, (math.prod(shape), *hidden)[-1])
+    widths = (math.prod(shape), *hidden)
+    assert [params[f"dense_{i}"]["kernel"] for i in range(len(hidden))] == list(
+        zip(widths, widths[1:], strict=False)
+    )
+    out, _ = _shapes(MLPDecoder(hidden, jnp.tanh, shape), (2, 3))
+    assert out == (2, (3, *hidden)[-1])
+
+
+@pytest.mark.parametrize("size", [(28, 28), (28, 20), (9, 13), (8, 8), (1, 1)])
+@pytest.mark.parametrize("hidden", [(4,), (4, 6), (4, 6, 8)])
+def test_conv_shapes(size, hidden):
+    out, _ = _shapes(ConvEncoder(hidden, jnp.tanh), (2, *size, 3))
+    rows, columns = size
+    for _ in hidden:
+        rows, columns = math.ceil(rows / 2), math.ceil(columns / 2)
+    assert out == (2, rows * columns * hidden[-1])
+    out, _ = _shapes(ConvDecoder(hidden[::-1], jnp.tanh, (*size, 3)), (2, 5))
+    assert out == (2, *size, hidden[0])
+
+
+def test_conv_layers_are_the_convolutions_of_their_definition():
+    """A layer of stride 2 sums a 3x3 window around every second pixel; border padding is zero."""
+    x = np.random.default_rng(0).normal(size=(1, 5, 5, 1)).astype(np.float32)
+    kernel = np.random.default_rng(1).normal(size=(3, 3, 1, 1)).astype(np.float32)
+    params = {"conv_0": {"kernel": kernel, "bias": np.full(1, 0.5, np.float32)}}
+    out = ConvEncoder((1,), jnp.tanh).apply({"params": params}, x)
+    padded = np.pad(x[0, :, :, 0], 1)
+    windows = [padded[i : i + 3, j : j + 3] for i in (0, 2, 4) for j in (0, 2, 4)]
+    expected = np.tanh([np.sum(window * kernel[:, :, 0, 0]) + 0.5 for window in windows])
+    np.testing.assert_allclose(out[0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "hidden", "weights"),
+    [((28, 28, 1), (100,), 157_200), ((100,), (10,), 2040)],
+    ids=["784-100-2-100-784", "100-10-2-10-100"],
+)
+def test_weights_of_the_lectures_networks(shape, hidden, weights):
+    config = ModelConfig(hidden=hidden, latent="deterministic", latent_dim=2, head="bernoulli")
+    model = build_autoencoder(config, shape)
+    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape)))["params"]
+    biases = 2 * hidden[0] + 2 + math.prod(shape)
+    assert parameter_counts(params) == {
+        "weights": weights,
+        "other": biases,
+        "total": weights + biases,
+    }
+
+
+def test_decode_reshapes_the_samples_and_nothing_else():
+    config = ModelConfig(hidden=(5,), latent_dim=2, head="gaussian_global")
+    model = build_autoencoder(config, (4, 3, 1))
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 4, 3, 1)))
+    z = jax.random.normal(jax.random.key(1), (3, 2, 2))
+    together = model.apply(variables, z, method="decode")
+    assert together.log_scale.shape == ()
+    for k in range(3):
+        alone = model.apply(variables, z[k], method="decode")
+        np.testing.assert_allclose(together.mean()[k], alone.mean(), rtol=1e-5, atol=1e-6)
+
+
+PARAMS = {
+    "dense": {"kernel": jnp.zeros((300, 200)), "bias": jnp.ones(20_000)},
+    "conv": {"kernel": jnp.zeros((3, 3, 64, 128)), "bias": jnp.ones(128)},
+    "head": {"log_scale": jnp.asarray(0.25)},
+}
+
+
+def _assert_moments(values, variance):
+    """Mean 0 and the given variance, each within 5 standard errors (4 bounds the kurtosis)."""
+    values = np.asarray(values, np.float64).ravel()
+    assert abs(values.mean()) < 5 * math.sqrt(variance / values.size)
+    assert abs(values.var() / variance - 1) < 5 * math.sqrt(4 / values.size)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.5])
+def test_normal_draws_weights_and_biases_alike(scale):
+    params = initialise(PARAMS, jax.random.key(0), "normal", scale)
+    for leaf in [params["dense"]["kernel"], params["dense"]["bias"], params["conv"]["kernel"]]:
+        _assert_moments(leaf, scale**2)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "variance"),
+    [
+        ("glorot_normal", lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
+        ("glorot_uniform", lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
+        ("he_normal", lambda fan_in, fan_out: 2 / fan_in),
+        ("he_uniform", lambda fan_in, fan_out: 2 / fan_in),
+        ("lecun_normal", lambda fan_in, fan_out: 1 / fan_in),
+    ],
+)
+def test_schemes_by_fan_have_the_variance_of_their_papers(scheme, variance):
+    params = initialise(PARAMS, jax.random.key(0), scheme, 1.0)
+    _assert_moments(params["dense"]["kernel"], variance(300, 200))
+    _assert_moments(params["conv"]["kernel"], variance(9 * 64, 9 * 128))
+    np.testing.assert_array_equal(params["dense"]["bias"], 0.0)
+    if scheme.endswith("uniform"):
+        bound = math.sqrt(3 * variance(300, 200))
+        assert 0.999 * bound < float(jnp.abs(params["dense"]["kernel"]).max()) <= bound
+    doubled = initialise(PARAMS, jax.random.key(0), scheme, 2.0)
+    np.testing.assert_allclose(doubled["dense"]["kernel"], 2 * params["dense"]["kernel"], rtol=1e-6)
+
+
+def test_orthogonal_kernels_have_orthonormal_columns():
+    params = initialise(
+        {"d": {"kernel": jnp.zeros((30, 20))}}, jax.random.key(0), "orthogonal", 1.0
+    )
+    kernel = np.asarray(params["d"]["kernel"])
+    np.testing.assert_allclose(kernel.T @ kernel, np.eye(20), atol=1e-5)
+
+
+def test_initialise_leaves_other_parameters_and_depends_on_the_key_alone():
+    first = initialise(PARAMS, jax.random.key(0), "normal", 1.0)
+    again = initialise(PARAMS, jax.random.key(0), "normal", 1.0)
+    other = initialise(PARAMS, jax.random.key(1), "normal", 1.0)
+    assert float(first["head"]["log_scale"]) == 0.25
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), first, again))
+    assert not np.isin(first["conv"]["bias"], other["conv"]["bias"]).any()
+    # Two leaves of one tree do not start alike.
+    assert not np.isin(first["conv"]["bias"], first["dense"]["bias"][:128]).any()
