@@ -10,15 +10,15 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import numpy as np
+import pytest
 
-from ae_jax.data import DataSet, Split  # noqa: E402
+from ae_jax.data import DataSet, Split
 
 
 @pytest.fixture(scope="session")
 def image_set() -> DataSet:
-    """8x8x1 uint8 images of one bright bar each, at an angle and a place; labels: upright or not."""
+    """8x8x1 uint8 images of one bar each, at a random place; labels: upright (1) or lying (0)."""
     return DataSet(
         "bars",
         {
