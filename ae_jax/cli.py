@@ -32,7 +32,7 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(short_help="Train an autoencoder, or continue its training.")
 @click.argument("data", required=False)
 @click.option("--objective", help="What is optimised.  [default: elbo]")
 @click.option("--latent-dim", type=int, help="Size of the code.  [default: 20]")
@@ -84,7 +84,7 @@ def train(
     )
 
 
-@cli.command()
+@cli.command(short_help="Bound, reconstruction error, log-likelihood of a run.")
 @RUN
 @CHECKPOINT
 @SPLIT
@@ -100,7 +100,7 @@ def evaluate(run: Path, checkpoint: str, split: str, nll_samples: int | None) ->
     commands.evaluate(run, checkpoint, split, nll_samples)
 
 
-@cli.command()
+@cli.command(short_help="Decode codes drawn from the prior of a run.")
 @RUN
 @CHECKPOINT
 @click.option("--count", type=click.IntRange(min=1), default=100, show_default=True)
@@ -113,7 +113,7 @@ def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) 
     commands.sample(run, checkpoint, count, seed, out)
 
 
-@cli.command()
+@cli.command(short_help="Show examples beside their reconstructions.")
 @RUN
 @CHECKPOINT
 @SPLIT
@@ -126,7 +126,7 @@ def reconstruct(run: Path, checkpoint: str, split: str, count: int, out: Path | 
     commands.reconstruct(run, checkpoint, split, count, out)
 
 
-@cli.command()
+@cli.command(short_help="Write the codes of a split to a file.")
 @RUN
 @CHECKPOINT
 @SPLIT
@@ -138,7 +138,7 @@ def encode(run: Path, checkpoint: str, split: str, out: Path) -> None:
     commands.encode(run, checkpoint, split, out)
 
 
-@cli.command(short_help="Figures and a self-contained report.html of a run.")
+@cli.command(short_help="Write figures and report.html of a run.")
 @RUN
 @CHECKPOINT
 def report(run: Path, checkpoint: str) -> None:

@@ -46,7 +46,7 @@ class DataSet:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 over the names, shapes, types and bytes of all splits: the identity of the data."""
+        """sha256 over names, shapes, types and bytes of all splits: the identity of the data."""
         digest = hashlib.sha256()
         for name in sorted(self.splits):
             for array in (self.splits[name].x, self.splits[name].y):

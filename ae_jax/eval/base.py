@@ -17,7 +17,7 @@ ValuesOf = Callable[[Any, Any, dict[str, Array], Array], dict[str, Array]]
 
 @struct.dataclass
 class EvaluationData:
-    """Examples on the device with how they are preprocessed; results do not depend on batch_size."""
+    """Examples on the device and their preprocessing; results do not depend on batch_size."""
 
     split: DeviceSplit
     statistics: Statistics

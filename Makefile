@@ -1,0 +1,47 @@
+# Two commands: `make reproduce` trains the latent-size grid, `make test` runs the tests.
+# Both make a virtual environment in .venv first, once.
+
+PYTHON ?= python3
+VENV ?= .venv
+PRESET ?= quick
+RUN = $(VENV)/bin/python
+
+.PHONY: help reproduce test test-all lint readme clean
+
+help:
+	@echo "make reproduce   prepare MNIST and train the latent-size grid (PRESET=$(PRESET))"
+	@echo "make test        lint and run the tests"
+	@echo "make test-all    the same with the tests that take minutes"
+	@echo "make readme      write the tables of README.md anew from the committed results"
+	@echo "make clean       remove the virtual environment and caches; runs are kept"
+
+reproduce: $(VENV)/.installed
+	$(RUN) -m ae_jax.cli data prepare mnist
+	$(RUN) -m experiments.kingma_welling --preset $(PRESET)
+
+test: lint
+	$(RUN) -m pytest -q -m "not slow"
+
+test-all: lint
+	$(RUN) -m pytest -q
+
+lint: $(VENV)/.installed-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+readme: $(VENV)/.installed
+	$(RUN) -m experiments.readme
+
+# A stamp is written only when the installation has succeeded, and is older than pyproject.toml
+# when that has changed.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

@@ -1,0 +1,87 @@
+"""The parts of README.md that come from results: tables and figures, written by a command.
+
+Command python -m experiments.readme [--collect RUN_DIR NAME]
+
+`--collect` first copies `results.json` and the figures of a finished experiment to
+`experiments/results/NAME`, which is what README.md shows. Each part of README.md between
+`<!-- results: NAME -->` and `<!-- end -->` is then written anew from there.
+"""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ae_jax.errors import UserError
+from ae_jax.files import make_directory, read_json, write_text
+from ae_jax.shell import run_command
+from ae_jax.viz.report import markdown_table
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "experiments" / "results"
+README = ROOT / "README.md"
+PART = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def collect(run: Path, name: str) -> None:
+    """Copies what README.md shows of an experiment's directory. Raises UserError."""
+    read_json(run / "results.json")
+    target = make_directory(RESULTS / name)
+    shutil.copyfile(run / "results.json", target / "results.json")
+    for figure in sorted((run / "figures").glob("*.png")):
+        shutil.copyfile(figure, target / figure.name)
+
+
+def rendered(text: str) -> str:
+    """The README with every part written from the results that it names."""
+    return PART.sub(lambda part: f"{part[1]}\n{_part(part[2])}\n{part[3]}", text)
+
+
+def _part(name: str) -> str:
+    results = read_json(RESULTS / name / "results.json")
+    facts = results["environment"]
+    lines = [
+        f"{results['protocol']}. {results['note']}",
+        "",
+        markdown_table(results["table"]),
+        "",
+        *_claims(results["claims"]),
+    ]
+    if results["tracking"]:
+        lines += ["", "The settings that track the paper's curves best:", ""]
+        lines += [markdown_table(results["tracking"])]
+    where = f"{facts['processor']}, {facts['device']}, jax {facts['jax']}"
+    lines += ["", f"Measured on {where}, {facts['date']}, commit {facts['commit']}."]
+    return "\n".join(lines) + "\n"
+
+
+def _claims(claims: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"- {'holds' if claim['holds'] else '**does not hold**'}: {claim['name']}"
+        for claim in claims
+    ]
+
+
+@click.command()
+@click.option(
+    "--collect",
+    "collected",
+    nargs=2,
+    metavar="RUN_DIR NAME",
+    help="Copy the results of RUN_DIR to experiments/results/NAME first.",
+)
+def main(collected: tuple[str, str] | None) -> None:
+    """Write the tables of README.md anew from experiments/results."""
+    if collected is not None:
+        run, name = collected
+        collect(Path(run), name)
+    if not README.is_file():
+        raise UserError(f"there is no {README}")
+    write_text(README, rendered(README.read_text(encoding="utf-8")))
+    click.echo(f"written: {README}")
+
+
+if __name__ == "__main__":
+    run_command(main)
