@@ -90,10 +90,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     """All arrays of a file that a data set may use; a .npy counts as `x`."""
     wanted = {"x", "y"} | {f"{kind}_{part}" for kind in "xy" for part in _PARTS}
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return {"x": content}
-        with content:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return {"x": content}
             return {key: content[key] if key in wanted else None for key in content.files}
     except UNREADABLE as error:
         if "allow_pickle" in str(error):

