@@ -2,6 +2,8 @@
 
 Settings come before JAX is imported: eight CPU devices, so that every mode of parallel execution
 can be tested anywhere, and an error wherever arrays of different rank broadcast by accident.
+Programs here are tiny and mostly run once, so that compiling them is what takes time: XLA leaves
+most of its optimisations out, unless JAX_DISABLE_MOST_OPTIMIZATIONS=0 asks for them.
 """
 
 import os
@@ -9,6 +11,7 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import numpy as np
 import pytest
