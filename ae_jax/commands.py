@@ -82,7 +82,7 @@ def _configured(
     if not isinstance(values, dict):
         raise UserError(f"{config_file} does not hold a configuration")
     given = [
-        f"{_FLAGS[name]}={_sizes(value) if name == 'hidden' else json.dumps(value)}"
+        f"{_FLAGS[name]}={json.dumps(_sizes(value) if name == 'hidden' else value)}"
         for name, value in flags.items()
         if value is not None
     ]
@@ -93,9 +93,12 @@ def _configured(
     return from_dict(override(values, [*given, *assignments]))
 
 
-def _sizes(text: str) -> str:
-    """`500,200` as a JSON list."""
-    return f"[{text}]"
+def _sizes(text: str) -> list[int]:
+    """`500,200` as numbers. Raises UserError."""
+    try:
+        return [int(size) for size in text.split(",") if size]
+    except ValueError as error:
+        raise UserError(f"--hidden takes sizes such as 500,200, not {text!r}") from error
 
 
 def _absolute(name: str) -> str:

@@ -5,20 +5,42 @@ line use nothing else.
 """
 
 from ae_jax.config import ModelConfig
+from ae_jax.errors import UserError
 from ae_jax.models.autoencoder import Autoencoder, parameter_counts
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, LATENTS
 from ae_jax.registry import Registry
 
 
 def build_autoencoder(config: ModelConfig, shape: tuple[int, ...]) -> Autoencoder:
-    """The composition that the config names, for examples of the given shape."""
+    """The composition that the config names, for examples of the given shape.
+
+    Raises UserError for unknown names, and for convolutions on anything but images.
+    """
     activation = ACTIVATIONS.get(config.activation)
+    encoder, decoder = ENCODERS.get(config.encoder), DECODERS.get(config.decoder)
+    _check_images("encoder", config.encoder, encoder, config.hidden, shape)
+    _check_images("decoder", config.decoder, decoder, config.mirrored_hidden, shape)
     return Autoencoder(
-        encoder=ENCODERS.get(config.encoder)(config.hidden, activation),
+        encoder=encoder(config.hidden, activation),
         latent=LATENTS.get(config.latent)(config.latent_dim),
-        decoder=DECODERS.get(config.decoder)(config.mirrored_hidden, activation, shape),
+        decoder=decoder(config.mirrored_hidden, activation, shape),
         head=HEADS.get(config.head)(shape, config.head_scale),
     )
+
+
+def _check_images(
+    role: str, name: str, part: type, hidden: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    # A user's own part need not say what it is for.
+    if not getattr(part, "for_images", False):
+        return
+    if len(shape) != 3:
+        raise UserError(
+            f"{role} {name!r} works on images (height, width, channels); the examples have "
+            f"shape {shape}"
+        )
+    if not hidden:
+        raise UserError(f"{role} {name!r} needs at least one layer, and model.hidden is empty")
 
 
 MODELS = Registry("model", {"autoencoder": build_autoencoder})

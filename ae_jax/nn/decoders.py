@@ -6,6 +6,7 @@ vectors, [N, H, W, F] for images, so that every head is one dense map of the las
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import flax.linen as nn
 from jax import Array
@@ -17,6 +18,7 @@ class MLPDecoder(nn.Module):
     hidden: tuple[int, ...]
     activation: Callable[[Array], Array]
     shape: tuple[int, ...]
+    for_images: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
@@ -36,6 +38,7 @@ class ConvDecoder(nn.Module):
     hidden: tuple[int, ...]
     activation: Callable[[Array], Array]
     shape: tuple[int, ...]
+    for_images: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, z: Array) -> Array:

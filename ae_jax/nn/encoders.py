@@ -1,6 +1,7 @@
 """Encoders: data [B, ...] -> features [B, F]."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ class MLPEncoder(nn.Module):
 
     hidden: tuple[int, ...]
     activation: Callable[[Array], Array]
+    for_images: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -26,6 +28,7 @@ class ConvEncoder(nn.Module):
 
     hidden: tuple[int, ...]
     activation: Callable[[Array], Array]
+    for_images: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:

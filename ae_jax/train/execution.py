@@ -7,6 +7,7 @@ All four give the same update, to rounding.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -102,6 +103,14 @@ class Execution:
         if self.mesh is None:
             return jax.device_put(tree, jax.devices()[0])
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+
+def memory_limit(device: jax.Device) -> int:
+    """Bytes that the device can hold: its own memory, or the machine's for a CPU."""
+    stats = device.memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def data_mesh(devices: list | None = None) -> Mesh:

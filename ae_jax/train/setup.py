@@ -20,8 +20,14 @@ from ae_jax.models import MODELS
 from ae_jax.nn import HEADS
 from ae_jax.nn.initialisers import INITIALISERS, initialise
 from ae_jax.noise import stream_key
-from ae_jax.train.execution import Architecture, Execution, Numbers, execution_for
-from ae_jax.train.step import TrainState
+from ae_jax.train.execution import (
+    Architecture,
+    Execution,
+    Numbers,
+    execution_for,
+    memory_limit,
+)
+from ae_jax.train.step import NO_STEP, TrainState
 
 CHECK_BATCH = 1000
 
@@ -83,7 +89,9 @@ def prepare_run(
         total_steps=float(steps_per_epoch * config.train.epochs),
     )
     architecture = Architecture(model, preprocess)
-    return Setup(config, dataset, architecture, numbers, splits, execution, steps_per_epoch)
+    setup = Setup(config, dataset, architecture, numbers, splits, execution, steps_per_epoch)
+    _check_size(setup)
+    return setup
 
 
 def _check_batch(config: RunConfig, num_train: int) -> None:
@@ -94,6 +102,21 @@ def _check_batch(config: RunConfig, num_train: int) -> None:
         raise UserError(
             f"train.batch_size {size} does not divide among {devices} devices "
             f"(train.parallel={config.train.parallel})"
+        )
+
+
+def _check_size(setup: Setup) -> None:
+    """Refuses a run that cannot fit: parameters, their gradients and the optimiser's state."""
+    if setup.total_steps >= NO_STEP:
+        raise UserError(f"train.epochs: {setup.total_steps:,} steps are more than can be counted")
+    state = jax.eval_shape(setup.initial_state)
+    needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    needed += sum(4 * math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
+    available = memory_limit(jax.devices()[0])
+    if needed > available:
+        raise UserError(
+            f"the model does not fit: its parameters, gradients and optimiser state take "
+            f"{needed / 2**30:,.1f} GiB, and the device has {available / 2**30:,.1f} GiB"
         )
 
 
