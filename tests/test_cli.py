@@ -1,0 +1,231 @@
+"""The command line as a user meets it: through a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ae_jax.cli import main
+
+OBJECTIVE = '''
+from flax import struct
+from ae_jax.objectives import Elbo, Terms
+
+
+@struct.dataclass
+class Doubled(Elbo):
+    """Twice the ELBO's loss, with the factor as an option."""
+
+    factor: float = 2.0
+
+    def __call__(self, model, params, batch, key, step, axis_name=None):
+        terms = super().__call__(model, params, batch, key, step, axis_name)
+        return Terms(self.factor * terms.loss, terms.metrics)
+'''
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cli")
+
+
+@pytest.fixture(scope="module")
+def ae_jax(folder):
+    """Runs `ae-jax` in the folder and returns the finished process."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "AE_JAX_CACHE": str(folder / "cache")}
+    environment.pop("AE_JAX_DATA", None)
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "ae_jax.cli", *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(folder, ae_jax) -> Path:
+    """A trained run on the 8x8 digits."""
+    small = ("--hidden", 32, "--epochs", 3, "--latent-dim", 2, "--workdir", "run")
+    done = ae_jax("train", "digits", *small)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "run: run"
+    assert "epoch 3/3" in done.stderr
+    return folder / "run"
+
+
+def test_help_is_instant_and_imports_nothing_heavy(folder):
+    code = (
+        "import sys, ae_jax.cli; from click.testing import CliRunner;"
+        "out = CliRunner().invoke(ae_jax.cli.cli, ['--help']);"
+        "assert out.exit_code == 0 and 'nats per example' in out.output;"
+        "heavy = {'jax', 'numpy', 'matplotlib', 'pydantic'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
+    # Measured 0.1 s; the bound leaves room for a loaded machine.
+    assert time.perf_counter() - start < 5
+
+
+def test_run_directory_is_complete(run):
+    config = json.loads((run / "config.json").read_text())
+    assert config["model"]["head"] == "bernoulli" and config["data"]["preprocess"] == "grey"
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    assert (
+        records[-1]["samples"]
+        == 3 * json.loads((run / "data.json").read_text())["examples"]["train"]
+    )
+
+
+def test_the_same_command_again_reuses_the_run(run, ae_jax):
+    before = (run / "metrics.jsonl").read_bytes()
+    again = ae_jax("train", "--config", run / "config.json", "--workdir", "run")
+    assert again.returncode == 0, again.stderr
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_evaluate_prints_and_keeps_the_numbers(run, ae_jax):
+    done = ae_jax("evaluate", "run", "--nll-samples", 20)
+    assert done.returncode == 0, done.stderr
+    row = json.loads((run / "results.json").read_text())["runs"][0]
+    assert row["samples of log_likelihood"] == 20 and row["preprocess"] == "grey"
+    # Twenty samples bound log p(x) more tightly than the one of the ELBO.
+    assert row["elbo"] < row["log_likelihood"] < 0
+    assert row["elbo"] == pytest.approx(row["reconstruction"] - row["kl"], abs=1e-3)
+    assert f"{row['elbo']:.5f} nats per example" in done.stdout
+
+
+def test_encode_agrees_with_python(run, ae_jax, folder, monkeypatch):
+    import ae_jax as library
+
+    done = ae_jax("encode", "run", "--out", "codes.npz")
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("AE_JAX_CACHE", str(folder / "cache"))
+    model = library.load(run)
+    test = model.setup.dataset.splits["test"]
+    with np.load(folder / "codes.npz", allow_pickle=False) as codes:
+        np.testing.assert_allclose(codes["z"], model.encode(test.x), atol=1e-5)
+        np.testing.assert_array_equal(codes["y"], test.y)
+
+
+@pytest.mark.parametrize("command", ["sample", "reconstruct"])
+def test_figures_are_pictures(run, ae_jax, command):
+    done = ae_jax(command, "run")
+    assert done.returncode == 0, done.stderr
+    picture = Path(done.stdout.split("figure: ")[1].strip())
+    assert (run.parent / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_report_is_one_file(run, ae_jax):
+    done = ae_jax("report", "run")
+    assert done.returncode == 0, done.stderr
+    page = (run / "report.html").read_text()
+    assert "objective.beta" in page and page.count("data:image/png;base64,") == 5
+
+
+def test_own_array_and_own_objective(folder, ae_jax):
+    rows = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    np.save(folder / "mine.npy", rows)
+    (folder / "mine.py").write_text(OBJECTIVE)
+    options = ("--objective", "mine.py:Doubled", "--set", "objective.factor=3", "--hidden", 8)
+    done = ae_jax("train", "mine.npy", *options, "--epochs", 1, "--workdir", "own")
+    assert done.returncode == 0, done.stderr
+    last = json.loads((folder / "own" / "metrics.jsonl").read_text())
+    assert last["test/loss"] == pytest.approx(-3 * last["test/elbo"], rel=1e-5)
+    assert json.loads((folder / "own" / "config.json").read_text())["model"]["head"] == "gaussian"
+
+
+def test_dry_run_counts_parameters(ae_jax, folder):
+    options = ("--hidden", 10, "--latent-dim", 2, "--set", "model.latent=deterministic")
+    done = ae_jax("train", "digits", *options, "--dry-run", "--workdir", "dry")
+    weights = 64 * 10 + 10 * 2 + 2 * 10 + 10 * 64
+    biases = 10 + 2 + 10 + 64
+    assert f"parameters: {weights + biases:,} in all, {weights:,} of them" in done.stdout
+    assert not (folder / "dry").exists()
+
+
+def test_list_names_everything(ae_jax):
+    listed = ae_jax("list").stdout
+    for name in ("mnist", "elbo", "adagrad", "gaussian_sigmoid", "conv", "dynamic_binarization"):
+        assert name in listed
+
+
+BAD = {
+    "unknown data set": (["train", "mnsit"], "did you mean 'mnist'"),
+    "unknown objective": (["train", "digits", "--objective", "elbow"], "did you mean 'elbo'"),
+    "unknown optimiser": (["train", "digits", "--optimiser", "adamm"], "did you mean 'adam'"),
+    "unknown option": (["train", "digits", "--set", "model.latent_dm=3"], "model.latent_dim"),
+    "unknown head": (["train", "digits", "--set", "model.head=bernouli"], "'bernoulli'"),
+    "no size": (["train", "digits", "--latent-dim", "0"], "model.latent_dim"),
+    "words for sizes": (["train", "digits", "--hidden", "many"], "500,200"),
+    "batch too large": (["train", "digits", "--batch-size", "9999"], "1437"),
+    "too large a model": (["train", "digits", "--hidden", "9999999,9999999"], "GiB"),
+    "convolution of vectors": (["train", "iris", "--set", "model.encoder=conv"], "images"),
+    "values outside the support": (["train", "big.npy", "--set", "model.head=bernoulli"], "[0, 1]"),
+    "missing values": (["train", "nan.npy"], "NaN"),
+    "corrupt file": (["train", "cut.npy"], "damaged"),
+    "no such file": (["train", "absent.npy"], "no such file"),
+    "no such run": (["evaluate", "absent"], "not a run's directory"),
+    "no such split": (["evaluate", "run", "--split", "tset"], "train"),
+    "no such figure folder": (["encode", "run", "--out", "big.npy/codes.npz"], "cannot write"),
+    "other configuration": (
+        [
+            "train",
+            "digits",
+            "--hidden",
+            "32",
+            "--epochs",
+            "4",
+            "--latent-dim",
+            "2",
+            "--workdir",
+            "run",
+        ],
+        "train.epochs: 3 -> 4",
+    ),
+    "no permission": (["train", "digits", "--workdir", "big.npy/run"], "cannot create"),
+    "no data": (["train"], "--config"),
+    "data that only a folder has": (["train", "frey_face"], "AE_JAX_DATA"),
+}
+
+
+@pytest.fixture(scope="module")
+def bad_files(folder):
+    rows = np.random.default_rng(0).uniform(0, 255, size=(200, 6)).astype(np.float32)
+    np.save(folder / "big.npy", rows)
+    rows[3, 2] = np.nan
+    np.save(folder / "nan.npy", rows)
+    (folder / "cut.npy").write_bytes((folder / "big.npy").read_bytes()[:500])
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence(case, run, bad_files, folder, monkeypatch, capsys):
+    arguments, expected = BAD[case]
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("AE_JAX_CACHE", str(folder / "cache"))
+    monkeypatch.delenv("AE_JAX_DATA", raising=False)
+    monkeypatch.setattr(sys, "argv", ["ae-jax", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    assert_one_sentence(capsys.readouterr().err, expected)
+
+
+def test_bad_input_ends_the_process_with_status_2(ae_jax, run):
+    done = ae_jax("train", "digits", "--objective", "elbow")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert_one_sentence(done.stderr, "did you mean 'elbo'")
+
+
+def assert_one_sentence(stderr: str, expected: str) -> None:
+    errors = [line for line in stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1 and expected in errors[0], stderr
