@@ -143,7 +143,7 @@ def from_dict(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
         options = dict(section)
         if name in _NAMED:
             chosen = options.pop("name", _DEFAULT_NAMES[name])
-            kind = _NAMED[name].get(chosen)
+            kind = _NAMED[name].get(str(chosen))
         else:
             kind = _PLAIN[name]
         sections[name] = _section(name, kind, options)

@@ -1,13 +1,18 @@
 """The evidence lower bound of Kingma & Welling 2014 and its usual modifications."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
+from pydantic import Field
 
+from ae_jax.errors import UserError
 from ae_jax.objectives.base import Batch, Draws, Objective, Terms, batch_mean, draw
+
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
 
 
 @struct.dataclass
@@ -27,10 +32,10 @@ class Elbo(Objective):
     Metrics: `elbo`, `reconstruction` (the first term) and `kl`, all with beta = 1.
     """
 
-    beta: float = 1.0
-    beta_warmup: float = 0.0
-    free_bits: float = 0.0
-    num_samples: int = struct.field(pytree_node=False, default=1)
+    beta: NonNegative = 1.0
+    beta_warmup: NonNegative = 0.0
+    free_bits: NonNegative = 0.0
+    num_samples: Count = struct.field(pytree_node=False, default=1)
     kl_form: Literal["analytic", "monte_carlo"] = struct.field(
         pytree_node=False, default="analytic"
     )
@@ -42,6 +47,12 @@ class Elbo(Objective):
     whole_batch: ClassVar[bool] = True  # free bits compare a mean over the batch
 
     def bind(self, num_examples: int) -> "Elbo":
+        """With N set. Raises UserError for free bits on a KL that is not taken by dimension."""
+        if self.kl_form != "analytic" and self.free_bits > 0:
+            raise UserError(
+                f"objective.free_bits={self.free_bits:g} needs objective.kl_form=analytic, "
+                f"not {self.kl_form}"
+            )
         return self.replace(num_examples=float(num_examples))
 
     def __call__(
