@@ -10,6 +10,7 @@ from jax.test_util import check_grads
 from scipy import stats
 
 from ae_jax.config import ModelConfig
+from ae_jax.errors import UserError
 from ae_jax.models import build_autoencoder
 from ae_jax.objectives import Elbo, batch_mean, draw
 from tests.linear_gaussian import LinearGaussian
@@ -248,3 +249,10 @@ def test_gradients_are_those_of_finite_differences(objective, head):
             return _terms(objective, params, batch, model=model).loss.mean()
 
         check_grads(mean_loss, (params,), order=1, modes=["rev"], atol=1e-7, rtol=1e-7)
+
+
+def test_free_bits_without_a_kl_by_dimension_are_refused():
+    sentence = "objective.free_bits=0.5 needs objective.kl_form=analytic, not monte_carlo"
+    with pytest.raises(UserError, match=sentence):
+        Elbo(free_bits=0.5, kl_form="monte_carlo").bind(10)
+    assert Elbo(free_bits=0.5).bind(10).num_examples == 10.0
