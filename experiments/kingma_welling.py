@@ -136,6 +136,19 @@ def member(
     return Member(f"nz={size}/std={scale:g},step={step:g},seed={seed}", config)
 
 
+def note(preset: Preset) -> str:
+    """How settings were chosen and what the numbers are, for the table."""
+    scales = " and ".join(f"{scale:g}" for scale in preset.scales)
+    steps = ", ".join(f"{step:g}" for step in preset.steps)
+    seeds = f"; means over {len(preset.seeds)} seeds" if len(preset.seeds) > 1 else ""
+    return (
+        f"Initial weights of standard deviation {scales} and step sizes {steps} were tried for "
+        f"{preset.trial_samples:.2g} training samples each; the setting with the best training "
+        f"bound went on to {preset.samples:.2g}{seeds}. Bounds in nats per example, one sample an "
+        "example: train on the first 10,000 training examples, test on the test split."
+    )
+
+
 @click.command()
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="quick", show_default=True)
 @click.option(
@@ -179,6 +192,7 @@ def main(preset: str, dataset: str | None, workdir: Path | None) -> None:
         tolerance=chosen.tolerance,
         title=f"The latent-size grid of Kingma & Welling: {name}, {preset}",
         protocol=protocol.description,
+        note=note(chosen),
     )
     reporting.show(results, RunDirectory(workdir))
 

@@ -41,6 +41,7 @@ def write(
     tolerance: float,
     title: str,
     protocol: str,
+    note: str,
 ) -> dict[str, Any]:
     """Writes figures, results.json and report.html below the grid's root; returns the results."""
     directory = RunDirectory(grid.root)
@@ -63,6 +64,7 @@ def write(
         checked,
         run_rows(grid, findings),
         protocol=protocol,
+        note=note,
         **rows,
         curves=curve_values(findings),
     )
@@ -73,7 +75,7 @@ def write(
 
 def show(results: dict[str, Any], directory: RunDirectory) -> None:
     """Prints the table beside the paper's and says where everything lies."""
-    click.echo(f"\n{results['protocol']}\n\n{markdown_table(results['table'])}\n")
+    click.echo(f"\n{results['protocol']}\n\n{markdown_table(results['table'])}\n\n{results['note']}\n")
     for claim in results["claims"]:
         click.echo(f"{'holds' if claim['holds'] else 'DOES NOT HOLD'}: {claim['name']}")
     click.echo(f"\nfigures: {directory.figures}\nresults: {directory.results_file}")
@@ -213,9 +215,7 @@ def _sections(results: dict[str, Any], pictures: dict[str, bytes]) -> list[Secti
         Table(
             "Lower bounds",
             results["table"],
-            "Nats per example; training bounds on the first 10,000 training examples, test "
-            "bounds on the test split, one sample each. The setting is the one with the best "
-            "training bound at the end of its trial.",
+            results["note"],
         )
     ]
     if results["claims"]:
