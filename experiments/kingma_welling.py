@@ -75,13 +75,18 @@ PRESETS = {
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """What the paper does on a data set; `curve_sizes` are those of Fig. 2."""
+    """What the paper does on a data set; `curve_sizes` are those of Fig. 2.
+
+    `claimed` says whether bounds are held against the paper's. For Frey Face they are shown
+    beside them only: the paper names no split, and neighbouring frames are nearly equal.
+    """
 
     hidden: int
     head: str
     curve_sizes: tuple[int, ...]
     picture_sizes: tuple[int, ...]
     description: str
+    claimed: bool = False
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -95,6 +100,7 @@ PROTOCOLS = {
         (3, 5, 10, 20, 200),
         (2, 5, 10, 20),
         "MNIST, grey targets in [0, 1], Bernoulli, 784-500-z-500-784 tanh, 50,000 training digits",
+        claimed=True,
     ),
     "frey_face": Protocol(
         200,
@@ -189,7 +195,7 @@ def main(preset: str, dataset: str | None, workdir: Path | None) -> None:
         findings,
         paper,
         picture_sizes=protocol.picture_sizes,
-        tolerance=chosen.tolerance,
+        tolerance=chosen.tolerance if protocol.claimed else None,
         title=f"The latent-size grid of Kingma & Welling: {name}, {preset}",
         protocol=protocol.description,
         note=note(chosen),

@@ -38,7 +38,7 @@ def write(
     paper: Curves,
     *,
     picture_sizes: Sequence[int],
-    tolerance: float,
+    tolerance: float | None,
     title: str,
     protocol: str,
     note: str,
@@ -58,7 +58,7 @@ def write(
     for name, figure in pictures.items():
         figures.save(figure, directory.figures / f"{name}.png")
     rows = {"table": table(findings, paper), "tracking": tracking_table(findings, paper)}
-    checked = claims(findings, paper, tolerance)
+    checked = [] if tolerance is None else claims(findings, paper, tolerance)
     results = write_results(
         directory.results_file,
         checked,
@@ -75,7 +75,9 @@ def write(
 
 def show(results: dict[str, Any], directory: RunDirectory) -> None:
     """Prints the table beside the paper's and says where everything lies."""
-    click.echo(f"\n{results['protocol']}\n\n{markdown_table(results['table'])}\n\n{results['note']}\n")
+    click.echo(
+        f"\n{results['protocol']}\n\n{markdown_table(results['table'])}\n\n{results['note']}\n"
+    )
     for claim in results["claims"]:
         click.echo(f"{'holds' if claim['holds'] else 'DOES NOT HOLD'}: {claim['name']}")
     click.echo(f"\nfigures: {directory.figures}\nresults: {directory.results_file}")
