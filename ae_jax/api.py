@@ -25,6 +25,7 @@ from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
 
 BATCH = 1000
+IN_MEMORY = "array"  # the name of data that came as an array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +140,9 @@ def fit(
     `learning_rate`, `batch_size` and `seed`. With a `workdir` the run is kept there and resumed;
     without one nothing is written. Raises UserError.
     """
-    dataset = x if isinstance(x, DataSet) else from_array(np.asarray(x))
+    dataset = _as_dataset(x)
     config = configure(config, options)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, name=dataset.name))
     setup = prepare_run(config, dataset)
     directory = None if workdir is None else RunDirectory(workdir)
     outcome = train(setup, directory, listeners=listeners)
@@ -157,6 +159,10 @@ _SHORT = {
 }
 
 
+def _as_dataset(data: np.ndarray | DataSet) -> DataSet:
+    return data if isinstance(data, DataSet) else from_array(np.asarray(data), name=IN_MEMORY)
+
+
 def configure(config: RunConfig | None, options: dict[str, Any]) -> RunConfig:
     """The configuration with Python keyword options applied. Raises UserError."""
     base = {} if config is None else to_dict(config)
@@ -170,17 +176,21 @@ def configure(config: RunConfig | None, options: dict[str, Any]) -> RunConfig:
 def load(
     workdir: str | Path,
     which: Literal["latest", "best"] = "latest",
-    dataset: DataSet | None = None,
+    data: np.ndarray | DataSet | None = None,
 ) -> Fitted:
     """The latest or best checkpoint of a run, with its data. Raises UserError.
 
-    `dataset` is needed where the run was fitted on an array that no file holds.
+    `data` is needed where the run was fitted on an array that no file holds.
     """
     directory = RunDirectory(workdir)
     config = directory.config()
-    if dataset is None:
-        data = config.data
-        dataset = load_data(data.name, protocol=data.protocol, limit=data.limit)
+    if data is None and config.data.name == IN_MEMORY:
+        raise UserError(f"{workdir} was fitted on an array in memory: give that as data")
+    if data is None:
+        source = config.data
+        dataset = load_data(source.name, protocol=source.protocol, limit=source.limit)
+    else:
+        dataset = _as_dataset(data)
     directory.check_data(dataset)
     return restore(directory, prepare_run(config, dataset), which)
 
