@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ae_jax.config import RunConfig, from_dict, override, to_dict
+from ae_jax.config import DataConfig, RunConfig, from_dict, override, to_dict
 from ae_jax.data import from_array
 from ae_jax.data import load as load_data
 from ae_jax.data.base import DataSet
@@ -140,8 +140,8 @@ def fit(
     `learning_rate`, `batch_size` and `seed`. With a `workdir` the run is kept there and resumed;
     without one nothing is written. Raises UserError.
     """
-    dataset = _as_dataset(x)
     config = configure(config, options)
+    dataset = _as_dataset(x, config.data)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, name=dataset.name))
     setup = prepare_run(config, dataset)
     directory = None if workdir is None else RunDirectory(workdir)
@@ -159,8 +159,12 @@ _SHORT = {
 }
 
 
-def _as_dataset(data: np.ndarray | DataSet) -> DataSet:
-    return data if isinstance(data, DataSet) else from_array(np.asarray(data), name=IN_MEMORY)
+def _as_dataset(data: np.ndarray | DataSet, source: DataConfig) -> DataSet:
+    """A data set as it is; an array split and limited as the configuration says."""
+    if isinstance(data, DataSet):
+        return data
+    dataset = from_array(np.asarray(data), name=IN_MEMORY, protocol=source.protocol)
+    return dataset if source.limit is None else dataset.limited(source.limit)
 
 
 def configure(config: RunConfig | None, options: dict[str, Any]) -> RunConfig:
@@ -190,7 +194,7 @@ def load(
         source = config.data
         dataset = load_data(source.name, protocol=source.protocol, limit=source.limit)
     else:
-        dataset = _as_dataset(data)
+        dataset = _as_dataset(data, config.data)
     directory.check_data(dataset)
     return restore(directory, prepare_run(config, dataset), which)
 

@@ -52,7 +52,7 @@ def load(name: str, *, protocol: str = "paper", limit: int | None = None) -> Dat
     Raises UserError.
     """
     data = _source(name).stored(_to_stderr).under(protocol, name)
-    return data if limit is None else _limited(data, limit)
+    return data if limit is None else data.limited(limit)
 
 
 def prepare(name: str, log: Log = print) -> Path:
@@ -90,18 +90,6 @@ def _contents(data: DataSet) -> dict:
         "range": (min(x.min() for x in xs).item(), max(x.max() for x in xs).item()),
         "bytes": sum(x.nbytes for x in xs),
     }
-
-
-def _limited(data: DataSet, limit: int) -> DataSet:
-    available = len(data.splits["train"])
-    if not 1 <= limit <= available:
-        raise UserError(
-            f"limit {limit} has to lie between 1 and the {available} training examples of "
-            f"{data.name}"
-        )
-    return DataSet(
-        data.name, {**data.splits, "train": data.splits["train"].head(limit)}, data.max_value
-    )
 
 
 def _source(name: str) -> Source:

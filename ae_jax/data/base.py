@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ae_jax.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -43,6 +45,17 @@ class DataSet:
     @property
     def is_image(self) -> bool:
         return len(self.shape) == 3
+
+    def limited(self, count: int) -> "DataSet":
+        """With the first `count` training examples only. Raises UserError if there are fewer."""
+        available = len(self.splits["train"])
+        if not 1 <= count <= available:
+            raise UserError(
+                f"limit {count} has to lie between 1 and the {available} training examples of "
+                f"{self.name}"
+            )
+        splits = {**self.splits, "train": self.splits["train"].head(count)}
+        return DataSet(self.name, splits, self.max_value)
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -9,7 +9,7 @@ All four give the same update, to rounding.
 import dataclasses
 import os
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -113,14 +113,15 @@ def memory_limit(device: jax.Device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def data_mesh(devices: list | None = None) -> Mesh:
+def data_mesh(devices: tuple[jax.Device, ...] | None = None) -> Mesh:
     """All devices in one axis, over which batches are split."""
     devices = jax.devices() if devices is None else devices
     # Explicit axes, the default, would ask every model for sharding annotations.
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def execution_for(mode: str, devices: list | None = None) -> Execution:
+@cache  # so that runs which differ in numbers only share the compiled program
+def execution_for(mode: str, devices: tuple[jax.Device, ...] | None = None) -> Execution:
     """The execution of a mode of `train.parallel`, on the given devices or all there are."""
     return _MODES[mode](data_mesh(devices))
 
