@@ -9,6 +9,7 @@ import pytest
 
 from ae_jax.config import ModelConfig
 from ae_jax.models import build_autoencoder, parameter_counts
+from ae_jax.nn import ACTIVATIONS
 from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
 from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
 from ae_jax.nn.initialisers import initialise
@@ -79,7 +80,7 @@ def test_weights_of_the_lectures_networks(shape, hidden, weights):
 def test_decode_reshapes_the_samples_and_nothing_else():
     config = ModelConfig(hidden=(5,), latent_dim=2, head="gaussian_global")
     model = build_autoencoder(config, (4, 3, 1))
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 4, 3, 1)))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 4, 3, 1)))
     z = jax.random.normal(jax.random.key(1), (3, 2, 2))
     together = model.apply(variables, z, method="decode")
     assert together.log_scale.shape == ()
@@ -148,3 +149,24 @@ def test_initialise_leaves_other_parameters_and_depends_on_the_key_alone():
     assert not np.isin(first["conv"]["bias"], other["conv"]["bias"]).any()
     # Two leaves of one tree do not start alike.
     assert not np.isin(first["conv"]["bias"], first["dense"]["bias"][:128]).any()
+
+
+def test_activations_are_those_of_their_names():
+    x = np.array([-3.0, -0.5, 0.5, 3.0])
+    sigmoid = 1 / (1 + np.exp(-x))
+    inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+    expected = {
+        "elu": np.where(x > 0, x, np.expm1(x)),
+        "gelu": 0.5 * x * (1 + np.tanh(inner)),  # the approximation of Hendrycks & Gimpel 2016
+        "leaky_relu": np.where(x > 0, x, 0.01 * x),
+        "linear": x,
+        "relu": np.maximum(x, 0),
+        "sigmoid": sigmoid,
+        "silu": x * sigmoid,
+        "softplus": np.log1p(np.exp(x)),
+        "tanh": np.tanh(x),
+    }
+    assert expected.keys() == set(ACTIVATIONS)
+    for name, values in expected.items():
+        actual = ACTIVATIONS.get(name)(jnp.asarray(x, jnp.float32))
+        np.testing.assert_allclose(actual, values, rtol=2e-6, atol=1e-6, err_msg=name)

@@ -1,0 +1,315 @@
+"""What every registered part must do, tested the moment that it is registered.
+
+Most cases train a small model on 64 rows, in which one part is taken from its registry and the
+rest is plain. What a part means is tested elsewhere, against an oracle; here it has to fit in.
+"""
+
+import dataclasses
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ae_jax.config import ModelConfig, RunConfig, from_dict, override
+from ae_jax.data import DataSet
+from ae_jax.data.batches import Order, take_batch
+from ae_jax.data.preprocess import PREPROCESSING
+from ae_jax.errors import UserError
+from ae_jax.eval import EVALUATORS, EvaluationData
+from ae_jax.latents import StandardNormal
+from ae_jax.models import MODELS
+from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS
+from ae_jax.nn.initialisers import initialise
+from ae_jax.noise import example_keys, stream_key
+from ae_jax.objectives import OBJECTIVES
+from ae_jax.train.optimisers import OPTIMISERS
+from ae_jax.train.setup import prepare_run
+from ae_jax.train.step import NO_STEP, evaluate_objective, make_step
+
+ROWS, DIM, STEPS = 64, 3, 25
+ALL_ROWS = Order(np.arange(ROWS, dtype=np.int32), np.ones(ROWS, np.float32))
+
+PLAIN = {
+    "model": {"hidden": [8], "latent_dim": DIM},
+    "optim": {"name": "adam", "learning_rate": 0.01},
+    "train": {"batch_size": ROWS, "epochs": STEPS},
+}
+
+
+def _config(*assignments: str) -> RunConfig:
+    return from_dict(override(PLAIN, assignments))
+
+
+def _setup(config: RunConfig, dataset: DataSet):
+    rows = {"train": dataset.splits["train"].head(ROWS)}
+    return prepare_run(config, dataclasses.replace(dataset, splits=rows))
+
+
+def _batch(setup, key):
+    split, statistics = setup.splits["train"], setup.numbers.statistics
+    order = jax.tree.map(jnp.asarray, ALL_ROWS)
+    return take_batch(split, order, setup.architecture.preprocess, statistics, key)
+
+
+def _parts(role: str, registry, *more: str) -> list:
+    """One case an entry: the assignments that choose it."""
+    return [pytest.param((f"{role}={name}", *more), id=f"{role}-{name}") for name in registry]
+
+
+ON_IMAGES = [
+    *_parts("objective.name", OBJECTIVES),
+    *_parts("model.name", MODELS),
+    *[
+        pytest.param((f"model.encoder={e}", f"model.decoder={d}"), id=f"model-{e}-{d}")
+        for e in ENCODERS
+        for d in DECODERS
+    ],
+    *_parts("model.latent", LATENTS),
+    *_parts("model.head", HEADS),
+    *_parts("model.init", INITIALISERS, "model.init_scale=0.5"),
+    *_parts("data.preprocess", PREPROCESSING),
+    *_parts("optim.name", OPTIMISERS, "optim.learning_rate=0.01"),
+]
+UNBOUNDED = [name for name, head in HEADS.items() if head.support.low == -math.inf]
+BOUNDED = [name for name in HEADS if name not in UNBOUNDED]
+ON_VECTORS = [
+    *_parts("model.head", UNBOUNDED),
+    *_parts("model.latent", LATENTS),
+    *_parts("model.encoder", [n for n, part in ENCODERS.items() if not part.for_images]),
+    *_parts("model.decoder", [n for n, part in DECODERS.items() if not part.for_images]),
+]
+
+
+@pytest.mark.parametrize("parts", ON_IMAGES)
+def test_learns_from_images(parts, image_set):
+    _assert_learns(_setup(_config(*parts), image_set))
+
+
+@pytest.mark.parametrize("parts", ON_VECTORS)
+def test_learns_from_vectors(parts, vector_set):
+    _assert_learns(_setup(_config(*parts), vector_set))
+
+
+@pytest.mark.parametrize("head", BOUNDED)
+def test_heads_refuse_data_outside_their_support(head, vector_set):
+    with pytest.raises(UserError, match=f"head '{head}' needs data in .*, but plane has values"):
+        _setup(_config(f"model.head={head}"), vector_set)
+
+
+traces = 0
+
+
+@partial(jax.jit, static_argnames="architecture")
+def _train_step(state, split, numbers, *, architecture):
+    global traces
+    traces += 1
+    key = stream_key(state.seed, "preprocessing", state.step)
+    batch = take_batch(split, ALL_ROWS, architecture.preprocess, numbers.statistics, key)
+    transformation = numbers.optimiser.build(numbers.total_steps)
+    return make_step(architecture.model, numbers.objective, transformation)(state, batch)
+
+
+def _assert_learns(setup):
+    """Finite and falling losses, parameters that all move, and a single trace for all steps."""
+    objective, state = setup.numbers.objective, setup.initial_state()
+    before, losses = state.params, []
+    for step in range(STEPS):
+        state, report = _train_step(
+            state, setup.splits["train"], setup.numbers, architecture=setup.architecture
+        )
+        means = report.totals.means()
+        assert int(report.bad_step) == NO_STEP, step
+        assert {"loss", objective.headline} <= means.keys()
+        assert all(math.isfinite(value) for value in means.values()), step
+        losses.append(means["loss"])
+        if step == 0:
+            first_trace = traces
+    assert traces == first_trace, "later steps were traced again"
+    assert int(state.step) == STEPS
+    assert np.mean(losses[-5:]) < np.mean(losses[:2])
+    moved = jax.tree.map(
+        lambda a, b: bool(jnp.isfinite(b).all() & (a != b).any()), before, state.params
+    )
+    assert jax.tree.all(moved), moved
+
+
+@pytest.fixture(scope="module", params=list(OBJECTIVES))
+def objective_case(request, image_set):
+    """A model at its start, a batch, and the terms of an objective as eager and compiled calls."""
+    setup = _setup(_config(f"objective.name={request.param}"), image_set)
+    params, batch = setup.initial_state().params, _batch(setup, jax.random.key(0))
+
+    def terms(params, batch, key):
+        model, objective = setup.architecture.model, setup.numbers.objective
+        return evaluate_objective(objective, model, params, batch, key, jnp.asarray(3))
+
+    return setup.numbers.objective, params, batch, terms, jax.jit(terms)
+
+
+def _values(terms):
+    return {"loss": terms.loss, **terms.metrics}
+
+
+def test_terms_are_finite_one_an_example_and_the_same_compiled(objective_case):
+    _, params, batch, eager, compiled = objective_case
+    values = _values(eager(params, batch, jax.random.key(1)))
+    for name, value in _values(compiled(params, batch, jax.random.key(1))).items():
+        assert value.shape == (ROWS,)
+        assert np.isfinite(value).all(), name
+        np.testing.assert_allclose(value, values[name], rtol=1e-4, err_msg=name)
+
+
+def test_terms_follow_their_key(objective_case):
+    _, params, batch, _, compiled = objective_case
+    first, again, other = (compiled(params, batch, jax.random.key(i)).loss for i in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).all()
+
+
+def test_terms_do_not_change_with_examples_that_should_not_matter(objective_case):
+    """Those of the first half when the other half is replaced, and masked if it may matter."""
+    objective, params, batch, _, compiled = objective_case
+    half = ROWS // 2
+    weight = 0.0 if objective.whole_batch else 1.0
+    batch = {**batch, "mask": batch["mask"].at[half:].set(weight)}
+    other = {
+        **batch,
+        "x": batch["x"].at[half:].set(1 - batch["x"][half:]),
+        "id": batch["id"].at[half:].add(1000),
+    }
+    values, others = (_values(compiled(params, b, jax.random.key(1))) for b in (batch, other))
+    for name, value in values.items():
+        np.testing.assert_allclose(value[:half], others[name][:half], rtol=1e-5, err_msg=name)
+        assert (value[half:] != others[name][half:]).any(), name
+
+
+def test_gradients_of_an_objective_are_finite_and_reach_every_parameter(objective_case):
+    _, params, batch, _, compiled = objective_case
+    gradients = jax.grad(lambda p: compiled(p, batch, jax.random.key(1)).loss.mean())(params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
+        assert np.isfinite(leaf).all(), path
+        assert (leaf != 0).any(), path
+
+
+def _model_cases():
+    """Every model, and every part of one; what is plain in several ways comes once."""
+    plain = ModelConfig(hidden=(4,), latent_dim=DIM, head="bernoulli")
+    choices = [
+        *({"name": name} for name in MODELS),
+        *({"encoder": e, "decoder": d} for e in ENCODERS for d in DECODERS),
+        *({"latent": name} for name in LATENTS),
+        *({"head": name} for name in HEADS),
+    ]
+    cases = {dataclasses.replace(plain, **choice): "-".join(choice.values()) for choice in choices}
+    return [pytest.param(config, id=name) for config, name in cases.items()]
+
+
+@pytest.mark.parametrize("config", _model_cases())
+def test_models_keep_shapes_and_examples_apart(config):
+    shape = (9, 7, 2)
+    model = MODELS.get(config.name)(config, shape)
+    x = np.random.default_rng(0).random((5, *shape), np.float32)
+    variables = _random_like(jax.eval_shape(model.init, jax.random.key(1), x))
+    assert model.prior == StandardNormal(DIM)
+
+    @jax.jit
+    def run(x):
+        posterior = model.apply(variables, x, method="encode")
+        z = posterior.sample(example_keys(jax.random.key(2), jnp.arange(len(x))), 2)
+        likelihood = model.apply(variables, z, method="decode")
+        drawn = likelihood.sample(jax.random.key(3))
+        return posterior.mean(), z, likelihood.mean(), likelihood.log_prob(x), drawn
+
+    outputs = run(x)
+    expected = [(5, DIM), (2, 5, DIM), (2, 5, *shape), (2, 5), (2, 5, *shape)]
+    assert [out.shape for out in outputs] == expected
+    assert all(out.dtype == jnp.float32 and np.isfinite(out).all() for out in outputs)
+    changed = run(np.concatenate([1 - x[:1], x[1:]]))
+    for axis, a, b in zip((0, 1, 1, 1), outputs, changed, strict=False):
+        a, b = np.moveaxis(a, axis, 0), np.moveaxis(b, axis, 0)
+        np.testing.assert_allclose(a[1:], b[1:], rtol=1e-5, atol=1e-6)
+        assert (a[0] != b[0]).any()
+
+
+def _random_like(tree):
+    rng = np.random.default_rng(1)
+    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.3, leaf.shape), leaf.dtype), tree)
+
+
+@pytest.mark.parametrize("name", list(ACTIVATIONS))
+def test_activations_are_elementwise_and_finite_far_out(name):
+    activation = ACTIVATIONS.get(name)
+    x = jnp.asarray([-200.0, -3.0, -0.5, 0.5, 3.0, 200.0])
+    values, jacobian = jax.jit(lambda x: (activation(x), jax.jacobian(activation)(x)))(x)
+    assert values.shape == x.shape
+    assert values.dtype == x.dtype
+    assert np.isfinite(values).all()
+    assert np.isfinite(jacobian).all()
+    np.testing.assert_array_equal(jacobian, np.diag(np.diag(jacobian)))
+    assert np.diag(jacobian)[3:5].all(), "no gradient where units work"
+    np.testing.assert_allclose(values, activation(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(INITIALISERS))
+def test_initialisers_depend_on_their_key_and_scale_alone(name):
+    tree = {"d": {"kernel": jnp.zeros((3, 3, 2, 4)), "bias": jnp.ones(4)}}
+    draw = jax.jit(partial(initialise, scheme=name))
+    params, other, doubled = (
+        draw(tree, jax.random.key(seed), scale=scale)
+        for seed, scale in [(0, 0.5), (1, 0.5), (0, 1.0)]
+    )
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), params) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), tree
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(2 * a, b, rtol=1e-5), params, doubled)
+    kernel = np.asarray(params["d"]["kernel"])
+    assert np.isfinite(kernel).all()
+    assert np.unique(kernel).size == kernel.size
+    assert (kernel != other["d"]["kernel"]).all()
+
+
+@pytest.mark.parametrize("name", list(PREPROCESSING))
+def test_preprocessing_keeps_shapes_and_is_the_same_compiled(name, image_set):
+    setup = _setup(_config(f"data.preprocess={name}"), image_set)
+    preprocess = PREPROCESSING.get(name)
+    raw, ids = setup.splits["train"].x, jnp.arange(ROWS)
+    arguments = (raw, setup.numbers.statistics, jax.random.key(0), ids)
+    x = jax.jit(preprocess)(*arguments)
+    assert x.shape == raw.shape
+    assert x.dtype == jnp.float32
+    assert np.isfinite(x).all()
+    np.testing.assert_allclose(x, preprocess(*arguments), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(EVALUATORS))
+def test_evaluators_answer_finite_numbers_that_follow_the_parameters(name, image_set):
+    setup = _setup(_config(), image_set)
+    data = EvaluationData(
+        setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess, 32
+    )
+    evaluate = partial(EVALUATORS.get(name), setup.architecture.model)
+    first, again, other = (
+        evaluate(setup.initial_state(seed).params, data, jax.random.key(0)) for seed in (0, 0, 1)
+    )
+    assert first
+    assert all(isinstance(value, float) and math.isfinite(value) for value in first.values())
+    assert first == again
+    assert first.keys() == other.keys()
+    assert all(first[metric] != other[metric] for metric in first)
+
+
+def test_metrics_of_evaluators_are_named_apart(image_set):
+    setup = _setup(_config(), image_set)
+    data = EvaluationData(
+        setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess, 32
+    )
+    params, key = setup.initial_state().params, jax.random.key(0)
+    names = [
+        metric
+        for _, evaluate in EVALUATORS.items()
+        for metric in evaluate(setup.architecture.model, params, data, key)
+    ]
+    assert len(set(names)) == len(names)
