@@ -12,7 +12,6 @@ from ae_jax.data.base import DataSet, Split
 from ae_jax.data.cache import Log
 from ae_jax.data.protocols import PROTOCOLS
 from ae_jax.data.sources import CachedSource, Source, UserFunction
-from ae_jax.errors import UserError
 from ae_jax.registry import Registry
 
 DATA_SETS: Registry[Source] = Registry(
