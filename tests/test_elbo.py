@@ -129,8 +129,8 @@ def test_warm_up_is_linear_and_then_constant(step, beta):
     assert float(Elbo(beta=4.0).beta_at(jnp.asarray(step))) == 4.0
 
 
-def _kl_per_dim(params):
-    posterior = KNOWN.model.apply({"params": params}, X, method="encode")
+def _kl_per_dim(params, x=X):
+    posterior = KNOWN.model.apply({"params": params}, x, method="encode")
     return np.asarray(posterior.kl_per_dim(KNOWN.model.prior))
 
 
@@ -173,8 +173,10 @@ def test_masked_examples_do_not_decide_what_is_free():
     params = KNOWN.wrong_params(0)
     objective = Elbo(free_bits=float(_kl_per_dim(params).mean(axis=0).mean()))
     expected = _terms(objective, params, BATCH).loss
+    far = 50 * jnp.eye(5)[:3]
+    assert _kl_per_dim(params, far).mean(axis=0).min() > 6 * objective.free_bits
     filled = {
-        "x": jnp.concatenate([BATCH["x"], jnp.full((3, 5), 50.0)]),
+        "x": jnp.concatenate([BATCH["x"], far]),
         "id": jnp.arange(9),
         "mask": jnp.asarray([1.0] * 6 + [0.0] * 3),
     }
