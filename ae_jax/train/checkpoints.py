@@ -29,11 +29,12 @@ class Checkpoints:
         )
         self.path = path
         self._score = lambda checkpoint: sign * checkpoint.metrics[headline]
-        self._checkpointer = ocp.training.Checkpointer(
-            path.absolute(),
-            preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(1), best]),
-            cleanup_tmp_directories=True,
-        )
+        with _readable(path):
+            self._checkpointer = ocp.training.Checkpointer(
+                path.absolute(),
+                preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(1), best]),
+                cleanup_tmp_directories=True,
+            )
 
     def save(self, state: Any, metrics: Mapping[str, float]) -> None:
         """Saves the state under its step; `metrics` must hold the headline."""
@@ -44,7 +45,8 @@ class Checkpoints:
         found = self._checkpointer.checkpoints
         if not found:
             return None
-        chosen = found[-1] if which == "latest" else max(found, key=self._score)
+        with _readable(self.path):
+            chosen = found[-1] if which == "latest" else max(found, key=self._score)
         return chosen.step
 
     def restore(self, like: Any, which: Literal["latest", "best"] = "latest") -> Any:
@@ -57,11 +59,11 @@ class Checkpoints:
             raise UserError(f"{self.path} holds no checkpoint")
         self._check_structure(step, like)
         abstract = jax.tree.map(_abstract, like)
-        with self._readable(step):
+        with _readable(self.path / str(step)):
             return self._checkpointer.load(step, abstract)
 
     def _check_structure(self, step: int, like: Any) -> None:
-        with self._readable(step):
+        with _readable(self.path / str(step)):
             saved = _shapes(self._checkpointer.metadata(step).metadata)
         expected = _shapes(like)
         changes = [
@@ -74,16 +76,6 @@ class Checkpoints:
                 f"the checkpoint {self.path / str(step)} is of another model: {'; '.join(changes)}"
             )
 
-    @contextmanager
-    def _readable(self, step: int) -> Iterator[None]:
-        # Orbax raises whatever its readers meet in damaged files; none of it names the cause.
-        try:
-            yield
-        except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            folder = self.path / str(step)
-            raise UserError(f"the checkpoint {folder} is corrupt: {reason}") from error
-
     def close(self) -> None:
         self._checkpointer.close()
 
@@ -92,6 +84,16 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    # Orbax raises whatever its readers meet in damaged files; none of it names the cause.
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"the checkpoint {folder} is corrupt: {reason}") from error
 
 
 def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
