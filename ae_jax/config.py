@@ -135,6 +135,8 @@ def from_dict(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
 
     Raises UserError naming the option for anything unknown, ill-typed or out of range.
     """
+    if not isinstance(values, Mapping):
+        raise UserError("a configuration must be a table of sections")
     _check_names("section", "", values, [*_PLAIN, *_NAMED])
     sections: dict[str, Any] = {}
     for name, section in values.items():
