@@ -5,6 +5,7 @@ an objective; what a user wants to see beyond it is a listener.
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -106,7 +107,7 @@ def _run(
         _check_finite(report, epoch)
         record = _record(setup, epoch, seconds, elapsed, running)
         if epoch in looks:
-            record |= _look(setup, state)
+            record |= _look(setup, state, epoch)
         records.append(record)
         if keep is not None:
             keep(state, record)
@@ -125,11 +126,13 @@ def _epoch(setup: Setup, state: TrainState, epoch: int) -> tuple[TrainState, Ste
     )
 
 
+_ADVICE = "the last checkpoint before it is kept; a smaller optim.learning_rate may help"
+
+
 def _check_finite(report: StepReport, epoch: int) -> None:
     if int(report.bad_step) != NO_STEP:
         raise TrainingDiverged(
-            f"the loss is not finite at step {int(report.bad_step)} (epoch {epoch}); the last "
-            "checkpoint before it is kept; a smaller optim.learning_rate may help"
+            f"the loss is not finite at step {int(report.bad_step)} (epoch {epoch}); {_ADVICE}"
         )
 
 
@@ -147,8 +150,11 @@ def _record(
     }
 
 
-def _look(setup: Setup, state: TrainState) -> Record:
-    """The objective's metrics on every split, with noise that is the same at every look."""
+def _look(setup: Setup, state: TrainState, epoch: int) -> Record:
+    """The objective's metrics on every split, with noise that is the same at every look.
+
+    Raises TrainingDiverged where a loss is not finite: the last update of the epoch did that.
+    """
     record = {}
     for name, split in setup.splits.items():
         count = len(split)
@@ -164,7 +170,10 @@ def _look(setup: Setup, state: TrainState) -> Record:
             state.step,
             architecture=setup.architecture,
         )
-        record |= {f"{name}/{metric}": value for metric, value in totals.means().items()}
+        means = totals.means()
+        if not math.isfinite(means["loss"]):
+            raise TrainingDiverged(f"the {name} loss is not finite after epoch {epoch}; {_ADVICE}")
+        record |= {f"{name}/{metric}": value for metric, value in means.items()}
     return record
 
 
