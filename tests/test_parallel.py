@@ -55,7 +55,12 @@ class FlaggedElbo(Elbo):
 OBJECTIVES = {
     "plain": FlaggedElbo(),
     "everything": FlaggedElbo(
-        free_bits=FREE_BITS, num_samples=2, beta=1.5, parameter_prior="normal", bad_step=1, bad_id=77
+        free_bits=FREE_BITS,
+        num_samples=2,
+        beta=1.5,
+        parameter_prior="normal",
+        bad_step=1,
+        bad_id=77,
     ),
 }
 PREPROCESS = {"plain": "grey", "everything": "dynamic_binarization"}
@@ -168,10 +173,10 @@ def test_a_step_is_sgd_on_the_mean_over_real_examples_only(image_set):
     def mean_loss(params):
         return objective(model, params, cut, key, state.step).loss.mean()
 
-    loss, grads = jax.value_and_grad(mean_loss)(state.params)
+    loss, grads = jax.jit(jax.value_and_grad(mean_loss))(state.params)
     expected = jax.tree.map(lambda p, g: p - RATE * g, state.params, grads)
     step = make_step(model, objective, setup.numbers.optimiser.build(1.0))
-    after, report = step(state, batch)
+    after, report = jax.jit(step)(state, batch)
     chex.assert_trees_all_close(after.params, expected, rtol=1e-5, atol=1e-7)
     assert report.totals.count == len(real) == 7
     np.testing.assert_allclose(report.totals.sums["loss"], loss * 7, rtol=1e-5)

@@ -1,0 +1,115 @@
+import dataclasses
+
+import chex
+import jax
+import pytest
+from compile_counts import compilations
+
+from ae_jax.api import configure
+from ae_jax.train import grid as grids
+from ae_jax.train.grid import Member, train_grid
+from ae_jax.train.loop import train
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import prepare_run
+
+OPTIONS = {"hidden": [9], "latent_dim": 3, "epochs": 3, "batch_size": 64}
+DIFFERENCES = {
+    "base": {},
+    "seed": {"seed": 5},
+    "rate": {"learning_rate": 0.01},
+    "beta": {"objective__beta": 4.0},
+    "warm-up": {"objective__beta_warmup": 6.0},
+    "scale": {"model__init_scale": 0.5},
+}
+TRAINING = ("jit(run_epoch)", "jit(evaluate_split)")
+
+
+def member(name: str, **options) -> Member:
+    return Member(name, configure(None, OPTIONS | options))
+
+
+@pytest.fixture(scope="module")
+def members():
+    return [member(name, **options) for name, options in DIFFERENCES.items()]
+
+
+@pytest.fixture(scope="module")
+def grid(members, vector_set, tmp_path_factory):
+    """A grid trained to epoch 2 and then resumed to the end, and what that compiled."""
+    root = tmp_path_factory.mktemp("grid")
+    with compilations() as counts:
+        train_grid(members, vector_set, root, until=2)
+        outcomes = train_grid(members, vector_set, root)
+    return outcomes, counts, root
+
+
+def test_members_that_differ_in_numbers_share_one_program_over_a_resume(grid):
+    _, counts, _ = grid
+    # evaluate_split has one program for each size of split: 200, 40 and 60 examples.
+    assert {name: counts[name] for name in TRAINING} == {
+        "jit(run_epoch)": 1,
+        "jit(evaluate_split)": 3,
+    }
+    assert counts["jit(_initial_state)"] == 1
+
+
+def test_another_hidden_size_is_one_more_program(grid, vector_set, tmp_path):
+    with compilations() as counts:
+        train_grid(
+            [member("wide", hidden=[10]), member("again", hidden=[10], seed=1)],
+            vector_set,
+            tmp_path,
+        )
+    assert [counts[name] for name in TRAINING] == [1, 3]
+
+
+@pytest.mark.parametrize("name", list(DIFFERENCES))
+def test_a_member_equals_the_same_run_alone_bitwise(name, grid, members, vector_set):
+    outcomes, _, root = grid
+    config = next(m.config for m in members if m.name == name)
+    alone = train(prepare_run(config, vector_set))
+    chex.assert_trees_all_equal(jax.device_get(outcomes[name].state), jax.device_get(alone.state))
+    assert timeless(outcomes[name].records) == timeless(alone.records)
+    assert timeless(RunDirectory(root / name).records()) == timeless(alone.records)
+
+
+def timeless(records: list[dict]) -> list[dict]:
+    clock = ("seconds", "examples_per_second")
+    return [{k: v for k, v in record.items() if k not in clock} for record in records]
+
+
+def test_members_that_differ_really_differ(grid):
+    outcomes, _, _ = grid
+    last = {name: outcome.last_look["train/loss"] for name, outcome in outcomes.items()}
+    assert len(set(last.values())) == len(last), last
+
+
+def test_members_share_the_examples_on_the_device(members, vector_set, tmp_path, monkeypatch):
+    placed = []
+
+    def spy(setup, *arguments, **options):
+        placed.append(setup.splits)
+        return train(setup, *arguments, **options)
+
+    monkeypatch.setattr(grids, "train", spy)
+    train_grid(members[:3], vector_set, tmp_path, until=1)
+    for splits in placed[1:]:
+        for name, split in splits.items():
+            assert split.x is placed[0][name].x
+
+
+def test_listeners_are_opened_for_each_member_and_closed(members, vector_set, tmp_path):
+    log = []
+
+    @dataclasses.dataclass
+    class Opened:
+        member: Member
+
+        def __enter__(self):
+            return lambda record: log.append((self.member.name, record["epoch"]))
+
+        def __exit__(self, *_):
+            log.append((self.member.name, "closed"))
+
+    train_grid(members[:2], vector_set, tmp_path, until=1, listener_for=Opened)
+    assert log == [("base", 1), ("base", "closed"), ("seed", 1), ("seed", "closed")]

@@ -1,0 +1,178 @@
+"""A run that is killed and started again ends with the bits of one that never was."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from ae_jax.api import configure
+from ae_jax.train.checkpoints import Checkpoints
+from ae_jax.train.loop import train
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import prepare_run
+
+EPOCHS = 40
+SCRIPT = f"""
+import sys
+import numpy as np
+from sklearn.datasets import load_digits
+from ae_jax.api import fit
+
+fit(
+    load_digits().images.astype(np.uint8),
+    workdir=sys.argv[1],
+    epochs={EPOCHS},
+    hidden=[16],
+    latent_dim=3,
+    eval__every=2,
+)
+"""
+
+
+def start(workdir: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(workdir)], stderr=subprocess.PIPE, text=True
+    )
+
+
+def run_to_the_end(workdir: Path) -> None:
+    process = start(workdir)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+
+
+def kill_when(workdir: Path, is_time: Callable[[], bool]) -> None:
+    """Starts the run and kills it, without warning, as soon as the condition holds."""
+    with start(workdir) as process:
+        while process.poll() is None and not is_time():
+            time.sleep(0.0002)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+
+
+def lines(workdir: Path) -> int:
+    file = workdir / "metrics.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def is_saving(workdir: Path) -> bool:
+    """Whether a checkpoint is half written: Orbax renames its folder when it is complete."""
+    folder = workdir / "checkpoints"
+    return folder.is_dir() and any("tmp" in name for name in os.listdir(folder))
+
+
+def timeless(workdir: Path) -> list[dict]:
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    clock = ("seconds", "examples_per_second")
+    return [{k: v for k, v in record.items() if k not in clock} for record in records]
+
+
+def states(workdir: Path) -> dict:
+    """Every checkpoint on disk, as arrays by name and without knowing the model."""
+    from orbax.checkpoint import v1 as ocp
+
+    return {
+        folder.name: ocp.load(folder, checkpointable_name="state")
+        for folder in sorted((workdir / "checkpoints").iterdir())
+    }
+
+
+def test_a_run_killed_again_and_again_ends_with_the_bits_of_one_never_killed(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run_to_the_end(whole)
+    rng = np.random.default_rng(int.from_bytes(os.urandom(4)))
+
+    kill_when(broken, lambda: is_saving(broken))
+    pause = rng.uniform(0, 0.05)
+    kill_when(broken, lambda: lines(broken) >= 5 and time.sleep(pause) is None)
+    reached = lines(broken)
+    kill_when(broken, lambda: lines(broken) > reached + 3 and is_saving(broken))
+    assert lines(broken) < EPOCHS
+    run_to_the_end(broken)
+
+    assert timeless(broken) == timeless(whole)
+    assert len(timeless(whole)) == EPOCHS
+    chex.assert_trees_all_equal(states(broken), states(whole))
+
+
+OPTIONS = {"hidden": [5], "latent_dim": 2, "epochs": 6, "batch_size": 64, "eval__every": 2}
+
+
+@pytest.fixture(scope="module")
+def in_one_go(vector_set, tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole")
+    return path, train(prepared(vector_set), RunDirectory(path))
+
+
+def prepared(dataset):
+    return prepare_run(configure(None, OPTIONS), dataset)
+
+
+def final_states(path, dataset):
+    setup = prepared(dataset)
+    with Checkpoints(path / "checkpoints", "elbo", True) as saved:
+        return {
+            which: jax.device_get(saved.restore(setup.initial_state(), which))
+            for which in ("latest", "best")
+        }
+
+
+def test_until_and_then_on_equals_one_go(in_one_go, vector_set, tmp_path):
+    whole, outcome = in_one_go
+    first = train(prepared(vector_set), RunDirectory(tmp_path), until=2)
+    assert (int(first.state.step), len(first.records)) == (8, 2)
+    second = train(prepared(vector_set), RunDirectory(tmp_path))
+    chex.assert_trees_all_equal(jax.device_get(second.state), jax.device_get(outcome.state))
+    assert timeless(tmp_path) == timeless(whole)
+    chex.assert_trees_all_equal(final_states(tmp_path, vector_set), final_states(whole, vector_set))
+
+
+def test_until_between_looks_adds_a_look_and_nothing_else(in_one_go, vector_set, tmp_path):
+    whole, outcome = in_one_go
+    train(prepared(vector_set), RunDirectory(tmp_path), until=3)
+    second = train(prepared(vector_set), RunDirectory(tmp_path))
+    chex.assert_trees_all_equal(jax.device_get(second.state), jax.device_get(outcome.state))
+    records = timeless(tmp_path)
+    assert "train/loss" in records[2]
+    plain = {k: v for k, v in records[2].items() if "/" not in k or k.startswith("running/")}
+    assert [*records[:2], plain, *records[3:]] == timeless(whole)
+
+
+def test_a_finished_run_is_not_trained_again(in_one_go, vector_set):
+    whole, outcome = in_one_go
+    before = (whole / "metrics.jsonl").read_bytes()
+    heard = []
+    again = train(prepared(vector_set), RunDirectory(whole), listeners=[heard.append])
+    assert heard == []
+    assert again.records == outcome.records
+    assert (whole / "metrics.jsonl").read_bytes() == before
+    chex.assert_trees_all_equal(jax.device_get(again.state), jax.device_get(outcome.state))
+
+
+@pytest.mark.parametrize(
+    "tail", ["{", '{"epoch": 3, "step": 12, "samp', '{"epoch": 3, "step": 12}\n']
+)
+def test_records_after_the_last_checkpoint_are_written_anew(tail, in_one_go, vector_set, tmp_path):
+    """A crash leaves a line cut short, or the whole record of an epoch that was not saved."""
+    whole, _ = in_one_go
+    train(prepared(vector_set), RunDirectory(tmp_path), until=2)
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write(tail)
+    train(prepared(vector_set), RunDirectory(tmp_path))
+    assert timeless(tmp_path) == timeless(whole)
+
+
+def test_seconds_go_on_counting_over_a_resume(vector_set, tmp_path):
+    train(prepared(vector_set), RunDirectory(tmp_path), until=2)
+    train(prepared(vector_set), RunDirectory(tmp_path))
+    seconds = [record["seconds"] for record in RunDirectory(tmp_path).records()]
+    assert seconds == sorted(seconds)

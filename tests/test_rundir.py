@@ -1,0 +1,161 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ae_jax.api import configure
+from ae_jax.config import RunConfig
+from ae_jax.data import DataSet, Split
+from ae_jax.errors import UserError
+from ae_jax.train.rundir import RunDirectory
+
+
+def small_set(value: float = 0.0) -> DataSet:
+    x = np.full((4, 2), value, np.float32)
+    return DataSet("small", {"train": Split(x), "test": Split(x[:2])})
+
+
+HOLD = """
+import sys, time
+from test_rundir import RunConfig, RunDirectory, small_set
+with RunDirectory(sys.argv[1]).claim(RunConfig(), small_set()):
+    print("held", flush=True)
+    time.sleep(300)
+"""
+
+
+def test_a_live_process_keeps_others_out_and_a_killed_one_does_not(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, env=environment
+    )
+    with holder:
+        try:
+            assert holder.stdout.readline() == b"held\n"
+            directory = RunDirectory(tmp_path)
+            with (
+                pytest.raises(UserError, match="in use by a run that is still going on"),
+                directory.claim(RunConfig(), small_set()),
+            ):
+                pass
+        finally:
+            holder.kill()
+    with directory.claim(RunConfig(), small_set()):
+        pass
+
+
+def test_the_lock_is_released_after_an_error(tmp_path):
+    directory = RunDirectory(tmp_path)
+    with pytest.raises(ZeroDivisionError), directory.claim(RunConfig(), small_set()):
+        raise ZeroDivisionError
+    with directory.claim(RunConfig(), small_set()):
+        pass
+
+
+def claimed(path: Path, config: RunConfig | None = None, dataset: DataSet | None = None):
+    directory = RunDirectory(path)
+    with directory.claim(config or RunConfig(), dataset or small_set()):
+        return directory
+
+
+def test_another_configuration_is_refused_with_the_difference(tmp_path):
+    directory = claimed(tmp_path)
+    before = directory.config_file.read_bytes()
+    other = configure(None, {"latent_dim": 7, "optim__name": "sgd", "learning_rate": 0.5})
+    with pytest.raises(UserError) as caught:
+        claimed(tmp_path, other)
+    message = str(caught.value)
+    for difference in (
+        "config.model.latent_dim: 20 -> 7",
+        'config.optim.name: "adam" -> "sgd"',
+        "config.optim.learning_rate: 0.001 -> 0.5",
+    ):
+        assert difference in message
+    assert "config.train" not in message and "data." not in message
+    assert directory.config_file.read_bytes() == before
+
+
+def test_changed_data_are_refused(tmp_path):
+    directory = claimed(tmp_path)
+    with pytest.raises(UserError, match="holds a run of another configuration .*data.sha256: "):
+        claimed(tmp_path, dataset=small_set(1.0))
+    with pytest.raises(UserError, match="the data of .* has changed: sha256: "):
+        directory.check_data(small_set(1.0))
+    directory.check_data(small_set())
+
+
+def test_the_configuration_comes_back(tmp_path):
+    config = configure(None, {"hidden": [3, 2], "objective__beta": 2.0, "optim__name": "adagrad"})
+    assert claimed(tmp_path, config).config() == config
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot create the folder .*file/run: Not a directory"):
+        claimed(tmp_path / "file" / "run")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="no permission to write"):
+        claimed(tmp_path)
+
+
+def test_a_folder_without_a_configuration_is_no_run(tmp_path):
+    with pytest.raises(UserError, match="is not a run's directory: it has no config.json"):
+        RunDirectory(tmp_path).config()
+
+
+@pytest.mark.parametrize("content", ["", "{'model': 1}", '{"model": {'])
+def test_a_damaged_configuration_is_refused(tmp_path, content):
+    directory = claimed(tmp_path)
+    directory.config_file.write_text(content)
+    with pytest.raises(UserError, match=r"config\.json is not a JSON file"):
+        directory.config()
+    with pytest.raises(UserError, match=r"config\.json is not a JSON file"):
+        claimed(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '["model"]', '{"model": 3}'])
+def test_a_configuration_of_another_form_is_refused(tmp_path, content):
+    directory = claimed(tmp_path)
+    directory.config_file.write_text(content)
+    with pytest.raises(UserError, match="table"):
+        directory.config()
+    with pytest.raises(UserError, match="another configuration"):
+        claimed(tmp_path)
+
+
+def record(step: int) -> dict:
+    return {"epoch": step // 4, "step": step, "seconds": 0.1}
+
+
+def test_records_are_appended_and_rewound(tmp_path):
+    directory = claimed(tmp_path)
+    assert directory.records() == []
+    assert directory.rewind(0) == []
+    assert not directory.metrics_file.exists()
+    for step in (4, 8, 12):
+        directory.append(record(step))
+    assert directory.records() == [record(4), record(8), record(12)]
+    assert directory.rewind(8) == [record(4), record(8)]
+    directory.append(record(12))
+    lines = directory.metrics_file.read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [4, 8, 12]
+
+
+def test_a_line_that_a_crash_cut_short_is_left_out_at_every_length(tmp_path):
+    directory = claimed(tmp_path)
+    directory.append(record(4))
+    whole = directory.metrics_file.read_text()
+    last = json.dumps(record(8))
+    for length in range(len(last)):
+        directory.metrics_file.write_text(whole + last[:length])
+        assert directory.records() == [record(4)]
+    directory.rewind(8)
+    assert directory.metrics_file.read_text() == whole
