@@ -47,7 +47,10 @@ class Fitted:
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Means of p(x|z) for codes [N, Z], in model units: [N, ...]."""
-        return self._over_batches(_decode, np.asarray(z, np.float32))
+        z, size = np.asarray(z, np.float32), self.config.model.latent_dim
+        if z.ndim != 2 or z.shape[1] != size:
+            raise UserError(f"codes have shape {z.shape}; the model decodes [N, {size}]")
+        return self._over_batches(_decode, z)
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """Decoded posterior means of raw examples, in model units: [N, ...]."""
@@ -85,7 +88,7 @@ class Fitted:
     def _examples(self, x: np.ndarray) -> np.ndarray:
         x = np.asarray(x)
         shape = self.setup.dataset.shape
-        if x.shape[1:] != shape and x.size == len(x) * np.prod(shape):
+        if x.ndim and x.shape[1:] != shape and x.size == len(x) * np.prod(shape):
             x = x.reshape(-1, *shape)
         if x.shape[1:] != shape:
             raise UserError(f"examples have shape {x.shape[1:]}; the model was fitted on {shape}")
@@ -94,9 +97,10 @@ class Fitted:
     def _over_batches(self, function: Any, rows: np.ndarray) -> np.ndarray:
         """Applies a compiled function to batches of one size, the last one filled up."""
         outputs = []
-        for start in range(0, len(rows), BATCH):
+        for start in range(0, max(len(rows), 1), BATCH):
             part = rows[start : start + BATCH]
-            filled = np.concatenate([part, np.repeat(part[-1:], BATCH - len(part), axis=0)])
+            filled = np.zeros((BATCH, *rows.shape[1:]), rows.dtype)
+            filled[: len(part)] = part
             ids = jnp.arange(start, start + BATCH)
             out = function(
                 self.params,
