@@ -162,7 +162,7 @@ def batch_of(setup, row: int):
 
 
 def test_a_step_is_sgd_on_the_mean_over_real_examples_only(image_set):
-    """By hand: the examples with mask 1 cut out, the plain mean of their losses, p - rate * grad."""
+    """By hand: the examples with mask 1 cut out, the mean of their losses, p - rate * grad."""
     setup = prepared("plain", "jit", image_set)
     state, batch = setup.initial_state(), batch_of(setup, 1)
     real = np.flatnonzero(batch["mask"])

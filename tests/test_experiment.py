@@ -1,0 +1,117 @@
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+
+from ae_jax.errors import TrainingDiverged, UserError
+from ae_jax.experiment import at_least, environment, same_order, write_results
+from ae_jax.shell import run_command
+
+
+@pytest.mark.parametrize(
+    ("value", "holds"),
+    [(-90.0, True), (-99.5, True), (-100.0, True), (-101.0, True), (-101.001, False)],
+)
+def test_at_least_holds_down_to_the_tolerance_below_the_target(value, holds):
+    claim = at_least("bound", value, -100.0, 1.0, "nats", "paper")
+    assert claim.holds is holds
+    assert (claim.value, claim.target, claim.tolerance) == (value, -100.0, 1.0)
+
+
+def test_at_least_judges_before_it_rounds():
+    assert not at_least("bound", 0.99996, 1.0, 0.0, "", "").holds
+    assert not at_least("bound", float("nan"), 1.0, 0.0, "", "").holds
+
+
+def test_same_order_compares_keys_sorted_by_value():
+    targets = {3: -120.0, 5: -110.0, 10: -100.0}
+    right = same_order("order", {3: -12.0, 5: -11.0, 10: -10.0}, targets, "size", "paper")
+    assert right.holds and right.value == right.target == [3, 5, 10]
+    wrong = same_order("order", {3: -12.0, 5: -9.0, 10: -10.0}, targets, "size", "paper")
+    assert not wrong.holds and wrong.value == [3, 10, 5]
+
+
+def test_results_come_back_as_they_were_written(tmp_path):
+    claim = at_least("bound", -99.12345, -100.0, 1.0, "nats", "paper")
+    runs = [{"run": "a", "samples": 100}]
+    results = write_results(tmp_path / "results.json", [claim], runs, table=[{"size": 2}])
+    read = json.loads((tmp_path / "results.json").read_text())
+    assert read == results
+    assert set(read) == {"claims", "environment", "runs", "table"}
+    assert read["runs"] == runs and read["table"] == [{"size": 2}]
+    assert read["claims"] == [
+        {
+            "name": "bound",
+            "value": -99.123,
+            "target": -100.0,
+            "tolerance": 1.0,
+            "unit": "nats",
+            "source": "paper",
+            "holds": True,
+        }
+    ]
+
+
+def test_the_environment_names_versions_device_and_commit():
+    import jax
+
+    facts = environment()
+    assert facts["jax"] == jax.__version__
+    assert facts["device"] == "8 x cpu"
+    assert facts["python"] == sys.version.split()[0]
+    assert all(isinstance(value, str) and value for value in facts.values())
+
+
+def test_the_commit_is_unknown_where_git_is_not(monkeypatch):
+    def no_git(*arguments, **options):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(subprocess, "run", no_git)
+    assert environment()["commit"] == "unknown"
+
+
+def command(error: BaseException | None) -> click.Command:
+    @click.command()
+    @click.option("--count", type=int)
+    def run(count: int | None) -> None:
+        if error is not None:
+            raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "status", "message"),
+    [
+        (UserError("no such data set"), [], 2, "Error: no such data set\n"),
+        (TrainingDiverged("not finite at step 7"), [], 3, "Diverged: not finite at step 7\n"),
+        (KeyboardInterrupt(), [], 130, "Interrupted; the same command continues.\n"),
+        (None, ["--count", "many"], 2, "'many' is not a valid integer"),
+        (None, ["--nonesuch"], 2, "No such option"),
+        (None, ["surplus"], 2, "unexpected extra argument"),
+    ],
+)
+def test_commands_end_with_a_sentence_and_a_status(
+    error, arguments, status, message, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", ["command", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        run_command(command(error))
+    assert caught.value.code == status
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err and captured.out == ""
+
+
+def test_a_command_that_works_says_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["command", "--count", "3"])
+    run_command(command(None))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_faults_of_the_program_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(ZeroDivisionError):
+        run_command(command(ZeroDivisionError()))
