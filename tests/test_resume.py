@@ -13,34 +13,35 @@ import chex
 import jax
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
-from ae_jax.api import configure
+from ae_jax.api import configure, fit
+from ae_jax.data import DataSet, from_array
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.loop import train
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
+from ae_jax.train.step import TrainState
 
 EPOCHS = 40
-SCRIPT = f"""
-import sys
-import numpy as np
-from sklearn.datasets import load_digits
-from ae_jax.api import fit
+SCRIPT = "import sys; from test_resume import fit_digits; fit_digits(sys.argv[1])"
 
-fit(
-    load_digits().images.astype(np.uint8),
-    workdir=sys.argv[1],
-    epochs={EPOCHS},
-    hidden=[16],
-    latent_dim=3,
-    eval__every=2,
-)
-"""
+
+def digits() -> DataSet:
+    return from_array(load_digits().images.astype(np.uint8))
+
+
+def fit_digits(workdir: str | Path) -> None:
+    """1438 examples in batches of 100 for 40 epochs, with a checkpoint every second one."""
+    fit(digits(), workdir=workdir, epochs=EPOCHS, hidden=[16], latent_dim=3, eval__every=2)
 
 
 def start(workdir: Path) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(workdir)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT, str(workdir)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -54,7 +55,7 @@ def kill_when(workdir: Path, is_time: Callable[[], bool]) -> None:
     """Starts the run and kills it, without warning, as soon as the condition holds."""
     with start(workdir) as process:
         while process.poll() is None and not is_time():
-            time.sleep(0.0002)
+            time.sleep(0.001)
         process.kill()
     assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
 
@@ -76,19 +77,19 @@ def timeless(workdir: Path) -> list[dict]:
     return [{k: v for k, v in record.items() if k not in clock} for record in records]
 
 
-def states(workdir: Path) -> dict:
-    """Every checkpoint on disk, as arrays by name and without knowing the model."""
-    from orbax.checkpoint import v1 as ocp
-
-    return {
-        folder.name: ocp.load(folder, checkpointable_name="state")
-        for folder in sorted((workdir / "checkpoints").iterdir())
-    }
+def states(workdir: Path, dataset: DataSet) -> dict[str, TrainState]:
+    """The latest and the best checkpoint of a run."""
+    setup = prepare_run(RunDirectory(workdir).config(), dataset)
+    with Checkpoints(workdir / "checkpoints", "elbo", True) as saved:
+        return {
+            which: jax.device_get(saved.restore(setup.initial_state(), which))
+            for which in ("latest", "best")
+        }
 
 
 def test_a_run_killed_again_and_again_ends_with_the_bits_of_one_never_killed(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run_to_the_end(whole)
+    fit_digits(whole)
     rng = np.random.default_rng(int.from_bytes(os.urandom(4)))
 
     kill_when(broken, lambda: is_saving(broken))
@@ -101,7 +102,7 @@ def test_a_run_killed_again_and_again_ends_with_the_bits_of_one_never_killed(tmp
 
     assert timeless(broken) == timeless(whole)
     assert len(timeless(whole)) == EPOCHS
-    chex.assert_trees_all_equal(states(broken), states(whole))
+    chex.assert_trees_all_equal(states(broken, digits()), states(whole, digits()))
 
 
 OPTIONS = {"hidden": [5], "latent_dim": 2, "epochs": 6, "batch_size": 64, "eval__every": 2}
@@ -117,15 +118,6 @@ def prepared(dataset):
     return prepare_run(configure(None, OPTIONS), dataset)
 
 
-def final_states(path, dataset):
-    setup = prepared(dataset)
-    with Checkpoints(path / "checkpoints", "elbo", True) as saved:
-        return {
-            which: jax.device_get(saved.restore(setup.initial_state(), which))
-            for which in ("latest", "best")
-        }
-
-
 def test_until_and_then_on_equals_one_go(in_one_go, vector_set, tmp_path):
     whole, outcome = in_one_go
     first = train(prepared(vector_set), RunDirectory(tmp_path), until=2)
@@ -133,7 +125,7 @@ def test_until_and_then_on_equals_one_go(in_one_go, vector_set, tmp_path):
     second = train(prepared(vector_set), RunDirectory(tmp_path))
     chex.assert_trees_all_equal(jax.device_get(second.state), jax.device_get(outcome.state))
     assert timeless(tmp_path) == timeless(whole)
-    chex.assert_trees_all_equal(final_states(tmp_path, vector_set), final_states(whole, vector_set))
+    chex.assert_trees_all_equal(states(tmp_path, vector_set), states(whole, vector_set))
 
 
 def test_until_between_looks_adds_a_look_and_nothing_else(in_one_go, vector_set, tmp_path):
