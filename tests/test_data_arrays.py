@@ -11,9 +11,12 @@ from ae_jax.errors import UserError
     "x, dtype, max_value",
     [
         (np.full((20, 3), 7, np.uint8), np.uint8, 255.0),
+        (np.full((20, 3), 2, np.uint8), np.uint8, 255.0),
         (np.ones((20, 3), bool), np.uint8, 1.0),
-        (np.full((20, 3), 255, np.int64), np.uint8, 255.0),
-        (np.full((20, 3), 256, np.int64), np.float32, None),
+        (np.ones((20, 3), np.uint8), np.uint8, 1.0),
+        (np.ones((20, 3), np.int64), np.uint8, 1.0),
+        (np.full((20, 3), 2, np.int64), np.float32, None),
+        (np.full((20, 3), 255, np.uint16), np.float32, None),
         (np.full((20, 3), -1, np.int8), np.float32, None),
         (np.full((20, 3), 0.5, np.float64), np.float32, None),
         (np.full((20, 3), 0.5, np.float16), np.float32, None),
@@ -39,6 +42,14 @@ def test_types(x, dtype, max_value):
 )
 def test_image_axis(x, shape):
     assert from_array(x).shape == shape
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
+def test_binary_pixels_stay_zero_and_one_as_grey_levels(dtype):
+    x = np.random.default_rng(0).integers(0, 2, (20, 3)).astype(dtype)
+    data = from_array(x, np.arange(20))
+    for split in data.splits.values():
+        np.testing.assert_array_equal(split.x / (data.max_value or 1), x[split.y].astype(float))
 
 
 @pytest.mark.parametrize(
@@ -90,9 +101,22 @@ def test_users_own_splits_are_kept(tmp_path):
     for part in ("train", "valid", "test"):
         np.testing.assert_array_equal(paper.splits[part].x, parts[f"x_{part}"])
         np.testing.assert_array_equal(paper.splits[part].y, labels[f"y_{part}"])
-        assert paper.splits[part].x.dtype == np.float32  # 300 lies outside 8 bits, for all alike
+        assert paper.splits[part].x.dtype == np.float32
     full = load(str(tmp_path / "own.npz"), protocol="full")
     assert full.splits["train"].x[:, 0].tolist() == [5] * 5 + [2] * 2
+
+
+@pytest.mark.parametrize("dtype, expected", [(np.uint8, (np.uint8, 255.0)),
+                                             (np.int64, (np.float32, None))])  # fmt: skip
+@pytest.mark.parametrize("part", ["train", "valid", "test"])
+def test_one_value_above_one_in_any_split_decides_for_all(tmp_path, dtype, expected, part):
+    parts = {f"x_{name}": np.ones((5, 4), dtype) for name in ("train", "valid", "test")}
+    parts[f"x_{part}"][3, 2] = 2
+    np.savez(tmp_path / "own.npz", **parts)
+    data = load(str(tmp_path / "own.npz"))
+    for name, split in data.splits.items():
+        assert (split.x.dtype, data.max_value) == expected
+        np.testing.assert_array_equal(split.x, parts[f"x_{name}"])
 
 
 ONES = np.ones((5, 2), np.float32)

@@ -23,11 +23,17 @@ UNREADABLE = (
 def from_array(x, y=None, *, name: str = "array", protocol: str = "paper") -> DataSet:
     """A data set of examples `x` [N, ...] and labels `y` [N] that are held in memory.
 
-    A tenth each is held out for validation and test (see `protocols.hold_out`). Types:
-    uint8 stays (max_value 255), bool becomes uint8 (max_value 1), other integers become uint8
-    where all lie in 0..255 and float32 otherwise, floats become float32 (max_value None).
-    8-bit [N, H, W] with H and W of 8 or more are images and get a channel axis; every other
-    shape is left as it is. Raises UserError for arrays that nothing can be learned from.
+    A tenth each is held out for validation and test (see `protocols.hold_out`).
+
+    x                                    stored as   max_value
+    bool, or integers 0 and 1 only       uint8       1
+    other uint8: 8-bit images            uint8       255
+    other integers, floats               float32     None
+
+    Only the type and the two binary values tell what range was meant: a largest value of 7 may be
+    a count, a class or a grey level, so nothing is rescaled by it. 8-bit [N, H, W] with H and W
+    of 8 or more are images and get a channel axis; every other shape is left as it is.
+    Raises UserError for arrays that nothing can be learned from.
     """
     examples, max_value = _examples(np.asarray(x), name)
     labels = None if y is None else _labels(np.asarray(y), len(examples), name)
@@ -153,10 +159,11 @@ def _examples(x: np.ndarray, origin: str) -> tuple[np.ndarray, float | None]:
 
 
 def _number_type(x: np.ndarray) -> tuple[np.ndarray, float | None]:
-    if x.dtype.kind == "b":
-        return x.astype(np.uint8), 1.0
-    if x.dtype.kind in "ui" and x.min() >= 0 and x.max() <= 255:
-        return x.astype(np.uint8, copy=False), 255.0
+    """The table of `from_array`."""
+    if x.dtype.kind in "bui" and x.min() >= 0 and x.max() <= 1:
+        return x.astype(np.uint8, copy=False), 1.0
+    if x.dtype == np.uint8:
+        return x, 255.0
     with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
         return x.astype(np.float32, copy=False), None
 
