@@ -34,14 +34,19 @@ def test_types(x, dtype, max_value):
     [
         (np.zeros((10, 8, 9), np.uint8), (8, 9, 1)),
         (np.zeros((10, 8, 9), bool), (8, 9, 1)),
-        (np.zeros((10, 7, 9), np.uint8), (7, 9)),
-        (np.zeros((10, 8, 9), np.float32), (8, 9)),
+        (np.zeros((10, 8, 9), np.int32), (8, 9, 1)),
+        (np.zeros((10, 8, 9), np.float64), (8, 9, 1)),
+        (np.zeros((10, 2, 1), np.float32), (2, 1, 1)),
         (np.zeros((10, 8, 9, 3), np.uint8), (8, 9, 3)),
+        (np.zeros((10, 8, 9, 3), np.float32), (8, 9, 3)),
         (np.zeros((10, 64), np.uint8), (64,)),
     ],
 )
-def test_image_axis(x, shape):
-    assert from_array(x).shape == shape
+def test_three_axes_are_grey_images(x, shape, tmp_path):
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "x.npz", x_train=x, x_test=x)
+    for data in (from_array(x), load(str(tmp_path / "x.npy")), load(str(tmp_path / "x.npz"))):
+        assert data.shape == shape and data.is_image == (x.ndim > 2)
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])

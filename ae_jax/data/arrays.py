@@ -13,7 +13,6 @@ from ae_jax.data.protocols import Stored, hold_out
 from ae_jax.errors import UserError
 
 _PARTS = ("train", "valid", "test")
-_SMALLEST_IMAGE = 8
 UNREADABLE = (
     ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError,
     zipfile.BadZipFile, zlib.error,
@@ -31,8 +30,8 @@ def from_array(x, y=None, *, name: str = "array", protocol: str = "paper") -> Da
     other integers, floats               float32     None
 
     Only the type and the two binary values tell what range was meant: a largest value of 7 may be
-    a count, a class or a grey level, so nothing is rescaled by it. 8-bit [N, H, W] with H and W
-    of 8 or more are images and get a channel axis; every other shape is left as it is.
+    a count, a class or a grey level, so nothing is rescaled by it. Arrays [N, H, W] of any type
+    are grey images and get a channel axis; [N, D] are vectors, [N, H, W, C] images.
     Raises UserError for arrays that nothing can be learned from.
     """
     examples, max_value = _examples(np.asarray(x), name)
@@ -153,9 +152,7 @@ def _examples(x: np.ndarray, origin: str) -> tuple[np.ndarray, float | None]:
     x, max_value = _number_type(_with_axis(x, origin))
     if x.dtype == np.float32 and not np.isfinite(x).all():
         raise UserError(f"data set {origin} holds values that are NaN or infinite in float32")
-    if x.dtype == np.uint8 and x.ndim == 3 and min(x.shape[1:]) >= _SMALLEST_IMAGE:
-        x = x[..., None]
-    return x, max_value
+    return x[..., None] if x.ndim == 3 else x, max_value
 
 
 def _number_type(x: np.ndarray) -> tuple[np.ndarray, float | None]:
