@@ -13,24 +13,30 @@ import numpy as np
 from jax import Array
 
 from ae_jax.config import DataConfig, RunConfig, from_dict, override, to_dict
-from ae_jax.data import from_array
+from ae_jax.data import can_load, from_array
 from ae_jax.data import load as load_data
-from ae_jax.data.base import DataSet
+from ae_jax.data.base import DataSet, Split
+from ae_jax.data.batches import sequential_order
 from ae_jax.errors import UserError
 from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
 from ae_jax.noise import stream_key
+from ae_jax.registry import unknown_name
 from ae_jax.train.checkpoints import Checkpoints
+from ae_jax.train.execution import evaluate_split
 from ae_jax.train.loop import Listener, Record, train
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
 
-BATCH = 1000
 IN_MEMORY = "array"  # the name of data that came as an array
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """A trained autoencoder: NumPy arrays in and out, compiled batches between."""
+    """A trained autoencoder: NumPy arrays in and out, compiled batches between.
+
+    Where examples are asked for, an array [N, ...] in the units of the training data is taken, or
+    a `Split` of the data set, whose examples then meet their own noise (fixed binarisation).
+    """
 
     setup: Setup
     params: Any
@@ -41,24 +47,26 @@ class Fitted:
     def config(self) -> RunConfig:
         return self.setup.config
 
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Posterior means [N, Z] of raw examples [N, ...], in the units of the training data."""
-        return self._over_batches(_encode, self._examples(x))
+    def encode(self, x: np.ndarray | Split) -> np.ndarray:
+        """Posterior means [N, Z] of raw examples."""
+        raw, first_id = self._examples(x)
+        return self._over_batches(_encode, raw, first_id)
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Means of p(x|z) for codes [N, Z], in model units: [N, ...]."""
         z, size = np.asarray(z, np.float32), self.config.model.latent_dim
         if z.ndim != 2 or z.shape[1] != size:
             raise UserError(f"codes have shape {z.shape}; the model decodes [N, {size}]")
-        return self._over_batches(_decode, z)
+        return self._over_batches(_decode, z, 0)
 
-    def reconstruct(self, x: np.ndarray) -> np.ndarray:
+    def reconstruct(self, x: np.ndarray | Split) -> np.ndarray:
         """Decoded posterior means of raw examples, in model units: [N, ...]."""
         return self.decode(self.encode(x))
 
-    def inputs(self, x: np.ndarray) -> np.ndarray:
+    def inputs(self, x: np.ndarray | Split) -> np.ndarray:
         """Raw examples in model units, as the model sees them: [N, ...]."""
-        return self._over_batches(_inputs, self._examples(x))
+        raw, first_id = self._examples(x)
+        return self._over_batches(_inputs, raw, first_id)
 
     def sample(self, count: int, seed: int = 0) -> np.ndarray:
         """Means of p(x|z) for codes drawn from the prior: [count, ...]."""
@@ -66,46 +74,67 @@ class Fitted:
         return self.decode(np.asarray(prior.sample(jax.random.key(seed), count)))
 
     def evaluate(
-        self, split: str = "test", evaluators: Sequence[Evaluator] | None = None
+        self, split: str = "test", evaluators: Sequence[str | Evaluator] = ()
     ) -> dict[str, float]:
-        """What the evaluators say of a split; nats per example unless the name says otherwise."""
-        if split not in self.setup.splits:
-            raise UserError(
-                f"there is no split {split!r}; there are {', '.join(self.setup.splits)}"
+        """The objective's metrics, the squared error and what the named evaluators say of a split.
+
+        Nats per example unless the name says otherwise. Raises UserError.
+        """
+        examples = self.setup.splits[self.split_named(split)]
+        architecture, numbers = self.setup.architecture, self.setup.numbers
+        size = min(len(examples), self.config.eval.batch_size)
+        seed = jnp.asarray(self.config.train.seed, jnp.uint32)
+        results = evaluate_split(
+            self.params,
+            sequential_order(len(examples), size),
+            examples,
+            numbers,
+            seed,
+            jnp.asarray(self.step, jnp.int32),
+            architecture=architecture,
+        ).means()
+        data = EvaluationData(examples, numbers.statistics, architecture.preprocess, size)
+        for name in ("squared_error", *evaluators):
+            evaluator = EVALUATORS.get(name) if isinstance(name, str) else name
+            results |= evaluator(
+                architecture.model, self.params, data, stream_key(seed, "evaluation")
             )
-        data = EvaluationData(
-            self.setup.splits[split],
-            self.setup.numbers.statistics,
-            self.setup.architecture.preprocess,
-        )
-        key = stream_key(self.config.train.seed, "evaluation")
-        chosen = (EVALUATORS.get("bound"), EVALUATORS.get("squared_error"))
-        results: dict[str, float] = {}
-        for evaluator in chosen if evaluators is None else evaluators:
-            results |= evaluator(self.setup.architecture.model, self.params, data, key)
         return results
 
-    def _examples(self, x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x)
-        shape = self.setup.dataset.shape
-        if x.ndim and x.shape[1:] != shape and x.size == len(x) * np.prod(shape):
-            x = x.reshape(-1, *shape)
-        if x.shape[1:] != shape:
-            raise UserError(f"examples have shape {x.shape[1:]}; the model was fitted on {shape}")
-        return x
+    def split_named(self, name: str) -> str:
+        """The name itself. Raises UserError if the data set has no such split."""
+        if name not in self.setup.dataset.splits:
+            raise unknown_name("split", name, self.setup.dataset.splits)
+        return name
 
-    def _over_batches(self, function: Any, rows: np.ndarray) -> np.ndarray:
+    def _examples(self, x: np.ndarray | Split) -> tuple[np.ndarray, int]:
+        """Raw examples in the shape of the data set, and the id of the first."""
+        raw, first_id = (x.x, x.first_id or 0) if isinstance(x, Split) else (np.asarray(x), 0)
+        shape = self.setup.dataset.shape
+        alike = {shape, (int(np.prod(shape)),)}  # flattened is as good,
+        if shape[-1] == 1:
+            alike.add(shape[:-1])  # and so are grey images without a channel axis
+        if raw.ndim == 0 or raw.shape[1:] not in alike:
+            raise UserError(f"examples have shape {raw.shape[1:]}; the model was fitted on {shape}")
+        largest = self.setup.dataset.max_value
+        if largest is not None and largest > 1 and raw.dtype.kind == "f" and np.max(raw) <= 1:
+            raise UserError(
+                f"examples are fractions up to {np.max(raw):g}; the model was fitted on values up "
+                f"to {largest:g}"
+            )
+        return raw.reshape(-1, *shape), first_id
+
+    def _over_batches(self, function: Any, rows: np.ndarray, first_id: int) -> np.ndarray:
         """Applies a compiled function to batches of one size, the last one filled up."""
-        outputs = []
-        for start in range(0, max(len(rows), 1), BATCH):
-            part = rows[start : start + BATCH]
-            filled = np.zeros((BATCH, *rows.shape[1:]), rows.dtype)
+        size, outputs = self.config.eval.batch_size, []
+        for start in range(0, max(len(rows), 1), size):
+            part = rows[start : start + size]
+            filled = np.zeros((size, *rows.shape[1:]), rows.dtype)
             filled[: len(part)] = part
-            ids = jnp.arange(start, start + BATCH)
             out = function(
                 self.params,
                 filled,
-                ids,
+                first_id + start + jnp.arange(size),
                 self.setup.numbers.statistics,
                 architecture=self.setup.architecture,
             )
@@ -131,13 +160,14 @@ def _decode(params: Any, z: Array, ids: Array, statistics, *, architecture) -> A
 
 def fit(
     x: np.ndarray | DataSet,
+    y: np.ndarray | None = None,
     config: RunConfig | None = None,
     *,
     workdir: str | Path | None = None,
     listeners: Sequence[Listener] = (),
     **options: Any,
 ) -> Fitted:
-    """Trains an autoencoder on an array [N, ...] or a data set.
+    """Trains an autoencoder on an array [N, ...], with labels [N] or without, or on a data set.
 
     Options override the configuration by name, with `__` for the dot: `model__latent_dim=2`,
     `train__epochs=5`; the first word may be left out for `latent_dim`, `hidden`, `epochs`,
@@ -145,9 +175,7 @@ def fit(
     without one nothing is written. Raises UserError.
     """
     config = configure(config, options)
-    dataset = _as_dataset(x, config.data)
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, name=dataset.name))
-    setup = prepare_run(config, dataset)
+    setup = prepare_run(config, _as_dataset(x, y, config.data))
     directory = None if workdir is None else RunDirectory(workdir)
     outcome = train(setup, directory, listeners=listeners)
     return Fitted(setup, outcome.state.params, int(outcome.state.step), outcome.records)
@@ -163,44 +191,56 @@ _SHORT = {
 }
 
 
-def _as_dataset(data: np.ndarray | DataSet, source: DataConfig) -> DataSet:
-    """A data set as it is; an array split and limited as the configuration says."""
-    if isinstance(data, DataSet):
-        return data
-    dataset = from_array(np.asarray(data), name=IN_MEMORY, protocol=source.protocol)
-    return dataset if source.limit is None else dataset.limited(source.limit)
-
-
 def configure(config: RunConfig | None, options: dict[str, Any]) -> RunConfig:
     """The configuration with Python keyword options applied. Raises UserError."""
+    if not options:
+        return config or RunConfig()
     base = {} if config is None else to_dict(config)
-    assignments = [
-        f"{_SHORT.get(name, name.replace('__', '.'))}={json.dumps(value)}"
-        for name, value in options.items()
-    ]
+    assignments = []
+    for name, value in options.items():
+        if name not in _SHORT and "__" not in name:
+            raise unknown_name("option", name, [*_SHORT, "section__option"])
+        path = _SHORT.get(name, name.replace("__", ".", 1))
+        # Numbers and arrays of NumPy become those of JSON.
+        assignments.append(f"{path}={json.dumps(value, default=lambda v: np.asarray(v).tolist())}")
     return from_dict(override(base, assignments))
+
+
+def _as_dataset(data: np.ndarray | DataSet, y: np.ndarray | None, source: DataConfig) -> DataSet:
+    """A data set as it is, an array split as the configuration says; limited in either case."""
+    if isinstance(data, DataSet):
+        dataset = data
+    else:
+        dataset = from_array(np.asarray(data), y, name=IN_MEMORY, protocol=source.protocol)
+    if source.limit is None or source.limit == dataset.limit:
+        return dataset
+    return dataset.limited(source.limit)
 
 
 def load(
     workdir: str | Path,
     which: Literal["latest", "best"] = "latest",
     data: np.ndarray | DataSet | None = None,
+    y: np.ndarray | None = None,
 ) -> Fitted:
     """The latest or best checkpoint of a run, with its data. Raises UserError.
 
-    `data` is needed where the run was fitted on an array that no file holds.
+    `data` (and `y`, if there were labels) is needed where no file or name leads to the examples.
     """
     directory = RunDirectory(workdir)
     config = directory.config()
-    if data is None and config.data.name == IN_MEMORY:
-        raise UserError(f"{workdir} was fitted on an array in memory: give that as data")
-    if data is None:
-        source = config.data
+    source = config.data
+    if data is not None:
+        dataset = _as_dataset(data, y, source)
+    elif can_load(source.name):
         dataset = load_data(source.name, protocol=source.protocol, limit=source.limit)
     else:
-        dataset = _as_dataset(data, config.data)
+        raise UserError(f"the data of {workdir} ({source.name}) is not at hand: give it as data")
     directory.check_data(dataset)
-    return restore(directory, prepare_run(config, dataset), which)
+    # Looking at a run needs one device, whatever it was trained on.
+    one_device = dataclasses.replace(config.train, parallel="jit")
+    setup = prepare_run(dataclasses.replace(config, train=one_device), dataset)
+    return restore(directory, setup, which)
 
 
 def restore(
@@ -210,6 +250,8 @@ def restore(
     objective = setup.numbers.objective
     if not directory.checkpoints.is_dir():
         raise UserError(f"{directory.path} holds no checkpoint yet")
-    with Checkpoints(directory.checkpoints, objective.headline, objective.maximise) as saved:
+    with Checkpoints(
+        directory.checkpoints, objective.headline, objective.maximise, read_only=True
+    ) as saved:
         state = saved.restore(setup.initial_state(), which)
     return Fitted(setup, state.params, int(state.step), directory.records())

@@ -15,7 +15,8 @@ CHECKPOINT = click.option(
     type=click.Choice(["latest", "best"]),
     default="latest",
     show_default=True,
-    help="Which checkpoint; the best is the one with the best validation bound.",
+    help="The last one, or the best by the objective's headline on validation examples (training "
+    "examples, where none are held out).",
 )
 SPLIT = click.option(
     "--split", default="test", show_default=True, help="Which examples: train, valid or test."
@@ -93,11 +94,27 @@ def train(
     type=click.IntRange(min=1),
     help="Also estimate log p(x) by importance sampling with so many codes an example.",
 )
-def evaluate(run: Path, checkpoint: str, split: str, nll_samples: int | None) -> None:
-    """Bound and reconstruction error of a RUN on a split; written to its results.json too."""
+@click.option(
+    "--evaluator",
+    "evaluators",
+    multiple=True,
+    metavar="NAME",
+    help="Also ask a registered evaluator or path/to/file.py:name; may be repeated.",
+)
+def evaluate(
+    run: Path,
+    checkpoint: str,
+    split: str,
+    nll_samples: int | None,
+    evaluators: tuple[str, ...],
+) -> None:
+    """The objective's metrics and the reconstruction error of a RUN on a split.
+
+    Kept in the run's results.json, one row for each split and checkpoint.
+    """
     from ae_jax import commands
 
-    commands.evaluate(run, checkpoint, split, nll_samples)
+    commands.evaluate(run, checkpoint, split, nll_samples, evaluators)
 
 
 @cli.command(short_help="Decode codes drawn from the prior of a run.")

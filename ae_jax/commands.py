@@ -1,4 +1,7 @@
-"""What the commands of `ae-jax` do, once their arguments are known."""
+"""What the commands of `ae-jax` do, once their arguments are known.
+
+Matplotlib is imported by the commands that draw: the others are over sooner.
+"""
 
 import hashlib
 import io
@@ -11,7 +14,7 @@ import click
 import jax
 import numpy as np
 
-from ae_jax.api import Fitted, load
+from ae_jax.api import load
 from ae_jax.config import RunConfig, from_dict, override, to_dict
 from ae_jax.data import DATA_SETS, info, prepare
 from ae_jax.data import load as load_data
@@ -28,7 +31,6 @@ from ae_jax.train.listeners import progress, tensorboard
 from ae_jax.train.optimisers import OPTIMISERS
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
-from ae_jax.viz import figures, run_report
 
 _FLAGS = {
     "objective": "objective.name",
@@ -87,7 +89,7 @@ def _configured(
         if value is not None
     ]
     if data is not None:
-        given.append(f"data.name={json.dumps(_absolute(data))}")
+        given.append(f"data.name={json.dumps(data)}")
     elif config_file is None:
         raise UserError("name the data to train on, or give --config")
     return from_dict(override(values, [*given, *assignments]))
@@ -99,12 +101,6 @@ def _sizes(text: str) -> list[int]:
         return [int(size) for size in text.split(",") if size]
     except ValueError as error:
         raise UserError(f"--hidden takes sizes such as 500,200, not {text!r}") from error
-
-
-def _absolute(name: str) -> str:
-    """Paths are kept whole, so that the run can be used from any folder."""
-    is_path = name.endswith((".npy", ".npz")) or ".py:" in name
-    return str(Path(name).expanduser().resolve()) if is_path else name
 
 
 def _default_name(config: RunConfig) -> str:
@@ -126,35 +122,48 @@ def _show_plan(setup: Setup) -> None:
     click.echo(f"examples: {sizes}; {setup.total_steps:,} steps")
 
 
-def evaluate(run: Path, checkpoint: str, split: str, nll_samples: int | None) -> None:
-    """Prints what the evaluators say and writes it to results.json."""
+def evaluate(
+    run: Path, checkpoint: str, split: str, nll_samples: int | None, evaluators: tuple[str, ...]
+) -> None:
+    """Prints what is known of a split and keeps it in results.json."""
     model = load(run, checkpoint)
-    evaluators = [EVALUATORS.get("bound"), EVALUATORS.get("squared_error")]
+    chosen: list[Any] = list(evaluators)
     if nll_samples is not None:
-        evaluators.append(ImportanceSampledLikelihood(nll_samples))
-    values = model.evaluate(split, evaluators)
+        chosen.append(ImportanceSampledLikelihood(nll_samples))
+    model.split_named(split)
+    values = model.evaluate(split, chosen)
     protocol = {
         "split": split,
-        "examples": len(model.setup.splits[split]),
-        "preprocess": model.config.data.preprocess,
-        "samples of the bound": 1,
-        **({} if nll_samples is None else {"samples of log_likelihood": nll_samples}),
         "checkpoint": checkpoint,
         "step": model.step,
+        "examples": len(model.setup.splits[split]),
+        "preprocess": model.config.data.preprocess,
+        **({} if nll_samples is None else {"samples of log_likelihood": nll_samples}),
     }
     click.echo("  ".join(f"{name}: {value}" for name, value in protocol.items()))
     for name, value in values.items():
-        unit = "" if name.startswith("squared") else " nats per example"
-        click.echo(f"{name:>27} {value:12.5f}{unit}")
-    row = {"run": str(run), **protocol, **values}
-    write_results(RunDirectory(run).results_file, [], [row])
+        click.echo(f"{name:>27} {value:12.5f}")
+    click.echo("Nats per example; squared errors of model inputs, per example and per dimension.")
+    results = RunDirectory(run).results_file
+    _keep_row(results, {"run": str(run), **protocol, **values})
+    click.echo(f"results: {results}")
+
+
+def _keep_row(path: Path, row: dict[str, Any]) -> None:
+    """Adds a row to results.json, in place of an older one on the same split and checkpoint."""
+    rows = read_json(path)["runs"] if path.exists() else []
+    identity = ("split", "checkpoint")
+    kept = [old for old in rows if any(old[key] != row[key] for key in identity)]
+    write_results(path, [], [*kept, row])
 
 
 def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) -> None:
     """Writes samples as a figure, or as numbers where they are no images or `out` asks for it."""
     model = load(run, checkpoint)
     samples = model.sample(count, seed)
-    if out is None and model.setup.dataset.is_image:
+    if out is None and model.setup.dataset.is_picture:
+        from ae_jax.viz import figures
+
         columns = min(count, 10)
         grid = figures.image_grid(samples, -(-count // columns), columns)
         _save_figure(grid, RunDirectory(run).figures / "samples.png")
@@ -165,9 +174,11 @@ def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) 
 def reconstruct(run: Path, checkpoint: str, split: str, count: int, out: Path | None) -> None:
     """Writes examples and their reconstructions as a figure or as numbers."""
     model = load(run, checkpoint)
-    raw = _split(model, split).x[:count]
-    inputs, outputs = model.inputs(raw), model.reconstruct(raw)
-    if out is None and model.setup.dataset.is_image:
+    examples = model.setup.dataset.splits[model.split_named(split)].head(count)
+    inputs, outputs = model.inputs(examples), model.reconstruct(examples)
+    if out is None and model.setup.dataset.is_picture:
+        from ae_jax.viz import figures
+
         figure = figures.reconstructions(inputs, {"reconstruction": outputs})
         _save_figure(figure, RunDirectory(run).figures / "reconstructions.png")
     else:
@@ -179,8 +190,8 @@ def reconstruct(run: Path, checkpoint: str, split: str, count: int, out: Path | 
 def encode(run: Path, checkpoint: str, split: str, out: Path) -> None:
     """Writes the codes of a split."""
     model = load(run, checkpoint)
-    examples = _split(model, split)
-    arrays = {"z": model.encode(examples.x)}
+    examples = model.setup.dataset.splits[model.split_named(split)]
+    arrays = {"z": model.encode(examples)}
     if examples.y is not None:
         arrays["y"] = np.asarray(examples.y)
     _save_arrays(out, **arrays)
@@ -188,6 +199,8 @@ def encode(run: Path, checkpoint: str, split: str, out: Path) -> None:
 
 def report(run: Path, checkpoint: str) -> None:
     """Writes figures and report.html."""
+    from ae_jax.viz import run_report
+
     path = run_report.write(load(run, checkpoint), RunDirectory(run))
     click.echo(f"report: {path}")
 
@@ -216,14 +229,9 @@ def list_names() -> None:
         click.echo(f"{registry.kind:>{width}}: {', '.join(registry)}")
 
 
-def _split(model: Fitted, name: str):
-    splits = model.setup.dataset.splits
-    if name not in splits:
-        raise UserError(f"there is no split {name!r}; there are {', '.join(splits)}")
-    return splits[name]
-
-
 def _save_figure(figure, path: Path) -> None:
+    from ae_jax.viz import figures
+
     for written in figures.save(figure, path):
         click.echo(f"figure: {written}")
 

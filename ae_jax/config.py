@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ae_jax.errors import UserError
 from ae_jax.objectives import OBJECTIVES, Elbo, Objective
-from ae_jax.registry import Registry, unknown_name
+from ae_jax.registry import Registry, absolute_reference, unknown_name
 from ae_jax.train.optimisers import OPTIMISERS, Adam, Optimiser
 
 Count = Annotated[int, Field(ge=1)]
@@ -92,7 +92,8 @@ class EvalConfig:
     every             epochs between looks
     per_decade        looks at equal ratios instead: so many for each factor of ten in epochs
     train_examples    the first so many training examples stand for the training split
-    batch_size        examples at once; results do not depend on it
+    batch_size        examples at once; metrics do not depend on it (a loss that looks at its whole
+                      batch, such as free bits, does)
     """
 
     every: Count = 1
@@ -135,14 +136,10 @@ def from_dict(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
 
     Raises UserError naming the option for anything unknown, ill-typed or out of range.
     """
-    if not isinstance(values, Mapping):
-        raise UserError("a configuration must be a table of sections")
-    _check_names("section", "", values, [*_PLAIN, *_NAMED])
+    _check_sections(values)
     sections: dict[str, Any] = {}
     for name, section in values.items():
-        if not isinstance(section, Mapping):
-            raise UserError(f"configuration section {name!r} must be a table of options")
-        options = dict(section)
+        options = {option: absolute_reference(value) for option, value in section.items()}
         if name in _NAMED:
             chosen = options.pop("name", _DEFAULT_NAMES[name])
             kind = _NAMED[name].get(str(chosen))
@@ -158,6 +155,7 @@ def override(values: Mapping[str, Mapping[str, Any]], assignments: Sequence[str]
     Values are JSON, or text where they are not. Naming another objective or optimiser drops the
     options of the one before it.
     """
+    _check_sections(values)
     result = {name: dict(section) for name, section in values.items()}
     # Names first: they decide which other options there are.
     for text in sorted(assignments, key=lambda a: ".name=" not in a):
@@ -171,8 +169,10 @@ def override(values: Mapping[str, Mapping[str, Any]], assignments: Sequence[str]
             value = raw
         _check_names("section", "", [section], [*_PLAIN, *_NAMED])
         target = result.setdefault(section, {})
-        if section in _NAMED and option == "name" and value != target.get("name"):
-            target.clear()
+        if section in _NAMED and option == "name":
+            before = target.get("name", _DEFAULT_NAMES[section])
+            if absolute_reference(value) != absolute_reference(before):
+                target.clear()
         target[option] = value
     return result
 
@@ -189,6 +189,15 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") 
     return lines
 
 
+def _check_sections(values: Any) -> None:
+    if not isinstance(values, Mapping):
+        raise UserError("a configuration must be a table of sections")
+    _check_names("section", "", values, [*_PLAIN, *_NAMED])
+    for name, section in values.items():
+        if not isinstance(section, Mapping):
+            raise UserError(f"configuration section {name!r} must be a table of options")
+
+
 def _section(name: str, kind: type, options: dict[str, Any]) -> Any:
     fields = [field.name for field in dataclasses.fields(kind)]
     _check_names("option", f"{name}.", options, fields)
@@ -198,7 +207,9 @@ def _section(name: str, kind: type, options: dict[str, Any]) -> Any:
         first = error.errors()[0]
         where = ".".join([name, *(str(part) for part in first["loc"])])
         message = first["msg"][0].lower() + first["msg"][1:]
-        raise UserError(f"{where}: {message}, not {json.dumps(first['input'])}") from error
+        raise UserError(
+            f"{where}: {message}, not {json.dumps(first['input'], default=str)}"
+        ) from error
 
 
 def _check_names(kind: str, prefix: str, names, valid: Sequence[str]) -> None:

@@ -34,8 +34,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """As `write_text`, for JSON with an indent of two."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """As `write_text`, for JSON with an indent of two. Raises ValueError for NaN and infinity."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -12,7 +12,7 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ae_jax.errors import UserError
 
@@ -50,14 +50,17 @@ class Registry(Generic[T]):
         raise unknown_name(self.kind, name, self._entries)
 
     def name_of(self, entry: T) -> str:
-        """The name that `get` answers with this entry. Raises KeyError for an unregistered one."""
+        """The name that `get` answers with this entry. Raises UserError for one it cannot find."""
         for name, candidate in self._entries.items():
             if candidate is entry:
                 return name
         origin = getattr(sys.modules.get(getattr(entry, "__module__", "")), "__file__", None)
         if origin and entry.__module__.startswith(_PREFIX):
             return f"{origin}:{entry.__name__}"
-        raise KeyError(f"{entry!r} is not a registered {self.kind}")
+        raise UserError(
+            f"{self.kind} {getattr(entry, '__name__', entry)} has no name: register it, or put it "
+            "in a file and name it as path/to/file.py:Name"
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._entries))
@@ -67,6 +70,21 @@ class Registry(Generic[T]):
 
     def items(self) -> list[tuple[str, T]]:
         return sorted(self._entries.items())
+
+
+def absolute_reference(value: Any) -> Any:
+    """A reference to a user's file (`x.npy`, `x.npz`, `x.py:Name`) with its whole path.
+
+    So it means the same from any folder. Anything else is given back as it is.
+    """
+    if not isinstance(value, str):
+        return value
+    path, colon, name = value.rpartition(":")
+    if path.endswith(".py"):
+        return f"{Path(path).expanduser().resolve()}{colon}{name}"
+    if value.endswith((".npy", ".npz")):
+        return str(Path(value).expanduser().resolve())
+    return value
 
 
 _PREFIX = "ae_jax_user_"

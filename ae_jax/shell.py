@@ -11,7 +11,7 @@ def run_command(command: click.Command) -> None:
     """Runs a click command; the process ends with 2 on a user's error, 3 on divergence."""
     try:
         command.main(standalone_mode=False)
-    except click.UsageError as error:
+    except click.ClickException as error:
         error.show()
         raise SystemExit(EXIT_USER_ERROR) from error
     except UserError as error:

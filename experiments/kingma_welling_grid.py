@@ -34,15 +34,16 @@ class Grid:
     settings: tuple[Setting, ...]
     seeds: tuple[int, ...]
 
-    def train(self, member: Member, until: int | None = None) -> list[Record] | None:
-        """The looks of a member trained up to an epoch; None if its loss did not stay finite."""
-        try:
-            outcomes = train_grid(
-                [member], self.dataset, self.root, until=until, listener_for=self._listener
-            )
-        except TrainingDiverged:
-            return None
-        return [record for record in outcomes[member.name].records if is_look(record)]
+    def train(self, members: Sequence[Member], until: int | None = None) -> dict[str, list[Record]]:
+        """The looks of members trained up to an epoch, by name, without those that diverged."""
+        outcomes = train_grid(
+            members, self.dataset, self.root, until=until, listener_for=self._listener
+        )
+        return {
+            name: [record for record in outcome.records if is_look(record)]
+            for name, outcome in outcomes.items()
+            if not isinstance(outcome, TrainingDiverged)
+        }
 
     def _listener(self, member: Member) -> AbstractContextManager[Listener]:
         return progress(member.name, member.config.train.epochs, "elbo")
@@ -67,52 +68,53 @@ class Finding:
     followed: list[Record] | None
 
 
-def search(
-    grid: Grid,
-    sizes: Sequence[int],
-    paper: Curves,
-    follow: bool,
-) -> list[Finding]:
+def search(grid: Grid, sizes: Sequence[int], paper: Curves, follow: bool) -> list[Finding]:
     """Tries every setting at every latent size, then trains the chosen ones to the end."""
     trials = {size: _trials(grid, size) for size in sizes}
-    runs, chosen = {}, {}
-    for size in sizes:
-        chosen[size] = max(trials[size], key=lambda s: trials[size][s][-1]["train/elbo"])
-        runs[size] = {
-            seed: _surviving(grid, grid.member(size, *chosen[size], seed)) for seed in grid.seeds
-        }
+    finished = {size: _best_to_the_end(grid, size, trials[size]) for size in sizes}
     findings = []
     for size in sizes:
+        chosen, runs = finished[size]
         curve = paper.get((size, "aevb", "test"))
         tracking = None if curve is None else _closest(trials[size], curve)
         followed = None
         if follow and tracking is not None:
-            followed = _surviving(grid, grid.member(size, *tracking, grid.seeds[0]))
-        findings.append(Finding(size, trials[size], chosen[size], runs[size], tracking, followed))
+            member = grid.member(size, *tracking, grid.seeds[0])
+            followed = grid.train([member]).get(member.name)
+        findings.append(Finding(size, trials[size], chosen, runs, tracking, followed))
     return findings
 
 
 def _trials(grid: Grid, size: int) -> dict[Setting, list[Record]]:
-    trials = {}
-    for scale, step in grid.settings:
-        looks = grid.train(grid.member(size, scale, step, grid.seeds[0]), grid.trial_epochs)
-        if looks is not None:
-            trials[scale, step] = [r for r in looks if r["epoch"] <= grid.trial_epochs]
-    if not trials:
-        raise TrainingDiverged(f"every setting diverged at latent size {size}")
-    return trials
+    members = {setting: grid.member(size, *setting, grid.seeds[0]) for setting in grid.settings}
+    looks_of = grid.train(list(members.values()), grid.trial_epochs)
+    return {
+        setting: [look for look in looks_of[member.name] if look["epoch"] <= grid.trial_epochs]
+        for setting, member in members.items()
+        if member.name in looks_of
+    }
 
 
-def _surviving(grid: Grid, member: Member) -> list[Record]:
-    looks = grid.train(member)
-    if looks is None:
-        raise TrainingDiverged(f"{grid.root / member.name} diverged after its trial")
-    return looks
+def _best_to_the_end(
+    grid: Grid, size: int, trials: dict[Setting, list[Record]]
+) -> tuple[Setting, dict[int, list[Record]]]:
+    """The setting with the best training bound after its trial, and its looks by seed.
+
+    Where a run diverges later, the next best setting takes its place.
+    """
+    for setting in sorted(trials, key=lambda s: trials[s][-1]["train/elbo"], reverse=True):
+        members = {seed: grid.member(size, *setting, seed) for seed in grid.seeds}
+        looks_of = grid.train(list(members.values()))
+        if len(looks_of) == len(members):
+            return setting, {seed: looks_of[member.name] for seed, member in members.items()}
+    raise TrainingDiverged(f"every setting diverged at latent size {size}")
 
 
-def _closest(trials: dict[Setting, list[Record]], curve: np.ndarray) -> Setting:
+def _closest(trials: dict[Setting, list[Record]], curve: np.ndarray) -> Setting | None:
+    """The setting nearest to a published curve; None where no trial went far enough to tell."""
     deviations = {setting: largest_deviation(looks, curve) for setting, looks in trials.items()}
-    return min(deviations, key=deviations.get)
+    nearest = min(deviations, key=deviations.get)
+    return nearest if np.isfinite(deviations[nearest]) else None
 
 
 def largest_deviation(looks: Sequence[Record], curve: np.ndarray) -> float:

@@ -27,7 +27,7 @@ FIRST_ID = 30
 
 
 def _data(batch_size, x=X):
-    split = DeviceSplit.put(Split(x), FIRST_ID)
+    split = DeviceSplit.put(Split(x, first_id=FIRST_ID))
     return EvaluationData(split, Statistics(None), PREPROCESSING.get("identity"), batch_size)
 
 
@@ -71,7 +71,7 @@ def test_squared_error_is_taken_after_preprocessing():
     model = build_autoencoder(ModelConfig(hidden=(3,), head="bernoulli"), (2, 3, 1))
     params = jax.tree.map(jnp.zeros_like, model.init(KEY, jnp.zeros((1, 2, 3, 1)))["params"])
     images = np.full((10, 2, 3, 1), 51, np.uint8)  # a level of 0.2
-    split = DeviceSplit.put(Split(images), 0)
+    split = DeviceSplit.put(Split(images, first_id=0))
     data = EvaluationData(split, Statistics(255.0), PREPROCESSING.get("grey"), 4)
     result = EVALUATORS.get("squared_error")(model, params, data, KEY)
     expected = {"squared_error_per_example": 0.54, "squared_error_per_dimension": 0.09}

@@ -35,6 +35,7 @@ __all__ = [
     "PROTOCOLS",
     "DataSet",
     "Split",
+    "can_load",
     "from_array",
     "info",
     "load",
@@ -52,6 +53,13 @@ def load(name: str, *, protocol: str = "paper", limit: int | None = None) -> Dat
     """
     data = _source(name).stored(_to_stderr).under(protocol, name)
     return data if limit is None else data.limited(limit)
+
+
+def can_load(name: str) -> bool:
+    """Whether a name leads to a data set: registered, or a file that is there."""
+    path = name.rpartition(":")[0]
+    file = path if path.endswith(".py") else name
+    return name in DATA_SETS or Path(file).expanduser().is_file()
 
 
 def prepare(name: str, log: Log = print) -> Path:

@@ -9,20 +9,28 @@ import numpy as np
 
 from ae_jax.errors import UserError
 
+SPLITS = ("train", "valid", "test")
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Examples `x` [N, ...] (uint8 or float32) and, where there are any, labels `y` [N] int32."""
+    """Examples `x` [N, ...] (uint8 or float32) and, where there are any, labels `y` [N] int32.
+
+    Ids count on from `first_id`: noise belongs to ids, so no two examples of a set share one.
+    Left out, it is given by the data set that the split becomes part of.
+    """
 
     x: np.ndarray
     y: np.ndarray | None = None
+    first_id: int | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def head(self, count: int) -> "Split":
         """The first `count` examples."""
-        return Split(self.x[:count], None if self.y is None else self.y[:count])
+        y = None if self.y is None else self.y[:count]
+        return Split(self.x[:count], y, self.first_id)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +39,24 @@ class DataSet:
 
     `max_value` is the largest raw value that the format allows (255 for 8-bit images, 16 for
     the 8x8 digits, 1 for binary pixels), or None for measurements without such a bound.
-    Images have shape (H, W, C).
+    Images have shape (H, W, C). `protocol` and `limit` say what was held out and left out.
     """
 
     name: str
     splits: Mapping[str, Split]
     max_value: float | None = None
+    protocol: str = "paper"
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        numbered, next_id = {}, 0
+        for name in SPLITS:
+            if name in self.splits:
+                split = self.splits[name]
+                first_id = next_id if split.first_id is None else split.first_id
+                numbered[name] = dataclasses.replace(split, first_id=first_id)
+                next_id = first_id + len(split)
+        object.__setattr__(self, "splits", numbered)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -45,6 +65,11 @@ class DataSet:
     @property
     def is_image(self) -> bool:
         return len(self.shape) == 3
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether examples can be shown: images that are grey or in colour."""
+        return self.is_image and self.shape[-1] in (1, 3)
 
     def limited(self, count: int) -> "DataSet":
         """With the first `count` training examples only. Raises UserError if there are fewer."""
@@ -55,7 +80,7 @@ class DataSet:
                 f"{self.name}"
             )
         splits = {**self.splits, "train": self.splits["train"].head(count)}
-        return DataSet(self.name, splits, self.max_value)
+        return dataclasses.replace(self, splits=splits, limit=count)
 
     @functools.cached_property
     def fingerprint(self) -> str:

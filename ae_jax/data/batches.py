@@ -22,8 +22,7 @@ from ae_jax.noise import stream_key
 class DeviceSplit:
     """A split as it lies on the device: raw values [N, ...], labels [N] or None.
 
-    Ids run on from `first_id`, so that an example of one split never shares its noise with one
-    of another.
+    Ids run on from `first_id`, as in the data set.
     """
 
     x: Array
@@ -31,9 +30,9 @@ class DeviceSplit:
     first_id: Array | int
 
     @classmethod
-    def put(cls, split: Split, first_id: int) -> "DeviceSplit":
+    def put(cls, split: Split) -> "DeviceSplit":
         y = None if split.y is None else jnp.asarray(np.asarray(split.y))
-        return cls(jnp.asarray(np.asarray(split.x)), y, first_id)
+        return cls(jnp.asarray(np.asarray(split.x)), y, split.first_id)
 
     def __len__(self) -> int:
         return self.x.shape[0]

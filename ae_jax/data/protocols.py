@@ -41,7 +41,7 @@ class Stored:
                 "valid": _rows(self.train, slice(cut, None)),
                 "test": self.test,
             }
-        return DataSet(name, splits, self.max_value)
+        return DataSet(name, splits, self.max_value, protocol)
 
 
 def hold_out(x: np.ndarray, y: np.ndarray | None, max_value: float | None, name: str) -> Stored:

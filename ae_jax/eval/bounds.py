@@ -28,9 +28,8 @@ class ImportanceSampledLikelihood:
     """log p(x) by importance sampling from q(z|x): log mean_k p(x, z_k) / q(z_k|x), in nats.
 
     A lower bound in expectation, which tightens with `num_samples` (Burda et al. 2016, Eq. 8).
-    Samples are drawn in parts of at most `part` an example at a time, which bounds the memory at
-    about part * batch_size * data dimensions floats; every part but the last is full, and exactly
-    `num_samples` samples count.
+    Samples are drawn in parts of at most `part` an example, and so many fewer examples at a time:
+    no more than the `batch_size` of the data are decoded at once. Exactly `num_samples` count.
     """
 
     num_samples: int = 100
@@ -48,7 +47,8 @@ class ImportanceSampledLikelihood:
             raise UserError(
                 "log p(x) needs a model with a random code; this one's is deterministic"
             )
-        return data.mean(self.values_of, model, params, key)
+        smaller = data.replace(batch_size=max(1, data.batch_size // self.part))
+        return smaller.mean(self.values_of, model, params, key)
 
     def values_of(self, model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
         """{log_likelihood: [B]} of a batch."""

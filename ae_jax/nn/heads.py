@@ -62,7 +62,8 @@ class GlobalGaussianHead(Head):
 
     @nn.compact
     def __call__(self, features: Array) -> Gaussian:
-        start = nn.initializers.constant(math.log(self.scale))
+        # What `bounded_log_scale` adds is taken off first, so that the scale starts as asked for.
+        start = nn.initializers.constant(math.log(max(self.scale - MIN_SCALE, MIN_SCALE * 1e-3)))
         raw = self.param("log_scale", start, (), features.dtype)
         return Gaussian(self.project(features, "mean"), bounded_log_scale(raw), len(self.shape))
 

@@ -84,7 +84,9 @@ class Elbo(Objective):
     def charged_kl(self, kl_per_dim: Array, mask: Array, axis_name: str | None) -> Array:
         """The KL that the loss pays for, [B]; its batch mean is sum_j max(free_bits, mean KL_j)."""
         mean = batch_mean(jax.lax.stop_gradient(kl_per_dim), mask, axis_name)  # [Z]
-        return jnp.where(mean > self.free_bits, kl_per_dim, self.free_bits).sum(axis=-1)
+        # Without free bits every dimension pays, also where rounding makes its KL 0 or less.
+        pays = (mean > self.free_bits) | (self.free_bits == 0)
+        return jnp.where(pays, kl_per_dim, self.free_bits).sum(axis=-1)
 
     def parameter_cost(self, params: dict) -> Array | float:
         """-log p(theta) / N without its constant, nats per example."""

@@ -17,10 +17,12 @@ _policies = ocp.training.preservation_policies
 class Checkpoints:
     """The checkpoints below a folder; at most two are kept, the latest and the best.
 
-    Saving is complete when `save` returns, and atomic: a crash leaves the ones before it.
+    Saving is complete when `save` returns, and atomic: a crash leaves the ones before it. Only
+    the process that has claimed the run may open them for writing; `read_only` leaves alone what
+    another process may be writing.
     """
 
-    def __init__(self, path: Path, headline: str, maximise: bool):
+    def __init__(self, path: Path, headline: str, maximise: bool, *, read_only: bool = False):
         sign = 1.0 if maximise else -1.0
         best = _policies.BestN(
             get_metric_fn=lambda metrics: sign * metrics[headline],
@@ -33,12 +35,15 @@ class Checkpoints:
             self._checkpointer = ocp.training.Checkpointer(
                 path.absolute(),
                 preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(1), best]),
-                cleanup_tmp_directories=True,
+                cleanup_tmp_directories=not read_only,
             )
 
     def save(self, state: Any, metrics: Mapping[str, float]) -> None:
         """Saves the state under its step; `metrics` must hold the headline."""
-        self._checkpointer.save(int(state.step), state, metrics=dict(metrics), force=True)
+        try:
+            self._checkpointer.save(int(state.step), state, metrics=dict(metrics), force=True)
+        except OSError as error:
+            raise UserError(f"cannot write a checkpoint in {self.path}: {error}") from error
 
     def step(self, which: Literal["latest", "best"] = "latest") -> int | None:
         """The step of the latest or best checkpoint; None if there is none."""
@@ -57,6 +62,17 @@ class Checkpoints:
         step = self.step(which)
         if step is None:
             raise UserError(f"{self.path} holds no checkpoint")
+        try:
+            return self._load(step, like)
+        except UserError:
+            # A live run may have replaced the checkpoint since the folder was listed.
+            self._checkpointer.reload()
+            newer = self.step(which)
+            if newer in (None, step):
+                raise
+            return self._load(newer, like)
+
+    def _load(self, step: int, like: Any) -> Any:
         self._check_structure(step, like)
         abstract = jax.tree.map(_abstract, like)
         with _readable(self.path / str(step)):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ae_jax.config import RunConfig
 from ae_jax.data.base import DataSet
+from ae_jax.errors import TrainingDiverged
 from ae_jax.train.loop import Listener, Outcome, train
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
@@ -27,11 +28,12 @@ def train_grid(
     *,
     until: int | None = None,
     listener_for: Callable[[Member], AbstractContextManager[Listener]] | None = None,
-) -> dict[str, Outcome]:
+) -> dict[str, Outcome | TrainingDiverged]:
     """Trains the members up to epoch `until` and returns their outcomes by name.
 
     Members run in turn and share the examples on the device; those that differ in numbers only
-    share the compiled program too. Each continues from where its own directory stands.
+    share the compiled program too. Each continues from where its own directory stands. A member
+    whose loss does not stay finite has that error for its outcome; the others go on.
     """
     outcomes, placed = {}, None
     for member in members:
@@ -39,9 +41,12 @@ def train_grid(
         placed = setup.splits
         open_listener = listener_for or (lambda _: nullcontext(_ignore))
         with open_listener(member) as listener:
-            outcomes[member.name] = train(
-                setup, RunDirectory(root / member.name), until=until, listeners=[listener]
-            )
+            try:
+                outcomes[member.name] = train(
+                    setup, RunDirectory(root / member.name), until=until, listeners=[listener]
+                )
+            except TrainingDiverged as error:
+                outcomes[member.name] = error
     return outcomes
 
 

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -25,6 +25,8 @@ def progress(
     with tqdm(total=epochs, desc=label, unit="epoch", file=stream) as bar:
 
         def advance(record: Record) -> None:
+            if bar.n == 0:  # a resumed run: what was done before took no time today
+                bar.initial = bar.n = record["epoch"] - 1
             bar.update(record["epoch"] - bar.n)
             bar.set_postfix_str(f"{headline} {record[f'running/{headline}']:.2f}")
 
@@ -56,11 +58,14 @@ def tensorboard(folder: Path) -> Iterator[Listener]:
         raise UserError(
             "TensorBoard logs need the extra: pip install 'ae_jax[tensorboard]'"
         ) from error
-    with SummaryWriter(str(folder)) as writer:
+    with ExitStack() as stack:
+        writers: list[SummaryWriter] = []
 
         def write(record: Record) -> None:
+            if not writers:  # not before the run has claimed its directory
+                writers.append(stack.enter_context(SummaryWriter(str(folder))))
             for name, value in record.items():
                 if name not in ("epoch", "step", "samples"):
-                    writer.add_scalar(name, value, record["samples"])
+                    writers[0].add_scalar(name, value, record["samples"])
 
         yield write

@@ -171,8 +171,11 @@ def _look(setup: Setup, state: TrainState, epoch: int) -> Record:
             architecture=setup.architecture,
         )
         means = totals.means()
-        if not math.isfinite(means["loss"]):
-            raise TrainingDiverged(f"the {name} loss is not finite after epoch {epoch}; {_ADVICE}")
+        for metric in ("loss", setup.numbers.objective.headline):
+            if not math.isfinite(means[metric]):
+                raise TrainingDiverged(
+                    f"the {metric} of the {name} split is not finite after epoch {epoch}; {_ADVICE}"
+                )
         record |= {f"{name}/{metric}": value for metric, value in means.items()}
     return record
 

@@ -1,6 +1,7 @@
 """A run's directory: who may use it, what it is a run of, and its records."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,18 +47,19 @@ class RunDirectory:
             lock.release()
 
     def _identify(self, config: RunConfig, dataset: DataSet) -> None:
-        identity = {"config": to_dict(config), "data": describe(dataset)}
+        values = to_dict(config)
         if self.config_file.exists():
-            found = {"config": read_json(self.config_file), "data": read_json(self.data_file)}
-            changes = differences(found, identity)
+            # Read back through the dataclasses: options that are newer than the run have defaults.
+            found = to_dict(from_dict(read_json(self.config_file)))
+            changes = differences(found, values) + self._data_changes(dataset)
             if changes:
                 raise UserError(
                     f"{self.path} holds a run of another configuration ({'; '.join(changes)}); "
                     "choose another --workdir"
                 )
             return
-        write_json(self.data_file, identity["data"])
-        write_json(self.config_file, identity["config"])
+        write_json(self.data_file, describe(dataset))
+        write_json(self.config_file, values)
 
     def config(self) -> RunConfig:
         """The configuration of the run. Raises UserError if there is none."""
@@ -67,9 +69,14 @@ class RunDirectory:
 
     def check_data(self, dataset: DataSet) -> None:
         """Raises UserError if the examples are not those that the run was trained on."""
-        changes = differences(read_json(self.data_file), describe(dataset))
+        changes = self._data_changes(dataset)
         if changes:
             raise UserError(f"the data of {self.path} has changed: {'; '.join(changes)}")
+
+    def _data_changes(self, dataset: DataSet) -> list[str]:
+        """In what the examples differ from those of the run; their name and place do not count."""
+        found, now = read_json(self.data_file), describe(dataset)
+        return differences(found | {"name": ""}, now | {"name": ""})
 
     def records(self) -> list[dict[str, Any]]:
         """The records so far; a line that a crash cut short is left out."""
@@ -84,9 +91,17 @@ class RunDirectory:
         return records
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Adds one record to metrics.jsonl."""
-        with self.metrics_file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record) + "\n")
+        """Adds one record to metrics.jsonl; what is not finite becomes null, as JSON has it."""
+        finite = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in record.items()
+        }
+        line = json.dumps(finite, allow_nan=False) + "\n"
+        try:
+            with self.metrics_file.open("a", encoding="utf-8") as stream:
+                stream.write(line)
+        except OSError as error:
+            raise UserError(f"cannot write {self.metrics_file}: {error.strerror}") from error
 
     def rewind(self, step: int) -> list[dict[str, Any]]:
         """Drops the records after a step, which a resumed run will write again."""

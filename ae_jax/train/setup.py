@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ae_jax.config import RunConfig
+from ae_jax.config import DataConfig, RunConfig
 from ae_jax.data.base import DataSet
 from ae_jax.data.batches import DeviceSplit, num_batches, sequential_order, take_batch
 from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statistics_for
@@ -27,7 +27,7 @@ from ae_jax.train.execution import (
     execution_for,
     memory_limit,
 )
-from ae_jax.train.step import NO_STEP, TrainState
+from ae_jax.train.step import NO_STEP, TrainState, evaluate_objective
 
 CHECK_BATCH = 1000
 
@@ -71,13 +71,14 @@ def prepare_run(
     """
     train = dataset.splits["train"]
     _check_batch(config, len(train))
+    _check_data_size(dataset)
     preprocess_name = _settled_preprocess(config, dataset)
     preprocess = PREPROCESSING.get(preprocess_name)
     statistics = statistics_for(preprocess, train, dataset.max_value)
     execution = execution_for(config.train.parallel)
     splits = placed or execution.replicate(_device_splits(dataset))
     low, high = _value_range(dataset, splits, preprocess, statistics)
-    config = _settled(config, preprocess_name, low, high)
+    config = _settled(config, dataset, preprocess_name, low, high)
     _check_support(config, dataset, low, high)
     INITIALISERS.get(config.model.init)
     model = MODELS.get(config.model.name)(config.model, dataset.shape)
@@ -90,7 +91,9 @@ def prepare_run(
     )
     architecture = Architecture(model, preprocess)
     setup = Setup(config, dataset, architecture, numbers, splits, execution, steps_per_epoch)
-    _check_size(setup)
+    state = jax.eval_shape(setup.initial_state)
+    _check_size(setup, state)
+    _check_objective(setup, state)
     return setup
 
 
@@ -105,19 +108,47 @@ def _check_batch(config: RunConfig, num_train: int) -> None:
         )
 
 
-def _check_size(setup: Setup) -> None:
-    """Refuses a run that cannot fit: parameters, their gradients and the optimiser's state."""
+def _check_size(setup: Setup, state: TrainState) -> None:
+    """Refuses a run that cannot fit: examples, parameters, gradients and optimiser state."""
     if setup.total_steps >= NO_STEP:
         raise UserError(f"train.epochs: {setup.total_steps:,} steps are more than can be counted")
-    state = jax.eval_shape(setup.initial_state)
-    needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    needed += sum(4 * math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
+    arrays = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # gradients are alike
+    needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in arrays)
+    needed += _bytes(setup.dataset)
     available = memory_limit(jax.devices()[0])
     if needed > available:
         raise UserError(
-            f"the model does not fit: its parameters, gradients and optimiser state take "
+            f"the run does not fit: examples, parameters, gradients and optimiser state take "
             f"{needed / 2**30:,.1f} GiB, and the device has {available / 2**30:,.1f} GiB"
         )
+
+
+def _check_data_size(dataset: DataSet) -> None:
+    available = memory_limit(jax.devices()[0])
+    if _bytes(dataset) > available:
+        raise UserError(
+            f"{dataset.name} takes {_bytes(dataset) / 2**30:,.1f} GiB, and the device has "
+            f"{available / 2**30:,.1f} GiB"
+        )
+
+
+def _bytes(dataset: DataSet) -> int:
+    return sum(split.x.nbytes for split in dataset.splits.values())
+
+
+def _check_objective(setup: Setup, state: TrainState) -> None:
+    """Traces the objective once, so that a wrong form of its terms is refused before any work."""
+    size = setup.config.train.batch_size
+    batch = {
+        "x": jax.ShapeDtypeStruct((size, *setup.dataset.shape), jnp.float32),
+        "id": jax.ShapeDtypeStruct((size,), jnp.int32),
+        "mask": jax.ShapeDtypeStruct((size,), jnp.float32),
+    }
+    if setup.splits["train"].y is not None:
+        batch["y"] = jax.ShapeDtypeStruct((size,), setup.splits["train"].y.dtype)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    evaluate = partial(evaluate_objective, setup.numbers.objective, setup.architecture.model)
+    jax.eval_shape(evaluate, state.params, batch, key, state.step)
 
 
 def _settled_preprocess(config: RunConfig, dataset: DataSet) -> str:
@@ -133,20 +164,19 @@ def _settled_preprocess(config: RunConfig, dataset: DataSet) -> str:
 
 
 def _device_splits(dataset: DataSet) -> dict[str, DeviceSplit]:
-    splits, first_id = {}, 0
-    for name in sorted(dataset.splits, key=["train", "valid", "test"].index):
-        splits[name] = DeviceSplit.put(dataset.splits[name], first_id)
-        first_id += len(splits[name])
-    return splits
+    return {name: DeviceSplit.put(split) for name, split in dataset.splits.items()}
 
 
-def _settled(config: RunConfig, preprocess: str, low: float, high: float) -> RunConfig:
+def _settled(
+    config: RunConfig, dataset: DataSet, preprocess: str, low: float, high: float
+) -> RunConfig:
+    """The configuration with nothing left open, which names the data that there really are."""
     head = config.model.head
     if head == "auto":
         head = "bernoulli" if low >= 0.0 and high <= 1.0 else "gaussian"
     return dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, preprocess=preprocess),
+        data=DataConfig(dataset.name, dataset.protocol, preprocess, dataset.limit),
         model=dataclasses.replace(config.model, head=head),
     )
 

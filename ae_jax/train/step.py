@@ -10,6 +10,7 @@ from flax import struct
 from jax import Array
 
 from ae_jax.data.batches import Totals, masked_totals
+from ae_jax.errors import UserError
 from ae_jax.noise import stream_key
 from ae_jax.objectives import Batch, Objective, Terms
 
@@ -90,18 +91,23 @@ def evaluate_objective(
     step: Array,
     axis_name: str | None = None,
 ) -> Terms:
-    """Calls an objective and checks, while tracing, that what it returns has the right form."""
+    """Calls an objective and checks, while tracing, that what it returns has the right form.
+
+    Raises UserError naming the term that has not.
+    """
     extra = {"axis_name": axis_name} if objective.whole_batch else {}
     terms = objective(model, params, batch, key, step, **extra)
     size = batch["mask"].shape
+    if "loss" in terms.metrics:
+        raise UserError(f"{type(objective).__name__}: no metric may be called loss")
     for name, value in {"loss": terms.loss, **terms.metrics}.items():
         if jnp.shape(value) != size:
-            raise ValueError(
+            raise UserError(
                 f"{type(objective).__name__}: {name} has shape {jnp.shape(value)}, not one value "
                 f"an example, {size}"
             )
     if objective.headline not in {"loss", *terms.metrics}:
-        raise ValueError(
+        raise UserError(
             f"{type(objective).__name__}: headline {objective.headline!r} is not among its "
             f"metrics {sorted(terms.metrics)}"
         )

@@ -40,21 +40,21 @@ def _figures(model: Fitted) -> dict[str, tuple[str, Figure]]:
     """Name, heading and figure of all that this run can show."""
     drawn = {"training": ("Training", _curves(model))}
     test = model.setup.dataset.splits["test"]
-    if model.setup.dataset.is_image:
-        raw = test.x[:SHOWN]
-        rows = {"reconstruction": model.reconstruct(raw)}
-        pair = figures.reconstructions(model.inputs(raw), rows)
+    if model.setup.dataset.is_picture:
+        first = test.head(SHOWN)
+        rows = {"reconstruction": model.reconstruct(first)}
+        pair = figures.reconstructions(model.inputs(first), rows)
         drawn["reconstructions"] = ("Reconstructions of test examples", pair)
         samples = figures.image_grid(model.sample(100), 10, 10)
         drawn["samples"] = ("Means of p(x|z) for codes from the prior", samples)
     if model.config.model.latent_dim == 2:
-        if model.setup.dataset.is_image:
+        if model.setup.dataset.is_picture:
             codes = figures.manifold_coordinates(MANIFOLD_SIDE)
             manifold = figures.manifold(model.decode(codes), MANIFOLD_SIDE)
             drawn["manifold"] = ("The plane of codes", manifold)
         if test.y is not None:
             shown = test.head(SCATTERED)
-            scatter = figures.scatter_codes(model.encode(shown.x), np.asarray(shown.y))
+            scatter = figures.scatter_codes(model.encode(shown), np.asarray(shown.y))
             drawn["codes"] = ("Codes of test examples by label", scatter)
     return drawn
 
@@ -71,13 +71,13 @@ def _curves(model: Fitted) -> Figure:
 
 
 def _final_table(model: Fitted) -> Table:
-    last = [record for record in model.records if is_look(record)][-1]
+    last = next(record for record in model.records if record["step"] == model.step)
     rows = []
     for split in model.setup.splits:
         prefix = f"{split}/"
         values = {k.removeprefix(prefix): v for k, v in last.items() if k.startswith(prefix)}
         rows.append({"split": split, **{name: round(value, 3) for name, value in values.items()}})
-    note = "Nats per example at the end of training; one sample an example."
+    note = f"Nats per example after epoch {last['epoch']}, with the samples of the objective."
     return Table("Final values", rows, note)
 
 
