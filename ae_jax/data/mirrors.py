@@ -129,7 +129,7 @@ class NpmPackage:
 
 
 def _borrowed_npm(folder: Path) -> list[str]:
-    """The command of an npm that pip puts into `folder`, 60 MB. Raises Unavailable."""
+    """The command of an npm that pip downloads (60 MB) into `folder`. Raises Unavailable."""
     target = folder / "python"
     options = ["-qq", "--no-input", "--disable-pip-version-check", "--retries=1", "--no-deps"]
     package = ["--only-binary=:all:", f"--target={target}", _NODE_WHEEL]
