@@ -116,13 +116,19 @@ class Fitted:
             alike.add(shape[:-1])  # and so are grey images without a channel axis
         if raw.ndim == 0 or raw.shape[1:] not in alike:
             raise UserError(f"examples have shape {raw.shape[1:]}; the model was fitted on {shape}")
+        self._check_units(raw)
+        return raw.reshape(len(raw), *shape), first_id
+
+    def _check_units(self, raw: np.ndarray) -> None:
+        """Raises UserError for fractions where grey levels are meant; black is black in both."""
         largest = self.setup.dataset.max_value
-        if largest is not None and largest > 1 and raw.dtype.kind == "f" and np.max(raw) <= 1:
-            raise UserError(
-                f"examples are fractions up to {np.max(raw):g}; the model was fitted on values up "
-                f"to {largest:g}"
-            )
-        return raw.reshape(-1, *shape), first_id
+        if largest is not None and largest > 1 and raw.dtype.kind == "f":
+            found = np.max(raw, initial=0)
+            if 0 < found <= 1:
+                raise UserError(
+                    f"examples are fractions up to {found:g}; the model was fitted on values up "
+                    f"to {largest:g}"
+                )
 
     def _over_batches(self, function: Any, rows: np.ndarray, first_id: int) -> np.ndarray:
         """Applies a compiled function to batches of one size, the last one filled up."""
