@@ -25,12 +25,15 @@ TRACK_FROM = 3e5
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """The runs that a search may train; `member(size, scale, step, seed)` names and configures."""
+    """The runs that a search may train; `member(size, scale, step, seed)` names and configures.
+
+    `rounds` are (epochs, settings kept): see `_trials`.
+    """
 
     dataset: DataSet
     root: Path
     member: Callable[[int, float, float, int], Member]
-    trial_epochs: int
+    rounds: tuple[tuple[int, int], ...]
     settings: tuple[Setting, ...]
     seeds: tuple[int, ...]
 
@@ -53,10 +56,11 @@ class Grid:
 class Finding:
     """What the search found for a latent size.
 
-    trials     looks of every setting up to the end of the trial; those that diverged are absent
-    chosen     the setting with the best training bound at the end of the trial
+    trials     looks of every setting up to the end of its trial; those that diverged are absent
+    chosen     the setting that was best in the last round and stayed finite to the end
     runs       looks of the chosen setting to the end, by seed
-    tracking   the setting closest to the paper's test curve in the trial, None without a curve
+    tracking   the setting closest to the paper's test curve in the trials, None without a curve
+               and where some trial was too short to tell
     followed   looks of that setting to the end, if it was followed
     """
 
@@ -86,23 +90,36 @@ def search(grid: Grid, sizes: Sequence[int], paper: Curves, follow: bool) -> lis
 
 
 def _trials(grid: Grid, size: int) -> dict[Setting, list[Record]]:
+    """Successive halving: in each round the settings kept so far train on, and the best stay.
+
+    Returns the looks of all settings up to where each stopped.
+    """
     members = {setting: grid.member(size, *setting, grid.seeds[0]) for setting in grid.settings}
-    looks_of = grid.train(list(members.values()), grid.trial_epochs)
-    return {
-        setting: [look for look in looks_of[member.name] if look["epoch"] <= grid.trial_epochs]
-        for setting, member in members.items()
-        if member.name in looks_of
-    }
+    going, trials = list(members), {}
+    for epochs, kept in grid.rounds:
+        looks_of = grid.train([members[setting] for setting in going], epochs)
+        going = [setting for setting in going if members[setting].name in looks_of]
+        for setting in going:
+            looks = looks_of[members[setting].name]
+            trials[setting] = [look for look in looks if look["epoch"] <= epochs]
+        going.sort(key=lambda setting: trials[setting][-1]["train/elbo"], reverse=True)
+        going = going[:kept]
+    return trials
 
 
 def _best_to_the_end(
     grid: Grid, size: int, trials: dict[Setting, list[Record]]
 ) -> tuple[Setting, dict[int, list[Record]]]:
-    """The setting with the best training bound after its trial, and its looks by seed.
+    """The setting that came furthest with the best training bound, and its looks by seed.
 
     Where a run diverges later, the next best setting takes its place.
     """
-    for setting in sorted(trials, key=lambda s: trials[s][-1]["train/elbo"], reverse=True):
+
+    def rank(setting: Setting) -> tuple[int, float]:
+        last = trials[setting][-1]
+        return last["epoch"], last["train/elbo"]
+
+    for setting in sorted(trials, key=rank, reverse=True):
         members = {seed: grid.member(size, *setting, seed) for seed in grid.seeds}
         looks_of = grid.train(list(members.values()))
         if len(looks_of) == len(members):
@@ -111,10 +128,11 @@ def _best_to_the_end(
 
 
 def _closest(trials: dict[Setting, list[Record]], curve: np.ndarray) -> Setting | None:
-    """The setting nearest to a published curve; None where no trial went far enough to tell."""
+    """The setting nearest to a published curve; None unless every trial went far enough to tell."""
     deviations = {setting: largest_deviation(looks, curve) for setting, looks in trials.items()}
-    nearest = min(deviations, key=deviations.get)
-    return nearest if np.isfinite(deviations[nearest]) else None
+    if not all(np.isfinite(deviation) for deviation in deviations.values()):
+        return None
+    return min(deviations, key=deviations.get)
 
 
 def largest_deviation(looks: Sequence[Record], curve: np.ndarray) -> float:
