@@ -2,13 +2,19 @@
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 
 import ae_jax.api as api
-from ae_jax.config import RunConfig
-from ae_jax.data import from_array
+from ae_jax.config import ModelConfig, RunConfig, TrainConfig
+from ae_jax.data import DataSet, from_array
+from ae_jax.data.batches import sequential_order, take_batch
+from ae_jax.data.preprocess import FIXED_NOISE_SEED
 from ae_jax.errors import UserError
+from ae_jax.noise import example_keys
+from ae_jax.objectives import Elbo
 from ae_jax.train.loop import train
 from ae_jax.train.setup import prepare_run
 
@@ -22,8 +28,13 @@ def images(image_set) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def fitted(images, tmp_path_factory):
-    return api.fit(images, workdir=tmp_path_factory.mktemp("run"), **OPTIONS)
+def labels(image_set) -> np.ndarray:
+    return image_set.splits["train"].y
+
+
+@pytest.fixture(scope="module")
+def fitted(images, labels, tmp_path_factory):
+    return api.fit(images, labels, workdir=tmp_path_factory.mktemp("run"), **OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +74,14 @@ def test_any_number_of_examples_gives_the_same_values(fitted, images, size):
 
 def test_more_examples_than_a_batch(fitted, images):
     many = np.tile(images, (6, 1, 1))[:1007]
-    assert len(many) > api.BATCH
+    assert len(many) > fitted.config.eval.batch_size
     codes = fitted.encode(many)
     np.testing.assert_array_equal(codes, np.tile(fitted.encode(images), (6, 1))[:1007])
 
 
 def test_no_examples_give_no_codes(fitted, images):
     assert fitted.encode(images[:0]).shape == (0, 2)
+    assert fitted.encode(np.zeros((0, 8, 8))).shape == (0, 2)
     assert fitted.decode(np.zeros((0, 2))).shape == (0, 8, 8, 1)
     assert fitted.sample(0).shape == (0, 8, 8, 1)
 
@@ -81,27 +93,58 @@ def test_samples_are_decoded_draws_from_the_prior(fitted):
 
 
 def test_evaluate_by_numpy(fitted):
-    raw = fitted.setup.dataset.splits["test"].x
-    error = np.square(fitted.reconstruct(raw) - raw / 255.0)
+    test = fitted.setup.dataset.splits["test"]
+    error = np.square(fitted.reconstruct(test) - test.x / 255.0)
     results = fitted.evaluate("test")
     np.testing.assert_allclose(results["squared_error_per_dimension"], error.mean(), rtol=1e-5)
     np.testing.assert_allclose(
-        results["elbo"], results["reconstruction"] - results["kl"], rtol=1e-6
+        results["squared_error_per_example"], error.sum(axis=(1, 2, 3)).mean(), rtol=1e-5
     )
-    assert fitted.evaluate("valid", []) == {}
-    with pytest.raises(UserError, match="no split 'dev'; there are test, train, valid"):
-        fitted.evaluate("dev")
 
 
-def test_fit_is_the_loop_on_the_array(fitted, images):
-    setup = prepare_run(api.configure(None, OPTIONS), from_array(images))
+def test_evaluate_repeats_what_the_loop_saw_at_its_last_look(fitted):
+    for split in ("train", "valid", "test"):
+        looked = {
+            name.removeprefix(f"{split}/"): value
+            for name, value in fitted.records[-1].items()
+            if name.startswith(f"{split}/")
+        }
+        assert set(looked) == {"loss", "elbo", "reconstruction", "kl"}
+        results = fitted.evaluate(split)
+        assert {name: results[name] for name in looked} == looked
+
+
+def test_evaluators_add_what_they_say_by_name_or_as_functions(fitted):
+    def largest(model, params, data, key):
+        return {"largest": float(data.split.x.max()), "examples": float(len(data.split))}
+
+    plain = fitted.evaluate("valid")
+    results = fitted.evaluate("valid", ["log_likelihood", largest])
+    raw = fitted.setup.dataset.splits["valid"].x
+    assert (results.pop("largest"), results.pop("examples")) == (raw.max(), len(raw))
+    # A hundred samples bound log p(x) more tightly than the one of the ELBO.
+    assert results.pop("log_likelihood") > plain["elbo"]
+    assert results == plain
+    with pytest.raises(UserError, match="unknown evaluator 'bond': did you mean 'bound'"):
+        fitted.evaluate("valid", ["bond"])
+
+
+def test_an_unknown_split_is_answered_with_those_there_are(fitted):
+    with pytest.raises(UserError, match="unknown split 'tset': did you mean 'test'.* train, valid"):
+        fitted.evaluate("tset")
+
+
+def test_fit_is_the_loop_on_the_array(fitted, images, labels):
+    dataset = from_array(images, labels)
+    setup = prepare_run(api.configure(None, OPTIONS), dataset)
     outcome = train(setup)
     chex.assert_trees_all_equal(jax.device_get(fitted.params), jax.device_get(outcome.state.params))
     assert (fitted.step, len(fitted.records)) == (int(outcome.state.step), 2)
+    assert fitted.setup.dataset.fingerprint == dataset.fingerprint
 
 
-def test_load_gives_the_fitted_object_back(fitted, workdir, images):
-    loaded = api.load(workdir, data=images)
+def test_load_gives_the_fitted_object_back(fitted, workdir, images, labels):
+    loaded = api.load(workdir, data=images, y=labels)
     np.testing.assert_array_equal(loaded.encode(images), fitted.encode(images))
     np.testing.assert_array_equal(loaded.sample(4), fitted.sample(4))
     assert loaded.config == fitted.config
@@ -111,28 +154,31 @@ def test_load_gives_the_fitted_object_back(fitted, workdir, images):
 
 def test_load_best_is_the_checkpoint_with_the_best_valid_bound(vector_set, tmp_path):
     """A step size that overshoots late: the best look is not the last."""
-    options = OPTIONS | {"epochs": 6, "learning_rate": 0.5}
+    options = OPTIONS | {"epochs": 4, "learning_rate": 0.5}
     fitted = api.fit(vector_set, workdir=tmp_path, **options)
     bounds = {record["step"]: record["valid/elbo"] for record in fitted.records}
     best = api.load(tmp_path, "best", vector_set)
     latest = api.load(tmp_path, "latest", vector_set)
     assert best.step == max(bounds, key=bounds.get)
-    assert latest.step == max(bounds)
+    assert latest.step == max(bounds) > best.step
 
 
-def test_load_refuses_other_data_and_folders_without_a_run(workdir, images, tmp_path):
-    with pytest.raises(UserError, match="the data of .* has changed: .*sha256"):
-        api.load(workdir, data=255 - images)
+def test_load_refuses_other_data_and_folders_without_a_run(workdir, images, labels, tmp_path):
+    for other in ((255 - images, labels), (images, 1 - labels), (images, None)):
+        with pytest.raises(UserError, match="the data of .* has changed: sha256"):
+            api.load(workdir, "latest", *other)
     with pytest.raises(UserError, match="is not a run's directory"):
         api.load(tmp_path)
 
 
 def test_an_array_that_no_file_holds_has_to_be_given_again(workdir):
-    with pytest.raises(UserError, match="was fitted on an array in memory: give that as data"):
+    with pytest.raises(UserError, match=r"the data of .* \(array\) is not at hand: give it"):
         api.load(workdir)
 
 
-@pytest.mark.parametrize("shape", [(5, 8, 7), (5, 63), (64,), (), (5, 8, 8, 3)])
+@pytest.mark.parametrize(
+    "shape", [(5, 8, 7), (5, 63), (64,), (), (5, 8, 8, 3), (5, 4, 16), (5, 1, 8, 8)]
+)
 def test_examples_of_another_shape_are_refused(fitted, shape):
     with pytest.raises(UserError, match=r"the model was fitted on \(8, 8, 1\)"):
         fitted.encode(np.zeros(shape, np.uint8))
@@ -152,11 +198,108 @@ def test_options_reach_every_section_and_mistakes_are_answered():
     assert api.configure(RunConfig(), {}) == RunConfig()
     with pytest.raises(UserError, match="did you mean 'model.latent_dim'"):
         api.configure(None, {"model__latent_dims": 3})
-    with pytest.raises(UserError, match="not of the form"):
-        api.configure(None, {"latents": 3})
+    with pytest.raises(UserError, match="unknown option 'latent_dims': did you mean 'latent_dim'"):
+        api.configure(None, {"latent_dims": 3})
+
+
+def test_options_may_be_numbers_and_arrays_of_numpy():
+    options = {
+        "hidden": np.array([7, 5]),
+        "latent_dim": np.int64(3),
+        "learning_rate": np.float32(2),
+    }
+    config = api.configure(None, options)
+    assert (config.model.hidden, config.model.latent_dim) == ((7, 5), 3)
+    assert config.optim.learning_rate == 2.0
 
 
 def test_without_a_workdir_nothing_is_written(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    api.fit(images, **OPTIONS | {"epochs": 1})
+    fitted = api.fit(images, **OPTIONS | {"epochs": 1, "data__limit": 50})
     assert list(tmp_path.iterdir()) == []
+    assert (fitted.config.data.name, fitted.config.data.limit) == ("array", 50)
+    np.testing.assert_array_equal(
+        fitted.setup.dataset.splits["train"].x, from_array(images).splits["train"].x[:50]
+    )
+
+
+@pytest.mark.parametrize("scale", [1 / 255, 1 / 512])
+def test_fractions_are_refused_by_a_model_of_grey_levels(fitted, images, scale):
+    for method in (fitted.encode, fitted.inputs, fitted.reconstruct):
+        with pytest.raises(UserError, match="fractions up to .* fitted on values up to 255"):
+            method(images * scale)
+
+
+def test_grey_levels_may_come_as_any_number(fitted, images):
+    codes = fitted.encode(images)
+    for kind in (np.float64, np.int32):
+        np.testing.assert_array_equal(fitted.encode(images.astype(kind)), codes)
+    black = np.zeros((1, 8, 8))
+    np.testing.assert_array_equal(fitted.encode(black), fitted.encode(black.astype(np.uint8)))
+
+
+def untrained(dataset: DataSet, **options) -> api.Fitted:
+    setup = prepare_run(api.configure(None, OPTIONS | options), dataset)
+    return api.Fitted(setup, setup.initial_state().params, 0, [])
+
+
+@pytest.mark.parametrize("name", ["train", "valid", "test"])
+def test_a_fixed_binarisation_belongs_to_the_example_wherever_it_is_met(name, image_set):
+    """In the loop, from Python, in parts, and whatever part of the training set is used."""
+    split = image_set.splits[name].head(30)
+    first_id = {"train": 0, "valid": 200, "test": 240}[name]
+    keys = example_keys(jax.random.key(FIXED_NOISE_SEED), first_id + jnp.arange(30))
+    uniform = np.stack([jax.random.uniform(key, (8, 8, 1)) for key in keys])
+    expected = (uniform < split.x / 255).astype(np.float32)
+
+    for dataset in (image_set, image_set.limited(64)):
+        model = untrained(dataset, data__preprocess="fixed_binarization", eval__batch_size=13)
+        setup = model.setup
+        order = jax.tree.map(lambda rows: rows[0], sequential_order(30, 30))
+        batch = take_batch(
+            setup.splits[name],
+            order,
+            setup.architecture.preprocess,
+            setup.numbers.statistics,
+            jax.random.key(99),
+        )
+        np.testing.assert_array_equal(batch["x"], expected)
+        np.testing.assert_array_equal(model.inputs(dataset.splits[name].head(30)), expected)
+        codes = applied(model, expected, "encode")
+        np.testing.assert_allclose(model.encode(split), codes, rtol=1e-5, atol=1e-6)
+
+
+def test_arrays_count_from_id_0(image_set):
+    """The training examples of the set: an array knows of no other place."""
+    model = untrained(image_set, data__preprocess="fixed_binarization")
+    train, test = image_set.splits["train"], image_set.splits["test"]
+    np.testing.assert_array_equal(model.inputs(train.x), model.inputs(train))
+    assert (model.inputs(test.x) != model.inputs(test)).any()
+
+
+@struct.dataclass
+class Own(Elbo):
+    """An objective that no registry and no file leads to."""
+
+
+def test_an_objective_without_a_name_trains_but_leaves_no_run(image_set, tmp_path):
+    config = RunConfig(
+        model=ModelConfig(hidden=(8,)), objective=Own(beta=2.0), train=TrainConfig(epochs=1)
+    )
+    last = api.fit(image_set, config=config).records[-1]
+    loss = 2 * last["test/kl"] - last["test/reconstruction"]
+    assert last["test/loss"] == pytest.approx(loss, rel=1e-5)
+    with pytest.raises(UserError, match="objective Own has no name: register it, or put it in a"):
+        api.fit(image_set, config=config, workdir=tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_looking_at_a_run_leaves_a_half_written_checkpoint_alone(fitted, workdir, images, labels):
+    half = workdir / "checkpoints" / "99.orbax-checkpoint-tmp"
+    half.mkdir()
+    try:
+        loaded = api.load(workdir, data=images, y=labels)
+        assert half.is_dir()
+    finally:
+        half.rmdir()
+    np.testing.assert_array_equal(loaded.encode(images), fitted.encode(images))

@@ -1,5 +1,7 @@
 """Orders of examples, and sums over a split that no batch size changes."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,7 +69,7 @@ def raw():
 
 
 def test_take_batch_fills_in_ids_labels_and_inputs(raw):
-    split = DeviceSplit.put(raw, first_id=1000)
+    split = DeviceSplit.put(dataclasses.replace(raw, first_id=1000))
     order = jax.tree.map(lambda rows: rows[1], sequential_order(70, 64))
     batch = take_batch(
         split, order, PREPROCESSING.get("grey"), Statistics(255.0), jax.random.key(0)
@@ -76,7 +78,7 @@ def test_take_batch_fills_in_ids_labels_and_inputs(raw):
     np.testing.assert_array_equal(batch["id"][:6], np.arange(1064, 1070))
     np.testing.assert_array_equal(batch["y"][:6], np.arange(64, 70))
     np.testing.assert_allclose(batch["x"][:6], raw.x[64:] / 255, rtol=1e-6)
-    without = DeviceSplit.put(Split(raw.x), 0)
+    without = DeviceSplit.put(Split(raw.x, first_id=0))
     batch = take_batch(without, order, PREPROCESSING.get("grey"), Statistics(255.0), None)
     assert "y" not in batch
 
@@ -84,7 +86,8 @@ def test_take_batch_fills_in_ids_labels_and_inputs(raw):
 @pytest.mark.parametrize("name", ["grey", "dynamic_binarization"])
 @pytest.mark.parametrize("size", [1, 7, 64, 70])
 def test_totals_are_those_of_numpy_for_any_batch_size(raw, name, size):
-    split, key = DeviceSplit.put(raw, first_id=5), jax.random.key(3)
+    split = DeviceSplit.put(dataclasses.replace(raw, first_id=5))
+    key = jax.random.key(3)
 
     def values_of(batch, key):
         noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i)))(batch["id"])

@@ -29,6 +29,12 @@ class Doubled(Elbo):
 '''
 
 
+EVALUATOR = """
+def count(model, params, data, key):
+    return {"count": float(len(data.split))}
+"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("cli")
@@ -58,6 +64,28 @@ def run(folder, ae_jax) -> Path:
     assert done.stdout.splitlines()[-1] == "run: run"
     assert "epoch 3/3" in done.stderr
     return folder / "run"
+
+
+@pytest.fixture
+def in_process(folder, monkeypatch, capsys):
+    """As `ae_jax`, in the process of the tests: what has been compiled is there already.
+
+    Returns the exit status, standard output and standard error.
+    """
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("AE_JAX_CACHE", str(folder / "cache"))
+    monkeypatch.delenv("AE_JAX_DATA", raising=False)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ae-jax", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            status = exit_.code
+        return status, *capsys.readouterr()
+
+    return run
 
 
 def test_help_is_instant_and_imports_nothing_heavy(folder):
@@ -95,12 +123,32 @@ def test_the_same_command_again_reuses_the_run(run, ae_jax):
 def test_evaluate_prints_and_keeps_the_numbers(run, ae_jax):
     done = ae_jax("evaluate", "run", "--nll-samples", 20)
     assert done.returncode == 0, done.stderr
-    row = json.loads((run / "results.json").read_text())["runs"][0]
+    (row,) = json.loads((run / "results.json").read_text())["runs"]
     assert row["samples of log_likelihood"] == 20 and row["preprocess"] == "grey"
+    assert (row["split"], row["checkpoint"], row["step"]) == ("test", "latest", 45)
     # Twenty samples bound log p(x) more tightly than the one of the ELBO.
     assert row["elbo"] < row["log_likelihood"] < 0
     assert row["elbo"] == pytest.approx(row["reconstruction"] - row["kl"], abs=1e-3)
-    assert f"{row['elbo']:.5f} nats per example" in done.stdout
+    assert f"elbo {row['elbo']:12.5f}\n" in done.stdout
+    assert done.stdout.splitlines()[-1] == "results: run/results.json"
+
+
+def test_results_hold_one_row_for_each_split_and_checkpoint(run, in_process, folder):
+    (folder / "own_evaluator.py").write_text(EVALUATOR)
+    (run / "results.json").unlink(missing_ok=True)
+    for split, checkpoint in (("test", "latest"), ("valid", "latest"), ("test", "best")):
+        in_process("evaluate", "run", "--split", split, "--checkpoint", checkpoint)
+    before = rows(run)
+    assert list(before) == [("test", "latest"), ("valid", "latest"), ("test", "best")]
+    in_process("evaluate", "run", "--evaluator", "own_evaluator.py:count", "--evaluator", "bound")
+    after = rows(run)
+    assert after.pop(("test", "latest")) == before.pop(("test", "latest")) | {"count": 180.0}
+    assert after == before
+
+
+def rows(run: Path) -> dict[tuple[str, str], dict]:
+    found = json.loads((run / "results.json").read_text())["runs"]
+    return {(row["split"], row["checkpoint"]): row for row in found}
 
 
 def test_encode_agrees_with_python(run, ae_jax, folder, monkeypatch):
@@ -174,7 +222,16 @@ BAD = {
     "corrupt file": (["train", "cut.npy"], "damaged"),
     "no such file": (["train", "absent.npy"], "no such file"),
     "no such run": (["evaluate", "absent"], "not a run's directory"),
-    "no such split": (["evaluate", "run", "--split", "tset"], "train"),
+    "no such split": (
+        ["evaluate", "run", "--split", "tset"],
+        "unknown split 'tset': did you mean 'test'? valid: test, train, valid",
+    ),
+    "no such split to show": (["reconstruct", "run", "--split", "tset"], "unknown split 'tset'"),
+    "no such split to encode": (
+        ["encode", "run", "--split", "tset", "--out", "z.npz"],
+        "unknown split 'tset'",
+    ),
+    "no such evaluator": (["evaluate", "run", "--evaluator", "bond"], "did you mean 'bound'"),
     "no such figure folder": (["encode", "run", "--out", "big.npy/codes.npz"], "cannot write"),
     "other configuration": (
         [
@@ -207,16 +264,11 @@ def bad_files(folder):
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_sentence(case, run, bad_files, folder, monkeypatch, capsys):
+def test_bad_input_is_one_sentence(case, run, bad_files, in_process):
     arguments, expected = BAD[case]
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("AE_JAX_CACHE", str(folder / "cache"))
-    monkeypatch.delenv("AE_JAX_DATA", raising=False)
-    monkeypatch.setattr(sys, "argv", ["ae-jax", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    assert exit_.value.code == 2
-    assert_one_sentence(capsys.readouterr().err, expected)
+    status, _, errors = in_process(*arguments)
+    assert status == 2
+    assert_one_sentence(errors, expected)
 
 
 def test_bad_input_ends_the_process_with_status_2(ae_jax, run):

@@ -79,6 +79,18 @@ def test_naming_another_optimiser_drops_the_options_of_the_one_before():
     assert from_dict(kept).optim == Adam(b1=0.5, learning_rate=0.5)
 
 
+@pytest.mark.parametrize(
+    ("values", "assignment"),
+    [
+        ({"objective": {"beta": 4.0}}, "objective.name=elbo"),
+        ({"optim": {"b1": 0.5}}, "optim.name=adam"),
+        ({"objective": {"name": "elbo", "beta": 4.0}}, 'objective.name="elbo"'),
+    ],
+)
+def test_naming_what_is_chosen_already_drops_nothing(values, assignment):
+    assert from_dict(override(values, [assignment])) == from_dict(values)
+
+
 @pytest.mark.parametrize("text", ["train.epochs", "epochs=3", "train.=3", "=3", ""])
 def test_an_override_of_another_form_is_refused(text):
     with pytest.raises(UserError, match="is not of the form section.option=value"):
@@ -155,3 +167,28 @@ def test_a_users_objective_is_configured_by_its_file(tmp_path):
     values = json.loads(json.dumps(to_dict(config)))
     assert values["objective"]["name"] == f"{path}:Mine"
     assert from_dict(values) == config
+
+
+def test_references_are_kept_whole_for_every_option(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(USER_OBJECTIVE)
+    monkeypatch.chdir(tmp_path)
+    options = {
+        "data": {"name": "rows.npy", "preprocess": "mine.py:scaled"},
+        "model": {"encoder": "mine.py:Wide", "hidden": [3], "head": "bernoulli"},
+        "objective": {"name": "mine.py:Mine", "strength": 3},
+    }
+    config = from_dict(options)
+    monkeypatch.chdir("/")
+    assert from_dict(to_dict(config)) == config
+    assert config.data.name == f"{tmp_path.resolve()}/rows.npy"
+    assert config.data.preprocess == f"{tmp_path.resolve()}/mine.py:scaled"
+    assert config.model.encoder == f"{tmp_path.resolve()}/mine.py:Wide"
+    assert (config.model.hidden, config.model.head) == ((3,), "bernoulli")
+    assert config.objective.strength == 3.0
+
+
+def test_the_same_file_named_from_elsewhere_is_the_same_objective(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(USER_OBJECTIVE)
+    values = to_dict(from_dict({"objective": {"name": f"{tmp_path}/mine.py:Mine", "strength": 3}}))
+    monkeypatch.chdir(tmp_path)
+    assert override(values, ["objective.name=mine.py:Mine"])["objective"]["strength"] == 3.0

@@ -7,6 +7,7 @@ import pytest
 
 from ae_jax.errors import TrainingDiverged, UserError
 from ae_jax.experiment import at_least, environment, same_order, write_results
+from ae_jax.files import write_json
 from ae_jax.shell import run_command
 
 
@@ -54,6 +55,16 @@ def test_results_come_back_as_they_were_written(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_json_does_not_have_are_refused_and_the_old_file_stays(tmp_path, value):
+    path = tmp_path / "results.json"
+    write_json(path, {"value": 1.5})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"value": value})
+    assert json.loads(path.read_text()) == {"value": 1.5}
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_the_environment_names_versions_device_and_commit():
     import jax
 
@@ -91,6 +102,10 @@ def command(error: BaseException | None) -> click.Command:
         (None, ["--count", "many"], 2, "'many' is not a valid integer"),
         (None, ["--nonesuch"], 2, "No such option"),
         (None, ["surplus"], 2, "unexpected extra argument"),
+        # Of these click itself would make status 1.
+        (click.ClickException("no such thing"), [], 2, "Error: no such thing\n"),
+        (click.FileError("a.json", "is a folder"), [], 2, "a.json"),
+        (click.Abort(), [], 130, "Interrupted"),
     ],
 )
 def test_commands_end_with_a_sentence_and_a_status(

@@ -1,11 +1,12 @@
 """Names and files of parts, and what is said when there is no such thing."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from ae_jax.errors import UserError
-from ae_jax.registry import Registry
+from ae_jax.registry import Registry, absolute_reference
 
 
 @pytest.fixture
@@ -38,8 +39,17 @@ def test_names_and_entries_go_both_ways(shapes):
     for name, entry in shapes.items():
         assert shapes.get(name) is entry
         assert shapes.name_of(entry) == name
-    with pytest.raises(KeyError, match="is not a registered shape"):
-        shapes.name_of(object())
+
+
+def test_what_no_name_leads_to_is_refused_with_the_remedy(shapes):
+    class Mine:
+        pass
+
+    sentence = "shape Mine has no name: register it, or put it in a file and name it as path/to/"
+    with pytest.raises(UserError, match=sentence):
+        shapes.name_of(Mine)
+    with pytest.raises(UserError, match="shape 3 has no name"):
+        shapes.name_of(3)
 
 
 def test_registering_adds_a_name_once(shapes):
@@ -114,3 +124,29 @@ def test_a_file_that_fails_on_import_is_named_and_can_be_mended(shapes, tmp_path
     assert not [name for name in set(sys.modules) - before if name.startswith("ae_jax_user_")]
     path.write_text("Mine = 'mended, and of another length'\n")
     assert shapes.get(f"{path}:Mine").startswith("mended")
+
+
+@pytest.mark.parametrize(
+    ("value", "tail"),
+    [
+        ("mine.py:Name", "mine.py:Name"),
+        ("sub/../mine.py:Name", "mine.py:Name"),
+        ("rows.npy", "rows.npy"),
+        ("./rows.npz", "rows.npz"),
+    ],
+)
+def test_references_to_files_are_made_whole_once(value, tail, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole = absolute_reference(value)
+    assert whole == f"{tmp_path.resolve()}/{tail}"
+    monkeypatch.chdir("/")
+    assert absolute_reference(whole) == whole
+
+
+def test_a_reference_may_start_from_the_home_folder():
+    assert absolute_reference("~/mine.py:Name") == f"{Path.home().resolve()}/mine.py:Name"
+
+
+@pytest.mark.parametrize("value", ["mnist", "a:b", "mine.py", "x.npy.gz", "", 3, 0.5, None, [1, 2]])
+def test_what_is_no_reference_stays_as_it_is(value):
+    assert absolute_reference(value) is value
