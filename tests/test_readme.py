@@ -2,6 +2,7 @@
 
 import re
 
+import ae_jax
 from experiments import readme
 
 
@@ -18,3 +19,27 @@ def test_every_part_and_picture_exists():
         assert (readme.RESULTS / name / "results.json").is_file()
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text):
         assert (readme.ROOT / picture).is_file(), picture
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", readme.README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_python_example_runs(capsys):
+    fit, _ = python_blocks()
+    names: dict = {}
+    exec(fit, names)
+    assert names["codes"].shape == (1000, 2) and names["samples"].shape == (16, 12)
+    assert "'elbo'" in capsys.readouterr().out
+
+
+def test_the_objective_of_the_readme_trains(tmp_path, image_set):
+    _, objective = python_blocks()
+    file = tmp_path / "capacity.py"
+    file.write_text(objective)
+    options = {"objective__name": f"{file}:Capacity", "objective__gamma": 2.0}
+    model = ae_jax.fit(image_set, epochs=1, hidden=[8], latent_dim=2, **options)
+    last = model.records[-1]
+    # gamma |kl - capacity| - reconstruction is at least gamma |mean kl - capacity| - reconstruction
+    reconstruction = last["test/elbo"] + last["test/kl"]
+    assert last["test/loss"] >= 2.0 * abs(last["test/kl"] - 5.0) - reconstruction - 1e-3
