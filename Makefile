@@ -26,8 +26,8 @@ test-all: lint
 	$(RUN) -m pytest -q
 
 lint: $(VENV)/.installed-test
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check ae_jax experiments tests
+	$(VENV)/bin/ruff format --check ae_jax experiments tests
 
 readme: $(VENV)/.installed
 	$(RUN) -m experiments.readme

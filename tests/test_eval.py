@@ -105,6 +105,27 @@ def test_likelihood_counts_exactly_the_samples_asked_for(num_samples, part):
         assert np.abs(by_numpy(other) - by_numpy(num_samples)).max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "part", "rows"),
+    [(64, 10, 6), (64, 7, 9), (5, 10, 1), (64, 1, 64), (1000, 5, 70)],
+)
+def test_likelihood_decodes_no_more_codes_at_once_than_a_batch_holds(
+    batch_size, part, rows, monkeypatch
+):
+    """`part` samples of batch_size // part examples, of which there are 70; never none."""
+    seen, original = [], ImportanceSampledLikelihood.values_of
+
+    def values_of(self, model, params, batch, key):
+        seen.append(batch["mask"].shape)
+        return original(self, model, params, batch, key)
+
+    monkeypatch.setattr(ImportanceSampledLikelihood, "values_of", values_of)
+    result = ImportanceSampledLikelihood(12, part)(MODEL, WRONG, _data(batch_size), KEY)
+    assert set(seen) == {(rows,)}
+    whole = ImportanceSampledLikelihood(12, 12)(MODEL, WRONG, _data(1000), KEY)
+    assert result == pytest.approx(whole, rel=1e-6)
+
+
 def test_one_sample_weighs_what_the_monte_carlo_elbo_says():
     np.testing.assert_allclose(_estimates(1, 1), _log_weights(1)[0], rtol=1e-5)
 

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 
 import chex
@@ -6,6 +7,7 @@ import pytest
 from compile_counts import compilations
 
 from ae_jax.api import configure
+from ae_jax.errors import TrainingDiverged
 from ae_jax.train import grid as grids
 from ae_jax.train.grid import Member, train_grid
 from ae_jax.train.loop import train
@@ -113,3 +115,22 @@ def test_listeners_are_opened_for_each_member_and_closed(members, vector_set, tm
 
     train_grid(members[:2], vector_set, tmp_path, until=1, listener_for=Opened)
     assert log == [("base", 1), ("base", "closed"), ("seed", 1), ("seed", "closed")]
+
+
+def test_a_member_that_diverges_does_not_stop_the_others(vector_set, tmp_path):
+    """A step of SGD that is far too large: its own outcome is the error, its listener is closed."""
+    closed = []
+
+    @contextlib.contextmanager
+    def opened(member):
+        yield lambda record: None
+        closed.append(member.name)
+
+    wild = member("wild", optim__name="sgd", learning_rate=1e6)
+    tame = member("tame", optim__name="sgd", learning_rate=1e-3)
+    outcomes = train_grid([wild, tame], vector_set, tmp_path, listener_for=opened)
+    assert isinstance(outcomes["wild"], TrainingDiverged)
+    assert "not finite at step" in str(outcomes["wild"])
+    alone = train(prepare_run(tame.config, vector_set))
+    chex.assert_trees_all_equal(jax.device_get(outcomes["tame"].state), jax.device_get(alone.state))
+    assert closed == ["wild", "tame"]

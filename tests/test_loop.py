@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.special import log_expit
 
-from ae_jax.api import configure
+from ae_jax.api import configure, restore
 from ae_jax.config import EvalConfig, RunConfig, TrainConfig
 from ae_jax.data.batches import shuffled_order, take_batch
 from ae_jax.errors import TrainingDiverged, UserError
@@ -25,6 +25,7 @@ from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import make_step
+from ae_jax.viz import run_report
 
 # 200 examples in batches of 64 are four steps an epoch, the last one with 8 real examples.
 OPTIONS = {"hidden": [8], "latent_dim": 3, "batch_size": 64, "epochs": 5, "learning_rate": 0.01}
@@ -205,6 +206,43 @@ def test_an_update_that_breaks_the_last_step_of_an_epoch_is_not_saved(vector_set
         train(setup, directory, until=2)
     assert [record["step"] for record in directory.records()] == [4]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(restored(setup, directory)))
+
+
+def test_a_headline_that_is_not_finite_at_a_look_is_divergence(vector_set, tmp_path):
+    """The loss of training is fine; what the checkpoints would be judged by is not."""
+    source = USER_OBJECTIVE.replace(
+        "return Terms(jnp.where(step == 7, jnp.nan, terms.loss), terms.metrics)",
+        "elbo = jnp.where(step == 8, jnp.nan, terms.metrics['elbo'])\n"
+        "        return Terms(terms.loss, {**terms.metrics, 'elbo': elbo})",
+    )
+    (tmp_path / "mine.py").write_text(source)
+    setup = prepared(vector_set, objective__name=f"{tmp_path / 'mine.py'}:BreaksAtStepSeven")
+    directory = RunDirectory(tmp_path / "run")
+    with pytest.raises(TrainingDiverged, match="the elbo of the train split is not finite after e"):
+        train(setup, directory, until=2)
+    assert [record["step"] for record in directory.records()] == [4]
+    assert int(restored(setup, directory).step) == 4
+
+
+def test_another_metric_may_be_what_it_likes(vector_set, tmp_path):
+    """Null in metrics.jsonl, a dash in the report; the run goes on and resumes."""
+    source = USER_OBJECTIVE.replace(
+        "return Terms(jnp.where(step == 7, jnp.nan, terms.loss), terms.metrics)",
+        "return Terms(terms.loss, {**terms.metrics, 'ratio': terms.loss / 0.0})",
+    )
+    (tmp_path / "mine.py").write_text(source)
+    setup = prepared(vector_set, objective__name=f"{tmp_path / 'mine.py'}:BreaksAtStepSeven")
+    directory = RunDirectory(tmp_path / "run")
+    train(setup, directory, until=1)
+    outcome = train(setup, directory, until=2)
+    written = directory.records()
+    assert [record["test/ratio"] for record in written] == [None, None]
+    assert [record["running/ratio"] for record in written] == [None, None]
+    chex.assert_trees_all_equal(
+        outcome.state.params, jax.device_get(train(prepared(vector_set), until=2).state.params)
+    )
+    run_report.write(restore(directory, setup), directory)
+    assert "ratio" in directory.report_file.read_text()
 
 
 class Terminal(io.StringIO):

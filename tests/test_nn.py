@@ -89,6 +89,15 @@ def test_decode_reshapes_the_samples_and_nothing_else():
         np.testing.assert_allclose(together.mean()[k], alone.mean(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("head", ["gaussian_fixed", "gaussian_global"])
+@pytest.mark.parametrize("scale", [2e-3, 0.1, 1.0, 30.0])
+def test_a_gaussian_starts_with_the_scale_asked_for(head, scale):
+    config = ModelConfig(hidden=(), latent_dim=2, head=head, head_scale=scale)
+    model = build_autoencoder(config, (3,))
+    likelihood, _ = model.init_with_output(jax.random.key(0), jnp.zeros((1, 3)))
+    np.testing.assert_allclose(np.exp(likelihood.log_scale), scale, rtol=1e-5)
+
+
 PARAMS = {
     "dense": {"kernel": jnp.zeros((300, 200)), "bias": jnp.ones(20_000)},
     "conv": {"kernel": jnp.zeros((3, 3, 64, 128)), "bias": jnp.ones(128)},

@@ -2,13 +2,19 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
+from flax import struct
 
 from ae_jax.api import configure
 from ae_jax.config import to_dict
 from ae_jax.data import DataSet, Split
 from ae_jax.errors import UserError
+from ae_jax.objectives import Elbo, Terms
+from ae_jax.train import setup as setups
+from ae_jax.train.loop import train
+from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
 
 SMALL = {"hidden": [3], "latent_dim": 2, "batch_size": 10}
@@ -106,11 +112,107 @@ def test_the_initial_state_belongs_to_the_seed(vector_set):
 
 
 def test_examples_have_ids_of_their_own_in_every_split(image_set):
-    splits = prepared(image_set).splits
-    assert [int(splits[name].first_id) for name in ("train", "valid", "test")] == [0, 200, 240]
+    for dataset in (image_set, image_set.limited(50)):
+        splits = prepared(dataset).splits
+        first_ids = {name: int(split.first_id) for name, split in splits.items()}
+        assert first_ids == {"train": 0, "valid": 200, "test": 240}
+
+
+def test_a_data_set_numbers_its_examples_in_the_order_of_the_splits():
+    def part(count, first_id=None):
+        return Split(np.zeros((count, 2), np.float32), first_id=first_id)
+
+    def first_ids(**splits):
+        return {name: split.first_id for name, split in DataSet("toy", splits).splits.items()}
+
+    mixed = first_ids(test=part(2), valid=part(3), train=part(5))
+    assert list(mixed.items()) == [("train", 0), ("valid", 5), ("test", 8)]
+    assert first_ids(test=part(2), train=part(5)) == {"train": 0, "test": 5}
+    # Ids given before are kept, and those that follow go on from them.
+    assert first_ids(train=part(5, 100), test=part(2)) == {"train": 100, "test": 105}
+    assert part(5, 100).head(2).first_id == 100
+
+
+def test_the_configuration_names_the_data_that_there_are(image_set):
+    full = dataclasses.replace(image_set, protocol="full").limited(50)
+    wrong = {"data__name": "mnist", "data__protocol": "paper", "data__limit": 7}
+    written = to_dict(prepared(full, **wrong).config)["data"]
+    assert written == {"name": "bars", "protocol": "full", "preprocess": "grey", "limit": 50}
 
 
 def test_placed_splits_are_used_as_they_are(image_set):
     first = prepared(image_set)
     second = prepare_run(dataclasses.replace(first.config), image_set, first.splits)
     assert second.splits is first.splits
+
+
+@struct.dataclass
+class Reshaped(Elbo):
+    """An ELBO whose terms come in the form that `form` makes of them."""
+
+    form: object = struct.field(pytree_node=False, default=None)
+
+    def __call__(self, model, params, batch, key, step, axis_name=None):
+        terms = super().__call__(model, params, batch, key, step, axis_name)
+        return self.form(terms)
+
+
+@struct.dataclass
+class Headless(Elbo):
+    headline = "elbow"
+
+
+WRONG = {
+    "a mean for a loss": (
+        Reshaped(form=lambda t: Terms(t.loss.mean(), t.metrics)),
+        r"Reshaped: loss has shape \(\), not one value an example, \(10,\)",
+    ),
+    "a metric with an axis too many": (
+        Reshaped(form=lambda t: Terms(t.loss, {**t.metrics, "wide": t.loss[:, None]})),
+        r"Reshaped: wide has shape \(10, 1\), not one value an example",
+    ),
+    "a number for a metric": (
+        Reshaped(form=lambda t: Terms(t.loss, {**t.metrics, "one": 1.0})),
+        r"Reshaped: one has shape \(\), not one value an example",
+    ),
+    "a metric called loss": (
+        Reshaped(form=lambda t: Terms(t.loss, {**t.metrics, "loss": t.loss})),
+        "Reshaped: no metric may be called loss",
+    ),
+    "a headline that is no metric": (
+        Headless(),
+        "Headless: headline 'elbow' is not among its metrics .*'elbo'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_terms_of_a_wrong_form_are_refused_before_there_is_a_directory(case, vector_set, tmp_path):
+    objective, sentence = WRONG[case]
+    config = dataclasses.replace(configure(None, SMALL), objective=objective)
+    with pytest.raises(UserError, match=sentence):
+        train(prepare_run(config, vector_set), RunDirectory(tmp_path / "run"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_has_to_fit_is_examples_parameters_gradients_and_optimiser_state(
+    image_set, monkeypatch
+):
+    """To the byte: Adam holds two moments for each parameter and one count."""
+    needed = {}
+    for name, copies in (("adam", 4), ("sgd", 2)):  # parameters, gradients and moments
+        setup = prepared(image_set, optim__name=name)
+        state = jax.eval_shape(setup.initial_state)
+        weights = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        counts = sum(leaf.size for leaf in jax.tree.leaves(state)) - (copies - 1) * weights
+        examples = 300 * 8 * 8  # uint8
+        needed[name] = examples + 4 * (copies * weights + counts)
+    for name, size in needed.items():
+        monkeypatch.setattr(setups, "memory_limit", lambda device, size=size: size)
+        prepared(image_set, optim__name=name)
+        monkeypatch.setattr(setups, "memory_limit", lambda device, size=size: size - 1)
+        with pytest.raises(UserError, match="the run does not fit: examples, parameters, gradient"):
+            prepared(image_set, optim__name=name)
+    monkeypatch.setattr(setups, "memory_limit", lambda device: 300 * 8 * 8 - 1)
+    with pytest.raises(UserError, match="bars takes 0.0 GiB, and the device has 0.0 GiB"):
+        prepared(image_set)
