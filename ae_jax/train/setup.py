@@ -76,7 +76,7 @@ def prepare_run(
     preprocess = PREPROCESSING.get(preprocess_name)
     statistics = statistics_for(preprocess, train, dataset.max_value)
     execution = execution_for(config.train.parallel)
-    splits = placed or execution.replicate(_device_splits(dataset))
+    splits = placed or _device_splits(dataset, execution)
     low, high = _value_range(dataset, splits, preprocess, statistics)
     config = _settled(config, dataset, preprocess_name, low, high)
     _check_support(config, dataset, low, high)
@@ -163,8 +163,11 @@ def _settled_preprocess(config: RunConfig, dataset: DataSet) -> str:
     return name
 
 
-def _device_splits(dataset: DataSet) -> dict[str, DeviceSplit]:
-    return {name: DeviceSplit.put(split) for name, split in dataset.splits.items()}
+def _device_splits(dataset: DataSet, execution: Execution) -> dict[str, DeviceSplit]:
+    # One by one: a dict that passes through JAX comes back sorted by its keys.
+    return {
+        name: execution.replicate(DeviceSplit.put(split)) for name, split in dataset.splits.items()
+    }
 
 
 def _settled(
