@@ -76,9 +76,14 @@ def _final_table(model: Fitted) -> Table:
     for split in model.setup.splits:
         prefix = f"{split}/"
         values = {k.removeprefix(prefix): v for k, v in last.items() if k.startswith(prefix)}
-        rows.append({"split": split, **{name: round(value, 3) for name, value in values.items()}})
+        rows.append({"split": split, **{name: _rounded(value) for name, value in values.items()}})
     note = f"Nats per example after epoch {last['epoch']}, with the samples of the objective."
     return Table("Final values", rows, note)
+
+
+def _rounded(value: float | None) -> float | None:
+    """Three decimals; null in the records stands for what was not finite."""
+    return None if value is None else round(value, 3)
 
 
 def _parameter_table(model: Fitted) -> Table:
