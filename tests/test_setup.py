@@ -14,6 +14,7 @@ from ae_jax.errors import UserError
 from ae_jax.objectives import Elbo, Terms
 from ae_jax.train import setup as setups
 from ae_jax.train.loop import train
+from ae_jax.train.optimisers import Adagrad, RmsProp
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
 
@@ -216,3 +217,25 @@ def test_what_has_to_fit_is_examples_parameters_gradients_and_optimiser_state(
     monkeypatch.setattr(setups, "memory_limit", lambda device: 300 * 8 * 8 - 1)
     with pytest.raises(UserError, match="bars takes 0.0 GiB, and the device has 0.0 GiB"):
         prepared(image_set)
+
+
+def test_objectives_and_optimisers_with_equal_fields_never_share_a_program(vector_set):
+    """JAX takes their pytrees for equal; what a program is compiled for tells them apart."""
+
+    @struct.dataclass
+    class Same(Elbo):
+        pass
+
+    assert jax.tree.structure(Same()) == jax.tree.structure(Elbo())
+    assert jax.tree.structure(Adagrad()) == jax.tree.structure(RmsProp())
+    config = configure(None, SMALL)
+    architectures = [
+        prepare_run(
+            dataclasses.replace(config, objective=objective, optim=optimiser), vector_set
+        ).architecture
+        for objective in (Elbo(), Same())
+        for optimiser in (Adagrad(), RmsProp())
+    ]
+    assert len(set(architectures)) == 4
+    again = prepare_run(dataclasses.replace(config, optim=Adagrad(0.5)), vector_set)
+    assert again.architecture == architectures[0], "numbers do not matter"

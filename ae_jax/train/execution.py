@@ -29,10 +29,16 @@ AXIS = "data"
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """What a program is compiled for: equal architectures share one compilation."""
+    """What a program is compiled for: equal architectures share one compilation.
+
+    The classes of objective and optimiser are part of it: JAX takes the pytrees of two dataclasses
+    with the same fields for equal, and would run the program of one for the other.
+    """
 
     model: Any
     preprocess: Preprocess
+    objective: type[Objective]
+    optimiser: type[Optimiser]
 
 
 @struct.dataclass

@@ -55,7 +55,7 @@ class Setup:
             jnp.asarray(seed, jnp.uint32),
             self.numbers,
             self.config.model.init_scale,
-            model=self.architecture.model,
+            architecture=self.architecture,
             shape=self.dataset.shape,
             scheme=self.config.model.init,
         )
@@ -89,7 +89,7 @@ def prepare_run(
         statistics=execution.replicate(statistics),
         total_steps=float(steps_per_epoch * config.train.epochs),
     )
-    architecture = Architecture(model, preprocess)
+    architecture = Architecture(model, preprocess, type(config.objective), type(config.optim))
     setup = Setup(config, dataset, architecture, numbers, splits, execution, steps_per_epoch)
     state = jax.eval_shape(setup.initial_state)
     _check_size(setup, state)
@@ -223,18 +223,18 @@ def _extremes(
     return low.min(), high.max()
 
 
-@partial(jax.jit, static_argnames=("model", "shape", "scheme"))
+@partial(jax.jit, static_argnames=("architecture", "shape", "scheme"))
 def _initial_state(
     seed: Array,
     numbers: Numbers,
     scale: Array | float,
     *,
-    model,
+    architecture: Architecture,
     shape: tuple[int, ...],
     scheme: str,
 ) -> TrainState:
     key = stream_key(seed, "initialisation")
-    params = model.init(key, jnp.zeros((1, *shape)))["params"]
+    params = architecture.model.init(key, jnp.zeros((1, *shape)))["params"]
     params = initialise(params, key, scheme, scale)
     optimiser = numbers.optimiser.build(numbers.total_steps)
     return TrainState(jnp.zeros((), jnp.int32), seed, params, optimiser.init(params))
