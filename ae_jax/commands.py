@@ -22,7 +22,7 @@ from ae_jax.data.preprocess import PREPROCESSING
 from ae_jax.errors import UserError
 from ae_jax.eval import EVALUATORS, ImportanceSampledLikelihood
 from ae_jax.experiment import write_results
-from ae_jax.files import read_json, write_atomically
+from ae_jax.files import finite_or_none, read_json, write_atomically
 from ae_jax.models import MODELS, parameter_counts
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS
 from ae_jax.objectives import OBJECTIVES
@@ -153,8 +153,8 @@ def _keep_row(path: Path, row: dict[str, Any]) -> None:
     """Adds a row to results.json, in place of an older one on the same split and checkpoint."""
     rows = read_json(path)["runs"] if path.exists() else []
     identity = ("split", "checkpoint")
-    kept = [old for old in rows if any(old[key] != row[key] for key in identity)]
-    write_results(path, [], [*kept, row])
+    kept = [old for old in rows if any(old.get(key) != row[key] for key in identity)]
+    write_results(path, [], [*kept, finite_or_none(row)])
 
 
 def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) -> None:

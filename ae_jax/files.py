@@ -1,7 +1,9 @@
 """Writing files so that a reader never meets half of one."""
 
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,14 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """As `write_text`, for JSON with an indent of two. Raises ValueError for NaN and infinity."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def finite_or_none(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with None, JSON's null, for floats that are not finite: JSON has no other way."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
 
 
 def read_json(path: Path) -> Any:

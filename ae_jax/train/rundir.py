@@ -1,7 +1,6 @@
 """A run's directory: who may use it, what it is a run of, and its records."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from filelock import FileLock, Timeout
 from ae_jax.config import RunConfig, differences, from_dict, to_dict
 from ae_jax.data.base import DataSet
 from ae_jax.errors import UserError
-from ae_jax.files import make_directory, read_json, write_json, write_text
+from ae_jax.files import finite_or_none, make_directory, read_json, write_json, write_text
 
 
 class RunDirectory:
@@ -92,11 +91,7 @@ class RunDirectory:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Adds one record to metrics.jsonl; what is not finite becomes null, as JSON has it."""
-        finite = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in record.items()
-        }
-        line = json.dumps(finite, allow_nan=False) + "\n"
+        line = json.dumps(finite_or_none(record), allow_nan=False) + "\n"
         try:
             with self.metrics_file.open("a", encoding="utf-8") as stream:
                 stream.write(line)
