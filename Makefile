@@ -20,10 +20,10 @@ reproduce: $(VENV)/.installed
 	$(RUN) -m experiments.kingma_welling --preset $(PRESET)
 
 test: lint
-	$(RUN) -m pytest -q -m "not slow"
+	$(RUN) -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 test-all: lint
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check ae_jax experiments tests
