@@ -61,7 +61,7 @@ class Finding:
     runs       looks of the chosen setting to the end, by seed
     tracking   the setting closest to the paper's test curve in the trials, None without a curve
                and where some trial was too short to tell
-    followed   looks of that setting to the end, if it was followed
+    followed   looks of that setting to the end, if it was followed or is the chosen one
     """
 
     size: int
@@ -81,8 +81,8 @@ def search(grid: Grid, sizes: Sequence[int], paper: Curves, follow: bool) -> lis
         chosen, runs = finished[size]
         curve = paper.get((size, "aevb", "test"))
         tracking = None if curve is None else _closest(trials[size], curve)
-        followed = None
-        if follow and tracking is not None:
+        followed = runs[grid.seeds[0]] if tracking == chosen else None
+        if follow and tracking not in (None, chosen):
             member = grid.member(size, *tracking, grid.seeds[0])
             followed = grid.train([member]).get(member.name)
         findings.append(Finding(size, trials[size], chosen, runs, tracking, followed))

@@ -346,10 +346,15 @@ def test_the_choice_is_blind_to_the_test_split(monkeypatch):
 def test_tracking_is_the_setting_closest_to_the_curve_and_is_followed():
     (found,) = search(scripted(), (3,), paper(3), follow=True)
     # At 4e5 and 8e5 samples the paper is at -113.98 and -110.97; LARGE is at -116 and -111.
-    assert found.tracking == LARGE
-    assert found.followed[-1]["samples"] == 9e6
-    (unfollowed,) = search(scripted(), (3,), paper(3), follow=False)
-    assert unfollowed.followed is None
+    assert found.tracking == LARGE == found.chosen
+    assert found.followed is found.runs[0]
+    # Ten nats higher, at -103.98 and -100.97, SMALL is closest with -106 and -101.
+    higher = {key: curve + [0.0, 10.0] for key, curve in paper(3).items()}
+    (followed,) = search(scripted(), (3,), higher, follow=True)
+    assert (followed.tracking, followed.chosen) == (SMALL, LARGE)
+    assert followed.followed[-1]["samples"] == 9e6
+    (unfollowed,) = search(scripted(), (3,), higher, follow=False)
+    assert unfollowed.tracking == SMALL and unfollowed.followed is None
 
 
 def test_a_size_at_which_everything_diverges_ends_the_search(monkeypatch):
