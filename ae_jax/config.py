@@ -14,11 +14,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ae_jax.errors import UserError
 from ae_jax.objectives import OBJECTIVES, Elbo, Objective
+from ae_jax.ranges import Count, Positive
 from ae_jax.registry import Registry, absolute_reference, unknown_name
 from ae_jax.train.optimisers import OPTIMISERS, Adam, Optimiser
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Sizes = tuple[Count, ...]
 
 

@@ -53,7 +53,7 @@ def _part(name: str) -> str:
         lines += ["", "The settings that track the paper's curves best:", ""]
         lines += [markdown_table(results["tracking"])]
     where = f"{facts['processor']}, {facts['device']}, jax {facts['jax']}"
-    lines += ["", f"Measured on {where}, {facts['date']}, commit {facts['commit']}."]
+    lines += ["", f"Results of {where}, written {facts['date']} at commit {facts['commit']}."]
     return "\n".join(lines) + "\n"
 
 

@@ -1,18 +1,15 @@
 """The evidence lower bound of Kingma & Welling 2014 and its usual modifications."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
-from pydantic import Field
 
 from ae_jax.errors import UserError
 from ae_jax.objectives.base import Batch, Draws, Objective, Terms, batch_mean, draw
-
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+from ae_jax.ranges import Count, NonNegative
 
 
 @struct.dataclass

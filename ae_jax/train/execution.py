@@ -119,27 +119,25 @@ def memory_limit(device: jax.Device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def data_mesh(devices: tuple[jax.Device, ...] | None = None) -> Mesh:
+def data_mesh() -> Mesh:
     """All devices in one axis, over which batches are split."""
-    devices = jax.devices() if devices is None else devices
+    devices = jax.devices()
     # Explicit axes, the default, would ask every model for sharding annotations.
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 @cache  # so that runs which differ in numbers only share the compiled program
-def execution_for(mode: str, devices: tuple[jax.Device, ...] | None = None) -> Execution:
-    """The execution of a mode of `train.parallel`, on the given devices or all there are."""
-    return _MODES[mode](data_mesh(devices))
+def execution_for(mode: str) -> Execution:
+    """The execution of a mode of `train.parallel`: `jit` on the first device, others on all."""
+    return _MODES[mode]()
 
 
-def _jit(mesh: Mesh) -> Execution:
-    return Execution(_jitted_epoch)
+def _jit() -> Execution:
+    return Execution(jax.jit(run_epoch, static_argnames="architecture", donate_argnums=0))
 
 
-_jitted_epoch = jax.jit(run_epoch, static_argnames=("architecture", "axis_name"), donate_argnums=0)
-
-
-def _sharded(mesh: Mesh) -> Execution:
+def _sharded() -> Execution:
+    mesh = data_mesh()
     everywhere = NamedSharding(mesh, PartitionSpec())
     batches = NamedSharding(mesh, PartitionSpec(None, AXIS))
     program = jax.jit(
@@ -153,7 +151,8 @@ def _sharded(mesh: Mesh) -> Execution:
     return Execution(epoch, mesh)
 
 
-def _shard_map(mesh: Mesh) -> Execution:
+def _shard_map() -> Execution:
+    mesh = data_mesh()
     everywhere, batches = PartitionSpec(), PartitionSpec(None, AXIS)
 
     @partial(jax.jit, static_argnames="architecture", donate_argnums=0)
@@ -169,7 +168,8 @@ def _shard_map(mesh: Mesh) -> Execution:
     return Execution(epoch, mesh)
 
 
-def _pmap(mesh: Mesh) -> Execution:
+def _pmap() -> Execution:
+    mesh = data_mesh()
     devices = list(mesh.devices.flat)
 
     def mapped(state, order, split, numbers, architecture):
@@ -193,7 +193,7 @@ def _pmap(mesh: Mesh) -> Execution:
     return Execution(epoch, mesh)
 
 
-_MODES: dict[str, Callable[[Mesh], Execution]] = {
+_MODES: dict[str, Callable[[], Execution]] = {
     "jit": _jit,
     "sharded": _sharded,
     "shard_map": _shard_map,

@@ -14,10 +14,9 @@ from flax import struct
 from jax import Array
 from pydantic import Field
 
+from ae_jax.ranges import NonNegative, Positive
 from ae_jax.registry import Registry
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 ShareOfRun = Annotated[float, Field(ge=0, le=1)]
 

@@ -71,7 +71,7 @@ def prepare_run(
     """
     train = dataset.splits["train"]
     _check_batch(config, len(train))
-    _check_data_size(dataset)
+    _refuse_beyond_memory(f"the examples of {dataset.name}", _bytes(dataset))
     preprocess_name = _settled_preprocess(config, dataset)
     preprocess = PREPROCESSING.get(preprocess_name)
     statistics = statistics_for(preprocess, train, dataset.max_value)
@@ -114,20 +114,16 @@ def _check_size(setup: Setup, state: TrainState) -> None:
         raise UserError(f"train.epochs: {setup.total_steps:,} steps are more than can be counted")
     arrays = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # gradients are alike
     needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in arrays)
-    needed += _bytes(setup.dataset)
+    _refuse_beyond_memory(
+        "examples, parameters, gradients and optimiser state", needed + _bytes(setup.dataset)
+    )
+
+
+def _refuse_beyond_memory(what: str, needed: int) -> None:
     available = memory_limit(jax.devices()[0])
     if needed > available:
         raise UserError(
-            f"the run does not fit: examples, parameters, gradients and optimiser state take "
-            f"{needed / 2**30:,.1f} GiB, and the device has {available / 2**30:,.1f} GiB"
-        )
-
-
-def _check_data_size(dataset: DataSet) -> None:
-    available = memory_limit(jax.devices()[0])
-    if _bytes(dataset) > available:
-        raise UserError(
-            f"{dataset.name} takes {_bytes(dataset) / 2**30:,.1f} GiB, and the device has "
+            f"the run does not fit: {what} take {needed / 2**30:,.1f} GiB, and the device has "
             f"{available / 2**30:,.1f} GiB"
         )
 
