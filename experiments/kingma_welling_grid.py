@@ -27,7 +27,9 @@ TRACK_FROM = 3e5
 class Grid:
     """The runs that a search may train; `member(size, scale, step, seed)` names and configures.
 
-    `rounds` are (epochs, settings kept): see `_trials`.
+    rounds     (epochs, settings kept): see `_trials`
+    settings   those that the training bound chooses from
+    also       those that are tried for as long as all rounds and compared with the paper only
     """
 
     dataset: DataSet
@@ -35,6 +37,7 @@ class Grid:
     member: Callable[[int, float, float, int], Member]
     rounds: tuple[tuple[int, int], ...]
     settings: tuple[Setting, ...]
+    also: tuple[Setting, ...]
     seeds: tuple[int, ...]
 
     def train(self, members: Sequence[Member], until: int | None = None) -> dict[str, list[Record]]:
@@ -74,18 +77,19 @@ class Finding:
 
 def search(grid: Grid, sizes: Sequence[int], paper: Curves, follow: bool) -> list[Finding]:
     """Tries every setting at every latent size, then trains the chosen ones to the end."""
-    trials = {size: _trials(grid, size) for size in sizes}
-    finished = {size: _best_to_the_end(grid, size, trials[size]) for size in sizes}
+    candidates = {size: _trials(grid, size) for size in sizes}
+    finished = {size: _best_to_the_end(grid, size, candidates[size]) for size in sizes}
     findings = []
     for size in sizes:
         chosen, runs = finished[size]
+        trials = candidates[size] | _tried_only(grid, size)
         curve = paper.get((size, "aevb", "test"))
-        tracking = None if curve is None else _closest(trials[size], curve)
+        tracking = None if curve is None else _closest(trials, curve)
         followed = runs[grid.seeds[0]] if tracking == chosen else None
         if follow and tracking not in (None, chosen):
             member = grid.member(size, *tracking, grid.seeds[0])
             followed = grid.train([member]).get(member.name)
-        findings.append(Finding(size, trials[size], chosen, runs, tracking, followed))
+        findings.append(Finding(size, trials, chosen, runs, tracking, followed))
     return findings
 
 
@@ -105,6 +109,18 @@ def _trials(grid: Grid, size: int) -> dict[Setting, list[Record]]:
         going.sort(key=lambda setting: trials[setting][-1]["train/elbo"], reverse=True)
         going = going[:kept]
     return trials
+
+
+def _tried_only(grid: Grid, size: int) -> dict[Setting, list[Record]]:
+    """The looks of the settings that cannot be chosen, over as many epochs as all rounds."""
+    members = {setting: grid.member(size, *setting, grid.seeds[0]) for setting in grid.also}
+    epochs = grid.rounds[-1][0]
+    looks_of = grid.train(list(members.values()), epochs)
+    return {
+        setting: [look for look in looks_of[member.name] if look["epoch"] <= epochs]
+        for setting, member in members.items()
+        if member.name in looks_of
+    }
 
 
 def _best_to_the_end(

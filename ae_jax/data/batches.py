@@ -123,10 +123,15 @@ def take_batch(
     """One batch {x, id, mask, and y where there are labels} from one row of an order."""
     ids = order.index + split.first_id
     batch = {
-        "x": preprocess(split.x[order.index], statistics, key, ids),
+        "x": preprocess(_rows(split.x, order.index), statistics, key, ids),
         "id": ids,
         "mask": order.mask,
     }
     if split.y is not None:
         batch["y"] = split.y[order.index]
     return batch
+
+
+def _rows(x: Array, index: Array) -> Array:
+    """x[index], gathered as rows of one dimension: contiguous copies."""
+    return x.reshape(x.shape[0], -1)[index].reshape(*index.shape, *x.shape[1:])

@@ -100,14 +100,23 @@ class RmsProp(Optimiser):
 
 @struct.dataclass
 class Adagrad(Optimiser):
-    """Steps divided by the root of the sum of all squared gradients (Duchi et al. 2011)."""
+    """Steps divided by the root of the sum of all squared gradients (Duchi et al. 2011).
+
+    initial_accumulator   what the sums start at
+    burn_in               so many first steps only add to the sums; without it the very first step
+                          moves every parameter by the whole learning rate
+    """
 
     learning_rate: Positive = 0.01
     initial_accumulator: NonNegative = 0.0
+    burn_in: Annotated[int, Field(ge=0)] = 0
     eps: Positive = 1e-8
 
     def rule(self, rate):
-        return optax.adagrad(rate, self.initial_accumulator, self.eps)
+        def resting_first(count):
+            return jnp.where(count < self.burn_in, 0.0, rate(count))
+
+        return optax.adagrad(resting_first, self.initial_accumulator, self.eps)
 
 
 @struct.dataclass
