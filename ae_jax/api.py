@@ -22,7 +22,7 @@ from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
 from ae_jax.noise import stream_key
 from ae_jax.registry import unknown_name
 from ae_jax.train.checkpoints import Checkpoints
-from ae_jax.train.execution import evaluate_split
+from ae_jax.train.execution import compiled_evaluation
 from ae_jax.train.loop import Listener, Record, train
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
@@ -84,7 +84,7 @@ class Fitted:
         architecture, numbers = self.setup.architecture, self.setup.numbers
         size = min(len(examples), self.config.eval.batch_size)
         seed = jnp.asarray(self.config.train.seed, jnp.uint32)
-        results = evaluate_split(
+        results = compiled_evaluation(
             self.params,
             sequential_order(len(examples), size),
             examples,

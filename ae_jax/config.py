@@ -76,12 +76,18 @@ class TrainConfig:
     epochs      passes over the training split
     seed        of initial weights, order and noise
     parallel    `jit` (one device), or the same step on all devices: `sharded`, `shard_map`, `pmap`
+    precision   of matrix products: `float32`, or faster and coarser on devices that have them
+                `tensorfloat32` (10 bits of mantissa) and `bfloat16` (7)
+    patience    stop after so many looks without a better bound on the validation split; never by
+                default
     """
 
     batch_size: Count = 100
     epochs: Count = 10
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     parallel: Literal["jit", "sharded", "shard_map", "pmap"] = "jit"
+    precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
+    patience: Count | None = None
 
 
 @dataclasses.dataclass(frozen=True)

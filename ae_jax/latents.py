@@ -5,6 +5,10 @@ A posterior offers `sample(keys, K, first=0) -> [K, B, Z]`, `log_prob(z) -> [K, 
 example, [B], so that an example meets the same noise on one device and on many. Sample k of an
 example depends on nothing but its key and k, counted from `first`, so that many samples can be
 drawn in parts.
+
+Where runs with codes of different sizes share one program, the dimensions beyond a run's own are
+there and switched off: `active` [Z] says which count. What is switched off is 0 in every sample
+and mean and adds nothing to any density or divergence.
 """
 
 from typing import ClassVar
@@ -14,7 +18,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from ae_jax.likelihoods import normal_log_density
+from ae_jax.likelihoods import UNIT_INTERVAL, Support, normal_log_density
 
 
 @struct.dataclass
@@ -22,14 +26,19 @@ class StandardNormal:
     """The prior p(z) = N(0, I) over codes of `dim` dimensions."""
 
     dim: int = struct.field(pytree_node=False)
+    active: Array | None = None
 
     def log_prob(self, z: Array) -> Array:
         """[..., Z] -> [...], nats."""
-        return jnp.sum(normal_log_density(z, 0.0, 0.0), axis=-1)
+        return jnp.sum(_only(self.active, normal_log_density(z, 0.0, 0.0)), axis=-1)
 
     def sample(self, key: Array, count: int) -> Array:
         """[count, Z]."""
-        return jax.random.normal(key, (count, self.dim))
+        return _only(self.active, jax.random.normal(key, (count, self.dim)))
+
+    def restricted(self, active: Array) -> "StandardNormal":
+        """The same with the dimensions that are not `active`, bool [Z], switched off."""
+        return self.replace(active=active)
 
 
 @struct.dataclass
@@ -38,6 +47,7 @@ class DiagonalGaussian:
 
     loc: Array
     log_scale: Array
+    active: Array | None = None
     is_deterministic: ClassVar[bool] = False
 
     def mean(self) -> Array:
@@ -46,7 +56,7 @@ class DiagonalGaussian:
     def sample(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
         """Reparameterised draws loc + scale * noise, [K, B, Z] (Kingma & Welling 2014, Eq. 10)."""
         noise = self.noise(keys, num_samples, first)
-        return self.loc[None] + jnp.exp(self.log_scale)[None] * noise
+        return _only(self.active, self.loc[None] + jnp.exp(self.log_scale)[None] * noise)
 
     def noise(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
         """Standard normal noise [K, B, Z], addressed by each example's key and the sample."""
@@ -60,7 +70,14 @@ class DiagonalGaussian:
 
     def log_prob(self, z: Array) -> Array:
         """[K, B, Z] -> [K, B], nats."""
-        return jnp.sum(normal_log_density(z, self.loc, self.log_scale), axis=-1)
+        return jnp.sum(
+            _only(self.active, normal_log_density(z, self.loc, self.log_scale)), axis=-1
+        )
+
+    def restricted(self, active: Array) -> "DiagonalGaussian":
+        """The same with the dimensions that are not `active`, bool [Z], switched off."""
+        # At the prior's own mean and scale, so that the divergence of these dimensions is 0.
+        return DiagonalGaussian(_only(active, self.loc), _only(active, self.log_scale), active)
 
     def kl_per_dim(self, prior: StandardNormal) -> Array:
         """KL(q || N(0, 1)) of each dimension, nats, [B, Z] (Kingma & Welling 2014, App. B)."""
@@ -92,6 +109,10 @@ class PointMass:
         del keys, first
         return jnp.broadcast_to(self.loc, (num_samples, *self.loc.shape))
 
+    def restricted(self, active: Array) -> "PointMass":
+        """The same with the dimensions that are not `active`, bool [Z], at 0."""
+        return self.replace(loc=_only(active, self.loc))
+
     def log_prob(self, z: Array) -> Array:
         """0 on the code: the log of the probability of the atom, [K, B]."""
         return jnp.where(jnp.all(z == self.loc[None], axis=-1), 0.0, -jnp.inf)
@@ -102,3 +123,15 @@ class PointMass:
 
     def kl(self, prior: StandardNormal) -> Array:
         return jnp.sum(self.kl_per_dim(prior), axis=-1)
+
+
+@struct.dataclass
+class UnitPointMass(PointMass):
+    """A deterministic code whose values lie between 0 and 1, as the rates of binary units do."""
+
+    support: ClassVar[Support] = UNIT_INTERVAL
+
+
+def _only(active: Array | None, values: Array) -> Array:
+    """Values [..., Z], 0 where a dimension is switched off."""
+    return values if active is None else jnp.where(active, values, 0.0)

@@ -10,7 +10,7 @@ from ae_jax.api import configure
 from ae_jax.errors import TrainingDiverged
 from ae_jax.train import grid as grids
 from ae_jax.train.grid import Member, train_grid
-from ae_jax.train.loop import train
+from ae_jax.train.loop import train, train_together
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
 
@@ -89,11 +89,11 @@ def test_members_that_differ_really_differ(grid):
 def test_members_share_the_examples_on_the_device(members, vector_set, tmp_path, monkeypatch):
     placed = []
 
-    def spy(setup, *arguments, **options):
-        placed.append(setup.splits)
-        return train(setup, *arguments, **options)
+    def spy(runs, **options):
+        placed.extend(run.setup.splits for run in runs)
+        return train_together(runs, **options)
 
-    monkeypatch.setattr(grids, "train", spy)
+    monkeypatch.setattr(grids, "train_together", spy)
     train_grid(members[:3], vector_set, tmp_path, until=1)
     for splits in placed[1:]:
         for name, split in splits.items():

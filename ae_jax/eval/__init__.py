@@ -5,16 +5,32 @@ To add one: a function in a file of this folder, and one line here.
 
 from ae_jax.eval.base import EvaluationData, Evaluator
 from ae_jax.eval.bounds import ImportanceSampledLikelihood, lower_bound
-from ae_jax.eval.reconstruction import squared_error
+from ae_jax.eval.codes import CodeUse, LinearProbe
+from ae_jax.eval.completion import Completion
+from ae_jax.eval.reconstruction import PeakSignalToNoise, explained_variance, squared_error
 from ae_jax.registry import Registry
 
 EVALUATORS = Registry[Evaluator](
     "evaluator",
     {
         "bound": lower_bound,
+        "code_use": CodeUse(),
+        "completion": Completion(),
+        "explained_variance": explained_variance,
+        "linear_probe": LinearProbe(),
         "log_likelihood": ImportanceSampledLikelihood(),
+        "psnr": PeakSignalToNoise(),
         "squared_error": squared_error,
     },
 )
 
-__all__ = ["EVALUATORS", "EvaluationData", "Evaluator", "ImportanceSampledLikelihood"]
+__all__ = [
+    "EVALUATORS",
+    "CodeUse",
+    "Completion",
+    "EvaluationData",
+    "Evaluator",
+    "ImportanceSampledLikelihood",
+    "LinearProbe",
+    "PeakSignalToNoise",
+]

@@ -5,10 +5,12 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import Array
 
-from ae_jax.data.batches import DeviceSplit, Totals, sequential_order, total_over
+from ae_jax.data.batches import DeviceSplit, Order, Totals, sequential_order, take_batch, total_over
 from ae_jax.data.preprocess import Preprocess, Statistics
 
 Evaluator = Callable[[Any, Any, "EvaluationData", Array], dict[str, float]]
@@ -31,6 +33,27 @@ class EvaluationData:
         """
         return _total(params, self, key, values_of=values_of, model=model).means()
 
+    def sums(
+        self, values_of: ValuesOf, model: Any, params: Any, key: Array
+    ) -> dict[str, np.ndarray]:
+        """Sums over all examples of values that may be arrays, {name: [B, ...]} -> {name: [...]}.
+
+        Taken on the device; `values_of` as in `mean`.
+        """
+        parts, _ = _batches(params, self, key, values_of=values_of, model=model, keep=False)
+        return {name: value.sum(axis=0) for name, value in jax.device_get(parts).items()}
+
+    def rows(
+        self, values_of: ValuesOf, model: Any, params: Any, key: Array
+    ) -> dict[str, np.ndarray]:
+        """The values of every example in their order, {name: [B, ...]} -> {name: [N, ...]}."""
+        parts, mask = _batches(params, self, key, values_of=values_of, model=model, keep=True)
+        real = np.asarray(mask).ravel() > 0
+        return {
+            name: value.reshape(-1, *value.shape[2:])[real]
+            for name, value in jax.device_get(parts).items()
+        }
+
 
 @partial(jax.jit, static_argnames=("values_of", "model"))
 def _total(params: Any, data: EvaluationData, key: Array, *, values_of: ValuesOf, model) -> Totals:
@@ -43,3 +66,23 @@ def _total(params: Any, data: EvaluationData, key: Array, *, values_of: ValuesOf
         key,
         lambda batch, key: values_of(model, params, batch, key),
     )
+
+
+@partial(jax.jit, static_argnames=("values_of", "model", "keep"))
+def _batches(
+    params: Any, data: EvaluationData, key: Array, *, values_of: ValuesOf, model, keep: bool
+) -> tuple[dict[str, Array], Array]:
+    """Values of each batch [S, B, ...], or their sums over real examples [S, ...]; and masks."""
+    count = len(data.split)
+    order = sequential_order(count, min(count, data.batch_size))
+    preprocess_key, values_key = jax.random.split(key)
+
+    def body(_: None, row: Order) -> tuple[None, dict[str, Array]]:
+        batch = take_batch(data.split, row, data.preprocess, data.statistics, preprocess_key)
+        values = values_of(model, params, batch, values_key)
+        if not keep:
+            values = {name: jnp.tensordot(row.mask, value, 1) for name, value in values.items()}
+        return None, values
+
+    _, values = jax.lax.scan(body, None, order)
+    return values, order.mask

@@ -1,12 +1,15 @@
 """How well the decoder gives back what the encoder saw."""
 
+import dataclasses
 import math
 from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 
+from ae_jax.corruption import CORRUPTIONS
 from ae_jax.eval.base import EvaluationData
+from ae_jax.noise import example_keys
 from ae_jax.objectives import Batch
 
 
@@ -24,3 +27,63 @@ def _squared_errors(model: Any, params: Any, batch: Batch, key: Array) -> dict[s
         "squared_error_per_example": per_example,
         "squared_error_per_dimension": per_example / math.prod(x.shape[1:]),
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class PeakSignalToNoise:
+    """PSNR = 10 log10(peak^2 / mean squared error) of each example, in dB, and their mean.
+
+    With a `corruption` of a `level` the model sees corrupted examples, and what it makes of them
+    is compared with the clean ones: `psnr_denoised` instead of `psnr`. A perfect reconstruction
+    has an infinite one.
+    """
+
+    peak: float = 1.0
+    corruption: str | None = None
+    level: float = 0.3
+
+    def __call__(
+        self, model: Any, params: Any, data: EvaluationData, key: Array
+    ) -> dict[str, float]:
+        return data.mean(self.values_of, model, params, key)
+
+    def values_of(self, model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
+        """{psnr: [B]} or {psnr_denoised: [B]} of a batch."""
+        x = seen = batch["x"]
+        name = "psnr"
+        if self.corruption is not None:
+            corrupt = CORRUPTIONS.get(self.corruption)
+            name, seen = "psnr_denoised", corrupt(example_keys(key, batch["id"]), x, self.level)
+        return {name: psnr(x, model.apply({"params": params}, seen).mean(), self.peak)}
+
+
+def psnr(x: Array, other: Array, peak: float = 1.0) -> Array:
+    """Peak signal-to-noise ratio of examples [B, ...] against x, in dB, [B]."""
+    error = jnp.square(other - x).mean(axis=tuple(range(1, x.ndim)))
+    return 10 * jnp.log10(peak**2 / error)
+
+
+def explained_variance(
+    model: Any, params: Any, data: EvaluationData, key: Array
+) -> dict[str, float]:
+    """1 - sum of squared errors / sum of squares about the mean of the evaluated examples.
+
+    That of PCA on its own training data is the share of variance of the components that it keeps.
+    """
+    count = len(data.split)
+    mean = data.sums(_inputs, model, params, key)["x"] / count
+    # About the mean in a second pass: differences of large sums lose their digits.
+    sums = data.sums(_squares, model, (params, jnp.asarray(mean)), key)
+    return {"explained_variance": float(1 - sums["error"] / sums["spread"])}
+
+
+def _inputs(model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
+    return {"x": batch["x"]}
+
+
+def _squares(model: Any, given: tuple[Any, Array], batch: Batch, key: Array) -> dict[str, Array]:
+    params, mean = given
+    x = batch["x"]
+    axes = tuple(range(1, x.ndim))
+    error = jnp.square(model.apply({"params": params}, x).mean() - x).sum(axis=axes)
+    return {"error": error, "spread": jnp.square(x - mean[None]).sum(axis=axes)}

@@ -7,18 +7,22 @@ import jax
 from jax import Array
 
 from ae_jax.latents import StandardNormal
+from ae_jax.nn.tying import tie, untie
 
 
 class Autoencoder(nn.Module):
     """x -> q(z|x) by encoder and latent, z -> p(x|z) by decoder and head.
 
     The parts know nothing of each other: each is exchangeable for another of its registry.
+    `tied` makes the decoder's kernels the transposes of the encoder's, for dense parts that mirror
+    each other; parameters then hold each kernel once.
     """
 
     encoder: nn.Module
     latent: nn.Module
     decoder: nn.Module
     head: nn.Module
+    tied: bool = False
 
     def encode(self, x: Array):
         """The posterior over codes of data [B, ...]; its parameters are [B, Z]."""
@@ -27,11 +31,28 @@ class Autoencoder(nn.Module):
     def decode(self, z: Array):
         """The likelihood given codes [..., Z]; its parameters are [..., D...]."""
         leading = z.shape[:-1]
-        likelihood = self.head(self.decoder(z.reshape(math.prod(leading), z.shape[-1])))
+        likelihood = self._decode_rows(z.reshape(math.prod(leading), z.shape[-1]))
         # A scale shared by all examples is a scalar and broadcasts as it is.
         return jax.tree.map(
             lambda p: p.reshape(*leading, *p.shape[1:]) if p.ndim else p, likelihood
         )
+
+    def _decode_rows(self, z: Array):
+        def plain(module: "Autoencoder", z: Array):
+            return module.head(module.decoder(z))
+
+        if not self.tied:
+            return plain(self, z)
+        starting = self.is_initializing()
+        mapped = nn.map_variables(
+            plain,
+            "params",
+            trans_in_fn=lambda variables: {"params": untie(variables["params"])},
+            trans_out_fn=lambda variables: {"params": tie(variables["params"])},
+            init=starting,
+            mutable=starting,
+        )
+        return mapped(self, z)
 
     @property
     def prior(self) -> StandardNormal:

@@ -11,12 +11,27 @@ from ae_jax.nn.heads import (
     SigmoidGaussianHead,
 )
 from ae_jax.nn.initialisers import INITIALISERS
-from ae_jax.nn.latents import DeterministicLatent, GaussianLatent
+from ae_jax.nn.latents import (
+    DeterministicLatent,
+    GaussianLatent,
+    ReluLatent,
+    SigmoidLatent,
+    TopKLatent,
+)
 from ae_jax.registry import Registry
 
 ENCODERS = Registry("encoder", {"mlp": MLPEncoder, "conv": ConvEncoder})
 DECODERS = Registry("decoder", {"mlp": MLPDecoder, "conv": ConvDecoder})
-LATENTS = Registry("latent", {"gaussian": GaussianLatent, "deterministic": DeterministicLatent})
+LATENTS = Registry(
+    "latent",
+    {
+        "deterministic": DeterministicLatent,
+        "gaussian": GaussianLatent,
+        "relu": ReluLatent,
+        "sigmoid": SigmoidLatent,
+        "top_k": TopKLatent,
+    },
+)
 HEADS = Registry(
     "head",
     {

@@ -1,10 +1,18 @@
-"""From encoder features [B, F] to a posterior over codes."""
+"""From encoder features [B, F] to a posterior over codes.
+
+A latent that declares `can_pad` has codes in which further dimensions, without weights and switched
+off, change nothing.
+"""
+
+from typing import ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ae_jax.latents import DiagonalGaussian, PointMass
+from ae_jax.errors import UserError
+from ae_jax.latents import DiagonalGaussian, PointMass, UnitPointMass
 
 # Far outside what training visits, and inside what float32 can exponentiate and square.
 MAX_ABS_LOG_SCALE = 15.0
@@ -14,6 +22,7 @@ class GaussianLatent(nn.Module):
     """Mean and log standard deviation, each an affine map of the features."""
 
     dim: int
+    can_pad: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, features: Array) -> DiagonalGaussian:
@@ -27,7 +36,53 @@ class DeterministicLatent(nn.Module):
     """A code without noise, an affine map of the features."""
 
     dim: int
+    can_pad: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, features: Array) -> PointMass:
         return PointMass(nn.Dense(self.dim, name="code")(features))
+
+
+class SigmoidLatent(nn.Module):
+    """A deterministic code between 0 and 1."""
+
+    dim: int
+    can_pad: ClassVar[bool] = True
+
+    @nn.compact
+    def __call__(self, features: Array) -> UnitPointMass:
+        return UnitPointMass(jax.nn.sigmoid(nn.Dense(self.dim, name="code")(features)))
+
+
+class ReluLatent(nn.Module):
+    """A deterministic code of rectified units: what is inactive is 0 exactly."""
+
+    dim: int
+    can_pad: ClassVar[bool] = True
+
+    @nn.compact
+    def __call__(self, features: Array) -> PointMass:
+        return PointMass(jax.nn.relu(nn.Dense(self.dim, name="code")(features)))
+
+
+class TopKLatent(nn.Module):
+    """The `k` highest of `dim` linear units, the others 0 (Makhzani & Frey 2013, Sec. 2.1).
+
+    Exactly k are kept, also where activations are equal. Raises UserError for k beyond dim.
+    """
+
+    dim: int
+    k: int = 1
+
+    @nn.compact
+    def __call__(self, features: Array) -> PointMass:
+        if not 1 <= self.k <= self.dim:
+            raise UserError(f"a code of {self.dim} units cannot keep its {self.k} highest")
+        activations = nn.Dense(self.dim, name="code")(features)
+        return PointMass(jnp.where(highest(activations, self.k), activations, 0.0))
+
+
+def highest(values: Array, k: int) -> Array:
+    """Which k of the last axis are the highest, bool of the same shape; ties go to the first."""
+    _, places = jax.lax.top_k(values, k)
+    return jax.nn.one_hot(places, values.shape[-1], dtype=bool).any(axis=-2)

@@ -37,11 +37,14 @@ class Objective:
     `headline` names the metric by which checkpoints are compared, `maximise` its direction.
     `whole_batch` declares that an example's terms depend on the rest of its batch: the step then
     passes `axis_name`, the mapped axis over which batch means must be taken (or None).
+    `can_pad` declares that dimensions of the code which are 0 and switched off change nothing:
+    runs with codes of different sizes may then share a program.
     """
 
     headline: ClassVar[str] = "loss"
     maximise: ClassVar[bool] = False
     whole_batch: ClassVar[bool] = False
+    can_pad: ClassVar[bool] = False
 
     def bind(self, num_examples: int) -> "Objective":
         """The objective for a training set of that size; most do not depend on it."""

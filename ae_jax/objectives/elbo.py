@@ -41,6 +41,7 @@ class Elbo(Objective):
 
     headline: ClassVar[str] = "elbo"
     maximise: ClassVar[bool] = True
+    can_pad: ClassVar[bool] = True
     whole_batch: ClassVar[bool] = True  # free bits compare a mean over the batch
 
     def bind(self, num_examples: int) -> "Elbo":
@@ -66,7 +67,7 @@ class Elbo(Objective):
         if self.kl_form == "analytic":
             kl_per_dim = draws.posterior.kl_per_dim(model.prior)  # [B, Z]
             kl = kl_per_dim.sum(axis=-1)
-            charged = self.charged_kl(kl_per_dim, batch["mask"], axis_name)
+            charged = self.charged_kl(kl_per_dim, batch["mask"], model.prior.active, axis_name)
         else:
             kl = charged = monte_carlo_kl(draws)
         loss = self.beta_at(step) * charged - reconstruction + self.parameter_cost(params)
@@ -78,12 +79,15 @@ class Elbo(Objective):
         ramp = jnp.minimum(1.0, step / jnp.maximum(self.beta_warmup, 1.0))
         return self.beta * jnp.where(self.beta_warmup > 0, ramp, 1.0)
 
-    def charged_kl(self, kl_per_dim: Array, mask: Array, axis_name: str | None) -> Array:
+    def charged_kl(
+        self, kl_per_dim: Array, mask: Array, active: Array | None, axis_name: str | None
+    ) -> Array:
         """The KL that the loss pays for, [B]; its batch mean is sum_j max(free_bits, mean KL_j)."""
         mean = batch_mean(jax.lax.stop_gradient(kl_per_dim), mask, axis_name)  # [Z]
         # Without free bits every dimension pays, also where rounding makes its KL 0 or less.
         pays = (mean > self.free_bits) | (self.free_bits == 0)
-        return jnp.where(pays, kl_per_dim, self.free_bits).sum(axis=-1)
+        least = self.free_bits if active is None else jnp.where(active, self.free_bits, 0.0)
+        return jnp.where(pays, kl_per_dim, least).sum(axis=-1)
 
     def parameter_cost(self, params: dict) -> Array | float:
         """-log p(theta) / N without its constant, nats per example."""

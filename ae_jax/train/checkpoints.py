@@ -102,6 +102,13 @@ class Checkpoints:
         self.close()
 
 
+def latest_step(path: Path) -> int:
+    """The step of the latest complete checkpoint below a folder, 0 without any; opens nothing."""
+    if not path.is_dir():
+        return 0
+    return max((int(folder.name) for folder in path.iterdir() if folder.name.isdigit()), default=0)
+
+
 @contextmanager
 def _readable(folder: Path) -> Iterator[None]:
     # Orbax raises whatever its readers meet in damaged files; none of it names the cause.

@@ -7,7 +7,6 @@ All four give the same update, to rounding.
 """
 
 import dataclasses
-import os
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
@@ -19,6 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ae_jax.data.batches import DeviceSplit, Order, Totals, take_batch, total_over
 from ae_jax.data.preprocess import Preprocess, Statistics
+from ae_jax.models.padding import FirstCodes
 from ae_jax.noise import stream_key
 from ae_jax.objectives import Batch, Objective
 from ae_jax.train.optimisers import Optimiser
@@ -32,23 +32,35 @@ class Architecture:
     """What a program is compiled for: equal architectures share one compilation.
 
     The classes of objective and optimiser are part of it: JAX takes the pytrees of two dataclasses
-    with the same fields for equal, and would run the program of one for the other.
+    with the same fields for equal, and would run the program of one for the other. `precision` is
+    that of matrix products, as JAX names it.
     """
 
     model: Any
     preprocess: Preprocess
     objective: type[Objective]
     optimiser: type[Optimiser]
+    precision: str = "float32"
 
 
 @struct.dataclass
 class Numbers:
-    """What a program is given as data, besides examples: it may differ between runs at no cost."""
+    """What a program is given as data, besides examples: it may differ between runs at no cost.
+
+    `latent_dim` is given where the code of the architecture is padded: how much of it is in use.
+    """
 
     objective: Objective
     optimiser: Optimiser
     statistics: Statistics
     total_steps: Array | float
+    latent_dim: Array | None = None
+
+    def model_of(self, architecture: Architecture) -> Any:
+        """The model, with the part of its code that is in use."""
+        if self.latent_dim is None:
+            return architecture.model
+        return FirstCodes(architecture.model, self.latent_dim)
 
 
 def run_epoch(
@@ -62,7 +74,9 @@ def run_epoch(
 ) -> tuple[TrainState, StepReport]:
     """One step for each row of the order; returns the state after it and its report."""
     step = make_step(
-        architecture.model, numbers.objective, numbers.optimiser.build(numbers.total_steps)
+        numbers.model_of(architecture),
+        numbers.objective,
+        numbers.optimiser.build(numbers.total_steps),
     )
 
     def body(state: TrainState, row: Order) -> tuple[TrainState, StepReport]:
@@ -70,11 +84,11 @@ def run_epoch(
         batch = take_batch(split, row, architecture.preprocess, numbers.statistics, key)
         return step(state, batch, axis_name=axis_name)
 
-    state, report = jax.lax.scan(body, state, order)
+    with jax.default_matmul_precision(architecture.precision):
+        state, report = jax.lax.scan(body, state, order)
     return state, report.over_steps()
 
 
-@partial(jax.jit, static_argnames="architecture")
 def evaluate_split(
     params: Any,
     order: Order,
@@ -86,13 +100,18 @@ def evaluate_split(
     architecture: Architecture,
 ) -> Totals:
     """The objective's metrics over a split, summed; the same noise at every call with a seed."""
+    model = numbers.model_of(architecture)
 
     def values_of(batch: Batch, key: Array) -> dict[str, Array]:
-        terms = evaluate_objective(numbers.objective, architecture.model, params, batch, key, step)
+        terms = evaluate_objective(numbers.objective, model, params, batch, key, step)
         return {"loss": terms.loss, **terms.metrics}
 
     key = stream_key(seed, "evaluation")
-    return total_over(split, order, architecture.preprocess, numbers.statistics, key, values_of)
+    with jax.default_matmul_precision(architecture.precision):
+        return total_over(split, order, architecture.preprocess, numbers.statistics, key, values_of)
+
+
+compiled_evaluation = jax.jit(evaluate_split, static_argnames="architecture")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,14 +128,6 @@ class Execution:
         if self.mesh is None:
             return jax.device_put(tree, jax.devices()[0])
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
-
-
-def memory_limit(device: jax.Device) -> int:
-    """Bytes that the device can hold: its own memory, or the machine's for a CPU."""
-    stats = device.memory_stats()
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def data_mesh() -> Mesh:

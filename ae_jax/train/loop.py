@@ -1,21 +1,20 @@
 """The one training loop: epochs, looks, checkpoints and records.
 
-Every run goes through `train`, alone or as a member of a grid. What a method needs beyond it is
-an objective; what a user wants to see beyond it is a listener.
+Every run goes through `train_together`, alone or stacked with others. What a method needs beyond
+it is an objective; what a user wants to see beyond it is a listener.
 """
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import jax.numpy as jnp
-
-from ae_jax.data.batches import sequential_order, shuffled_order
+from ae_jax.data.batches import Totals
 from ae_jax.errors import TrainingDiverged
 from ae_jax.train.checkpoints import Checkpoints
-from ae_jax.train.execution import evaluate_split
+from ae_jax.train.engines import Engine, Single, Stacked
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import Setup
@@ -36,6 +35,15 @@ class Outcome:
     def last_look(self) -> Record:
         """The newest record that holds an evaluation of every split."""
         return [record for record in self.records if is_look(record)][-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is to be trained, where it is kept, and who hears of it."""
+
+    setup: Setup
+    directory: RunDirectory | None = None
+    listeners: tuple[Listener, ...] = ()
 
 
 def is_look(record: Record) -> bool:
@@ -60,70 +68,112 @@ def train(
 
     Raises TrainingDiverged at the first loss that is not finite; what was saved stays.
     """
-    last = setup.config.train.epochs if until is None else until
+    (outcome,) = train_together([Run(setup, directory, tuple(listeners))], until=until)
+    if isinstance(outcome, TrainingDiverged):
+        raise outcome
+    return outcome
+
+
+def train_together(
+    runs: Sequence[Run], *, until: int | None = None, devices_each: int = 1
+) -> list[Outcome | TrainingDiverged]:
+    """Trains runs as one program, each with its own directory, records, checkpoints and end.
+
+    All must share a program (`grid.groups`) and stand at the same epoch. The seconds of a record
+    are then the run's share of the time of all. A run that diverges or runs out of patience ends
+    there; the others go on.
+    """
+    with ExitStack() as stack:
+        places = [stack.enter_context(_placed(run)) for run in runs]
+        setups = [run.setup for run in runs]
+        if len(runs) == 1:
+            engine: Engine = Single(setups[0], places[0].state)
+        else:
+            engine = Stacked(setups, [place.state for place in places], devices_each)
+        last = setups[0].config.train.epochs if until is None else until
+        _run(places, engine, last)
+        return [place.error or Outcome(place.state, place.records) for place in places]
+
+
+@dataclasses.dataclass
+class _Place:
+    """A run in the loop: its state when it last was saved or ended, its records, its files."""
+
+    run: Run
+    state: TrainState
+    records: list[Record]
+    saved: Checkpoints | None = None
+    error: TrainingDiverged | None = None
+
+    def keep(self, record: Record) -> None:
+        """Adds the record of an epoch, to the files and for the listeners too."""
+        self.records.append(record)
+        if self.run.directory is not None:
+            self.run.directory.append(record)
+        if self.saved is not None and is_look(record):
+            headline = self.run.setup.numbers.objective.headline
+            self.saved.save(self.state, {headline: record[_selection_metric(self.run.setup)]})
+        for listener in self.run.listeners:
+            listener(record)
+
+
+@contextmanager
+def _placed(run: Run) -> Iterator[_Place]:
+    """The run with its directory claimed and its latest checkpoint, or at its start."""
+    setup, directory = run.setup, run.directory
+    state = setup.initial_state()
     if directory is None:
-        return _run(setup, setup.initial_state(), [], last, None, listeners)
+        yield _Place(run, state, [])
+        return
     objective = setup.numbers.objective
     with (
         directory.claim(setup.config, setup.dataset),
         Checkpoints(directory.checkpoints, objective.headline, objective.maximise) as saved,
     ):
-        state, records = _resume(setup, directory, saved)
-
-        def keep(state: TrainState, record: Record) -> None:
-            directory.append(record)
-            if is_look(record):
-                saved.save(state, {objective.headline: record[_selection_metric(setup)]})
-
-        return _run(setup, state, records, last, keep, listeners)
+        if saved.step() is not None:
+            state = saved.restore(state)
+        yield _Place(run, state, directory.rewind(int(state.step)), saved)
 
 
-def _resume(
-    setup: Setup, directory: RunDirectory, saved: Checkpoints
-) -> tuple[TrainState, list[Record]]:
-    state = setup.initial_state()
-    if saved.step() is not None:
-        state = saved.restore(state)
-    return state, directory.rewind(int(state.step))
-
-
-def _run(
-    setup: Setup,
-    state: TrainState,
-    records: list[Record],
-    last: int,
-    keep: Callable[[TrainState, Record], None] | None,
-    listeners: Sequence[Listener],
-) -> Outcome:
-    records = list(records)
+def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
+    """Epochs up to the last one, for as long as some run goes on."""
+    setup = places[0].run.setup
     looks = {*look_epochs(setup.config), last}
-    seconds = records[-1]["seconds"] if records else 0.0
-    for epoch in range(int(state.step) // setup.steps_per_epoch + 1, last + 1):
+    first = int(places[0].state.step) // setup.steps_per_epoch + 1
+    going = {i: place for i, place in enumerate(places) if not _is_out_of_patience(place)}
+    for epoch in range(first, last + 1):
+        if not going:
+            return
         start = time.perf_counter()
-        state, report = _epoch(setup, state, epoch)
-        running = report.totals.means()  # waits for the device, so that the clock is right
-        elapsed = time.perf_counter() - start
-        seconds += elapsed
-        _check_finite(report, epoch)
-        record = _record(setup, epoch, seconds, elapsed, running)
-        if epoch in looks:
-            record |= _look(setup, state, epoch)
-        records.append(record)
-        if keep is not None:
-            keep(state, record)
-        for listener in listeners:
-            listener(record)
-    return Outcome(state, records)
+        reports = engine.epoch(epoch)
+        elapsed = (time.perf_counter() - start) / len(places)
+        looked = engine.look() if epoch in looks else None
+        for i, place in list(going.items()):
+            try:
+                record = _record(place, reports[i], epoch, elapsed)
+                if looked is not None:
+                    record |= _look(place.run.setup, looked[i], epoch)
+            except TrainingDiverged as error:
+                place.error = error
+                del going[i]
+                continue
+            if looked is not None:  # there is a look at the end
+                place.state = engine.state(i)
+            place.keep(record)
+            if _is_out_of_patience(place):
+                del going[i]
 
 
-def _epoch(setup: Setup, state: TrainState, epoch: int) -> tuple[TrainState, StepReport]:
-    size = setup.config.train.batch_size
-    order = shuffled_order(
-        state.seed, jnp.asarray(epoch, jnp.uint32), len(setup.splits["train"]), size
-    )
-    return setup.execution.epoch(
-        state, order, setup.splits["train"], setup.numbers, architecture=setup.architecture
-    )
+def _is_out_of_patience(place: _Place) -> bool:
+    """Whether the last `train.patience` looks brought nothing better than one before them."""
+    setup = place.run.setup
+    patience = setup.config.train.patience
+    if patience is None:
+        return False
+    sign = 1.0 if setup.numbers.objective.maximise else -1.0
+    metric = _selection_metric(setup)
+    scores = [sign * record[metric] for record in place.records if is_look(record)]
+    return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
 
 
 _ADVICE = "the last checkpoint before it is kept; a smaller optim.learning_rate may help"
@@ -136,41 +186,30 @@ def _check_finite(report: StepReport, epoch: int) -> None:
         )
 
 
-def _record(
-    setup: Setup, epoch: int, seconds: float, elapsed: float, running: dict[str, float]
-) -> Record:
+def _record(place: _Place, report: StepReport, epoch: int, elapsed: float) -> Record:
+    """What an epoch left. Raises TrainingDiverged for a loss that is not finite."""
+    _check_finite(report, epoch)
+    setup = place.run.setup
     num_train = len(setup.splits["train"])
+    seconds = (place.records[-1]["seconds"] if place.records else 0.0) + elapsed
     return {
         "epoch": epoch,
         "step": epoch * setup.steps_per_epoch,
         "samples": epoch * num_train,
         "seconds": round(seconds, 4),
         "examples_per_second": round(num_train / elapsed, 1),
-        **{f"running/{name}": value for name, value in running.items()},
+        **{f"running/{name}": value for name, value in report.totals.means().items()},
     }
 
 
-def _look(setup: Setup, state: TrainState, epoch: int) -> Record:
+def _look(setup: Setup, totals: dict[str, Totals], epoch: int) -> Record:
     """The objective's metrics on every split, with noise that is the same at every look.
 
     Raises TrainingDiverged where a loss is not finite: the last update of the epoch did that.
     """
     record = {}
-    for name, split in setup.splits.items():
-        count = len(split)
-        if name == "train":
-            count = min(count, setup.config.eval.train_examples)
-        order = sequential_order(count, min(count, setup.config.eval.batch_size))
-        totals = evaluate_split(
-            state.params,
-            setup.execution.replicate(order),
-            split,
-            setup.numbers,
-            state.seed,
-            state.step,
-            architecture=setup.architecture,
-        )
-        means = totals.means()
+    for name in setup.splits:
+        means = totals[name].means()
         for metric in ("loss", setup.numbers.objective.headline):
             if not math.isfinite(means[metric]):
                 raise TrainingDiverged(

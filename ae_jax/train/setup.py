@@ -20,13 +20,8 @@ from ae_jax.models import MODELS
 from ae_jax.nn import HEADS
 from ae_jax.nn.initialisers import INITIALISERS, initialise
 from ae_jax.noise import stream_key
-from ae_jax.train.execution import (
-    Architecture,
-    Execution,
-    Numbers,
-    execution_for,
-    memory_limit,
-)
+from ae_jax.train.devices import memory_limit, product_precision
+from ae_jax.train.execution import Architecture, Execution, Numbers, execution_for
 from ae_jax.train.step import NO_STEP, TrainState, evaluate_objective
 
 CHECK_BATCH = 1000
@@ -89,7 +84,13 @@ def prepare_run(
         statistics=execution.replicate(statistics),
         total_steps=float(steps_per_epoch * config.train.epochs),
     )
-    architecture = Architecture(model, preprocess, type(config.objective), type(config.optim))
+    architecture = Architecture(
+        model,
+        preprocess,
+        type(config.objective),
+        type(config.optim),
+        product_precision(config.train.precision),
+    )
     setup = Setup(config, dataset, architecture, numbers, splits, execution, steps_per_epoch)
     state = jax.eval_shape(setup.initial_state)
     _check_size(setup, state)

@@ -1,0 +1,131 @@
+"""The contract of codecs: encoders and decoders in the one form X = Phi Z, without backprop.
+
+A *specification* (`CodecSpec`) is a frozen dataclass of hyper-parameters; its `fit` chooses the
+dictionary Phi and gives a fitted codec (`Codec`), a pytree of arrays. To add one: both classes in
+a file of this folder, a line in `__init__.py`, and a row of the table in `form.py`. Numbers
+(float fields) are traced, so that fits which differ in them share one compiled program; whatever
+decides shapes or branches is declared with `struct.field(pytree_node=False)`.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+from pydantic import TypeAdapter, ValidationError
+
+from ae_jax.codecs.rows import Rows, as_rows, dot
+from ae_jax.errors import UserError
+from ae_jax.ranges import Count
+
+# progress(iterations done, most iterations there can be, objective)
+Progress = Callable[[int, int, float], None]
+
+
+@struct.dataclass
+class Codec:
+    """A fitted codec. Everything works inside `jit`, on any device; x are values, not bytes.
+
+    What all share is that decoding is linear: decode(z) = z @ atoms + offset.
+    """
+
+    @property
+    def atoms(self) -> Array:
+        """The dictionary Phi as rows, [Z, D]."""
+        raise NotImplementedError(f"{type(self).__name__} does not define atoms")
+
+    @property
+    def offset(self) -> Array:
+        """What the zero code decodes to, [D]."""
+        return jnp.zeros(self.atoms.shape[1])
+
+    def encode(self, x: Array) -> Array:
+        """Codes of examples, [B, D] -> [B, Z]; no row depends on another."""
+        raise NotImplementedError(f"{type(self).__name__} does not define encode")
+
+    def decode(self, z: Array) -> Array:
+        """Reconstructions from codes, [..., Z] -> [..., D]."""
+        flat = dot(z.reshape(-1, z.shape[-1]), self.atoms) + self.offset[None]
+        return flat.reshape(*z.shape[:-1], -1)
+
+
+@struct.dataclass
+class Fit:
+    """What a fit gives.
+
+    history     the objective at each iteration, [iterations], to be minimised; form.py says what
+    converged   whether the stopping rule was met before `max_iterations`
+    """
+
+    codec: Any
+    history: np.ndarray
+    converged: bool
+
+    @property
+    def iterations(self) -> int:
+        return len(self.history)
+
+
+@struct.dataclass
+class CodecSpec:
+    """Base of all specifications. `latent_dim` is the number of atoms Z."""
+
+    latent_dim: Count = struct.field(pytree_node=False, default=20)
+
+    def fit(self, x: Any, key: Array, progress: Progress | None = None) -> Fit:
+        """Fits to examples [N, D]: an array, or `Rows` (see `as_rows` for bytes and scaling).
+
+        The result depends on the key (a typed key) and on nothing else; `progress` is called
+        between compiled chunks of iterations. Raises UserError for data or options that no
+        codec of this kind can be fitted with.
+        """
+        self.check_options()
+        rows = x if isinstance(x, Rows) else as_rows(x)
+        self.check(rows)
+        return self.fit_rows(rows, key, progress)
+
+    def check(self, rows: Rows) -> None:
+        """Raises UserError where the data do not allow this fit."""
+
+    def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
+        """The fit itself, on data that passed `check`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define fit_rows")
+
+    def blank(self, data_dim: int) -> Codec:
+        """A codec of zeros with the structure of a fitted one: what a checkpoint is read into."""
+        raise NotImplementedError(f"{type(self).__name__} does not define blank")
+
+    def check_options(self) -> None:
+        """Raises UserError naming the first option that is ill-typed or out of its range."""
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        try:
+            TypeAdapter(type(self)).validate_python(options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            message = first["msg"][0].lower() + first["msg"][1:]
+            given = json.dumps(first["input"], default=str)
+            raise UserError(f"codec option {first['loc'][0]}: {message}, not {given}") from error
+
+    def at_most(self, limit: int, why: str) -> None:
+        """Raises UserError where `latent_dim` exceeds a limit."""
+        if self.latent_dim > limit:
+            raise UserError(f"latent_dim={self.latent_dim} is more than {why}, {limit}")
+
+
+def mean_squared_error(codec: Codec, x: Any) -> Array:
+    """Squared error of the reconstruction summed over dimensions, mean over examples."""
+    return _mean_squared_error(codec, x if isinstance(x, Rows) else as_rows(x))
+
+
+@jax.jit
+def _mean_squared_error(codec: Codec, rows: Rows) -> Array:
+    def add(total, block):
+        error = jnp.square(block.values - codec.decode(codec.encode(block.values))).sum(axis=1)
+        return total + jnp.sum(error * block.fresh)
+
+    return rows.fold(add, jnp.zeros(())) / rows.count

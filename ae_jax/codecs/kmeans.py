@@ -1,0 +1,278 @@
+"""k-means: one atom an example, and the spherical mixture of Gaussians that it is the limit of."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
+from ae_jax.codecs.iterate import iterate, relative_decrease
+from ae_jax.codecs.moments import mean_of
+from ae_jax.codecs.rows import Rows, dot
+from ae_jax.codecs.seeding import kmeans_plus_plus, squared_distances
+from ae_jax.errors import UserError
+from ae_jax.ranges import Count, NonNegative
+
+
+@struct.dataclass
+class OneHotPosterior:
+    """A distribution over one-hot codes with `log_probs` [B, Z], nats."""
+
+    log_probs: Array
+
+    def mean(self) -> Array:
+        """The responsibilities, [B, Z]."""
+        return jnp.exp(self.log_probs)
+
+    def sample(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
+        """One-hot draws [K, B, Z]; sample k depends on the example's key and k, as in latents."""
+
+        def one(key: Array, log_probs: Array, index: Array) -> Array:
+            chosen = jax.random.categorical(jax.random.fold_in(key, index), log_probs)
+            return jax.nn.one_hot(chosen, len(log_probs))
+
+        indices = first + jnp.arange(num_samples)
+        return jax.vmap(jax.vmap(one, (0, 0, None)), (None, None, 0))(keys, self.log_probs, indices)
+
+    def log_prob(self, z: Array) -> Array:
+        """Of one-hot codes, [K, B, Z] -> [K, B], nats."""
+        return jnp.where(z > 0, self.log_probs[None], 0.0).sum(axis=-1)
+
+
+@struct.dataclass
+class KMeansCodec(Codec):
+    """Centres, and the mixture sum_k weights_k N(x; centre_k, variance I) that goes with them.
+
+    centres    [Z, D]
+    weights    share of the training examples of each centre, [Z]
+    variance   of each dimension about the centres: the maximum of the likelihood of examples
+               with their clusters known
+    """
+
+    centres: Array
+    weights: Array
+    variance: Array
+
+    @property
+    def atoms(self) -> Array:
+        return self.centres
+
+    def assign(self, x: Array) -> Array:
+        """The index of the nearest centre, [B, D] -> [B]."""
+        return _nearest(x, self.centres)[0]
+
+    @jax.jit
+    def encode(self, x: Array) -> Array:
+        """One-hot codes of the nearest centre, [B, D] -> [B, Z]."""
+        return jax.nn.one_hot(self.assign(x), len(self.centres))
+
+    def posterior(self, x: Array) -> OneHotPosterior:
+        """p(k|x) in the mixture; the code of `encode` as `variance` goes to 0."""
+        return OneHotPosterior(jax.nn.log_softmax(self._joint(x), axis=-1))
+
+    @jax.jit
+    def log_prob(self, x: Array) -> Array:
+        """log density of the mixture, nats, [B, D] -> [B]."""
+        return jax.nn.logsumexp(self._joint(x), axis=-1)
+
+    def _joint(self, x: Array) -> Array:
+        """log p(k, x), [B, Z]."""
+        # Distances from differences would need [B, Z, D]; a common shift keeps products small.
+        shift = self.centres.mean(axis=0)[None]
+        distances = squared_distances(x - shift, self.centres - shift)
+        constant = 0.5 * x.shape[1] * (math.log(2 * math.pi) + jnp.log(self.variance))
+        return jnp.log(self.weights)[None] - 0.5 * distances / self.variance - constant
+
+
+@struct.dataclass
+class KMeans(CodecSpec):
+    """k-means. Objective: squared distance to the nearest centre, mean over examples.
+
+    batch_size       0: Lloyd's algorithm on all examples (Lloyd 1982). Otherwise mini-batches
+                     of this size (Sculley 2010), and an iteration is a pass over the data
+    max_iterations   most iterations
+    tolerance        Lloyd's algorithm stops where the squared shifts of the centres sum to no more
+                     than this share of the mean variance of a dimension; mini-batches where the
+                     objective changes by no more than this share
+    """
+
+    batch_size: int = struct.field(pytree_node=False, default=0)
+    max_iterations: Count = struct.field(pytree_node=False, default=300)
+    tolerance: NonNegative = 1e-4
+
+    def check(self, rows: Rows) -> None:
+        self.at_most(rows.count, "there are examples")
+        if not 0 <= self.batch_size <= rows.count:
+            raise UserError(
+                f"batch_size={self.batch_size} has to lie between 0 and {rows.count} examples"
+            )
+
+    def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
+        mean, rows, state, spread = _start(self, rows, key)
+        step = _lloyd_step if self.batch_size == 0 else _mini_batch_epoch
+        tolerance = self.tolerance * (float(spread) if self.batch_size == 0 else 1.0)
+        state, history, converged = iterate(
+            step, self, rows, state, self.max_iterations, tolerance, progress
+        )
+        weights, inertia = _summary(rows, state.centres)
+        codec = KMeansCodec(
+            centres=state.centres + mean[None],
+            weights=weights,
+            variance=inertia / rows.dim,
+        )
+        return Fit(codec, np.asarray(history), converged)
+
+    def blank(self, data_dim: int) -> KMeansCodec:
+        zeros = jnp.zeros
+        return KMeansCodec(zeros((self.latent_dim, data_dim)), zeros(self.latent_dim), zeros(()))
+
+
+@struct.dataclass
+class _Lloyd:
+    """Centres [K, D], the sums [K, D] and sizes [K] of their clusters, labels [N] (-1 at first)."""
+
+    centres: Array
+    sums: Array
+    sizes: Array
+    labels: Array
+
+
+@struct.dataclass
+class _MiniBatch:
+    """Centres [K, D], how many examples each has seen [K], and the last objective."""
+
+    centres: Array
+    seen: Array
+    objective: Array
+    key: Array
+
+
+@jax.jit
+def _start(spec: KMeans, rows: Rows, key: Array):
+    """The mean, centred rows, the first state, and the mean variance of a dimension."""
+    mean = mean_of(rows)
+    rows = rows.less(mean)
+    total = rows.fold(lambda t, b: t + (jnp.square(b.values).sum(1) * b.fresh).sum(), jnp.zeros(()))
+    centres = kmeans_plus_plus(rows, jax.random.fold_in(key, 0), spec.latent_dim)
+    sizes = jnp.zeros(spec.latent_dim)
+    if spec.batch_size == 0:
+        labels = jnp.full(rows.count, -1)
+        state = _Lloyd(centres, jnp.zeros_like(centres), sizes, labels)
+    else:
+        # Every centre starts as one example, its seed.
+        state = _MiniBatch(centres, sizes + 1, jnp.full((), jnp.inf), jax.random.fold_in(key, 1))
+    return mean, rows, state, total / (rows.count * rows.dim)
+
+
+def _nearest(x: Array, centres: Array) -> tuple[Array, Array]:
+    """Index of the nearest centre and half the squared distance less |x|^2 / 2, [B] each."""
+    scores = 0.5 * jnp.square(centres).sum(axis=1)[None] - dot(x, centres.T)
+    return scores.argmin(axis=1).astype(jnp.int32), scores.min(axis=1)
+
+
+def _assign_all(rows: Rows, centres: Array) -> tuple[Array, Array]:
+    """Labels [N] and squared distances to the nearest centre [N]."""
+
+    def assign(x: Array) -> tuple[Array, Array]:
+        labels, scores = _nearest(x, centres)
+        return labels, jnp.maximum(2 * scores + jnp.square(x).sum(axis=1), 0.0)
+
+    return rows.map(assign)
+
+
+def _lloyd_step(spec: KMeans, rows: Rows, state: _Lloyd, iteration: Array):
+    labels, distances = _assign_all(rows, state.centres)
+    sums, sizes = _cluster_sums(rows, state, labels)
+    centres = jnp.where((sizes > 0)[:, None], sums / jnp.maximum(sizes, 1.0)[:, None], 0.0)
+    centres = jax.lax.cond(
+        (sizes > 0).all(), lambda: centres, lambda: _fill_empty(rows, centres, sizes, distances)
+    )
+    shift = jnp.square(centres - state.centres).sum()
+    return _Lloyd(centres, sums, sizes, labels), distances.mean(), shift
+
+
+def _cluster_sums(rows: Rows, state: _Lloyd, labels: Array) -> tuple[Array, Array]:
+    """Sums [K, D] and sizes [K] of the clusters.
+
+    Few examples change cluster in most iterations: then only those are moved between sums.
+    """
+    clusters = len(state.sizes)
+    changed = labels != state.labels
+    room = max(1, rows.count // 8)
+
+    def anew(_) -> tuple[Array, Array]:
+        return _sums_anew(rows, labels, clusters)
+
+    def moved(_) -> tuple[Array, Array]:
+        indices = jnp.flatnonzero(changed, size=room, fill_value=rows.count)
+        real = indices < rows.count
+        indices = jnp.minimum(indices, rows.count - 1)
+        step = one_hot(labels[indices], clusters) - one_hot(state.labels[indices], clusters)
+        step = jnp.where(real[:, None], step, 0.0)
+        sums = state.sums + dot(step.T, rows.take(indices))
+        return sums, state.sizes + step.sum(axis=0)
+
+    return jax.lax.cond(changed.sum() > room, anew, moved, None)
+
+
+def _sums_anew(rows: Rows, labels: Array, clusters: int) -> tuple[Array, Array]:
+    def add(carry, block):
+        sums, sizes = carry
+        part = jax.lax.dynamic_slice_in_dim(labels, block.start, len(block.fresh))
+        members = one_hot(part, clusters) * block.fresh[:, None]
+        return sums + dot(members.T, block.values), sizes + members.sum(axis=0)
+
+    return rows.fold(add, (jnp.zeros((clusters, rows.dim)), jnp.zeros(clusters)))
+
+
+one_hot = functools.partial(jax.nn.one_hot, dtype=jnp.float32)
+
+
+def _fill_empty(rows: Rows, centres: Array, sizes: Array, distances: Array) -> Array:
+    """Centres without examples move to the examples farthest from their centres, one each."""
+    count = len(sizes)
+    _, farthest = jax.lax.top_k(distances, count)
+    empty = sizes == 0
+    order = jnp.cumsum(empty) - 1
+    return jnp.where(empty[:, None], rows.take(farthest[jnp.maximum(order, 0)]), centres)
+
+
+def _mini_batch_epoch(spec: KMeans, rows: Rows, state: _MiniBatch, iteration: Array):
+    key = jax.random.fold_in(state.key, iteration)
+    batches = rows.count // spec.batch_size
+    order = jax.random.permutation(key, rows.count)[: batches * spec.batch_size]
+
+    def body(carry, indices):
+        centres, seen, total = carry
+        x = rows.take(indices)
+        labels, scores = _nearest(x, centres)
+        members = one_hot(labels, len(seen))
+        sizes = members.sum(axis=0)
+        seen = seen + sizes
+        # Each centre is the mean of the examples it has seen (Sculley 2010, Alg. 1).
+        step = dot(members.T, x) - sizes[:, None] * centres
+        centres = centres + step / jnp.maximum(seen, 1.0)[:, None]
+        return (centres, seen, total + (2 * scores + jnp.square(x).sum(axis=1)).mean()), None
+
+    start = (state.centres, state.seen, jnp.zeros(()))
+    (centres, seen, total), _ = jax.lax.scan(body, start, order.reshape(batches, -1))
+    objective = total / batches
+    # A centre remembers two passes at most, so that what its seed attracted is forgotten.
+    change = relative_decrease(state.objective, objective)
+    return (
+        _MiniBatch(centres, jnp.minimum(seen, seen * 0.5 + 1), objective, state.key),
+        objective,
+        change,
+    )
+
+
+@jax.jit
+def _summary(rows: Rows, centres: Array) -> tuple[Array, Array]:
+    """Shares of the clusters [K] and the mean squared distance."""
+    labels, distances = _assign_all(rows, centres)
+    sizes = jnp.zeros(len(centres)).at[labels].add(1.0)
+    return sizes / rows.count, distances.mean()

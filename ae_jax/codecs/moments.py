@@ -1,0 +1,108 @@
+"""Mean and second moments of data, accumulated batch by batch without loss."""
+
+from collections.abc import Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from ae_jax.codecs.rows import Rows, as_rows, dot
+from ae_jax.errors import UserError
+
+# Column strips of a Gram matrix: only those on and above the diagonal are computed.
+_STRIPS = 4
+_STRIP_FROM = 256
+
+
+@struct.dataclass
+class Moments:
+    """Number of examples, their mean [D] and their scatter sum_n (x - mean)(x - mean)^T [D, D]."""
+
+    count: Array
+    mean: Array
+    scatter: Array
+
+    @classmethod
+    def zero(cls, dim: int) -> "Moments":
+        return cls(jnp.zeros(()), jnp.zeros(dim), jnp.zeros((dim, dim)))
+
+    def update(self, x: Array, weights: Array | None = None) -> "Moments":
+        """With a batch [B, D] added; rows of weight 0 (of 0 and 1) are left out.
+
+        Chan, Golub & LeVeque 1983, Eq. 2.1: exact, and stable where the mean is large.
+        """
+        weights = jnp.ones(x.shape[0]) if weights is None else weights
+        added = weights.sum()
+        total = self.count + added
+        mean = dot(weights, x) / jnp.maximum(added, 1.0)
+        centred = (x - mean[None]) * weights[:, None]
+        step = mean - self.mean
+        between = jnp.outer(step, step) * (self.count * added / jnp.maximum(total, 1.0))
+        return Moments(
+            count=total,
+            mean=self.mean + step * (added / jnp.maximum(total, 1.0)),
+            scatter=self.scatter + gram(centred) + between,
+        )
+
+    @property
+    def variance(self) -> Array:
+        """Of each dimension with N in the denominator, [D]."""
+        return jnp.diagonal(self.scatter) / self.count
+
+
+def gram(a: Array) -> Array:
+    """a^T a of [B, D], computed once for each pair of column strips."""
+    dim = a.shape[1]
+    if dim < _STRIP_FROM:
+        return dot(a.T, a)
+    edges = [round(i * dim / _STRIPS) for i in range(_STRIPS + 1)]
+    upper = jnp.concatenate(
+        [
+            jnp.pad(dot(a[:, low:high].T, a[:, low:]), ((0, 0), (low, 0)))
+            for low, high in zip(edges[:-1], edges[1:], strict=True)
+        ]
+    )
+    return jnp.triu(upper) + jnp.triu(upper, 1).T
+
+
+@jax.jit
+def moments_of(rows: Rows) -> Moments:
+    """Of all rows, in one pass."""
+    return rows.fold(lambda m, b: m.update(b.values, b.fresh), Moments.zero(rows.dim))
+
+
+@jax.jit
+def mean_of(rows: Rows) -> Array:
+    """The mean of all rows, [D], as the mean of the means of blocks."""
+
+    def add(carry, block):
+        count, mean = carry
+        added = block.fresh.sum()
+        step = dot(block.fresh, block.values) / jnp.maximum(added, 1.0) - mean
+        return count + added, mean + step * (added / (count + added))
+
+    return rows.fold(add, (jnp.zeros(()), jnp.zeros(rows.dim)))[1]
+
+
+def moments_of_batches(batches: Iterable[np.ndarray], shift=0.0, scale=1.0) -> Moments:
+    """Of data that never lie in memory at once: an iterable of arrays [B, D].
+
+    Raises UserError for no batches, and for batches of different width.
+    """
+    moments = None
+    for batch in batches:
+        rows = as_rows(batch, shift, scale)
+        moments = Moments.zero(rows.dim) if moments is None else moments
+        if rows.dim != moments.mean.shape[0]:
+            raise UserError(f"a batch has {rows.dim} columns, those before {len(moments.mean)}")
+        moments = _update(moments, rows)
+    if moments is None:
+        raise UserError("there are no batches to fit to")
+    return moments
+
+
+@jax.jit
+def _update(moments: Moments, rows: Rows) -> Moments:
+    return rows.fold(lambda m, b: m.update(b.values, b.fresh), moments)

@@ -1,0 +1,249 @@
+"""Principal component analysis: the orthogonal dictionary of least squared error.
+
+Exact by an SVD of the data or by the smaller of its two Gram matrices, approximate by randomised
+subspace iteration, and exact from moments accumulated over batches that never meet in memory.
+"""
+
+import functools
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
+from ae_jax.codecs.iterate import iterate
+from ae_jax.codecs.moments import Moments, mean_of, moments_of, moments_of_batches
+from ae_jax.codecs.rows import Rows, dot
+from ae_jax.errors import UserError
+from ae_jax.ranges import Count, NonNegative
+
+# `auto`: an SVD costs little up to so many values; a Gram matrix is kept up to so many rows.
+_SVD_VALUES = 2**20
+_GRAM_ROWS = 4096
+
+
+@struct.dataclass
+class PcaCodec(Codec):
+    """Principal components and what they explain.
+
+    components           [Z, D], orthonormal rows in order of variance; of each, the entry of
+                         largest magnitude is positive
+    mean                 [D]
+    explained_variance   of the data along each component, N - 1 in the denominator, [Z]
+    total_variance       summed over all dimensions, likewise
+    whiten               codes are divided by their standard deviations, atoms multiplied by them
+    """
+
+    components: Array
+    mean: Array
+    explained_variance: Array
+    total_variance: Array
+    whiten: bool = struct.field(pytree_node=False, default=False)
+
+    @property
+    def scale(self) -> Array:
+        """Length of each atom, [Z]."""
+        if self.whiten:
+            return jnp.sqrt(self.explained_variance)
+        return jnp.ones_like(self.explained_variance)
+
+    @property
+    def atoms(self) -> Array:
+        return self.components * self.scale[:, None]
+
+    @property
+    def offset(self) -> Array:
+        return self.mean
+
+    @property
+    def explained_variance_ratio(self) -> Array:
+        """The importance of each component: its share of the variance, [Z]."""
+        return self.explained_variance / self.total_variance
+
+    @jax.jit
+    def encode(self, x: Array) -> Array:
+        """Coordinates along the components, [B, D] -> [B, Z]."""
+        return dot(x - self.mean[None], self.components.T) / self.scale[None]
+
+
+@struct.dataclass
+class Pca(CodecSpec):
+    """PCA (Hotelling 1933). Objective: squared error summed over dimensions, mean over examples.
+
+    whiten           codes of unit variance
+    solver           `svd` of the data; `gram`, an eigendecomposition of the smaller of X^T X and
+                     X X^T; `randomized` subspace iteration (Halko, Martinsson & Tropp 2011,
+                     Alg. 4.4); `auto` is the first for small data, then the second while that
+                     matrix has up to 4096 rows, then the third
+    oversampling     dimensions of the random subspace beyond `latent_dim`
+    max_iterations   of subspace iteration, a pass over the data each
+    tolerance        it stops where the subspace of the components turns by no more than this
+                     angle (its sine, the root of the sum of squares over all directions)
+    """
+
+    whiten: bool = struct.field(pytree_node=False, default=False)
+    solver: Literal["auto", "svd", "gram", "randomized"] = struct.field(
+        pytree_node=False, default="auto"
+    )
+    oversampling: Count = struct.field(pytree_node=False, default=10)
+    max_iterations: Count = struct.field(pytree_node=False, default=30)
+    tolerance: NonNegative = 1e-3
+
+    def check(self, rows: Rows) -> None:
+        limit = min(rows.count - 1, rows.dim)
+        self.at_most(limit, f"{rows.count} examples of {rows.dim} dimensions have components")
+
+    def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
+        solver = self.solver_for(rows.count, rows.dim)
+        if solver == "randomized":
+            codec, history, converged = _fit_randomized(self, rows, key, progress)
+            return self._finish(codec, rows.count, history, converged)
+        if solver == "svd" or rows.count <= rows.dim:
+            codec = _fit_whole(rows, self.latent_dim, solver == "svd")
+            return self._finish(codec, rows.count)
+        return self._finish(_from_moments(moments_of(rows), self.latent_dim), rows.count)
+
+    def fit_batches(self, batches: Iterable[np.ndarray], shift: Any = 0.0, scale: Any = 1.0) -> Fit:
+        """The exact fit to data that come as arrays [B, D] and are never in memory at once.
+
+        Values are (x - shift) * scale. Memory is that of a few [D, D] matrices.
+        """
+        self.check_options()
+        return self.fit_moments(moments_of_batches(batches, shift, scale))
+
+    def fit_moments(self, moments: Moments) -> Fit:
+        """The exact fit to data of which only the moments are known."""
+        limit = min(int(moments.count) - 1, len(moments.mean))
+        self.at_most(limit, "the data have components")
+        return self._finish(_from_moments(moments, self.latent_dim), int(moments.count))
+
+    def solver_for(self, count: int, dim: int) -> str:
+        """What `auto` means for [count, dim]."""
+        if self.solver != "auto":
+            return self.solver
+        if count * dim <= _SVD_VALUES:
+            return "svd"
+        return "gram" if min(count, dim) <= _GRAM_ROWS else "randomized"
+
+    def blank(self, data_dim: int) -> PcaCodec:
+        zeros = jnp.zeros
+        return PcaCodec(
+            zeros((self.latent_dim, data_dim)),
+            zeros(data_dim),
+            zeros(self.latent_dim),
+            zeros(()),
+            self.whiten,
+        )
+
+    def _finish(self, codec: PcaCodec, count: int, history=None, converged=True) -> Fit:
+        total = float(codec.total_variance)
+        if self.whiten and not float(codec.explained_variance[-1]) > 1e-7 * total:
+            raise UserError(
+                f"the data vary in fewer than latent_dim={self.latent_dim} directions, so whitened "
+                "codes do not exist: lower latent_dim"
+            )
+        if history is None:
+            history = np.asarray(unexplained(codec) * (count - 1) / count)[None]
+        return Fit(codec.replace(whiten=self.whiten), history, converged)
+
+
+def unexplained(codec: PcaCodec) -> Array:
+    """The variance that no component explains, N - 1 in the denominator."""
+    return jnp.maximum(codec.total_variance - codec.explained_variance.sum(), 0.0)
+
+
+def fix_signs(components: Array) -> Array:
+    """Rows [Z, D] with the entry of largest magnitude positive."""
+    peaks = jnp.take_along_axis(components, jnp.abs(components).argmax(axis=1)[:, None], axis=1)
+    return components * jnp.where(peaks < 0, -1.0, 1.0)
+
+
+def top_eigenvectors(symmetric: Array, count: int) -> tuple[Array, Array]:
+    """The largest eigenvalues in descending order, [Z], and their eigenvectors as rows."""
+    values, vectors = jnp.linalg.eigh(symmetric)
+    return values[::-1][:count], vectors.T[::-1][:count]
+
+
+def _codec(components: Array, mean: Array, squares: Array, total: Array, count: Array) -> PcaCodec:
+    """From sums of squares along the components and in all."""
+    freedom = jnp.maximum(count - 1.0, 1.0)
+    variance = jnp.maximum(squares, 0.0) / freedom
+    return PcaCodec(fix_signs(components), mean, variance, total / freedom)
+
+
+@functools.partial(jax.jit, static_argnames="latent_dim")
+def _from_moments(moments: Moments, latent_dim: int) -> PcaCodec:
+    squares, components = top_eigenvectors(moments.scatter, latent_dim)
+    total = jnp.trace(moments.scatter)
+    return _codec(components, moments.mean, squares, total, moments.count)
+
+
+@functools.partial(jax.jit, static_argnames=("latent_dim", "by_svd"))
+def _fit_whole(rows: Rows, latent_dim: int, by_svd: bool) -> PcaCodec:
+    """By SVD, or by X X^T where there are fewer examples than dimensions."""
+    mean = mean_of(rows)
+    x = rows.less(mean).all()
+    if by_svd:
+        _, singular, vectors = jnp.linalg.svd(x, full_matrices=False)
+        squares, components = jnp.square(singular[:latent_dim]), vectors[:latent_dim]
+    else:
+        squares, left = top_eigenvectors(dot(x, x.T), latent_dim)
+        projected = dot(left, x)  # rows of length sqrt(squares)
+        # A QR restores the orthogonality that small singular values lose, and completes the
+        # basis where they are 0.
+        basis, upper = jnp.linalg.qr(projected.T)
+        components = basis.T * jnp.where(jnp.diagonal(upper) < 0, -1.0, 1.0)[:, None]
+    return _codec(components, mean, squares, jnp.square(x).sum(), jnp.float32(rows.count))
+
+
+@struct.dataclass
+class _Subspace:
+    """The best components [Z, D], the squares along them [Z], and the basis to try next [D, L]."""
+
+    components: Array
+    squares: Array
+    basis: Array
+
+
+def _fit_randomized(spec: Pca, rows: Rows, key: Array, progress: Progress | None):
+    width = min(spec.latent_dim + spec.oversampling, rows.count, rows.dim)
+    mean, total, state = _start_subspace(rows, key, width, spec.latent_dim)
+    centred = rows.less(mean)
+    state, history, converged = iterate(
+        _iterate_subspace, spec, centred, state, spec.max_iterations, spec.tolerance, progress
+    )
+    codec = _codec(state.components, mean, state.squares, total, jnp.float32(rows.count))
+    # The loop sees what is captured; the objective is the rest of the variance.
+    return codec, np.asarray((total + history) / rows.count), converged
+
+
+@functools.partial(jax.jit, static_argnames=("width", "latent_dim"))
+def _start_subspace(rows: Rows, key: Array, width: int, latent_dim: int):
+    mean = mean_of(rows)
+    total = rows.less(mean).fold(
+        lambda sum_, b: sum_ + (jnp.square(b.values).sum(axis=1) * b.fresh).sum(), jnp.zeros(())
+    )
+    basis = jnp.linalg.qr(jax.random.normal(key, (rows.dim, width)))[0]
+    state = _Subspace(jnp.zeros((latent_dim, rows.dim)), jnp.zeros(latent_dim), basis)
+    return mean, total, state
+
+
+def _iterate_subspace(spec: Pca, rows: Rows, state: _Subspace, iteration: Array):
+    width = state.basis.shape[1]
+
+    def add(carry, block):
+        scatter, image = carry
+        codes = dot(block.values, state.basis) * block.fresh[:, None]
+        return scatter + dot(codes.T, codes), image + dot(block.values.T, codes)
+
+    scatter, image = rows.fold(add, (jnp.zeros((width, width)), jnp.zeros_like(state.basis)))
+    # Rayleigh-Ritz: the best components within the subspace.
+    squares, rotation = top_eigenvectors(scatter, spec.latent_dim)
+    components = dot(rotation, state.basis.T)
+    turned = components - dot(dot(components, state.components.T), state.components)
+    following = _Subspace(components, squares, jnp.linalg.qr(image)[0])
+    return following, -squares.sum(), jnp.linalg.norm(turned)

@@ -1,0 +1,161 @@
+"""PCA as a probabilistic autoencoder: a linear Gaussian model with an exact likelihood."""
+
+import math
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+from jax.scipy.linalg import solve_triangular
+
+from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
+from ae_jax.codecs.pca import Pca, PcaCodec, unexplained
+from ae_jax.codecs.rows import Rows, dot
+from ae_jax.errors import UserError
+from ae_jax.latents import DiagonalGaussian
+
+
+@struct.dataclass
+class ProbabilisticPcaCodec(Codec):
+    """p(z) = N(0, I), p(x|z) = N(W z + mean, noise_variance I).
+
+    weights              W^T [Z, D]; the rows of a fitted one are orthogonal
+    mean                 [D]
+    noise_variance       sigma^2
+    explained_variance   of the data along each row of `weights`, N in the denominator, [Z]
+    total_variance       summed over all dimensions, likewise
+    """
+
+    weights: Array
+    mean: Array
+    noise_variance: Array
+    explained_variance: Array
+    total_variance: Array
+
+    @property
+    def atoms(self) -> Array:
+        return self.weights
+
+    @property
+    def offset(self) -> Array:
+        return self.mean
+
+    @property
+    def explained_variance_ratio(self) -> Array:
+        """The importance of each component: its share of the variance, [Z]."""
+        return self.explained_variance / self.total_variance
+
+    @jax.jit
+    def encode(self, x: Array) -> Array:
+        """The posterior mean, [B, D] -> [B, Z]."""
+        factor = self._factor()
+        half = solve_triangular(factor, dot(self.weights, (x - self.mean[None]).T), lower=True)
+        return solve_triangular(factor.T, half, lower=False).T
+
+    def posterior(self, x: Array) -> DiagonalGaussian:
+        """p(z|x) = N(M^-1 W^T (x - mean), sigma^2 M^-1) (Tipping & Bishop 1999, Eq. 6).
+
+        Its covariance is diagonal because the columns of a fitted W are orthogonal.
+        """
+        lengths = jnp.square(self.weights).sum(axis=1)  # [Z], the diagonal of W^T W
+        variance = self.noise_variance / (lengths + self.noise_variance)
+        log_scale = 0.5 * jnp.log(variance)
+        return DiagonalGaussian(
+            self.encode(x), jnp.broadcast_to(log_scale, (x.shape[0], len(log_scale)))
+        )
+
+    @jax.jit
+    def log_prob(self, x: Array) -> Array:
+        """log N(x; mean, W W^T + sigma^2 I), exact, nats, [B] (Eq. 3 there).
+
+        By Woodbury's identity only M = W^T W + sigma^2 I [Z, Z] is factorised. With the posterior
+        mean m, the quadratic form is |x - mean - W m|^2 / sigma^2 + |m|^2: no difference of
+        large numbers.
+        """
+        latent_dim, dim = self.weights.shape
+        code = self.encode(x)
+        residual = x - self.decode(code)
+        quadratic = jnp.square(residual).sum(axis=1) / self.noise_variance
+        quadratic += jnp.square(code).sum(axis=1)
+        log_det = 2 * jnp.log(jnp.diagonal(self._factor())).sum()
+        log_det += (dim - latent_dim) * jnp.log(self.noise_variance)
+        return -0.5 * (quadratic + log_det + dim * math.log(2 * math.pi))
+
+    def _factor(self) -> Array:
+        """The Cholesky factor of M."""
+        m = dot(self.weights, self.weights.T)
+        return jnp.linalg.cholesky(m + self.noise_variance * jnp.eye(len(m)))
+
+
+@struct.dataclass
+class ProbabilisticPca(CodecSpec):
+    """Probabilistic PCA by maximum likelihood (Tipping & Bishop 1999, Eq. 7 and 8).
+
+    Objective: -log p(x), nats, mean over the training examples. `solver` is that of `Pca`.
+    """
+
+    solver: Literal["auto", "svd", "gram", "randomized"] = struct.field(
+        pytree_node=False, default="auto"
+    )
+
+    def check(self, rows: Rows) -> None:
+        limit = min(rows.count - 1, rows.dim - 1)
+        self.at_most(
+            limit,
+            f"{rows.count} examples of {rows.dim} dimensions have components beside the noise",
+        )
+
+    def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
+        fit = self._pca().fit_rows(rows, key, progress)
+        return self._finish(fit.codec, rows.count, fit.converged)
+
+    def fit_batches(self, batches: Iterable[np.ndarray], shift: Any = 0.0, scale: Any = 1.0) -> Fit:
+        """As `Pca.fit_batches`: the exact fit to data that are never in memory at once."""
+        self.check_options()
+        count = 0
+
+        def counted():
+            nonlocal count
+            for batch in batches:
+                count += len(batch)
+                yield batch
+
+        fit = self._pca().fit_batches(counted(), shift, scale)
+        self.at_most(len(fit.codec.mean) - 1, "the data have components beside the noise")
+        return self._finish(fit.codec, count, True)
+
+    def blank(self, data_dim: int) -> ProbabilisticPcaCodec:
+        zeros = jnp.zeros
+        return ProbabilisticPcaCodec(
+            zeros((self.latent_dim, data_dim)),
+            zeros(data_dim),
+            zeros(()),
+            zeros(self.latent_dim),
+            zeros(()),
+        )
+
+    def _pca(self) -> Pca:
+        return Pca(self.latent_dim, solver=self.solver)
+
+    def _finish(self, pca: PcaCodec, count: int, converged: bool) -> Fit:
+        to_ml = (count - 1) / count  # maximum likelihood divides by N
+        dim = len(pca.mean)
+        variance, total = pca.explained_variance * to_ml, pca.total_variance * to_ml
+        noise = unexplained(pca) * to_ml / (dim - self.latent_dim)
+        # Less than this is the rounding of float32 sums.
+        if not float(unexplained(pca)) > 1e-6 * float(pca.total_variance):
+            raise UserError(
+                f"latent_dim={self.latent_dim} leaves no variance to the noise: the data vary in "
+                "no more directions than that, lower latent_dim"
+            )
+        lengths = jnp.sqrt(jnp.maximum(variance - noise, 0.0))
+        codec = ProbabilisticPcaCodec(
+            pca.components * lengths[:, None], pca.mean, noise, variance, total
+        )
+        log_det = jnp.log(variance).sum() + (dim - self.latent_dim) * jnp.log(noise)
+        # At the maximum the mean quadratic form is D (Eq. 6 and 7 there).
+        objective = 0.5 * (dim * math.log(2 * math.pi) + log_det + dim)
+        return Fit(codec, np.asarray(objective)[None], converged)

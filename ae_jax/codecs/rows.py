@@ -1,0 +1,153 @@
+"""Training data on the device as it is stored, read a block of float32 rows at a time."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from ae_jax.errors import UserError
+
+Carry = TypeVar("Carry")
+
+# Floats in a block: small enough for a cache, large enough for a matrix product to pay.
+_BLOCK_FLOATS = 2**21
+
+
+def dot(a: Array, b: Array) -> Array:
+    """The matrix product in full float32, also where an accelerator would round its inputs."""
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+@struct.dataclass
+class Block:
+    """Some rows of the data: `values` [S, D] float32 are rows `start`, start + 1, ...
+
+    The last block of a pass begins early enough to be whole: `fresh` [S] is 1 for rows that no
+    block before it held, else 0.
+    """
+
+    values: Array
+    start: Array
+    fresh: Array
+
+
+@struct.dataclass
+class Rows:
+    """Examples [N, D] of any real type; their values are (array - shift) * scale, float32.
+
+    `shift` and `scale` are [D], so that bytes can be grey levels or standardised measurements
+    without a second copy of the data.
+    """
+
+    array: Array
+    shift: Array
+    scale: Array
+
+    @property
+    def count(self) -> int:
+        return self.array.shape[0]
+
+    @property
+    def dim(self) -> int:
+        return self.array.shape[1]
+
+    @property
+    def block_size(self) -> int:
+        """Rows in a block; decides the order of sums, so it depends on the shape alone."""
+        return min(self.count, max(64, _BLOCK_FLOATS // self.dim))
+
+    def values(self, raw: Array) -> Array:
+        """Raw rows [S, D] as float32 values."""
+        return (raw.astype(jnp.float32) - self.shift[None]) * self.scale[None]
+
+    def take(self, indices: Array) -> Array:
+        """The rows of the given indices, [S] -> [S, D] float32."""
+        return self.values(jnp.take(self.array, indices, axis=0, mode="clip"))
+
+    def all(self) -> Array:
+        """Every value at once, [N, D] float32: a second copy of the data."""
+        return self.values(self.array)
+
+    def less(self, mean: Array) -> "Rows":
+        """The same rows with `mean` [D] subtracted from every value."""
+        # (a - shift) * scale - mean: where scale is 0 the value is 0 whatever is subtracted.
+        inverse = jnp.where(self.scale == 0, 0.0, 1.0 / self.scale)
+        return self.replace(shift=self.shift + mean * inverse)
+
+    def fold(self, function: Callable[[Carry, Block], Carry], carry: Carry) -> Carry:
+        """The carry after `function(carry, block)` over all blocks, in order."""
+        size, count = self.block_size, self.count
+
+        def body(index: Array, carry: Carry) -> Carry:
+            first = index * size
+            start = jnp.minimum(first, count - size)
+            raw = jax.lax.dynamic_slice_in_dim(self.array, start, size)
+            fresh = (start + jnp.arange(size) >= first).astype(jnp.float32)
+            return function(carry, Block(self.values(raw), start, fresh))
+
+        return jax.lax.fori_loop(0, -(-count // size), body, carry)
+
+    def map(self, function: Callable[[Array], Any]) -> Any:
+        """`function` of the values of each row, applied by blocks: [S, D] -> leaves [S, ...]."""
+        block = jax.ShapeDtypeStruct((self.block_size, self.dim), jnp.float32)
+        shapes = jax.eval_shape(function, block)
+        empty = jax.tree.map(lambda s: jnp.zeros((self.count, *s.shape[1:]), s.dtype), shapes)
+
+        def write(outputs: Any, block: Block) -> Any:
+            return jax.tree.map(
+                lambda whole, part: put_rows(whole, part, block.start),
+                outputs,
+                function(block.values),
+            )
+
+        return self.fold(write, empty)
+
+
+def put_rows(whole: Array, part: Array, start: Array) -> Array:
+    """`whole` [N, ...] with rows start, start + 1, ... replaced by `part` [S, ...]."""
+    return jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
+
+
+def as_rows(x: Any, shift: Any = 0.0, scale: Any = 1.0) -> Rows:
+    """Rows of an array [N, D] (NumPy's or on a device), the values being (x - shift) * scale.
+
+    `shift` and `scale` are numbers or [D]: scale = 1 / 255 turns bytes into grey levels. Raises
+    UserError for another shape or type, and for values that are not finite.
+    """
+    if not isinstance(x, jax.Array):
+        x = np.asarray(x)
+    if x.ndim != 2 or 0 in x.shape:
+        raise UserError(f"a codec wants examples of shape [N, D], not {tuple(x.shape)}")
+    if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool) or np.iscomplexobj(x):
+        raise UserError(f"a codec wants real numbers, not {x.dtype}")
+    rows = Rows(jnp.asarray(x), _per_dimension(shift, x), _per_dimension(scale, x))
+    if not bool(_all_finite(rows)):
+        raise UserError("the data hold values that are NaN or infinite")
+    return rows
+
+
+def _per_dimension(value: Any, x: Any) -> Array:
+    value = jnp.asarray(value, jnp.float32)
+    if value.shape not in ((), (x.shape[1],)):
+        raise UserError(
+            f"shift and scale must be numbers or [{x.shape[1]}], not {list(value.shape)}"
+        )
+    return jnp.broadcast_to(value, (x.shape[1],))
+
+
+@jax.jit
+def _all_finite(rows: Rows) -> Array:
+    if not jnp.issubdtype(rows.array.dtype, jnp.floating):
+        return jnp.all(jnp.isfinite(rows.scale) & jnp.isfinite(rows.shift))
+    # A sum is finite only if its terms are, but may overflow: look at every value.
+    return rows.fold(lambda ok, block: ok & jnp.isfinite(block.values).all(), jnp.array(True))
+
+
+@jax.jit
+def smallest(rows: Rows) -> Array:
+    """The smallest value of the data."""
+    return rows.fold(lambda low, block: jnp.minimum(low, block.values.min()), jnp.inf)

@@ -1,0 +1,102 @@
+"""What the codes of a model are like, whatever it reconstructs."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ae_jax.errors import UserError
+from ae_jax.eval.base import EvaluationData
+from ae_jax.objectives import Batch
+
+
+@dataclasses.dataclass(frozen=True)
+class CodeUse:
+    """How much of the code is in use; the code is the posterior mean.
+
+    A unit is active on an example where its absolute value is above `threshold`. Returns `l0`
+    (active units an example), `dead_units` (those active on no example) and `mean_activation`
+    (over examples and units).
+    """
+
+    threshold: float = 0.0
+
+    def __call__(
+        self, model: Any, params: Any, data: EvaluationData, key: Array
+    ) -> dict[str, float]:
+        sums, count = data.sums(self.values_of, model, params, key), len(data.split)
+        return {
+            "l0": float(sums["active"].sum() / count),
+            "dead_units": float((sums["active"] == 0).sum()),
+            "mean_activation": float(sums["code"].mean() / count),
+        }
+
+    def values_of(self, model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
+        """{active, code: [B, Z]} of a batch."""
+        code = _codes(model, params, batch, key)["code"]
+        return {"active": (jnp.abs(code) > self.threshold).astype(code.dtype), "code": code}
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearProbe:
+    """Accuracy of logistic regression on standardised codes: what they tell of the labels.
+
+    Cross-validated within the evaluated split, in `folds` stratified parts, unless `train` holds
+    other examples to fit on. `strength` is the inverse of the L2 penalty (scikit-learn's C).
+    """
+
+    folds: int = 5
+    strength: float = 1.0
+    train: EvaluationData | None = None
+
+    def __call__(
+        self, model: Any, params: Any, data: EvaluationData, key: Array
+    ) -> dict[str, float]:
+        """{linear_probe_accuracy}. Raises UserError without labels, or with too few of a kind."""
+        from sklearn.model_selection import StratifiedKFold  # slow to import, and rarely used
+
+        codes, labels = _labelled(model, params, data, key)
+        if self.train is not None:
+            parts = [(_labelled(model, params, self.train, key), (codes, labels))]
+        else:
+            smallest = np.unique(labels, return_counts=True)[1].min()
+            if smallest < self.folds:
+                raise UserError(
+                    f"a probe in {self.folds} folds needs as many examples of each label; one has "
+                    f"{smallest}"
+                )
+            folds = StratifiedKFold(self.folds).split(codes, labels)
+            parts = [((codes[a], labels[a]), (codes[b], labels[b])) for a, b in folds]
+        scores = [probe_accuracy(fit, score, self.strength) for fit, score in parts]
+        sizes = [len(score[1]) for _, score in parts]
+        return {"linear_probe_accuracy": float(np.average(scores, weights=sizes))}
+
+
+def probe_accuracy(
+    fit: tuple[np.ndarray, np.ndarray], score: tuple[np.ndarray, np.ndarray], strength: float = 1.0
+) -> float:
+    """Share of labels that logistic regression gets right; both are codes [N, Z], labels [N]."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    # Standardised, so that neither the penalty nor the solver depends on the scale of the code.
+    classifier = LogisticRegression(C=strength, max_iter=2000)
+    return float(make_pipeline(StandardScaler(), classifier).fit(*fit).score(*score))
+
+
+def _labelled(
+    model: Any, params: Any, data: EvaluationData, key: Array
+) -> tuple[np.ndarray, np.ndarray]:
+    if data.split.y is None:
+        raise UserError("a linear probe needs labels, and the data has none")
+    labels = np.asarray(data.split.y)
+    if len(np.unique(labels)) < 2:
+        raise UserError("a linear probe needs at least two kinds of labels")
+    return data.rows(_codes, model, params, key)["code"].astype(np.float64), labels
+
+
+def _codes(model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
+    return {"code": model.apply({"params": params}, batch["x"], method="encode").mean()}

@@ -1,0 +1,40 @@
+"""How well a model fills in what it was not shown."""
+
+import dataclasses
+from typing import Any
+
+from jax import Array
+
+from ae_jax.eval.base import EvaluationData
+from ae_jax.missing import fill_in, observed_entries, observed_squared_error
+from ae_jax.objectives import Batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """Squared error on entries that a pattern hides and the model fills in, an entry.
+
+    pattern, share   as in `MaskedReconstruction`: which entries, and what share of an example
+    rounds           how often the filled-in example is encoded again (`fill_in`)
+
+    Returns `completion_squared_error_per_pixel`, over all hidden entries of all examples.
+    """
+
+    pattern: str = "pixels"
+    share: float = 0.5
+    rounds: int = 1
+
+    def __call__(
+        self, model: Any, params: Any, data: EvaluationData, key: Array
+    ) -> dict[str, float]:
+        sums = data.sums(self.values_of, model, params, key)
+        return {"completion_squared_error_per_pixel": float(sums["error"] / sums["count"])}
+
+    def values_of(self, model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
+        """{error, count: [B]} over the hidden entries that are known."""
+        x = batch["x"]
+        observed = observed_entries(x, batch["id"], self.pattern, self.share)
+        hidden = observed_entries(x, batch["id"]) & ~observed
+        filled = fill_in(model, params, x, observed, self.rounds)
+        error, count = observed_squared_error(filled, x, hidden)
+        return {"error": error, "count": count}

@@ -1,0 +1,63 @@
+"""Reconstruction with a code that is insensitive to its input (Rifai et al. 2011)."""
+
+from typing import Annotated, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+from pydantic import Field
+
+from ae_jax.noise import example_keys
+from ae_jax.objectives.base import Batch, Objective, Terms, draw
+from ae_jax.objectives.reconstruction import fit_metrics
+from ae_jax.ranges import NonNegative
+
+
+@struct.dataclass
+class Contractive(Objective):
+    """-log p(x|z) + weight * ||d z / d x||_F^2, nats per example (Rifai et al. 2011, Eq. 5).
+
+    num_probes   0 takes all rows of the Jacobian, at the memory of batch * code * data and the
+                 time of as many backward passes as the code has units; else so many random signs
+                 estimate the norm without bias (Hutchinson 1990), for wide codes
+
+    A random code contracts in its mean. Metrics: those of `Reconstruction`, and
+    `squared_jacobian_norm`.
+    """
+
+    weight: NonNegative = 0.1
+    num_probes: Annotated[int, Field(ge=0)] = struct.field(pytree_node=False, default=0)
+
+    headline: ClassVar[str] = "loss"
+
+    def __call__(self, model: Any, params: dict, batch: Batch, key: Array, step: Array) -> Terms:
+        probe_key, draw_key = jax.random.split(key)
+
+        def encode(x: Array) -> tuple[Array, Any]:
+            draws = draw(model, params, {**batch, "x": x}, draw_key, num_samples=1)
+            return draws.posterior.mean(), draws.likelihood
+
+        mean, pull_back, likelihood = jax.vjp(encode, batch["x"], has_aux=True)
+        if self.num_probes == 0:
+            rows = jnp.eye(mean.shape[-1])[:, None, :]  # every unit alone, for all examples
+            rows = jnp.broadcast_to(rows, (mean.shape[-1], *mean.shape))
+        else:
+            keys = example_keys(probe_key, batch["id"])
+            rows = _signs(keys, self.num_probes, mean.shape[-1]) / jnp.sqrt(self.num_probes)
+        norm = squared_norm_of_rows(pull_back, rows)
+        metrics = fit_metrics(likelihood, batch["x"]) | {"squared_jacobian_norm": norm}
+        return Terms(self.weight * norm - metrics["reconstruction"], metrics)
+
+
+def squared_norm_of_rows(pull_back: Any, rows: Array) -> Array:
+    """sum_r ||rows_r^T J_i||^2 for each example i, [B]; `rows` [R, B, Z]."""
+    # No example depends on another, so that one pull-back serves the whole batch.
+    (products,) = jax.vmap(pull_back)(rows)  # [R, B, ...]
+    return jnp.square(products).sum(axis=(0, *range(2, products.ndim)))
+
+
+def _signs(keys: Array, count: int, dim: int) -> Array:
+    """Independent +1 and -1, [count, B, dim]."""
+    signs = jax.vmap(lambda key: jax.random.rademacher(key, (count, dim), jnp.float32))(keys)
+    return signs.swapaxes(0, 1)

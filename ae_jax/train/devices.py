@@ -1,0 +1,60 @@
+"""All that depends on the kind of device: memory, precision, and whether stacking pays."""
+
+import os
+import time
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+
+# What `train.precision` means for matrix products. The names on the right are JAX's: on a CPU,
+# which has float32 products only, all of them are the same.
+_PRECISIONS = {
+    "cpu": {"float32": "float32", "tensorfloat32": "tensorfloat32", "bfloat16": "bfloat16"},
+    "gpu": {
+        "float32": "float32",
+        "tensorfloat32": "TF32_TF32_F32",
+        "bfloat16": "BF16_BF16_F32",
+    },
+    # One pass of a TPU's units is bfloat16, three are about TF32, six are float32.
+    "tpu": {"float32": "float32", "tensorfloat32": "tensorfloat32", "bfloat16": "bfloat16"},
+}
+
+
+def product_precision(name: str) -> str:
+    """JAX's name for matrix products of a `train.precision` on the devices at hand."""
+    return _PRECISIONS.get(jax.default_backend(), _PRECISIONS["cpu"])[name]
+
+
+def stacking_pays() -> bool:
+    """Whether runs that share a program are faster stacked than in turn.
+
+    An accelerator is nowhere near full with one small network. A CPU is: there, batched products
+    of stacked runs are slower than those of one run (`experiments.benchmark --suite grid`).
+    """
+    return jax.default_backend() != "cpu"
+
+
+def memory_limit(device: jax.Device) -> int:
+    """Bytes that the device can hold: its own memory, or the machine's for a CPU."""
+    stats = device.memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@cache
+def matrix_rate(precision: str = "float32") -> float:
+    """Multiply-adds a second, times two, of a large matrix product on one device, measured once."""
+    side = 1024 if jax.default_backend() == "cpu" else 8192
+    repeats = 3 if jax.default_backend() == "cpu" else 10
+    with jax.default_matmul_precision(product_precision(precision)):
+        product = jax.jit(jnp.matmul)
+        factor = jnp.ones((side, side), jnp.float32)
+        product(factor, factor).block_until_ready()
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        product(factor, factor).block_until_ready()
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * side**3 / best

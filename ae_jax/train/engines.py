@@ -1,0 +1,247 @@
+"""What the loop drives: one run, or many runs stacked into one program.
+
+An engine holds the states of its runs on the devices and offers `epoch`, `look` and `state`. The
+loop cannot tell one from many; a run among others comes out as it does alone, to rounding.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ae_jax.data.batches import DeviceSplit, Order, Totals, sequential_order, shuffled_order
+from ae_jax.models.padding import cropped, padded
+from ae_jax.train.execution import (
+    AXIS,
+    Architecture,
+    Numbers,
+    compiled_evaluation,
+    evaluate_split,
+    run_epoch,
+)
+from ae_jax.train.setup import Setup
+from ae_jax.train.step import StepReport, TrainState
+
+MEMBERS = "members"
+
+
+class Engine(Protocol):
+    """Trains one or more runs, which stand at the same epoch."""
+
+    def epoch(self, epoch: int) -> list[StepReport]:
+        """One epoch of every run; returns when it is over, with a report on the host for each."""
+
+    def look(self) -> list[dict[str, Totals]]:
+        """For every run the objective's metrics, summed over the head of each split."""
+
+    def state(self, index: int) -> TrainState:
+        """The state of a run as it is when trained alone."""
+
+
+class Single:
+    """One run in the execution of its setup."""
+
+    def __init__(self, setup: Setup, state: TrainState):
+        self._setup, self._state = setup, state
+
+    def epoch(self, epoch: int) -> list[StepReport]:
+        setup, split = self._setup, self._setup.splits["train"]
+        order = shuffled_order(
+            self._state.seed,
+            jnp.asarray(epoch, jnp.uint32),
+            len(split),
+            setup.config.train.batch_size,
+        )
+        self._state, report = setup.execution.epoch(
+            self._state, order, split, setup.numbers, architecture=setup.architecture
+        )
+        return [jax.device_get(report)]
+
+    def look(self) -> list[dict[str, Totals]]:
+        setup, state = self._setup, self._state
+        totals = {
+            name: compiled_evaluation(
+                state.params,
+                setup.execution.replicate(order),
+                setup.splits[name],
+                setup.numbers,
+                state.seed,
+                state.step,
+                architecture=setup.architecture,
+            )
+            for name, order in look_orders(setup).items()
+        }
+        return [jax.device_get(totals)]
+
+    def state(self, index: int) -> TrainState:
+        return self._state
+
+
+class Stacked:
+    """Runs that differ in numbers and in the size of the code, stepped together by `vmap`.
+
+    Codes are padded to the largest, and the members are spread over the devices, with
+    `devices_each` of them sharing the batches of a member.
+    """
+
+    def __init__(
+        self, setups: Sequence[Setup], states: Sequence[TrainState], devices_each: int = 1
+    ):
+        largest = max(setups, key=lambda setup: setup.config.model.latent_dim)
+        self._setup, self._programs = largest, member_programs(devices_each)
+        self._shapes = [jax.eval_shape(setup.initial_state) for setup in setups]
+        mesh = self._programs.mesh
+        # Every device has as many members: the last one fills up.
+        filled = list(range(len(setups)))
+        filled += [filled[-1]] * (-len(filled) % mesh.shape[MEMBERS])
+        full = jax.eval_shape(largest.initial_state)
+        apart = NamedSharding(mesh, PartitionSpec(MEMBERS))
+        self._states = jax.device_put(_stack([padded(states[i], full) for i in filled]), apart)
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        placement = _by_member(apart, everywhere)
+        self._numbers = jax.device_put(_stacked_numbers([setups[i] for i in filled]), placement)
+        self._splits = {
+            name: jax.device_put(split, everywhere) for name, split in largest.splits.items()
+        }
+
+    def epoch(self, epoch: int) -> list[StepReport]:
+        self._states, reports = self._programs.epoch(
+            self._states,
+            jnp.asarray(epoch, jnp.uint32),
+            self._splits["train"],
+            self._numbers,
+            architecture=self._setup.architecture,
+            batch_size=self._setup.config.train.batch_size,
+        )
+        return self._apart(reports)
+
+    def look(self) -> list[dict[str, Totals]]:
+        totals = {
+            name: self._programs.evaluate(
+                self._states,
+                order,
+                self._splits[name],
+                self._numbers,
+                architecture=self._setup.architecture,
+            )
+            for name, order in look_orders(self._setup).items()
+        }
+        return self._apart(totals)
+
+    def state(self, index: int) -> TrainState:
+        return cropped(_member(self._states, index), self._shapes[index])
+
+    def _apart(self, stacked: Any) -> list[Any]:
+        """One tree on the host for each run."""
+        values = jax.device_get(stacked)
+        return [jax.tree.map(lambda leaf, i=i: leaf[i], values) for i in range(len(self._shapes))]
+
+
+def look_orders(setup: Setup) -> dict[str, Order]:
+    """Which examples a look takes of each split."""
+    looks, orders = setup.config.eval, {}
+    for name, split in setup.splits.items():
+        count = min(len(split), looks.train_examples) if name == "train" else len(split)
+        orders[name] = sequential_order(count, min(count, looks.batch_size))
+    return orders
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@jax.jit
+def _member(stacked: Any, index: Array | int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], stacked)
+
+
+def _stacked_numbers(setups: Sequence[Setup]) -> Numbers:
+    """Numbers with a leading axis of members; the statistics of the data are common to all."""
+    numbers = [
+        dataclasses.replace(
+            setup.numbers,
+            statistics=None,
+            latent_dim=jnp.asarray(setup.config.model.latent_dim, jnp.int32),
+        )
+        for setup in setups
+    ]
+    return dataclasses.replace(_stack(numbers), statistics=setups[0].numbers.statistics)
+
+
+def _by_member(member: Any, common: Any) -> Numbers:
+    """A tree of `in_axes` or partition specs for stacked numbers."""
+    return Numbers(member, member, common, member, member)
+
+
+@dataclasses.dataclass(frozen=True)
+class MemberPrograms:
+    """The compiled programs of stacked runs, and the devices that they run on."""
+
+    mesh: Mesh
+    epoch: Callable[..., tuple[TrainState, StepReport]]
+    evaluate: Callable[..., Totals]
+
+
+@cache  # so that groups of the same shape share the compiled programs
+def member_programs(devices_each: int) -> MemberPrograms:
+    """Programs in which a mesh of all devices holds members along one axis, batches along another.
+
+    `devices_each` devices share each member.
+    """
+    devices = jax.devices()
+    mesh = jax.make_mesh(
+        (len(devices) // devices_each, devices_each),
+        (MEMBERS, AXIS),
+        axis_types=(AxisType.Auto, AxisType.Auto),
+        devices=devices,
+    )
+    members, common = PartitionSpec(MEMBERS), PartitionSpec()
+    axis_name = AXIS if devices_each > 1 else None
+
+    def over_members(function: Callable, *specs: Any) -> Callable:
+        """`function` of one member, mapped over those of a device, on all devices."""
+        axes = [_axes(spec) for spec in specs]
+        return jax.shard_map(
+            jax.vmap(function, in_axes=tuple(axes)), mesh=mesh, in_specs=specs, out_specs=members
+        )
+
+    @partial(jax.jit, static_argnames=("architecture", "batch_size"), donate_argnums=0)
+    def run_member_epochs(states, epoch, split, numbers, *, architecture, batch_size):
+        def one(state: TrainState, order: Order, split: DeviceSplit, numbers: Numbers):
+            return run_epoch(
+                state, order, split, numbers, architecture=architecture, axis_name=axis_name
+            )
+
+        orders = jax.vmap(lambda seed: shuffled_order(seed, epoch, len(split), batch_size))(
+            states.seed
+        )
+        batches = PartitionSpec(MEMBERS, None, axis_name)
+        mapped = over_members(one, members, batches, common, _by_member(members, common))
+        return mapped(states, orders, split, numbers)
+
+    @partial(jax.jit, static_argnames="architecture")
+    def evaluate_members(states, order, split, numbers, *, architecture: Architecture):
+        def one(state: TrainState, order: Order, split: DeviceSplit, numbers: Numbers):
+            return evaluate_split(
+                state.params, order, split, numbers, state.seed, state.step,
+                architecture=architecture,
+            )  # fmt: skip
+
+        mapped = over_members(one, members, common, common, _by_member(members, common))
+        return mapped(states, order, split, numbers)
+
+    return MemberPrograms(mesh, run_member_epochs, evaluate_members)
+
+
+def _axes(spec: Any) -> Any:
+    """The `in_axes` of what lies as a partition spec (or a tree of them) says."""
+
+    def axis(leaf: PartitionSpec) -> int | None:
+        return 0 if MEMBERS in leaf else None
+
+    return jax.tree.map(axis, spec, is_leaf=lambda leaf: isinstance(leaf, PartitionSpec))

@@ -1,0 +1,167 @@
+"""Runs stacked into one program come out as they do alone."""
+
+import chex
+import jax
+import numpy as np
+import pytest
+from compile_counts import compilations
+
+from ae_jax.api import configure
+from ae_jax.errors import TrainingDiverged, UserError
+from ae_jax.train.grid import Member, shared_program, train_grid
+from ae_jax.train.loop import is_look, train
+from ae_jax.train.optimisers import OPTIMISERS
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import prepare_run
+
+OPTIONS = {"hidden": [9], "latent_dim": 3, "epochs": 3, "batch_size": 64, "learning_rate": 0.01}
+DIFFERENCES = {
+    "base": {},
+    "seed": {"seed": 5},
+    "wide code": {"latent_dim": 7},
+    "narrow code": {"latent_dim": 1, "seed": 2},
+    "rate": {"learning_rate": 0.002},
+    "beta": {"objective__beta": 4.0, "latent_dim": 2},
+    "warm-up": {"objective__beta_warmup": 6.0},
+    "scale": {"model__init_scale": 0.5},
+    "free bits": {"objective__free_bits": 0.3, "latent_dim": 5},
+}
+CLOCK = ("seconds", "examples_per_second")
+
+
+def member(name: str, **options) -> Member:
+    return Member(name, configure(None, OPTIONS | options))
+
+
+def assert_same_run(outcome, alone, tolerance=2e-5):
+    chex.assert_trees_all_equal_shapes(outcome.state, alone.state)
+    chex.assert_trees_all_close(
+        jax.device_get(outcome.state.params), jax.device_get(alone.state.params),
+        rtol=1e-3, atol=tolerance,
+    )  # fmt: skip
+    assert len(outcome.records) == len(alone.records)
+    for ours, theirs in zip(outcome.records, alone.records, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in theirs.keys() - set(CLOCK):
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def members():
+    return [member(name, **options) for name, options in DIFFERENCES.items()]
+
+
+@pytest.fixture(scope="module")
+def stacked(members, vector_set, tmp_path_factory):
+    """The members in one program over 8 devices: to epoch 2, and then resumed to the end."""
+    root = tmp_path_factory.mktemp("stacked")
+    with compilations() as counts:
+        train_grid(members, vector_set, root, until=2, stack="always")
+        outcomes = train_grid(members, vector_set, root, stack="always")
+    return outcomes, counts, root
+
+
+@pytest.fixture(scope="module")
+def alone(members, vector_set):
+    return {one.name: train(prepare_run(one.config, vector_set)) for one in members}
+
+
+def test_all_members_share_one_program_over_a_resume(stacked):
+    _, counts, _ = stacked
+    assert counts["jit(run_member_epochs)"] == 1
+    assert counts["jit(evaluate_members)"] == 3  # a program for each size of split
+    assert counts["jit(run_epoch)"] == 0
+
+
+@pytest.mark.parametrize("name", list(DIFFERENCES))
+def test_a_member_equals_the_same_run_alone(name, stacked, alone):
+    outcomes, _, root = stacked
+    assert_same_run(outcomes[name], alone[name])
+    written = RunDirectory(root / name).records()
+    assert [record["epoch"] for record in written] == [1, 2, 3]
+
+
+def test_a_member_continues_alone_from_what_it_saved_among_others(members, vector_set, tmp_path):
+    some = members[:4]
+    train_grid(some, vector_set, tmp_path, until=2, stack="always")
+    outcomes = train_grid(some, vector_set, tmp_path, stack="never")
+    for one in some:
+        assert_same_run(outcomes[one.name], train(prepare_run(one.config, vector_set)))
+
+
+def test_members_that_stand_at_different_epochs_catch_up(members, vector_set, tmp_path, alone):
+    some = members[:3]
+    train_grid(some[:1], vector_set, tmp_path, until=2)
+    train_grid(some[1:2], vector_set, tmp_path, until=1)
+    outcomes = train_grid(some, vector_set, tmp_path, stack="always")
+    for one in some:
+        assert_same_run(outcomes[one.name], alone[one.name])
+
+
+@pytest.mark.parametrize("optimiser", list(OPTIMISERS))
+def test_every_optimiser_keeps_padded_codes_apart(optimiser, vector_set, tmp_path):
+    options = {"optim__name": optimiser, "learning_rate": 1e-3, "epochs": 2}
+    options |= {"optim__clip_norm": 1.0, "objective__parameter_prior": "normal"}
+    some = [member("small", latent_dim=2, **options), member("large", latent_dim=6, **options)]
+    outcomes = train_grid(some, vector_set, tmp_path, stack="always")
+    for one in some:
+        assert_same_run(outcomes[one.name], train(prepare_run(one.config, vector_set)))
+
+
+def test_two_devices_share_a_member(members, vector_set, tmp_path, alone):
+    some = members[:3]
+    outcomes = train_grid(some, vector_set, tmp_path, stack="always", devices_each=2)
+    for one in some:
+        assert_same_run(outcomes[one.name], alone[one.name])
+
+
+def test_devices_that_do_not_divide_are_refused(members, vector_set, tmp_path):
+    with pytest.raises(UserError, match="8 devices do not divide into groups of 3"):
+        train_grid(members[:1], vector_set, tmp_path, devices_each=3)
+
+
+def test_a_member_that_diverges_leaves_the_others_alone(vector_set, tmp_path):
+    wild = member("wild", optim__name="sgd", learning_rate=1e6)
+    tame = member("tame", optim__name="sgd", learning_rate=1e-3)
+    outcomes = train_grid([wild, tame], vector_set, tmp_path, stack="always")
+    assert isinstance(outcomes["wild"], TrainingDiverged)
+    assert_same_run(outcomes["tame"], train(prepare_run(tame.config, vector_set)))
+
+
+def test_another_architecture_is_another_group(vector_set):
+    def key(**options):
+        return shared_program(prepare_run(configure(None, OPTIONS | options), vector_set))
+
+    for options in DIFFERENCES.values():
+        assert key(**options) == key()
+    for other in (
+        {"hidden": [10]},
+        {"model__activation": "relu"},
+        {"model__latent": "deterministic"},
+        {"optim__name": "sgd"},
+        {"optim__clip_norm": 1.0},
+        {"optim__schedule": "cosine"},
+        {"objective__num_samples": 2},
+        {"epochs": 4},
+        {"batch_size": 32},
+        {"train__precision": "bfloat16"},
+    ):
+        assert key(**other) != key()
+    with_top_k = {"model__latent": "top_k"}  # which are the highest depends on all dimensions
+    assert key(**with_top_k) != key(**with_top_k, latent_dim=4)
+
+
+def test_patience_ends_one_member_and_not_the_others(vector_set, tmp_path):
+    """SGD with a step of almost nothing brings nothing better; its run ends after the patience."""
+    options = {"train__patience": 2, "epochs": 6, "optim__name": "sgd"}
+    still = member("still", **options | {"learning_rate": 1e-30})
+    moving = member("moving", **options | {"learning_rate": 1e-3})
+    for stack in ("never", "always"):
+        outcomes = train_grid([still, moving], vector_set, tmp_path / stack, stack=stack)
+        assert len(outcomes["still"].records) == 3
+        assert len(outcomes["moving"].records) == 6
+        again = train_grid([still, moving], vector_set, tmp_path / stack, stack=stack)
+        assert again["still"].records == outcomes["still"].records
+        assert [r["epoch"] for r in outcomes["still"].records if is_look(r)] == [1, 2, 3]
+        saved = jax.device_get(again["still"].state)
+        chex.assert_trees_all_equal(saved, jax.device_get(outcomes["still"].state))
