@@ -80,7 +80,7 @@ class Fitted:
 
         Nats per example unless the name says otherwise. Raises UserError.
         """
-        examples = self.setup.splits[self.split_named(split)]
+        examples = self.setup.on_device(self.split_named(split))
         architecture, numbers = self.setup.architecture, self.setup.numbers
         size = min(len(examples), self.config.eval.batch_size)
         seed = jnp.asarray(self.config.train.seed, jnp.uint32)
@@ -117,7 +117,7 @@ class Fitted:
         if raw.ndim == 0 or raw.shape[1:] not in alike:
             raise UserError(f"examples have shape {raw.shape[1:]}; the model was fitted on {shape}")
         self._check_units(raw)
-        return raw.reshape(len(raw), *shape), first_id
+        return raw if raw.shape[1:] == shape else raw.reshape(len(raw), *shape), first_id
 
     def _check_units(self, raw: np.ndarray) -> None:
         """Raises UserError for fractions where grey levels are meant; black is black in both."""

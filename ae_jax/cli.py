@@ -63,6 +63,16 @@ def cli() -> None:
 )
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard logs.")
 @click.option(
+    "--precision",
+    help="Of matrix products: float32, tensorfloat32 or bfloat16.  [default: float32]",
+)
+@click.option("--profile", is_flag=True, help="Trace an epoch for TensorBoard or Perfetto.")
+@click.option(
+    "--distributed",
+    is_flag=True,
+    help="One of several processes. Slurm steps, Open MPI and TPU pods are recognised without it.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Show configuration and parameter counts; do not train."
 )
 def train(
@@ -80,6 +90,8 @@ def train(
         assignments=assignments,
         workdir=flags.pop("workdir"),
         use_tensorboard=flags.pop("tensorboard"),
+        use_profiler=flags.pop("profile"),
+        distributed=flags.pop("distributed"),
         dry_run=flags.pop("dry_run"),
         flags=flags,
     )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import jax
 import numpy as np
 
 from ae_jax.api import load
@@ -26,8 +25,9 @@ from ae_jax.files import finite_or_none, read_json, write_atomically
 from ae_jax.models import MODELS, parameter_counts
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS
 from ae_jax.objectives import OBJECTIVES
-from ae_jax.train import loop
-from ae_jax.train.listeners import progress, tensorboard
+from ae_jax.train import loop, processes
+from ae_jax.train.checkpoints import latest_step
+from ae_jax.train.listeners import profile, progress, tensorboard
 from ae_jax.train.optimisers import OPTIMISERS
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
@@ -41,6 +41,7 @@ _FLAGS = {
     "optimiser": "optim.name",
     "learning_rate": "optim.learning_rate",
     "seed": "train.seed",
+    "precision": "train.precision",
 }
 
 
@@ -51,10 +52,13 @@ def train(
     assignments: tuple[str, ...],
     workdir: Path | None,
     use_tensorboard: bool,
+    use_profiler: bool,
+    distributed: bool,
     dry_run: bool,
     flags: dict[str, Any],
 ) -> None:
     """Trains a run, or continues it."""
+    processes.start(distributed)
     config = _configured(data, config_file, assignments, flags)
     source = config.data
     dataset = load_data(source.name, protocol=source.protocol, limit=source.limit)
@@ -63,18 +67,35 @@ def train(
         _show_plan(setup)
         return
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
-    headline = setup.numbers.objective.headline
     with ExitStack() as stack:
-        listeners = [
-            stack.enter_context(progress(dataset.name, setup.config.train.epochs, headline))
-        ]
-        if use_tensorboard:
-            listeners.append(stack.enter_context(tensorboard(directory.path / "tensorboard")))
+        listeners = _listeners(setup, directory, stack, use_tensorboard, use_profiler)
         outcome = loop.train(setup, directory, listeners=listeners)
-    last = outcome.last_look
+    if not processes.is_first():
+        return
+    last, headline = outcome.last_look, setup.numbers.objective.headline
     for name in setup.splits:
         click.echo(f"{name:>5}: {headline} {last[f'{name}/{headline}']:.3f} nats per example")
     click.echo(f"run: {directory.path}")
+
+
+def _listeners(
+    setup: Setup,
+    directory: RunDirectory,
+    stack: ExitStack,
+    use_tensorboard: bool,
+    use_profiler: bool,
+) -> list[loop.Listener]:
+    """Who hears of a run: nobody in the other processes of a job."""
+    if not processes.is_first():
+        return []
+    epochs, headline = setup.config.train.epochs, setup.numbers.objective.headline
+    opened = [progress(setup.dataset.name, epochs, headline)]
+    if use_tensorboard:
+        opened.append(tensorboard(directory.path / "tensorboard"))
+    if use_profiler:
+        done = latest_step(directory.checkpoints) // setup.steps_per_epoch
+        opened.append(profile(directory.path / "profile", epochs - done))
+    return [stack.enter_context(listener) for listener in opened]
 
 
 def _configured(
@@ -114,7 +135,7 @@ def _default_name(config: RunConfig) -> str:
 
 def _show_plan(setup: Setup) -> None:
     click.echo(json.dumps(to_dict(setup.config), indent=2))
-    counts = parameter_counts(jax.eval_shape(setup.initial_state).params)
+    counts = parameter_counts(setup.state_shapes().params)
     click.echo(
         f"parameters: {counts['total']:,} in all, {counts['weights']:,} of them in weight matrices"
     )

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from ae_jax.data import absolute_name
 from ae_jax.errors import UserError
 from ae_jax.objectives import OBJECTIVES, Elbo, Objective
 from ae_jax.ranges import Count, Positive
@@ -25,17 +26,21 @@ Sizes = tuple[Count, ...]
 class DataConfig:
     """Which examples.
 
-    name        a registered data set, a `.npy` or `.npz` file, or `file.py:function`
-    protocol    `paper` holds a validation split out (MNIST: 50,000 / 10,000 / 10,000),
-                `full` trains on it
-    preprocess  a registered preprocessing; `auto` is `grey` for bounded values, else `identity`
-    limit       train on the first so many examples only
+    name           a registered data set, a `.npy` or `.npz` file, a folder of array_record files,
+                   or `file.py:function`
+    protocol       `paper` holds a validation split out (MNIST: 50,000 / 10,000 / 10,000),
+                   `full` trains on it
+    preprocess     a registered preprocessing; `auto` is `grey` for bounded values, else `identity`
+    limit          train on the first so many examples only
+    memory_budget  bytes on the device for examples; a larger set is streamed from the host, with
+                   the same numbers. Default: nine tenths of the device's memory
     """
 
     name: str = "mnist"
     protocol: Literal["paper", "full"] = "paper"
     preprocess: str = "auto"
     limit: Count | None = None
+    memory_budget: Count | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +49,8 @@ class ModelConfig:
 
     hidden          sizes of the encoder's layers from the data inwards (channels if convolutional)
     decoder_hidden  the decoder's layers from the code outwards; default: `hidden` mirrored
+    latent_k        units that a `top_k` code keeps
+    tied            the decoder's kernels are the transposes of the encoder's
     head            p(x|z); `auto` is `bernoulli` for data in [0, 1], else `gaussian`
     head_scale      standard deviation of a fixed Gaussian head, or start of a learned global one
     init            how weights start; `normal` is N(0, init_scale^2) for weights and biases
@@ -58,6 +65,8 @@ class ModelConfig:
     activation: str = "tanh"
     latent: str = "gaussian"
     latent_dim: Count = 20
+    latent_k: Count = 1
+    tied: bool = False
     head: str = "auto"
     head_scale: Positive = 1.0
     init: str = "glorot_uniform"
@@ -145,6 +154,8 @@ def from_dict(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     sections: dict[str, Any] = {}
     for name, section in values.items():
         options = {option: absolute_reference(value) for option, value in section.items()}
+        if name == "data" and isinstance(options.get("name"), str):
+            options["name"] = absolute_name(options["name"])
         if name in _NAMED:
             chosen = options.pop("name", _DEFAULT_NAMES[name])
             kind = _NAMED[name].get(str(chosen))

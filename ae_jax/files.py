@@ -67,3 +67,12 @@ def make_directory(path: Path) -> Path:
     if not os.access(path, os.W_OK):
         raise UserError(f"no permission to write in the folder {path}")
     return path
+
+
+def cache_root() -> Path:
+    """Where things are kept for the next time: $AE_JAX_CACHE, or `ae_jax` in the user's cache."""
+    chosen = os.environ.get("AE_JAX_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(users) / "ae_jax"

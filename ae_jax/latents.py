@@ -70,9 +70,7 @@ class DiagonalGaussian:
 
     def log_prob(self, z: Array) -> Array:
         """[K, B, Z] -> [K, B], nats."""
-        return jnp.sum(
-            _only(self.active, normal_log_density(z, self.loc, self.log_scale)), axis=-1
-        )
+        return jnp.sum(_only(self.active, normal_log_density(z, self.loc, self.log_scale)), axis=-1)
 
     def restricted(self, active: Array) -> "DiagonalGaussian":
         """The same with the dimensions that are not `active`, bool [Z], switched off."""

@@ -7,6 +7,7 @@ Claim   On grey MNIST digits, the variational autoencoder of Kingma & Welling 20
 
 Command python -m experiments.kingma_welling --preset smoke|quick|standard|paper
             [--dataset mnist|frey_face|digits] [--workdir DIR]
+            [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]
 
         smoke     seconds; the 8x8 digits, nothing to compare with
         quick     1e6 training samples a latent size; about 6 minutes on two CPU cores
@@ -35,6 +36,7 @@ from pathlib import Path
 
 import click
 
+from ae_jax import launch, plan
 from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.data import DataSet, load
 from ae_jax.objectives import Elbo
@@ -43,7 +45,7 @@ from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adagrad
 from ae_jax.train.rundir import RunDirectory
 from experiments import kingma_welling_report as reporting
-from experiments.kingma_welling_grid import Grid, search
+from experiments.kingma_welling_grid import Curves, Grid, most_epochs, search
 from experiments.published import load_curves
 
 
@@ -54,7 +56,7 @@ class Preset:
     samples     of each run that is finished
     trials      rounds of (samples, step sizes kept): all start, and after so many samples those
                 with the best training bounds go on; the last round keeps one
-    also        other standard deviations of the initial weights, tried as long as all trials
+    also        other standard deviations of the initial weights, tried in the first round
     seeds       the chosen settings are run with each; trials use the first
     follow      run the setting that tracks the paper's curve best to the end as well
     tolerance   nats by which a test bound may be below the paper's
@@ -78,8 +80,10 @@ BURN_IN = 100
 PRESETS = {
     "smoke": Preset("digits", 3e4, ((6e3, 1),)),
     "quick": Preset("mnist", 1e6, ((5e4, 2), (4e5, 1)), tolerance=3.0),
-    "standard": Preset("mnist", 1e7, ((1e6, 1),), also=(0.1,), follow=True),
-    "paper": Preset("mnist", 1e8, ((1e6, 1),), also=(0.1,), seeds=(0, 1, 2, 3, 4), follow=True),
+    "standard": Preset("mnist", 1e7, ((1e6, 2), (3e6, 1)), also=(0.1,), follow=True),
+    "paper": Preset(
+        "mnist", 1e8, ((1e6, 2), (3e6, 1)), also=(0.1,), seeds=(0, 1, 2, 3, 4), follow=True
+    ),
 }
 
 
@@ -170,6 +174,31 @@ def note(preset: Preset) -> str:
     )
 
 
+def show_plan(grid: Grid, protocol: Protocol, paper: Curves, follow: bool) -> None:
+    """Prints what a search would train next and at most, and how long that takes."""
+
+    def planned(launcher: launch.Launcher) -> None:
+        search(dataclasses.replace(grid, launcher=launcher), protocol.sizes, paper, follow)
+
+    settings = (*grid.settings, *grid.also)
+    members = [
+        grid.member(size, *setting, seed)
+        for size in protocol.sizes
+        for setting in settings
+        for seed in grid.seeds
+    ]
+    runs, epochs = most_epochs(grid, protocol.sizes, len(protocol.curve_sizes) if follow else 0)
+    whole = runs, launch.goal(members[0], grid.dataset, epochs)
+    plan.show(
+        plan.next_runs(planned),
+        grid.dataset,
+        grid.root,
+        grid.launcher,
+        whole=whole,
+        members=members,
+    )
+
+
 @click.command()
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="quick", show_default=True)
 @click.option(
@@ -180,11 +209,21 @@ def note(preset: Preset) -> str:
     type=click.Path(path_type=Path, file_okay=False),
     help="Default: checkpoints/kingma_welling/PRESET, with the data set if not the default one.",
 )
-def main(preset: str, dataset: str | None, workdir: Path | None) -> None:
+@launch.options
+def main(
+    preset: str,
+    dataset: str | None,
+    workdir: Path | None,
+    launcher: str,
+    assignments: tuple[str, ...],
+    members_per_task: int | None,
+    print_only: bool,
+) -> None:
     """The lower bounds of Kingma & Welling 2014 for each latent size, beside the paper's.
 
     Interrupted and started again, it continues; what is finished is reused.
     """
+    where = launch.launcher_named(launcher, assignments, members_per_task)
     chosen = PRESETS[preset]
     name = dataset or chosen.dataset
     if workdir is None:
@@ -206,8 +245,12 @@ def main(preset: str, dataset: str | None, workdir: Path | None) -> None:
         settings=tuple((INIT_SCALE, step) for step in chosen.steps),
         also=tuple((scale, step) for scale in chosen.also for step in chosen.steps),
         seeds=chosen.seeds,
+        launcher=where,
     )
     paper = load_curves(name) if protocol.curve_sizes else {}
+    if print_only:
+        show_plan(grid, protocol, paper, chosen.follow)
+        return
     findings = search(grid, protocol.sizes, paper, chosen.follow)
     results = reporting.write(
         grid,

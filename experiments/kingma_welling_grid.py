@@ -9,7 +9,8 @@ import numpy as np
 
 from ae_jax.data import DataSet
 from ae_jax.errors import TrainingDiverged
-from ae_jax.train.grid import Member, train_grid
+from ae_jax.launch import Launcher, Local
+from ae_jax.train.grid import Member
 from ae_jax.train.listeners import progress
 from ae_jax.train.loop import Listener, Record, is_look
 from experiments.published import bound_at
@@ -29,7 +30,8 @@ class Grid:
 
     rounds     (epochs, settings kept): see `_trials`
     settings   those that the training bound chooses from
-    also       those that are tried for as long as all rounds and compared with the paper only
+    also       those that are tried for the first round, to be compared with the paper only
+    launcher   where they are trained
     """
 
     dataset: DataSet
@@ -37,18 +39,19 @@ class Grid:
     member: Callable[[int, float, float, int], Member]
     rounds: tuple[tuple[int, int], ...]
     settings: tuple[Setting, ...]
-    also: tuple[Setting, ...]
     seeds: tuple[int, ...]
+    also: tuple[Setting, ...] = ()
+    launcher: Launcher = Local()
 
     def train(self, members: Sequence[Member], until: int | None = None) -> dict[str, list[Record]]:
         """The looks of members trained up to an epoch, by name, without those that diverged."""
-        outcomes = train_grid(
+        outcomes = self.launcher.train(
             members, self.dataset, self.root, until=until, listener_for=self._listener
         )
         return {
-            name: [record for record in outcome.records if is_look(record)]
-            for name, outcome in outcomes.items()
-            if not isinstance(outcome, TrainingDiverged)
+            name: [record for record in records if is_look(record)]
+            for name, records in outcomes.items()
+            if not isinstance(records, TrainingDiverged)
         }
 
     def _listener(self, member: Member) -> AbstractContextManager[Listener]:
@@ -62,8 +65,8 @@ class Finding:
     trials     looks of every setting up to the end of its trial; those that diverged are absent
     chosen     the setting that was best in the last round and stayed finite to the end
     runs       looks of the chosen setting to the end, by seed
-    tracking   the setting closest to the paper's test curve in the trials, None without a curve
-               and where some trial was too short to tell
+    tracking   the setting closest to the paper's test curve in the first round of trials, None
+               without a curve and where that round was too short to tell
     followed   looks of that setting to the end, if it was followed or is the chosen one
     """
 
@@ -76,71 +79,141 @@ class Finding:
 
 
 def search(grid: Grid, sizes: Sequence[int], paper: Curves, follow: bool) -> list[Finding]:
-    """Tries every setting at every latent size, then trains the chosen ones to the end."""
-    candidates = {size: _trials(grid, size) for size in sizes}
-    finished = {size: _best_to_the_end(grid, size, candidates[size]) for size in sizes}
-    findings = []
-    for size in sizes:
-        chosen, runs = finished[size]
-        trials = candidates[size] | _tried_only(grid, size)
-        curve = paper.get((size, "aevb", "test"))
-        tracking = None if curve is None else _closest(trials, curve)
-        followed = runs[grid.seeds[0]] if tracking == chosen else None
-        if follow and tracking not in (None, chosen):
-            member = grid.member(size, *tracking, grid.seeds[0])
-            followed = grid.train([member]).get(member.name)
-        findings.append(Finding(size, trials, chosen, runs, tracking, followed))
-    return findings
+    """Tries every setting at every latent size, then trains the chosen ones to the end.
+
+    All sizes are trained together in each of these steps, so that they can be stacked or spread.
+    """
+    candidates = _trials(grid, sizes)
+    finished = _best_to_the_end(grid, candidates)
+    tried = _tried_only(grid, sizes)
+    trials = {size: candidates[size] | tried[size] for size in sizes}
+    curves = {size: paper.get((size, "aevb", "test")) for size in sizes}
+    tracking = {
+        size: None if curve is None else _closest(comparable(trials[size]), curve)
+        for size, curve in curves.items()
+    }
+    followed = {
+        size: finished[size][1][grid.seeds[0]]
+        for size in sizes
+        if tracking[size] == finished[size][0]
+    }
+    if follow:
+        followed |= _to_the_end(
+            grid, {s: t for s, t in tracking.items() if t is not None and s not in followed}
+        )
+    return [
+        Finding(size, trials[size], *finished[size], tracking[size], followed.get(size))
+        for size in sizes
+    ]
 
 
-def _trials(grid: Grid, size: int) -> dict[Setting, list[Record]]:
+def most_epochs(grid: Grid, sizes: Sequence[int], followable: int) -> tuple[int, int]:
+    """The most runs, and epochs over all of them, of a search in which none diverges.
+
+    `followable` is at how many sizes the setting that tracks the paper may go on to the end too.
+    """
+    whole = grid.member(sizes[0], *grid.settings[0], grid.seeds[0]).config.train.epochs
+    tried, before, going = 0, 0, len(grid.settings)
+    for epochs, kept in grid.rounds:
+        tried += going * (epochs - before)
+        before, going = epochs, kept
+    tried += len(grid.also) * grid.rounds[0][0] + (whole - before) + (len(grid.seeds) - 1) * whole
+    runs = len(grid.settings) + len(grid.also) + len(grid.seeds) - 1
+    return runs * len(sizes), tried * len(sizes) + followable * (whole - grid.rounds[0][0])
+
+
+def _trials(grid: Grid, sizes: Sequence[int]) -> dict[int, dict[Setting, list[Record]]]:
     """Successive halving: in each round the settings kept so far train on, and the best stay.
 
-    Returns the looks of all settings up to where each stopped.
+    Returns the looks of all settings at each size, up to where each stopped.
     """
-    members = {setting: grid.member(size, *setting, grid.seeds[0]) for setting in grid.settings}
-    going, trials = list(members), {}
+    going = {size: list(grid.settings) for size in sizes}
+    trials: dict[int, dict[Setting, list[Record]]] = {size: {} for size in sizes}
     for epochs, kept in grid.rounds:
-        looks_of = grid.train([members[setting] for setting in going], epochs)
-        going = [setting for setting in going if members[setting].name in looks_of]
-        for setting in going:
-            looks = looks_of[members[setting].name]
-            trials[setting] = [look for look in looks if look["epoch"] <= epochs]
-        going.sort(key=lambda setting: trials[setting][-1]["train/elbo"], reverse=True)
-        going = going[:kept]
+        looks_of = _looks(grid, going, epochs)
+        for size in sizes:
+            trials[size] |= looks_of[size]
+            going[size] = sorted(
+                looks_of[size],
+                key=lambda setting, of=looks_of[size]: of[setting][-1]["train/elbo"],
+                reverse=True,
+            )[:kept]
     return trials
 
 
-def _tried_only(grid: Grid, size: int) -> dict[Setting, list[Record]]:
-    """The looks of the settings that cannot be chosen, over as many epochs as all rounds."""
-    members = {setting: grid.member(size, *setting, grid.seeds[0]) for setting in grid.also}
-    epochs = grid.rounds[-1][0]
-    looks_of = grid.train(list(members.values()), epochs)
-    return {
-        setting: [look for look in looks_of[member.name] if look["epoch"] <= epochs]
-        for setting, member in members.items()
-        if member.name in looks_of
+def _tried_only(grid: Grid, sizes: Sequence[int]) -> dict[int, dict[Setting, list[Record]]]:
+    """The looks of the settings that cannot be chosen, over the first round."""
+    return _looks(grid, {size: list(grid.also) for size in sizes}, grid.rounds[0][0])
+
+
+def _looks(
+    grid: Grid, settings: dict[int, list[Setting]], epochs: int
+) -> dict[int, dict[Setting, list[Record]]]:
+    """Looks up to an epoch by size and setting, without those that diverged."""
+    members = {
+        (size, setting): grid.member(size, *setting, grid.seeds[0])
+        for size, chosen in settings.items()
+        for setting in chosen
     }
+    looks_of = grid.train(list(members.values()), epochs)
+    found: dict[int, dict[Setting, list[Record]]] = {size: {} for size in settings}
+    for (size, setting), member in members.items():
+        if member.name in looks_of:
+            looks = looks_of[member.name]
+            found[size][setting] = [look for look in looks if look["epoch"] <= epochs]
+    return found
 
 
 def _best_to_the_end(
-    grid: Grid, size: int, trials: dict[Setting, list[Record]]
-) -> tuple[Setting, dict[int, list[Record]]]:
-    """The setting that came furthest with the best training bound, and its looks by seed.
+    grid: Grid, candidates: dict[int, dict[Setting, list[Record]]]
+) -> dict[int, tuple[Setting, dict[int, list[Record]]]]:
+    """At each size the setting that came furthest with the best bound, and its looks by seed.
 
     Where a run diverges later, the next best setting takes its place.
     """
 
-    def rank(setting: Setting) -> tuple[int, float]:
-        last = trials[setting][-1]
+    def rank(size: int, setting: Setting) -> tuple[int, float]:
+        last = candidates[size][setting][-1]
         return last["epoch"], last["train/elbo"]
 
-    for setting in sorted(trials, key=rank, reverse=True):
-        members = {seed: grid.member(size, *setting, seed) for seed in grid.seeds}
-        looks_of = grid.train(list(members.values()))
-        if len(looks_of) == len(members):
-            return setting, {seed: looks_of[member.name] for seed, member in members.items()}
-    raise TrainingDiverged(f"every setting diverged at latent size {size}")
+    ranked = {
+        size: sorted(trials, key=lambda setting, size=size: rank(size, setting), reverse=True)
+        for size, trials in candidates.items()
+    }
+    finished: dict[int, tuple[Setting, dict[int, list[Record]]]] = {}
+    while len(finished) < len(ranked):
+        members = {}
+        for size in ranked:
+            if size in finished:
+                continue
+            if not ranked[size]:
+                raise TrainingDiverged(f"every setting diverged at latent size {size}")
+            setting = ranked[size].pop(0)
+            members[size, setting] = [grid.member(size, *setting, seed) for seed in grid.seeds]
+        looks_of = grid.train([member for group in members.values() for member in group])
+        for (size, setting), group in members.items():
+            if all(member.name in looks_of for member in group):
+                runs = zip(grid.seeds, group, strict=True)
+                finished[size] = setting, {seed: looks_of[one.name] for seed, one in runs}
+    return finished
+
+
+def _to_the_end(grid: Grid, settings: dict[int, Setting]) -> dict[int, list[Record]]:
+    """The looks of one setting at each size to the end, without those that diverged."""
+    members = {size: grid.member(size, *one, grid.seeds[0]) for size, one in settings.items()}
+    looks_of = grid.train(list(members.values()))
+    return {
+        size: looks_of[member.name] for size, member in members.items() if member.name in looks_of
+    }
+
+
+def comparable(trials: dict[Setting, list[Record]]) -> dict[Setting, list[Record]]:
+    """The looks up to where the shortest trial ended."""
+    end = min((looks[-1]["epoch"] for looks in trials.values()), default=0)
+    return {
+        setting: [look for look in looks if look["epoch"] <= end]
+        for setting, looks in trials.items()
+    }
 
 
 def _closest(trials: dict[Setting, list[Record]], curve: np.ndarray) -> Setting | None:

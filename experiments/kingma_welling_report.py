@@ -23,7 +23,14 @@ from ae_jax.viz.report import (
     runs_table,
     write_report,
 )
-from experiments.kingma_welling_grid import TRACK_FROM, Curves, Finding, Grid, largest_deviation
+from experiments.kingma_welling_grid import (
+    TRACK_FROM,
+    Curves,
+    Finding,
+    Grid,
+    comparable,
+    largest_deviation,
+)
 from experiments.published import bound_at
 
 SOURCE = "Kingma & Welling 2014, arXiv:1312.6114, Fig. 2"
@@ -114,14 +121,15 @@ def tracking_table(findings: Sequence[Finding], paper: Curves) -> list[dict[str,
             continue
         curve = paper[finding.size, "aevb", "test"]
         looks = finding.followed or finding.trials[finding.tracking]
-        trial_end = finding.trials[finding.tracking][-1]["samples"]
+        trial = comparable(finding.trials)[finding.tracking]
+        trial_end = trial[-1]["samples"]
         rows.append(
             {
                 "latent size": finding.size,
                 "init std": finding.tracking[0],
                 "step size": finding.tracking[1],
                 f"largest deviation, {TRACK_FROM:.0e} to {trial_end:.3g} samples": round(
-                    largest_deviation(finding.trials[finding.tracking], curve), 1
+                    largest_deviation(trial, curve), 1
                 ),
                 "to the end": round(largest_deviation(looks, curve), 1),
                 "end (samples)": f"{looks[-1]['samples']:.3g}",

@@ -41,20 +41,33 @@ def rendered(text: str) -> str:
 
 def _part(name: str) -> str:
     results = read_json(RESULTS / name / "results.json")
+    lines = [f"{results['protocol']}. {results['note']}"]
+    lines += _benchmark(results) if "tables" in results else _experiment(results)
     facts = results["environment"]
-    lines = [
-        f"{results['protocol']}. {results['note']}",
-        "",
-        markdown_table(results["table"]),
-        "",
-        *_claims(results["claims"]),
-    ]
-    if results["tracking"]:
-        lines += ["", "The settings that track the paper's curves best:", ""]
-        lines += [markdown_table(results["tracking"])]
     where = f"{facts['processor']}, {facts['device']}, jax {facts['jax']}"
     lines += ["", f"Results of {where}, written {facts['date']} at commit {facts['commit']}."]
     return "\n".join(lines) + "\n"
+
+
+def _experiment(results: dict[str, Any]) -> list[str]:
+    lines = ["", markdown_table(results["table"]), "", *_claims(results["claims"])]
+    if results.get("tracking"):
+        lines += ["", "The settings that track the paper's curves best:", ""]
+        lines += [markdown_table(results["tracking"])]
+    return lines
+
+
+def _benchmark(results: dict[str, Any]) -> list[str]:
+    lines = []
+    for title, rows in results["tables"].items():
+        lines += ["", f"{title}:", "", markdown_table(rows)]
+    if results["facts"]:
+        lines += ["", "; ".join(f"{name}: {value}" for name, value in results["facts"].items())]
+    claims = [
+        {**claim, "name": f"{claim['name']} is {claim['value']:g} (at least {claim['target']:g})"}
+        for claim in results["claims"]
+    ]
+    return [*lines, "", *_claims(claims)]
 
 
 def _claims(claims: list[dict[str, Any]]) -> list[str]:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import ae_jax
-from ae_jax.data import cache
 from ae_jax.data.base import Split
 from ae_jax.data.protocols import Stored
 from ae_jax.data.sources import CachedSource
 from ae_jax.errors import UserError
+from ae_jax.files import cache_root
 
 X = np.arange(60, dtype=np.uint8).reshape(10, 6)
 Y = np.arange(10, dtype=np.int32)
@@ -24,7 +24,7 @@ LIBRARY = str(Path(ae_jax.__file__).parent.parent)
 
 def build(work, log):
     (work / "scratch").write_bytes(b"intermediate")
-    with (cache.cache_root() / "builds").open("a") as file:
+    with (cache_root() / "builds").open("a") as file:
         file.write("built\n")
     return Stored(Split(X[:8], Y[:8]), Split(X[8:], Y[8:]), valid_count=2, max_value=59.0)
 
@@ -44,7 +44,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def times_built():
-    return (cache.cache_root() / "builds").read_text().count("built")
+    return (cache_root() / "builds").read_text().count("built")
 
 
 def silent(line):
@@ -186,13 +186,13 @@ def test_cache_folder_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):
-    assert cache.cache_root() == tmp_path
+    assert cache_root() == tmp_path
     monkeypatch.delenv("AE_JAX_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache.cache_root() == tmp_path / "xdg" / "ae_jax"
+    assert cache_root() == tmp_path / "xdg" / "ae_jax"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache.cache_root() == tmp_path / "home" / ".cache" / "ae_jax"
+    assert cache_root() == tmp_path / "home" / ".cache" / "ae_jax"
 
 
 def test_reopening_imports_nothing_heavy():

@@ -27,7 +27,8 @@ FIRST_ID = 30
 
 
 def _data(batch_size, x=X):
-    split = DeviceSplit.put(Split(x, first_id=FIRST_ID))
+    labels = (x[:, 0] > np.median(x[:, 0])).astype(np.int32)
+    split = DeviceSplit.put(Split(x, labels, first_id=FIRST_ID))
     return EvaluationData(split, Statistics(None), PREPROCESSING.get("identity"), batch_size)
 
 

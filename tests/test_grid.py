@@ -76,7 +76,7 @@ def test_a_member_equals_the_same_run_alone_bitwise(name, grid, members, vector_
 
 
 def timeless(records: list[dict]) -> list[dict]:
-    clock = ("seconds", "examples_per_second")
+    clock = ("seconds", "examples_per_second", "matrix_rate_share")
     return [{k: v for k, v in record.items() if k not in clock} for record in records]
 
 

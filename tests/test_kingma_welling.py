@@ -248,9 +248,9 @@ calls: list = []
 ROUNDS = ((8, 1),)  # trials of eight epochs, after which one setting goes on
 
 
-def scripted(seeds=(0,), rounds=ROUNDS) -> ScriptedGrid:
+def scripted(seeds=(0,), rounds=ROUNDS, settings=(SMALL, LARGE), also=()) -> ScriptedGrid:
     calls.clear()
-    return ScriptedGrid(None, Path(), Key, rounds, (SMALL, LARGE), seeds)
+    return ScriptedGrid(None, Path(), Key, rounds, settings, seeds, also)
 
 
 def test_the_search_chooses_by_training_bound_and_survives_divergence():
@@ -355,6 +355,16 @@ def test_tracking_is_the_setting_closest_to_the_curve_and_is_followed():
     assert followed.followed[-1]["samples"] == 9e6
     (unfollowed,) = search(scripted(), (3,), higher, follow=False)
     assert unfollowed.tracking == SMALL and unfollowed.followed is None
+
+
+def test_a_setting_that_is_only_compared_may_track_but_is_not_chosen():
+    """LARGE trains best and is closest to the paper's curve, yet SMALL is the only candidate."""
+    (found,) = search(scripted(settings=(SMALL,), also=(LARGE,)), (3,), paper(3), follow=True)
+    assert (found.chosen, found.tracking) == (SMALL, LARGE)
+    assert set(found.trials) == {SMALL, LARGE}
+    assert found.followed[-1]["samples"] == 9e6
+    (unpublished,) = search(scripted(settings=(SMALL,), also=(LARGE,)), (3,), {}, follow=True)
+    assert (unpublished.chosen, unpublished.tracking) == (SMALL, None)
 
 
 def test_a_size_at_which_everything_diverges_ends_the_search(monkeypatch):

@@ -66,7 +66,7 @@ def is_saving(workdir: Path) -> bool:
 
 def timeless(workdir: Path) -> list[dict]:
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    clock = ("seconds", "examples_per_second")
+    clock = ("seconds", "examples_per_second", "matrix_rate_share")
     return [{k: v for k, v in record.items() if k not in clock} for record in records]
 
 

@@ -203,7 +203,7 @@ def test_what_has_to_fit_is_examples_parameters_gradients_and_optimiser_state(
     needed = {}
     for name, copies in (("adam", 4), ("sgd", 2)):  # parameters, gradients and moments
         setup = prepared(image_set, optim__name=name)
-        state = jax.eval_shape(setup.initial_state)
+        state = setup.state_shapes()
         weights = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         counts = sum(leaf.size for leaf in jax.tree.leaves(state)) - (copies - 1) * weights
         examples = 300 * 8 * 8  # uint8

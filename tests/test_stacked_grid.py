@@ -26,7 +26,7 @@ DIFFERENCES = {
     "scale": {"model__init_scale": 0.5},
     "free bits": {"objective__free_bits": 0.3, "latent_dim": 5},
 }
-CLOCK = ("seconds", "examples_per_second")
+CLOCK = ("seconds", "examples_per_second", "matrix_rate_share")
 
 
 def member(name: str, **options) -> Member:

@@ -202,23 +202,23 @@ def _fit_whole(rows: Rows, latent_dim: int, by_svd: bool) -> PcaCodec:
 
 @struct.dataclass
 class _Subspace:
-    """The best components [Z, D], the squares along them [Z], and the basis to try next [D, L]."""
+    """The best components [Z, D], the squares along them [Z] and in all, the next basis [D, L]."""
 
     components: Array
     squares: Array
+    total: Array
     basis: Array
 
 
 def _fit_randomized(spec: Pca, rows: Rows, key: Array, progress: Progress | None):
     width = min(spec.latent_dim + spec.oversampling, rows.count, rows.dim)
-    mean, total, state = _start_subspace(rows, key, width, spec.latent_dim)
+    mean, state = _start_subspace(rows, key, width, spec.latent_dim)
     centred = rows.less(mean)
     state, history, converged = iterate(
         _iterate_subspace, spec, centred, state, spec.max_iterations, spec.tolerance, progress
     )
-    codec = _codec(state.components, mean, state.squares, total, jnp.float32(rows.count))
-    # The loop sees what is captured; the objective is the rest of the variance.
-    return codec, np.asarray((total + history) / rows.count), converged
+    codec = _codec(state.components, mean, state.squares, state.total, jnp.float32(rows.count))
+    return codec, history, converged
 
 
 @functools.partial(jax.jit, static_argnames=("width", "latent_dim"))
@@ -228,8 +228,8 @@ def _start_subspace(rows: Rows, key: Array, width: int, latent_dim: int):
         lambda sum_, b: sum_ + (jnp.square(b.values).sum(axis=1) * b.fresh).sum(), jnp.zeros(())
     )
     basis = jnp.linalg.qr(jax.random.normal(key, (rows.dim, width)))[0]
-    state = _Subspace(jnp.zeros((latent_dim, rows.dim)), jnp.zeros(latent_dim), basis)
-    return mean, total, state
+    state = _Subspace(jnp.zeros((latent_dim, rows.dim)), jnp.zeros(latent_dim), total, basis)
+    return mean, state
 
 
 def _iterate_subspace(spec: Pca, rows: Rows, state: _Subspace, iteration: Array):
@@ -245,5 +245,6 @@ def _iterate_subspace(spec: Pca, rows: Rows, state: _Subspace, iteration: Array)
     squares, rotation = top_eigenvectors(scatter, spec.latent_dim)
     components = dot(rotation, state.basis.T)
     turned = components - dot(dot(components, state.components.T), state.components)
-    following = _Subspace(components, squares, jnp.linalg.qr(image)[0])
-    return following, -squares.sum(), jnp.linalg.norm(turned)
+    following = _Subspace(components, squares, state.total, jnp.linalg.qr(image)[0])
+    objective = (state.total - squares.sum()) / rows.count
+    return following, objective, jnp.linalg.norm(turned)

@@ -11,6 +11,8 @@ from ae_jax.data.arrays import ArrayFile, from_array
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.cache import Log
 from ae_jax.data.protocols import PROTOCOLS
+from ae_jax.data.records import RecordFolder, is_folder_of_records
+from ae_jax.data.records_writer import write_records
 from ae_jax.data.sources import CachedSource, Source, UserFunction
 from ae_jax.registry import Registry
 
@@ -35,18 +37,21 @@ __all__ = [
     "PROTOCOLS",
     "DataSet",
     "Split",
+    "absolute_name",
     "can_load",
     "from_array",
     "info",
     "load",
     "prepare",
+    "write_records",
 ]
 
 
 def load(name: str, *, protocol: str = "paper", limit: int | None = None) -> DataSet:
     """The data set of that name, prepared first if need be.
 
-    name      a registered name, a user's `.npy` or `.npz`, or `path/to/file.py:function`
+    name      a registered name, a user's `.npy` or `.npz`, a folder of array_record files (see
+              `write_records`), or `path/to/file.py:function`
     protocol  "paper" holds out validation examples, "full" trains on them too
     limit     only the first `limit` training examples
     Raises UserError.
@@ -59,13 +64,19 @@ def can_load(name: str) -> bool:
     """Whether a name leads to a data set: registered, or a file that is there."""
     path = name.rpartition(":")[0]
     file = path if path.endswith(".py") else name
-    return name in DATA_SETS or Path(file).expanduser().is_file()
+    return name in DATA_SETS or Path(file).expanduser().is_file() or is_folder_of_records(name)
+
+
+def absolute_name(name: str) -> str:
+    """A folder of records with its whole path, so that it means the same from any folder."""
+    is_folder = name not in DATA_SETS and is_folder_of_records(name)
+    return str(Path(name).expanduser().resolve()) if is_folder else name
 
 
 def prepare(name: str, log: Log = print) -> Path:
     """Prepares a data set, or verifies the prepared one; where it lies. Raises UserError."""
     source = _source(name)
-    if isinstance(source, CachedSource):
+    if isinstance(source, CachedSource | RecordFolder):
         return source.prepare(log)
     source.stored(log)
     return source.cached_at()
@@ -102,6 +113,8 @@ def _contents(data: DataSet) -> dict:
 def _source(name: str) -> Source:
     if name.endswith((".npy", ".npz")):
         return ArrayFile(Path(name).expanduser())
+    if name not in DATA_SETS and Path(name).expanduser().is_dir():
+        return RecordFolder(Path(name).expanduser().resolve())
     entry = DATA_SETS.get(name)
     return entry if name in DATA_SETS else UserFunction(name, entry)
 

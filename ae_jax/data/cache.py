@@ -28,15 +28,6 @@ class Damaged(Exception):
     """Prepared files that are not what was written. The message says which, in a few words."""
 
 
-def cache_root() -> Path:
-    """The folder of all prepared sets: $AE_JAX_CACHE, or `ae_jax` in the user's cache folder."""
-    chosen = os.environ.get("AE_JAX_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(users) / "ae_jax"
-
-
 def read(folder: Path) -> Stored | None:
     """The prepared set, memory-mapped, or None where there is none.
 

@@ -14,6 +14,7 @@ from ae_jax.data.base import DataSet, Split
 from ae_jax.data.cache import Damaged, Log
 from ae_jax.data.protocols import Stored
 from ae_jax.errors import UserError
+from ae_jax.files import cache_root
 
 
 class Source(Protocol):
@@ -45,7 +46,7 @@ class CachedSource:
     sources: tuple[str, ...]
 
     def cached_at(self) -> Path:
-        return cache.cache_root() / self.name
+        return cache_root() / self.name
 
     def stored(self, log: Log) -> Stored:
         """The memory-mapped arrays. Raises UserError when they cannot be prepared."""

@@ -8,6 +8,7 @@ from ae_jax.config import ModelConfig
 from ae_jax.errors import UserError
 from ae_jax.models.autoencoder import Autoencoder, parameter_counts
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, LATENTS
+from ae_jax.rbm import build_rbm
 from ae_jax.registry import Registry
 
 
@@ -18,13 +19,16 @@ def build_autoencoder(config: ModelConfig, shape: tuple[int, ...]) -> Autoencode
     """
     activation = ACTIVATIONS.get(config.activation)
     encoder, decoder = ENCODERS.get(config.encoder), DECODERS.get(config.decoder)
+    latent = LATENTS.get(config.latent)
+    keeps = {"k": config.latent_k} if "k" in getattr(latent, "__dataclass_fields__", {}) else {}
     _check_images("encoder", config.encoder, encoder, config.hidden, shape)
     _check_images("decoder", config.decoder, decoder, config.mirrored_hidden, shape)
     return Autoencoder(
         encoder=encoder(config.hidden, activation),
-        latent=LATENTS.get(config.latent)(config.latent_dim),
+        latent=latent(config.latent_dim, **keeps),
         decoder=decoder(config.mirrored_hidden, activation, shape),
         head=HEADS.get(config.head)(shape, config.head_scale),
+        tied=config.tied,
     )
 
 
@@ -43,6 +47,6 @@ def _check_images(
         raise UserError(f"{role} {name!r} needs at least one layer, and model.hidden is empty")
 
 
-MODELS = Registry("model", {"autoencoder": build_autoencoder})
+MODELS = Registry("model", {"autoencoder": build_autoencoder, "rbm": build_rbm})
 
 __all__ = ["MODELS", "Autoencoder", "build_autoencoder", "parameter_counts"]

@@ -38,13 +38,17 @@ class Objective:
     `whole_batch` declares that an example's terms depend on the rest of its batch: the step then
     passes `axis_name`, the mapped axis over which batch means must be taken (or None).
     `can_pad` declares that dimensions of the code which are 0 and switched off change nothing:
-    runs with codes of different sizes may then share a program.
+    runs with codes of different sizes may then share a program. `accepts_missing` declares that
+    NaN in the data is a missing value to it. `needs` names the parts without which the objective
+    has no meaning, as configuration assignments.
     """
 
     headline: ClassVar[str] = "loss"
     maximise: ClassVar[bool] = False
     whole_batch: ClassVar[bool] = False
     can_pad: ClassVar[bool] = False
+    accepts_missing: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def bind(self, num_examples: int) -> "Objective":
         """The objective for a training set of that size; most do not depend on it."""

@@ -22,6 +22,8 @@ from ae_jax.train.execution import (
     Numbers,
     compiled_evaluation,
     evaluate_split,
+    fetch,
+    place,
     run_epoch,
 )
 from ae_jax.train.setup import Setup
@@ -31,7 +33,9 @@ MEMBERS = "members"
 
 
 class Engine(Protocol):
-    """Trains one or more runs, which stand at the same epoch."""
+    """Trains one or more runs, which stand at the same epoch, on so many `devices`."""
+
+    devices: int
 
     def epoch(self, epoch: int) -> list[StepReport]:
         """One epoch of every run; returns when it is over, with a report on the host for each."""
@@ -48,6 +52,7 @@ class Single:
 
     def __init__(self, setup: Setup, state: TrainState):
         self._setup, self._state = setup, state
+        self.devices = 1 if setup.execution.mesh is None else setup.execution.mesh.size
 
     def epoch(self, epoch: int) -> list[StepReport]:
         setup, split = self._setup, self._setup.splits["train"]
@@ -60,7 +65,7 @@ class Single:
         self._state, report = setup.execution.epoch(
             self._state, order, split, setup.numbers, architecture=setup.architecture
         )
-        return [jax.device_get(report)]
+        return [fetch(report)]
 
     def look(self) -> list[dict[str, Totals]]:
         setup, state = self._setup, self._state
@@ -76,7 +81,7 @@ class Single:
             )
             for name, order in look_orders(setup).items()
         }
-        return [jax.device_get(totals)]
+        return [fetch(totals)]
 
     def state(self, index: int) -> TrainState:
         return self._state
@@ -94,20 +99,19 @@ class Stacked:
     ):
         largest = max(setups, key=lambda setup: setup.config.model.latent_dim)
         self._setup, self._programs = largest, member_programs(devices_each)
-        self._shapes = [jax.eval_shape(setup.initial_state) for setup in setups]
+        self._shapes = [setup.state_shapes() for setup in setups]
         mesh = self._programs.mesh
+        self.devices = mesh.size
         # Every device has as many members: the last one fills up.
         filled = list(range(len(setups)))
         filled += [filled[-1]] * (-len(filled) % mesh.shape[MEMBERS])
-        full = jax.eval_shape(largest.initial_state)
+        full = largest.state_shapes()
         apart = NamedSharding(mesh, PartitionSpec(MEMBERS))
-        self._states = jax.device_put(_stack([padded(states[i], full) for i in filled]), apart)
+        self._states = place(_stack([padded(states[i], full) for i in filled]), apart)
         everywhere = NamedSharding(mesh, PartitionSpec())
         placement = _by_member(apart, everywhere)
-        self._numbers = jax.device_put(_stacked_numbers([setups[i] for i in filled]), placement)
-        self._splits = {
-            name: jax.device_put(split, everywhere) for name, split in largest.splits.items()
-        }
+        self._numbers = place(_stacked_numbers([setups[i] for i in filled]), placement)
+        self._splits = {name: place(split, everywhere) for name, split in largest.splits.items()}
 
     def epoch(self, epoch: int) -> list[StepReport]:
         self._states, reports = self._programs.epoch(
@@ -138,7 +142,7 @@ class Stacked:
 
     def _apart(self, stacked: Any) -> list[Any]:
         """One tree on the host for each run."""
-        values = jax.device_get(stacked)
+        values = fetch(stacked)
         return [jax.tree.map(lambda leaf, i=i: leaf[i], values) for i in range(len(self._shapes))]
 
 

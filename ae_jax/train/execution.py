@@ -12,8 +12,10 @@ from functools import cache, partial
 from typing import Any
 
 import jax
+import numpy as np
 from flax import struct
 from jax import Array
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ae_jax.data.batches import DeviceSplit, Order, Totals, take_batch, total_over
@@ -127,7 +129,34 @@ class Execution:
         # compiled program would otherwise be compiled again for it.
         if self.mesh is None:
             return jax.device_put(tree, jax.devices()[0])
-        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+        return place(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+
+def place(tree: Any, sharding: Any) -> Any:
+    """A tree that every process holds in full, laid out over the devices of all of them.
+
+    `sharding` is one for all leaves or a tree of them, as `jax.device_put` takes it.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def put(leaf: Any, where: NamedSharding) -> Array:
+        if isinstance(leaf, Array) and leaf.sharding == where:
+            return leaf
+        value = np.asarray(leaf)
+        return jax.make_array_from_callback(value.shape, where, lambda part: value[part])
+
+    shardings = jax.tree.broadcast(
+        sharding, tree, is_leaf=lambda leaf: isinstance(leaf, NamedSharding)
+    )
+    return jax.tree.map(put, tree, shardings)
+
+
+def fetch(tree: Any) -> Any:
+    """A tree of the devices of all processes, in full on the host of each."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def data_mesh() -> Mesh:
@@ -156,7 +185,7 @@ def _sharded() -> Execution:
     )
 
     def epoch(state, order, split, numbers, *, architecture):
-        order = jax.device_put(order, batches)
+        order = place(order, batches)
         return program(state, order, split, numbers, architecture=architecture)
 
     return Execution(epoch, mesh)
@@ -167,7 +196,7 @@ def _shard_map() -> Execution:
     everywhere, batches = PartitionSpec(), PartitionSpec(None, AXIS)
 
     @partial(jax.jit, static_argnames="architecture", donate_argnums=0)
-    def epoch(state, order, split, numbers, *, architecture):
+    def program(state, order, split, numbers, *, architecture):
         mapped = jax.shard_map(
             partial(run_epoch, architecture=architecture, axis_name=AXIS),
             mesh=mesh,
@@ -175,6 +204,10 @@ def _shard_map() -> Execution:
             out_specs=everywhere,
         )
         return mapped(state, order, split, numbers)
+
+    def epoch(state, order, split, numbers, *, architecture):
+        order = place(order, NamedSharding(mesh, batches))
+        return program(state, order, split, numbers, architecture=architecture)
 
     return Execution(epoch, mesh)
 

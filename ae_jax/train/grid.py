@@ -107,7 +107,7 @@ def _groups(prepared: Sequence[_Prepared]) -> list[list[_Prepared]]:
 def _members_that_fit(setups: Sequence[Setup]) -> int:
     """How many states with their gradients fit on all devices together, at least one."""
     largest = max(setups, key=lambda setup: setup.config.model.latent_dim)
-    state = jax.eval_shape(largest.initial_state)
+    state = largest.state_shapes()
     leaves = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # gradients are alike
     each = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
     available = STATE_SHARE * memory_limit(jax.devices()[0]) * jax.device_count()

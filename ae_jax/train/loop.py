@@ -13,12 +13,16 @@ from typing import Any
 
 from ae_jax.data.batches import Totals
 from ae_jax.errors import TrainingDiverged
+from ae_jax.train import processes
+from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import Checkpoints
+from ae_jax.train.devices import matrix_rate
 from ae_jax.train.engines import Engine, Single, Stacked
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import Setup
 from ae_jax.train.step import NO_STEP, StepReport, TrainState
+from ae_jax.train.streaming import Streamed
 
 Record = dict[str, Any]
 Listener = Callable[[Record], None]
@@ -87,7 +91,8 @@ def train_together(
         places = [stack.enter_context(_placed(run)) for run in runs]
         setups = [run.setup for run in runs]
         if len(runs) == 1:
-            engine: Engine = Single(setups[0], places[0].state)
+            kind = Streamed if setups[0].streams else Single
+            engine: Engine = kind(setups[0], places[0].state)
         else:
             engine = Stacked(setups, [place.state for place in places], devices_each)
         last = setups[0].config.train.epochs if until is None else until
@@ -108,12 +113,12 @@ class _Place:
     def keep(self, record: Record) -> None:
         """Adds the record of an epoch, to the files and for the listeners too."""
         self.records.append(record)
-        if self.run.directory is not None:
+        if self.run.directory is not None and processes.is_first():
             self.run.directory.append(record)
         if self.saved is not None and is_look(record):
             headline = self.run.setup.numbers.objective.headline
             self.saved.save(self.state, {headline: record[_selection_metric(self.run.setup)]})
-        for listener in self.run.listeners:
+        for listener in self.run.listeners if processes.is_first() else ():
             listener(record)
 
 
@@ -126,13 +131,20 @@ def _placed(run: Run) -> Iterator[_Place]:
         yield _Place(run, state, [])
         return
     objective = setup.numbers.objective
-    with (
-        directory.claim(setup.config, setup.dataset),
-        Checkpoints(directory.checkpoints, objective.headline, objective.maximise) as saved,
-    ):
+    with ExitStack() as stack:
+        if processes.is_first():
+            stack.enter_context(directory.claim(setup.config, setup.dataset))
+        processes.wait_for_all(f"{directory.path} is claimed")
+        saved = stack.enter_context(
+            Checkpoints(directory.checkpoints, objective.headline, objective.maximise)
+        )
         if saved.step() is not None:
             state = saved.restore(state)
-        yield _Place(run, state, directory.rewind(int(state.step)), saved)
+        if processes.is_first():
+            records = directory.rewind(int(state.step))
+        else:
+            records = directory.records(int(state.step))
+        yield _Place(run, state, records, saved)
 
 
 def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
@@ -141,16 +153,20 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
     looks = {*look_epochs(setup.config), last}
     first = int(places[0].state.step) // setup.steps_per_epoch + 1
     going = {i: place for i, place in enumerate(places) if not _is_out_of_patience(place)}
+    work = None
     for epoch in range(first, last + 1):
         if not going:
             return
         start = time.perf_counter()
         reports = engine.epoch(epoch)
         elapsed = (time.perf_counter() - start) / len(places)
+        if work is None:  # not before the first epoch, whose start is waited for
+            rate = engine.devices * matrix_rate(setup.config.train.precision)
+            work = step_flops(setup) * setup.steps_per_epoch / rate
         looked = engine.look() if epoch in looks else None
         for i, place in list(going.items()):
             try:
-                record = _record(place, reports[i], epoch, elapsed)
+                record = _record(place, reports[i], epoch, elapsed, work)
                 if looked is not None:
                     record |= _look(place.run.setup, looked[i], epoch)
             except TrainingDiverged as error:
@@ -186,8 +202,11 @@ def _check_finite(report: StepReport, epoch: int) -> None:
         )
 
 
-def _record(place: _Place, report: StepReport, epoch: int, elapsed: float) -> Record:
-    """What an epoch left. Raises TrainingDiverged for a loss that is not finite."""
+def _record(place: _Place, report: StepReport, epoch: int, elapsed: float, work: float) -> Record:
+    """What an epoch left; `work` is the seconds that its matrix products alone would take.
+
+    Raises TrainingDiverged for a loss that is not finite.
+    """
     _check_finite(report, epoch)
     setup = place.run.setup
     num_train = len(setup.splits["train"])
@@ -198,6 +217,7 @@ def _record(place: _Place, report: StepReport, epoch: int, elapsed: float) -> Re
         "samples": epoch * num_train,
         "seconds": round(seconds, 4),
         "examples_per_second": round(num_train / elapsed, 1),
+        "matrix_rate_share": float(f"{work / elapsed:.3g}"),
         **{f"running/{name}": value for name, value in report.totals.means().items()},
     }
 

@@ -77,8 +77,8 @@ class RunDirectory:
         found, now = read_json(self.data_file), describe(dataset)
         return differences(found | {"name": ""}, now | {"name": ""})
 
-    def records(self) -> list[dict[str, Any]]:
-        """The records so far; a line that a crash cut short is left out."""
+    def records(self, step: int | None = None) -> list[dict[str, Any]]:
+        """The records so far, or up to a step; a line that a crash cut short is left out."""
         if not self.metrics_file.exists():
             return []
         records = []
@@ -87,7 +87,7 @@ class RunDirectory:
                 records.append(json.loads(line))
             except json.JSONDecodeError:
                 break
-        return records
+        return records if step is None else [r for r in records if r["step"] <= step]
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Adds one record to metrics.jsonl; what is not finite becomes null, as JSON has it."""
@@ -100,7 +100,7 @@ class RunDirectory:
 
     def rewind(self, step: int) -> list[dict[str, Any]]:
         """Drops the records after a step, which a resumed run will write again."""
-        records = [record for record in self.records() if record["step"] <= step]
+        records = self.records(step)
         if self.metrics_file.exists():
             write_text(self.metrics_file, "".join(json.dumps(r) + "\n" for r in records))
         return records

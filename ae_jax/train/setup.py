@@ -9,35 +9,67 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from ae_jax.config import DataConfig, RunConfig
-from ae_jax.data.base import DataSet
+from ae_jax.data.base import DataSet, Split
 from ae_jax.data.batches import DeviceSplit, num_batches, sequential_order, take_batch
 from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statistics_for
+from ae_jax.data.streaming import CHUNKS_ON_DEVICE, steps_in_chunk
 from ae_jax.errors import UserError
 from ae_jax.models import MODELS
 from ae_jax.nn import HEADS
 from ae_jax.nn.initialisers import INITIALISERS, initialise
 from ae_jax.noise import stream_key
+from ae_jax.train import processes
 from ae_jax.train.devices import memory_limit, product_precision
 from ae_jax.train.execution import Architecture, Execution, Numbers, execution_for
 from ae_jax.train.step import NO_STEP, TrainState, evaluate_objective
 
 CHECK_BATCH = 1000
+# Of a device's memory; the rest is for parameters and activations.
+EXAMPLES_SHARE = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """A run that is ready to start: its complete configuration and what was built from it."""
+    """A run that is ready to start: its complete configuration and what was built from it.
+
+    `splits` lie on the devices; those of a set that is larger than its budget stay on the host.
+    """
 
     config: RunConfig
     dataset: DataSet
     architecture: Architecture
     numbers: Numbers
-    splits: dict[str, DeviceSplit]
+    splits: dict[str, DeviceSplit] | dict[str, Split]
     execution: Execution
     steps_per_epoch: int
+
+    @property
+    def streams(self) -> bool:
+        """Whether examples come from the host, chunk by chunk."""
+        return isinstance(self.splits["train"], Split)
+
+    @property
+    def examples_budget(self) -> int:
+        """Bytes of a device that examples may take."""
+        return _examples_budget(self.config)
+
+    @property
+    def example_bytes(self) -> int:
+        """Bytes of one raw example."""
+        x = self.dataset.splits["train"].x
+        return math.prod(x.shape[1:]) * x.dtype.itemsize
+
+    def on_device(self, name: str) -> DeviceSplit:
+        """A split on the devices, also where training streams. Raises UserError."""
+        split = self.splits[name]
+        if isinstance(split, DeviceSplit):
+            return split
+        _refuse_beyond_memory(f"the {name} split of {self.dataset.name}", split.x.nbytes)
+        return self.execution.replicate(DeviceSplit.put(split))
 
     @property
     def total_steps(self) -> int:
@@ -45,8 +77,15 @@ class Setup:
 
     def initial_state(self, seed: int | None = None) -> TrainState:
         """Parameters and optimiser state before the first step, on the devices of the run."""
+        return self.execution.replicate(self._drawn_state(seed))
+
+    def state_shapes(self) -> TrainState:
+        """The shapes and types of a state; draws nothing."""
+        return jax.eval_shape(self._drawn_state)
+
+    def _drawn_state(self, seed: int | None = None) -> TrainState:
         seed = self.config.train.seed if seed is None else seed
-        state = _initial_state(
+        return _initial_state(
             jnp.asarray(seed, jnp.uint32),
             self.numbers,
             self.config.model.init_scale,
@@ -54,7 +93,6 @@ class Setup:
             shape=self.dataset.shape,
             scheme=self.config.model.init,
         )
-        return self.execution.replicate(state)
 
 
 def prepare_run(
@@ -64,15 +102,20 @@ def prepare_run(
 
     `placed` are the `splits` of an earlier setup of the same data and devices, to be shared.
     """
+    processes.check_mode(config.train.parallel)
     train = dataset.splits["train"]
     _check_batch(config, len(train))
-    _refuse_beyond_memory(f"the examples of {dataset.name}", _bytes(dataset))
     preprocess_name = _settled_preprocess(config, dataset)
     preprocess = PREPROCESSING.get(preprocess_name)
     statistics = statistics_for(preprocess, train, dataset.max_value)
     execution = execution_for(config.train.parallel)
-    splits = placed or _device_splits(dataset, execution)
-    low, high = _value_range(dataset, splits, preprocess, statistics)
+    if _bytes(dataset) > _examples_budget(config):
+        splits, seen = dict(dataset.splits), _extreme_examples(dataset)
+    else:
+        splits = seen = placed or _device_splits(dataset, execution)
+    low, high = _value_range(
+        dataset, seen, preprocess, statistics, config.objective.accepts_missing
+    )
     config = _settled(config, dataset, preprocess_name, low, high)
     _check_support(config, dataset, low, high)
     INITIALISERS.get(config.model.init)
@@ -92,7 +135,7 @@ def prepare_run(
         product_precision(config.train.precision),
     )
     setup = Setup(config, dataset, architecture, numbers, splits, execution, steps_per_epoch)
-    state = jax.eval_shape(setup.initial_state)
+    state = setup.state_shapes()
     _check_size(setup, state)
     _check_objective(setup, state)
     return setup
@@ -115,9 +158,33 @@ def _check_size(setup: Setup, state: TrainState) -> None:
         raise UserError(f"train.epochs: {setup.total_steps:,} steps are more than can be counted")
     arrays = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # gradients are alike
     needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in arrays)
-    _refuse_beyond_memory(
-        "examples, parameters, gradients and optimiser state", needed + _bytes(setup.dataset)
-    )
+    examples = _chunk_bytes(setup) if setup.streams else _bytes(setup.dataset)
+    _refuse_beyond_memory("examples, parameters, gradients and optimiser state", needed + examples)
+
+
+def _chunk_bytes(setup: Setup) -> int:
+    """Examples of a streamed run that are on the device at once. Raises UserError."""
+    config, budget = setup.config, setup.examples_budget
+    if config.train.parallel == "pmap":
+        raise UserError(
+            f"the examples of {setup.dataset.name} do not fit on the device, and "
+            "train.parallel=pmap cannot stream them; shard_map can"
+        )
+    most = 0
+    for name, size in (("train", config.train.batch_size), ("eval", config.eval.batch_size)):
+        batch = size * setup.example_bytes
+        if CHUNKS_ON_DEVICE * batch > budget:
+            raise UserError(
+                f"{name}.batch_size {size}: {CHUNKS_ON_DEVICE} batches take "
+                f"{CHUNKS_ON_DEVICE * batch:,} bytes, and there are {budget:,} for examples"
+            )
+        most = max(most, batch * steps_in_chunk(batch, budget, setup.steps_per_epoch))
+    return CHUNKS_ON_DEVICE * most
+
+
+def _examples_budget(config: RunConfig) -> int:
+    given = config.data.memory_budget
+    return int(EXAMPLES_SHARE * memory_limit(jax.devices()[0])) if given is None else given
 
 
 def _refuse_beyond_memory(what: str, needed: int) -> None:
@@ -160,6 +227,23 @@ def _settled_preprocess(config: RunConfig, dataset: DataSet) -> str:
     return name
 
 
+def _extreme_examples(dataset: DataSet) -> dict[str, DeviceSplit]:
+    """In place of splits too large to look through: the first examples, and those of extremes.
+
+    The bounds that follow are those of all examples where preprocessing is monotone in each value.
+    """
+    extremes = {}
+    for name, split in dataset.splits.items():
+        bounds = [np.full(dataset.shape, value, split.x.dtype) for value in _bounds(split)]
+        head = np.asarray(split.x[: min(len(split), CHECK_BATCH)])
+        extremes[name] = DeviceSplit.put(Split(np.concatenate([bounds, head]), first_id=0))
+    return extremes
+
+
+def _bounds(split: Split) -> tuple[np.generic, np.generic]:
+    return split.x.min(), split.x.max()
+
+
 def _device_splits(dataset: DataSet, execution: Execution) -> dict[str, DeviceSplit]:
     # One by one: a dict that passes through JAX comes back sorted by its keys.
     return {
@@ -176,7 +260,13 @@ def _settled(
         head = "bernoulli" if low >= 0.0 and high <= 1.0 else "gaussian"
     return dataclasses.replace(
         config,
-        data=DataConfig(dataset.name, dataset.protocol, preprocess, dataset.limit),
+        data=DataConfig(
+            dataset.name,
+            dataset.protocol,
+            preprocess,
+            dataset.limit,
+            config.data.memory_budget,
+        ),
         model=dataclasses.replace(config.model, head=head),
     )
 
@@ -196,12 +286,16 @@ def _value_range(
     splits: dict[str, DeviceSplit],
     preprocess: Preprocess,
     statistics: Statistics,
+    accepts_missing: bool,
 ) -> tuple[float, float]:
-    """Smallest and largest model input over all splits. Raises UserError for NaN or infinity."""
+    """Smallest and largest model input over all splits. Raises UserError for NaN or infinity.
+
+    NaN stands for a missing value where the objective takes them.
+    """
     lows, highs = [], []
     for name, split in splits.items():
-        low, high = _extremes(split, statistics, preprocess=preprocess)
-        if not (math.isfinite(low) and math.isfinite(high)):
+        low, high, missing, infinite = _extremes(split, statistics, preprocess=preprocess)
+        if infinite or (missing and not accepts_missing):
             raise UserError(f"the {name} split of {dataset.name} holds NaN or infinite values")
         lows.append(float(low))
         highs.append(float(high))
@@ -211,13 +305,20 @@ def _value_range(
 @partial(jax.jit, static_argnames="preprocess")
 def _extremes(
     split: DeviceSplit, statistics: Statistics, *, preprocess: Preprocess
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array, Array]:
+    """Smallest and largest known value, and whether any is NaN, or infinite."""
+
     def body(_, row):
         x = take_batch(split, row, preprocess, statistics, jax.random.key(0))["x"]
-        return None, (x.min(), x.max())
+        # Compiled minima do not reliably come out NaN where a value is.
+        missing = jnp.isnan(x)
+        low, high = jnp.where(missing, jnp.inf, x).min(), jnp.where(missing, -jnp.inf, x).max()
+        return None, (low, high, missing.any(), jnp.isinf(x).any())
 
-    _, (low, high) = jax.lax.scan(body, None, sequential_order(len(split), CHECK_BATCH))
-    return low.min(), high.max()
+    _, (low, high, missing, infinite) = jax.lax.scan(
+        body, None, sequential_order(len(split), CHECK_BATCH)
+    )
+    return low.min(), high.max(), missing.any(), infinite.any()
 
 
 @partial(jax.jit, static_argnames=("architecture", "shape", "scheme"))

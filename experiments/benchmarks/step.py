@@ -68,9 +68,9 @@ def run(preset: str, say: Callable[[str], None]) -> Results:
         note=(
             f"{workload.examples:,} MNIST digits, 784-{workload.hidden}-{workload.latent_dim}-"
             f"{workload.hidden}-784 tanh, batch {workload.batch_size}, Adagrad, MAP. Each "
-            f"contender in a process of its own, medians of {workload.epochs} epochs in {ROUNDS[preset]} "
-            "rounds in turn, without the first epoch. Only the matrix products that are needed "
-            "count for the rate."
+            f"contender in a process of its own, medians of {workload.epochs} "
+            f"epochs in {ROUNDS[preset]} rounds in turn, without the first epoch. Only the matrix "
+            "products that are needed count for the rate."
         ),
     )
 

@@ -1,0 +1,85 @@
+"""Chunks of whole batches from the host, read ahead by Grain in background threads.
+
+A stream is a random-access list of chunks: which examples a chunk holds follows from its place
+alone, so a stream begins anywhere and gives from there what it would have given.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from threading import Lock
+
+import numpy as np
+
+from ae_jax.data.base import Split
+from ae_jax.data.batches import Order
+
+Chunk = dict[str, np.ndarray]
+
+# Large enough that reading and starting a program cost little for each step.
+CHUNK_BYTES = 32 << 20
+# One thread reads as the device works; the second covers what the first waits for.
+_THREADS = 2
+_AHEAD = 3
+# On the device at once: the chunk that is trained on, and the next one.
+CHUNKS_ON_DEVICE = 2
+
+
+def steps_in_chunk(batch_bytes: int, budget: int, steps: int) -> int:
+    """How many batches go into a chunk: as many as the bytes for examples on the device allow."""
+    most = min(CHUNK_BYTES, budget // CHUNKS_ON_DEVICE)
+    return max(1, min(most // batch_bytes, steps))
+
+
+def chunks(
+    split: Split,
+    order_of: Callable[[int], Order],
+    steps: int,
+    chunk_steps: int,
+    *,
+    first_pass: int = 0,
+    passes: int = 1,
+    places: np.ndarray | slice = slice(None),
+) -> Iterator[Chunk]:
+    """Chunks {x, id, mask, and y where there are labels}, each [K, B, ...], of some passes.
+
+    order_of     the order of a pass over the split, with `steps` rows
+    chunk_steps  K; the last chunk of a pass holds the rest
+    first_pass   where the stream begins, with `passes` in all
+    places       those of every batch that this process reads
+    Raises UserError where examples cannot be read.
+    """
+    import grain  # takes a second, which runs that do not stream need not wait
+
+    each = -(-steps // chunk_steps)
+    order_of = _remembered(order_of)
+
+    def read(place: int) -> Chunk:
+        rows = slice(place % each * chunk_steps, (place % each + 1) * chunk_steps)
+        order = order_of(place // each)
+        index = np.asarray(order.index)[rows][:, places]
+        chunk = {
+            "x": split.x[index],
+            "id": index + np.int32(split.first_id or 0),
+            "mask": np.asarray(order.mask)[rows][:, places],
+        }
+        return chunk if split.y is None else chunk | {"y": split.y[index]}
+
+    dataset = grain.MapDataset.range(first_pass * each, passes * each).map(read)
+    options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_AHEAD)
+    return iter(dataset.to_iter_dataset(options))
+
+
+def _remembered(order_of: Callable[[int], Order]) -> Callable[[int], Order]:
+    """The orders of the pass that is read and of the next, on the host, each made once."""
+    lock = Lock()
+
+    @lru_cache(maxsize=2)
+    def made(index: int) -> Order:
+        order = order_of(index)
+        return Order(np.asarray(order.index), np.asarray(order.mask))
+
+    def order(index: int) -> Order:
+        with lock:
+            return made(index)
+
+    return order

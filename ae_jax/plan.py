@@ -1,0 +1,162 @@
+"""What an experiment would train, before it trains anything: runs, steps and time."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import jax
+import jax.numpy as jnp
+
+from ae_jax.data.base import DataSet
+from ae_jax.data.batches import shuffled_order
+from ae_jax.launch import Launcher, ListenerFor, Outcomes, goal, kept_records
+from ae_jax.train.checkpoints import latest_step
+from ae_jax.train.grid import Member
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import prepare_run
+
+# Steps of a measurement of the rate, after as many that compile the program.
+MEASURED_STEPS = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedRun:
+    """A run, the step at which it stands and the one that it would be trained to."""
+
+    member: Member
+    stands: int
+    goal: int
+
+    @property
+    def steps(self) -> int:
+        return max(0, self.goal - self.stands)
+
+
+class _WouldTrain(Exception):
+    def __init__(self, runs: list[PlannedRun]):
+        super().__init__()
+        self.runs = runs
+
+
+class Planner:
+    """A launcher that trains nothing: finished runs have their records, others end the search."""
+
+    def train(
+        self,
+        members: Sequence[Member],
+        dataset: DataSet,
+        root: Path,
+        *,
+        until: int | None = None,
+        listener_for: ListenerFor | None = None,
+    ) -> Outcomes:
+        runs = [
+            PlannedRun(member, stands_at(member, root), goal(member, dataset, until))
+            for member in members
+        ]
+        if any(run.steps for run in runs):
+            raise _WouldTrain(runs)
+        return {member.name: kept_records(root / member.name) for member in members}
+
+    def parts(self, members: Sequence[Member], dataset: DataSet) -> list[list[Member]]:
+        return [list(members)]
+
+
+def stands_at(member: Member, root: Path) -> int:
+    """The step from which a member would go on."""
+    return latest_step(RunDirectory(root / member.name).checkpoints)
+
+
+def next_runs(search: Callable[[Launcher], Any]) -> list[PlannedRun]:
+    """The runs that a search would train together first, finished ones too; none if all are done.
+
+    `search` trains by the launcher it is given. What it would train after these may depend on what
+    they reach.
+    """
+    try:
+        search(Planner())
+    except _WouldTrain as stop:
+        return stop.runs
+    return []
+
+
+def recorded_rate(members: Sequence[Member], root: Path) -> float | None:
+    """The median of examples per second over the records of members, None without any.
+
+    The first record of a run is left out, as its time has the compilation in it.
+    """
+    rates = [
+        record["examples_per_second"]
+        for member in members
+        for record in kept_records(root / member.name)[1:]
+    ]
+    return statistics.median(rates) if rates else None
+
+
+def measured_rate(member: Member, dataset: DataSet) -> float:
+    """Examples per second of a member alone on the devices at hand, over a few steps in memory."""
+    setup = prepare_run(member.config, dataset)
+    train, split = setup.config.train, setup.splits["train"]
+    seed, epoch = jnp.asarray(train.seed, jnp.uint32), jnp.asarray(1, jnp.uint32)
+    order = shuffled_order(seed, epoch, len(split), train.batch_size)
+    order = jax.tree.map(lambda rows: rows[:MEASURED_STEPS], order)
+
+    def run(state):
+        state, _ = setup.execution.epoch(
+            state, order, split, setup.numbers, architecture=setup.architecture
+        )
+        return jax.block_until_ready(state)
+
+    state = run(setup.initial_state())
+    start = time.perf_counter()
+    run(state)
+    return float(order.mask.sum()) / (time.perf_counter() - start)
+
+
+def show(
+    runs: Sequence[PlannedRun],
+    dataset: DataSet,
+    root: Path,
+    launcher: Launcher,
+    *,
+    whole: tuple[int, int],
+    members: Sequence[Member],
+) -> None:
+    """Prints the runs, their steps and an estimate of the time.
+
+    whole    the most runs and steps that the experiment takes from start to end
+    members  all that it may train: what they have done counts, and their records tell the rate
+    """
+    done = sum(stands_at(member, root) for member in members)
+    most_runs, most_steps = whole
+    for run in runs:
+        state = "finished" if not run.steps else f"from step {run.stands:,} to {run.goal:,}"
+        click.echo(f"{run.member.name}  {state}")
+    going = [run for run in runs if run.steps]
+    if not going:
+        click.echo(f"nothing to train; {done:,} steps are done")
+        return
+    rate, source = recorded_rate(members, root), "by the records of runs here"
+    if rate is None:
+        rate, source = measured_rate(going[0].member, dataset), "measured on this machine just now"
+    batch = going[0].member.config.train.batch_size
+    parts = launcher.parts([run.member for run in going], dataset)
+    steps_of = {run.member.name: run.steps for run in going}
+    longest = max(sum(steps_of[member.name] for member in part) for part in parts)
+    now, left = sum(steps_of.values()), max(most_steps - done, 0)
+
+    def duration(steps: int) -> str:
+        return str(timedelta(seconds=round(steps * batch / rate)))
+
+    at_once = f", in {len(parts)} tasks at once {duration(longest)}" if len(parts) > 1 else ""
+    click.echo(
+        f"next: {len(going)} of {len(runs)} runs, {now:,} steps, about {duration(now)}{at_once}\n"
+        f"to the end: at most {most_runs} runs, {most_steps:,} steps, of which {done:,} are done "
+        f"and the others take about {duration(left)}\n"
+        f"rate: {rate:,.0f} examples/s ({source}); compilation and evaluation come on top"
+    )

@@ -1,0 +1,71 @@
+"""How much arithmetic a step is: the matrix products and convolutions that it cannot do without."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+from ae_jax.train.setup import Setup
+from ae_jax.train.step import make_step
+
+
+def step_flops(setup: Setup) -> float:
+    """Floating-point operations of the products in one training step, over the whole batch.
+
+    Multiplications and additions count one each. Read off the traced step: gradients that nobody
+    asks for, such as those of the data, are not in it.
+    """
+    size = setup.config.train.batch_size
+    batch = {
+        "x": jax.ShapeDtypeStruct((size, *setup.dataset.shape), jnp.float32),
+        "id": jax.ShapeDtypeStruct((size,), jnp.int32),
+        "mask": jax.ShapeDtypeStruct((size,), jnp.float32),
+    }
+    if setup.splits["train"].y is not None:
+        batch["y"] = jax.ShapeDtypeStruct((size,), setup.splits["train"].y.dtype)
+    numbers = setup.numbers
+    step = make_step(
+        setup.architecture.model, numbers.objective, numbers.optimiser.build(numbers.total_steps)
+    )
+    return product_flops(jax.make_jaxpr(step)(setup.state_shapes(), batch).jaxpr)
+
+
+def product_flops(jaxpr: Any) -> float:
+    """Operations of the products in a jaxpr, those of its inner ones included."""
+    total = 0.0
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        if name == "dot_general":
+            total += _dot_flops(equation)
+        elif name == "conv_general_dilated":
+            total += _conv_flops(equation)
+        repeats = equation.params.get("length", 1) if name == "scan" else 1
+        total += repeats * sum(product_flops(inner) for inner in _inner(equation.params))
+    return total
+
+
+def _dot_flops(equation: Any) -> float:
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    left = equation.invars[0].aval.shape
+    return 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[d] for d in contracted)
+
+
+def _conv_flops(equation: Any) -> float:
+    kernel = equation.invars[1].aval.shape
+    outputs = equation.params["dimension_numbers"].rhs_spec[0]
+    products = math.prod(kernel) / kernel[outputs]
+    return 2.0 * math.prod(equation.outvars[0].aval.shape) * products
+
+
+def _inner(params: dict[str, Any]) -> list[Any]:
+    """The jaxprs among the parameters of an equation."""
+    found = []
+    for value in params.values():
+        for part in value if isinstance(value, (tuple, list)) else [value]:
+            if isinstance(part, core.ClosedJaxpr):
+                found.append(part.jaxpr)
+            elif isinstance(part, core.Jaxpr):
+                found.append(part)
+    return found

@@ -1,0 +1,69 @@
+"""Several processes, each with its own devices, as one machine.
+
+Started by a flag or recognised from what Slurm, Open MPI, Kubernetes and TPU pods leave in the
+environment. Every process runs the same program on the same arguments; the first one writes.
+"""
+
+import os
+
+import jax
+from jax.experimental import multihost_utils
+
+from ae_jax.errors import UserError
+
+# Set by the launchers in every process of a job, with the number of processes. In an allocation of
+# Slurm that runs no step yet there is nothing to wait for, so only a step counts.
+_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+# TPU pods and Kubernetes name the hosts instead.
+_HOSTS = ("TPU_WORKER_HOSTNAMES",)
+_OWN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+
+
+def start(wanted: bool = False) -> None:
+    """Joins the other processes if a launcher is recognised, or if `wanted`; once, before any work.
+
+    Without a launcher that JAX knows, JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID say who belongs together. Raises UserError.
+    """
+    if jax.distributed.is_initialized() or not (wanted or _launched_with_others()):
+        return
+    given = [os.environ.get(name) for name in _OWN]
+    try:
+        if any(given):
+            address, count, index = given
+            jax.distributed.initialize(
+                address, int(count or ""), int(index or ""), cluster_detection_method="deactivate"
+            )
+        else:
+            jax.distributed.initialize()
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"cannot join other processes: {reason}; without a launcher set {', '.join(_OWN)}"
+        ) from error
+
+
+def _launched_with_others() -> bool:
+    counts = [os.environ.get(name, "") for name in _COUNTS]
+    hosts = [os.environ.get(name, "") for name in _HOSTS]
+    return any(c.isdigit() and int(c) > 1 for c in counts) or any("," in names for names in hosts)
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and speaks."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(what: str) -> None:
+    """Returns when every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def check_mode(parallel: str) -> None:
+    """Raises UserError for a mode of `train.parallel` that cannot span processes."""
+    if jax.process_count() > 1 and parallel not in ("sharded", "shard_map"):
+        raise UserError(
+            f"train.parallel={parallel} stays within one process; {jax.process_count()} processes "
+            "need sharded or shard_map"
+        )

@@ -1,0 +1,295 @@
+"""Launchers: processes on this machine stand for the tasks of a cluster; one test starts Slurm."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import slurm
+
+from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.data import load
+from ae_jax.errors import TrainingDiverged, UserError
+from ae_jax.launch import Local, launcher_named
+from ae_jax.shell import run_command
+from ae_jax.train.grid import Member
+from ae_jax.train.optimisers import Sgd
+from experiments import kingma_welling
+
+LIMIT = 200  # training examples, of the 8x8 digits: two steps an epoch
+
+
+def member(name: str, epochs: int = 2, rate: float = 1e-3, hidden: int = 8, seed: int = 0):
+    config = RunConfig(
+        data=DataConfig("digits", limit=LIMIT),
+        model=ModelConfig(hidden=(hidden,), latent_dim=2),
+        optim=Sgd(learning_rate=rate),
+        train=TrainConfig(batch_size=100, epochs=epochs, seed=seed),
+        eval=EvalConfig(every=1),
+    )
+    return Member(name, config)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits", limit=LIMIT)
+
+
+# The first two share a program, and a task; the step of the second is far too large.
+EPOCHS = 25
+GRID = [member("tame", EPOCHS), member("wild", EPOCHS, rate=1e9), member("short")]
+
+
+@pytest.fixture(scope="module")
+def expected(digits, tmp_path_factory):
+    """What training in this process gives."""
+    return Local().train(GRID, digits, tmp_path_factory.mktemp("local"))
+
+
+def timeless(outcomes: dict) -> dict:
+    """Outcomes that can be compared: records without the clock, errors as text."""
+    clock = ("seconds", "examples_per_second", "matrix_rate_share")
+    return {
+        name: str(end)
+        if isinstance(end, TrainingDiverged)
+        else [{k: v for k, v in record.items() if k not in clock} for record in end]
+        for name, end in outcomes.items()
+    }
+
+
+def processes_launcher():
+    """The launcher for Slurm with submitit's executor of processes in Slurm's place."""
+    cluster = pytest.importorskip("ae_jax.cluster")
+    pytest.importorskip("submitit", reason="the extra 'slurm' is not installed")
+    return cluster.Slurm({"timeout_min": 60}, cluster="local")
+
+
+def wait_until(holds, seconds: float = 600.0) -> None:
+    start = time.monotonic()
+    while not holds():
+        assert time.monotonic() - start < seconds, "waited too long"
+        time.sleep(0.01)
+
+
+def has_records(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def preempt_when_begun(root: Path) -> None:
+    """Sends submitit's signal to the task that trains `tame`, once that has a record."""
+    wait_until(lambda: has_records(root / "tame" / "metrics.jsonl"))
+    for process in Path("/proc").glob("[0-9]*"):
+        command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        opened = process / "fd"
+        if f"submitit.core._submit {root}" in command and any(
+            str(root / "tame") in os.path.realpath(place) for place in opened.iterdir()
+        ):
+            os.kill(int(process.name), signal.SIGUSR2)
+            return
+    raise AssertionError("no task holds the directory of the run")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks for the task in /proc")
+def test_tasks_end_as_local_training_does_though_one_is_preempted(
+    expected, digits, tmp_path, capsys
+):
+    launcher = processes_launcher()
+    preemption = threading.Thread(target=preempt_when_begun, args=(tmp_path,))
+    preemption.start()
+    outcomes = launcher.train(GRID, digits, tmp_path)
+    preemption.join()
+    said = capsys.readouterr().err
+    assert "3 runs in 2 tasks" in said and "2 of 2 tasks ended" in said
+    logs = "".join(log.read_text() for log in tmp_path.glob("slurm/*/*_log.*"))
+    assert "Requeued job" in logs and "tame" in logs
+    assert isinstance(expected["wild"], TrainingDiverged)
+    assert timeless(outcomes) == timeless(expected)
+    assert len(outcomes["tame"]) == EPOCHS
+
+    finished = [one for one in GRID if one.name != "wild"]
+    again = launcher.train(finished, digits, tmp_path)
+    assert again == {one.name: outcomes[one.name] for one in finished}
+    assert "tasks" not in capsys.readouterr().err, "nothing is left to submit"
+
+
+def test_a_task_that_fails_is_told_with_its_reason_and_its_log(digits, tmp_path, monkeypatch):
+    launcher = processes_launcher()
+    monkeypatch.setenv("AE_JAX_CACHE", "/dev/null")  # where the task finds no data
+    with pytest.raises(UserError, match=r"task \d+: .*; logs: .*slurm.*same command continues"):
+        launcher.train([member("one")], digits, tmp_path)
+
+
+def test_a_submission_is_plain_data_and_the_name_of_a_function(digits, tmp_path):
+    pytest.importorskip("submitit")
+    import json
+    import pickletools
+
+    import cloudpickle
+
+    from ae_jax import cluster
+
+    task = cluster._task(GRID, digits, tmp_path, 3)
+    assert json.loads(json.dumps(task)) == task
+    assert task["until"] == 3 and Path(task["root"]).is_absolute()
+    again = cluster.run_task.checkpoint(task)
+    assert (again.function, again.args) == (cluster.run_task, (task,))
+    pickled = cloudpickle.dumps(cluster.run_task)
+    names = {argument for _, argument, _ in pickletools.genops(pickled) if argument}
+    assert {"ae_jax.cluster", "run_task"} <= names and len(pickled) < 100
+
+
+@pytest.mark.parametrize(("size", "groups"), [(None, ["abd", "c"]), (2, ["ab", "d", "c"])])
+def test_members_are_grouped_by_program(size, groups, digits):
+    pytest.importorskip("submitit")
+    from ae_jax.cluster import Slurm
+
+    members = [member("a"), member("b", seed=1), member("c", hidden=9), member("d", rate=0.1)]
+    parts = Slurm(members_per_task=size, cluster="local").parts(members, digits)
+    assert ["".join(one.name for one in part) for part in parts] == groups
+    assert Local().parts(members, digits) == [members]
+
+
+def test_data_without_a_name_is_refused(vector_set, tmp_path):
+    with pytest.raises(UserError, match="load their data by name, and 'plane' is none"):
+        processes_launcher().train([member("a")], vector_set, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_of_another_run_is_refused_before_anything_is_submitted(digits, tmp_path):
+    launcher = processes_launcher()
+    Local().train([member("a", epochs=1)], digits, tmp_path)
+    with pytest.raises(UserError, match="another configuration.*train.epochs: 1 -> 2"):
+        launcher.train([member("a"), member("b")], digits, tmp_path)
+    assert not (tmp_path / "slurm").exists()
+
+
+@pytest.fixture
+def no_slurm(monkeypatch, tmp_path):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+@pytest.fixture
+def slurm_commands(no_slurm):
+    """Commands that are there and refuse every job."""
+    for name in ("sbatch", "srun", "squeue"):
+        (no_slurm / name).write_text("#!/bin/sh\necho 'error: invalid partition' >&2\nexit 1\n")
+        (no_slurm / name).chmod(stat.S_IRWXU)
+
+
+def test_without_the_extra_one_sentence_and_status_2(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")  # leave JAX's own as it is here
+    workdir = tmp_path / "grid"
+    arguments = ["kingma_welling", "--preset", "smoke", "--launcher", "slurm"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--workdir", str(workdir)])
+    with pytest.raises(SystemExit) as caught:
+        run_command(kingma_welling.main)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        "Error: the slurm launcher needs the extra: pip install 'ae_jax[slurm]'\n"
+    )
+    assert not workdir.exists()
+
+
+def test_without_slurm_one_sentence(no_slurm):
+    pytest.importorskip("submitit")
+    with pytest.raises(UserError, match="there is no sbatch on the PATH"):
+        launcher_named("slurm")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["partitoin=gpu"], "unknown Slurm option 'partitoin': did you mean 'partition'"),
+        (["partition"], "'partition' is not of the form option=value"),
+        (["=gpu"], "not of the form"),
+        (["time=1-00:00:00"], "time is in whole minutes, not '1-00:00:00'"),
+        (["time=0"], "whole minutes"),
+        (["setup=module load cuda"], "setup is a JSON list"),
+    ],
+)
+def test_wrong_options_are_refused(assignments, message, slurm_commands):
+    pytest.importorskip("submitit")
+    with pytest.raises(UserError, match=message):
+        launcher_named("slurm", assignments)
+
+
+def test_options_are_json_or_text(slurm_commands):
+    pytest.importorskip("submitit")
+    assignments = ["partition=gpu", "gpus-per-node=1", 'setup=["module load cuda"]', "mem=8GB"]
+    launcher = launcher_named("slurm", assignments, 5)
+    assert launcher.members_per_task == 5
+    assert launcher.options == {
+        "partition": "gpu",
+        "gpus_per_node": 1,
+        "setup": ["module load cuda"],
+        "mem": "8GB",
+    }
+
+
+def test_what_slurm_refuses_is_told_in_its_words(slurm_commands, digits, tmp_path):
+    pytest.importorskip("submitit")
+    with pytest.raises(UserError, match="^Slurm refuses the job: error: invalid partition$"):
+        launcher_named("slurm", ["partition=nonesuch"]).train([member("a")], digits, tmp_path)
+
+
+def test_options_for_slurm_need_slurm():
+    for options in ((["partition=gpu"], None), ([], 3)):
+        with pytest.raises(UserError, match="need --launcher slurm"):
+            launcher_named("local", *options)
+    assert launcher_named("local") == Local()
+
+
+@pytest.fixture
+def cluster_of_one_node():
+    pytest.importorskip("submitit")
+    if slurm.missing():
+        pytest.skip(f"not installed: {', '.join(slurm.missing())} (Debian: slurm-wlm, munge)")
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # sockets need short paths
+    try:
+        with slurm.running(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_slurm_runs_a_grid_over_an_interruption_and_a_preemption(
+    cluster_of_one_node, expected, digits, tmp_path, monkeypatch, capsys
+):
+    from ae_jax import cluster
+
+    monkeypatch.setitem(cluster.POLL, "slurm", 1.0)
+    launcher = launcher_named("slurm", ["partition=low", "time=30"])
+
+    def interrupted(self, jobs, folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster.Slurm, "_collected", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            launcher.train(GRID, digits, tmp_path)
+    assert "3 runs in 2 tasks" in capsys.readouterr().err
+    wait_until(lambda: has_records(tmp_path / "tame" / "metrics.jsonl"))
+    wanted = ["sbatch", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"]
+    subprocess.run(wanted, check=True, capture_output=True)
+
+    outcomes = launcher.train(GRID, digits, tmp_path)
+    said = capsys.readouterr().err
+    assert "of an earlier start goes on" in said and "runs in" not in said
+    logs = "".join(log.read_text() for log in tmp_path.glob("slurm/*/*_log.*"))
+    assert "DUE TO PREEMPTION" in logs
+    assert timeless(outcomes) == timeless(expected)
+
+    with pytest.raises(UserError, match="Slurm refuses the job: .*partition"):
+        launcher_named("slurm", ["partition=nonesuch"]).train([member("new")], digits, tmp_path)

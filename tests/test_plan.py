@@ -1,0 +1,140 @@
+"""Plans: what would be trained is counted from directories made by hand."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ae_jax import plan
+from ae_jax.config import EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.launch import Local
+from ae_jax.train.grid import Member
+from ae_jax.train.rundir import RunDirectory
+from experiments.kingma_welling_grid import Grid, most_epochs, search
+
+# Two hundred training examples in batches of 50: four steps an epoch.
+STEPS = 4
+
+
+def member(name: str, epochs: int = 10) -> Member:
+    config = RunConfig(
+        model=ModelConfig(hidden=(8,), latent_dim=2),
+        train=TrainConfig(batch_size=50, epochs=epochs),
+        eval=EvalConfig(),
+    )
+    return Member(name, config)
+
+
+def trained(root: Path, name: str, epochs: int, rates: list[float], lost: int = 0) -> None:
+    """A run's directory after some epochs, with records of `lost` more that no checkpoint has."""
+    directory = RunDirectory(root / name)
+    (directory.checkpoints / str(STEPS * epochs)).mkdir(parents=True)
+    assert len(rates) == epochs + lost
+    records = [
+        {"epoch": epoch, "step": STEPS * epoch, "examples_per_second": rate}
+        for epoch, rate in enumerate(rates, 1)
+    ]
+    directory.metrics_file.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+MEMBERS = [member("done", 3), member("half", 6), member("new")]
+
+
+@pytest.fixture
+def root(tmp_path):
+    # The first record of each has the compilation in its time.
+    trained(tmp_path, "done", 3, [1.0, 90.0, 110.0])
+    trained(tmp_path, "half", 2, [1.0, 100.0, 5e9], lost=1)
+    return tmp_path
+
+
+def test_the_next_runs_are_those_of_the_first_call_that_trains(root, vector_set):
+    def searching(launcher):
+        found = launcher.train(MEMBERS[:1], vector_set, root)
+        assert [record["epoch"] for record in found["done"]] == [1, 2, 3]
+        assert list(launcher.train(MEMBERS[:2], vector_set, root, until=2)) == ["done", "half"]
+        launcher.train(MEMBERS, vector_set, root, until=3)
+        raise AssertionError("it went on")
+
+    runs = plan.next_runs(searching)
+    assert [(run.member.name, run.stands, run.goal, run.steps) for run in runs] == [
+        ("done", 12, 12, 0),
+        ("half", 8, 12, 4),
+        ("new", 0, 12, 12),
+    ]
+    assert plan.next_runs(lambda launcher: launcher.train(MEMBERS[:1], vector_set, root)) == []
+
+
+def test_the_rate_is_the_median_without_compilation_and_without_what_is_lost(root):
+    assert plan.recorded_rate(MEMBERS, root) == 100.0
+    assert plan.recorded_rate(MEMBERS[2:], root) is None
+
+
+class TwoTasks(Local):
+    def parts(self, members, dataset):
+        return [[one] for one in members]
+
+
+@pytest.mark.parametrize(("launcher", "at_once"), [(Local(), ""), (TwoTasks(), "0:00:20")])
+def test_the_estimate_by_hand(launcher, at_once, root, vector_set, capsys):
+    runs = plan.next_runs(lambda trains: trains.train(MEMBERS, vector_set, root))
+    plan.show(runs, vector_set, root, launcher, whole=(5, 1000), members=MEMBERS)
+    shown = capsys.readouterr().out
+    assert "done  finished\nhalf  from step 8 to 24\nnew  from step 0 to 40\n" in shown
+    # 16 + 40 steps of 50 examples at 100 a second; 1000 - 20 steps in all.
+    tasks = f", in 2 tasks at once {at_once}" if at_once else ""
+    assert f"next: 2 of 3 runs, 56 steps, about 0:00:28{tasks}\n" in shown
+    whole = "at most 5 runs, 1,000 steps, of which 20 are done and the others take about 0:08:10"
+    assert whole in shown
+    assert "rate: 100 examples/s (by the records of runs here)" in shown
+
+
+def test_where_all_is_done_nothing_is_measured(root, vector_set, capsys):
+    plan.show([], vector_set, root, Local(), whole=(1, 12), members=MEMBERS[:1])
+    assert capsys.readouterr().out == "nothing to train; 12 steps are done\n"
+
+
+def test_without_records_a_few_steps_are_measured_and_nothing_is_written(
+    vector_set, tmp_path, capsys
+):
+    runs = plan.next_runs(lambda trains: trains.train(MEMBERS[:2], vector_set, tmp_path))
+    plan.show(runs, vector_set, tmp_path, Local(), whole=(2, 36), members=MEMBERS[:2])
+    shown = capsys.readouterr().out
+    assert "next: 2 of 2 runs, 36 steps" in shown
+    assert "measured on this machine just now" in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rounds", [((4, 1),), ((2, 3), (3, 2), (6, 1))], ids=str)
+@pytest.mark.parametrize("also", [(), ((9.0, 1.0), (9.0, 2.0))], ids=len)
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)], ids=len)
+def test_the_most_epochs_are_what_a_search_without_divergence_trains(rounds, also, seeds):
+    whole = 20
+    stood: dict[str, int] = {}
+
+    def make(*key):
+        train = SimpleNamespace(epochs=whole)
+        return SimpleNamespace(name=str(key), config=SimpleNamespace(train=train))
+
+    class Counted(Grid):
+        def train(self, members, until=None):
+            for one in members:
+                stood[one.name] = max(stood.get(one.name, 0), until or whole)
+            record = {"epoch": until or whole, "samples": 1, "train/elbo": 0.0, "test/elbo": 0.0}
+            return {one.name: [record] for one in members}
+
+    settings = ((1.0, 1.0), (1.0, 2.0), (1.0, 3.0), (1.0, 4.0))
+    grid = Counted(
+        dataset=None,
+        root=Path(),
+        member=make,
+        rounds=rounds,
+        settings=settings,
+        also=also,
+        seeds=seeds,
+    )
+    search(grid, (3, 5), {}, follow=False)
+    assert most_epochs(grid, (3, 5), 0) == (len(stood), sum(stood.values()))
+    # One more run at one size can go on from its first round.
+    assert most_epochs(grid, (3, 5), 1)[1] == sum(stood.values()) + whole - rounds[0][0]

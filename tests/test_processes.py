@@ -1,0 +1,178 @@
+"""Two processes with two devices each train what one device trains."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from ae_jax.api import configure
+from ae_jax.data import from_array
+from ae_jax.errors import UserError
+from ae_jax.train import processes
+from ae_jax.train.grid import Member, train_grid
+from ae_jax.train.loop import train
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import prepare_run
+
+OPTIONS = {
+    "hidden": [9],
+    "latent_dim": 3,
+    "epochs": 3,
+    "batch_size": 60,
+    "optim__name": "sgd",
+    "learning_rate": 0.01,
+}
+SIZES = {"small": 2, "large": 5, "seeded": 3}
+CLOCK = ("seconds", "examples_per_second", "matrix_rate_share")
+
+# What each process runs: this file's own functions, so that both sides train the same.
+WORKER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from ae_jax.train import processes
+processes.start(wanted=True)
+import jax
+assert (jax.process_count(), jax.device_count()) == (2, 4)
+from test_processes import train_everything
+train_everything(Path({folder!r}))
+"""
+
+
+def dataset():
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(330, 2))
+    return from_array((codes @ rng.normal(size=(2, 6))).astype(np.float32))
+
+
+def setup(**options):
+    return prepare_run(configure(None, OPTIONS | options), dataset())
+
+
+def members(parallel: str) -> list[Member]:
+    return [
+        Member(name, configure(None, OPTIONS | {"latent_dim": size, "train__parallel": parallel}))
+        for name, size in SIZES.items()
+    ]
+
+
+def train_everything(folder: Path) -> None:
+    """Runs under each mode: one to its end, one in two parts, and a grid of stacked members."""
+    for mode in ("sharded", "shard_map"):
+        train(setup(train__parallel=mode), RunDirectory(folder / mode))
+    half = setup(train__parallel="sharded")
+    train(half, RunDirectory(folder / "half"), until=1)
+    train(half, RunDirectory(folder / "half"), until=2)
+    train_grid(members("sharded"), dataset(), folder / "grid", stack="always", devices_each=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = WORKER.format(tests=str(Path(__file__).parent), folder=str(folder))
+    environment = {
+        **os.environ,
+        "JAX_NUM_CPU_DEVICES": "2",
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_PROCESSES": "2",
+    }
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**environment, "JAX_PROCESS_ID": str(index)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    try:
+        for process in started:
+            _, errors = process.communicate(timeout=300)
+            assert process.returncode == 0, errors[-3000:]
+    finally:  # where one fails, the other would wait for it
+        for process in started:
+            process.kill()
+            process.communicate()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return train(setup())
+
+
+def assert_same_records(ours: list[dict], theirs: list[dict]) -> None:
+    assert [record["epoch"] for record in ours] == [record["epoch"] for record in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        for name in other.keys() - set(CLOCK):
+            np.testing.assert_allclose(one[name], other[name], rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", ["sharded", "shard_map"])
+def test_two_processes_train_what_one_device_trains(mode, folder, alone):
+    assert_same_records(RunDirectory(folder / mode).records(), alone.records)
+
+
+def test_only_one_process_wrote(folder):
+    lines = (folder / "sharded" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+
+
+def test_what_four_devices_saved_goes_on_on_eight(folder, alone):
+    """The checkpoint of two processes, continued here on the eight devices of one."""
+    outcome = train(setup(train__parallel="sharded"), RunDirectory(folder / "half"))
+    assert_same_records(outcome.records, alone.records)
+    chex.assert_trees_all_close(
+        jax.device_get(outcome.state.params), jax.device_get(alone.state.params), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", list(SIZES))
+def test_members_of_a_grid_over_two_processes_are_runs_alone(name, folder):
+    records = RunDirectory(folder / "grid" / name).records()
+    assert_same_records(records, train(setup(latent_dim=SIZES[name])).records)
+
+
+def test_a_process_without_others_to_join_is_one_sentence(monkeypatch):
+    monkeypatch.delenv("JAX_COORDINATOR_ADDRESS", raising=False)
+    with pytest.raises(UserError, match="cannot join other processes.*JAX_COORDINATOR_ADDRESS"):
+        processes.start(wanted=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("SLURM_STEP_NUM_TASKS", "4", True),
+        ("SLURM_STEP_NUM_TASKS", "1", False),
+        ("SLURM_NTASKS", "4", False),  # an allocation in which no step runs
+        ("OMPI_COMM_WORLD_SIZE", "2", True),
+        ("TPU_WORKER_HOSTNAMES", "a,b", True),
+        ("TPU_WORKER_HOSTNAMES", "localhost", False),
+    ],
+)
+def test_launchers_are_recognised(monkeypatch, name, value, expected):
+    for known in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES"):
+        monkeypatch.delenv(known, raising=False)
+    joined = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: joined.append(True))
+    monkeypatch.setenv(name, value)
+    processes.start()
+    assert bool(joined) == expected
+
+
+def test_a_mode_within_one_process_is_refused_in_many(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for mode in ("jit", "pmap"):
+        with pytest.raises(UserError, match="2 processes need sharded or shard_map"):
+            processes.check_mode(mode)
+    processes.check_mode("sharded")
