@@ -123,7 +123,7 @@ class Fitted:
         """Raises UserError for fractions where grey levels are meant; black is black in both."""
         largest = self.setup.dataset.max_value
         if largest is not None and largest > 1 and raw.dtype.kind == "f":
-            found = np.max(raw, initial=0)
+            found = raw.max() if len(raw) else 0
             if 0 < found <= 1:
                 raise UserError(
                     f"examples are fractions up to {found:g}; the model was fitted on values up "

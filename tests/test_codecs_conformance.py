@@ -39,8 +39,14 @@ def x() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def fits(x):
-    """Each variant fitted once, by its place."""
-    return [_spec(*variant).fit(x, KEY) for variant in VARIANTS]
+    """Each variant fitted once, when a test first asks for it by its place."""
+
+    class Fits(dict):
+        def __missing__(self, index):
+            self[index] = _spec(*VARIANTS[index]).fit(x, KEY)
+            return self[index]
+
+    return Fits()
 
 
 def _spec(name, options):

@@ -1,6 +1,8 @@
 """Launchers: processes on this machine stand for the tasks of a cluster; one test starts Slurm."""
 
+import json
 import os
+import pickletools
 import shutil
 import signal
 import stat
@@ -14,6 +16,8 @@ from pathlib import Path
 import pytest
 import slurm
 
+from ae_jax import cluster
+from ae_jax.cluster import Slurm
 from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.data import load
 from ae_jax.errors import TrainingDiverged, UserError
@@ -23,16 +27,21 @@ from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Sgd
 from experiments import kingma_welling
 
+pytest.importorskip("submitit", reason="the extra 'slurm' is not installed")
+cloudpickle = pytest.importorskip("cloudpickle")  # which submitit brings
+
 LIMIT = 200  # training examples, of the 8x8 digits: two steps an epoch
+# Epochs until a checkpoint, and of a run that is long enough to be stopped after the first one.
+LOOK, EPOCHS = 500, 1500
 
 
-def member(name: str, epochs: int = 2, rate: float = 1e-3, hidden: int = 8, seed: int = 0):
+def member(name: str, epochs: int = 1, rate: float = 1e-3, hidden: int = 8, seed: int = 0):
     config = RunConfig(
         data=DataConfig("digits", limit=LIMIT),
         model=ModelConfig(hidden=(hidden,), latent_dim=2),
         optim=Sgd(learning_rate=rate),
         train=TrainConfig(batch_size=100, epochs=epochs, seed=seed),
-        eval=EvalConfig(every=1),
+        eval=EvalConfig(every=LOOK),
     )
     return Member(name, config)
 
@@ -43,7 +52,6 @@ def digits():
 
 
 # The first two share a program, and a task; the step of the second is far too large.
-EPOCHS = 25
 GRID = [member("tame", EPOCHS), member("wild", EPOCHS, rate=1e9), member("short")]
 
 
@@ -66,25 +74,19 @@ def timeless(outcomes: dict) -> dict:
 
 def processes_launcher():
     """The launcher for Slurm with submitit's executor of processes in Slurm's place."""
-    cluster = pytest.importorskip("ae_jax.cluster")
-    pytest.importorskip("submitit", reason="the extra 'slurm' is not installed")
-    return cluster.Slurm({"timeout_min": 60}, cluster="local")
+    return Slurm({"timeout_min": 60}, cluster="local")
 
 
-def wait_until(holds, seconds: float = 600.0) -> None:
+def wait_until(holds, seconds: float = 1200.0) -> None:
     start = time.monotonic()
     while not holds():
         assert time.monotonic() - start < seconds, "waited too long"
         time.sleep(0.01)
 
 
-def has_records(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
-
-
 def preempt_when_begun(root: Path) -> None:
-    """Sends submitit's signal to the task that trains `tame`, once that has a record."""
-    wait_until(lambda: has_records(root / "tame" / "metrics.jsonl"))
+    """Sends submitit's signal to the task that trains `tame`, once that has a checkpoint."""
+    wait_until((root / "tame" / "checkpoints" / str(2 * LOOK)).exists)
     for process in Path("/proc").glob("[0-9]*"):
         command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         opened = process / "fd"
@@ -127,14 +129,6 @@ def test_a_task_that_fails_is_told_with_its_reason_and_its_log(digits, tmp_path,
 
 
 def test_a_submission_is_plain_data_and_the_name_of_a_function(digits, tmp_path):
-    pytest.importorskip("submitit")
-    import json
-    import pickletools
-
-    import cloudpickle
-
-    from ae_jax import cluster
-
     task = cluster._task(GRID, digits, tmp_path, 3)
     assert json.loads(json.dumps(task)) == task
     assert task["until"] == 3 and Path(task["root"]).is_absolute()
@@ -147,9 +141,6 @@ def test_a_submission_is_plain_data_and_the_name_of_a_function(digits, tmp_path)
 
 @pytest.mark.parametrize(("size", "groups"), [(None, ["abd", "c"]), (2, ["ab", "d", "c"])])
 def test_members_are_grouped_by_program(size, groups, digits):
-    pytest.importorskip("submitit")
-    from ae_jax.cluster import Slurm
-
     members = [member("a"), member("b", seed=1), member("c", hidden=9), member("d", rate=0.1)]
     parts = Slurm(members_per_task=size, cluster="local").parts(members, digits)
     assert ["".join(one.name for one in part) for part in parts] == groups
@@ -164,9 +155,9 @@ def test_data_without_a_name_is_refused(vector_set, tmp_path):
 
 def test_a_directory_of_another_run_is_refused_before_anything_is_submitted(digits, tmp_path):
     launcher = processes_launcher()
-    Local().train([member("a", epochs=1)], digits, tmp_path)
+    Local().train([member("a")], digits, tmp_path)
     with pytest.raises(UserError, match="another configuration.*train.epochs: 1 -> 2"):
-        launcher.train([member("a"), member("b")], digits, tmp_path)
+        launcher.train([member("a", epochs=2), member("b")], digits, tmp_path)
     assert not (tmp_path / "slurm").exists()
 
 
@@ -202,7 +193,6 @@ def test_without_the_extra_one_sentence_and_status_2(monkeypatch, tmp_path, caps
 
 
 def test_without_slurm_one_sentence(no_slurm):
-    pytest.importorskip("submitit")
     with pytest.raises(UserError, match="there is no sbatch on the PATH"):
         launcher_named("slurm")
 
@@ -219,13 +209,11 @@ def test_without_slurm_one_sentence(no_slurm):
     ],
 )
 def test_wrong_options_are_refused(assignments, message, slurm_commands):
-    pytest.importorskip("submitit")
     with pytest.raises(UserError, match=message):
         launcher_named("slurm", assignments)
 
 
 def test_options_are_json_or_text(slurm_commands):
-    pytest.importorskip("submitit")
     assignments = ["partition=gpu", "gpus-per-node=1", 'setup=["module load cuda"]', "mem=8GB"]
     launcher = launcher_named("slurm", assignments, 5)
     assert launcher.members_per_task == 5
@@ -238,7 +226,6 @@ def test_options_are_json_or_text(slurm_commands):
 
 
 def test_what_slurm_refuses_is_told_in_its_words(slurm_commands, digits, tmp_path):
-    pytest.importorskip("submitit")
     with pytest.raises(UserError, match="^Slurm refuses the job: error: invalid partition$"):
         launcher_named("slurm", ["partition=nonesuch"]).train([member("a")], digits, tmp_path)
 
@@ -252,7 +239,6 @@ def test_options_for_slurm_need_slurm():
 
 @pytest.fixture
 def cluster_of_one_node():
-    pytest.importorskip("submitit")
     if slurm.missing():
         pytest.skip(f"not installed: {', '.join(slurm.missing())} (Debian: slurm-wlm, munge)")
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # sockets need short paths
@@ -267,8 +253,6 @@ def cluster_of_one_node():
 def test_slurm_runs_a_grid_over_an_interruption_and_a_preemption(
     cluster_of_one_node, expected, digits, tmp_path, monkeypatch, capsys
 ):
-    from ae_jax import cluster
-
     monkeypatch.setitem(cluster.POLL, "slurm", 1.0)
     launcher = launcher_named("slurm", ["partition=low", "time=30"])
 
@@ -280,7 +264,7 @@ def test_slurm_runs_a_grid_over_an_interruption_and_a_preemption(
         with pytest.raises(KeyboardInterrupt):
             launcher.train(GRID, digits, tmp_path)
     assert "3 runs in 2 tasks" in capsys.readouterr().err
-    wait_until(lambda: has_records(tmp_path / "tame" / "metrics.jsonl"))
+    wait_until((tmp_path / "tame" / "checkpoints" / str(2 * LOOK)).exists)
     wanted = ["sbatch", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"]
     subprocess.run(wanted, check=True, capture_output=True)
 

@@ -5,12 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
 from ae_jax import plan
 from ae_jax.config import EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.launch import Local
 from ae_jax.train.grid import Member
 from ae_jax.train.rundir import RunDirectory
+from experiments import kingma_welling
 from experiments.kingma_welling_grid import Grid, most_epochs, search
 
 # Two hundred training examples in batches of 50: four steps an epoch.
@@ -138,3 +140,16 @@ def test_the_most_epochs_are_what_a_search_without_divergence_trains(rounds, als
     assert most_epochs(grid, (3, 5), 0) == (len(stood), sum(stood.values()))
     # One more run at one size can go on from its first round.
     assert most_epochs(grid, (3, 5), 1)[1] == sum(stood.values()) + whole - rounds[0][0]
+
+
+def test_the_experiment_prints_its_plan_and_trains_nothing(tmp_path):
+    workdir = tmp_path / "grid"
+    arguments = ["--preset", "smoke", "--print-only", "--workdir", str(workdir)]
+    result = CliRunner().invoke(kingma_welling.main, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    # Five epochs of trial for three settings at two sizes, then sixteen more for one setting at
+    # each; an epoch of the 1,437 digits is 15 steps.
+    assert "nz=5/std=0.01,step=0.1,seed=0  from step 0 to 75\n" in result.stdout
+    assert "next: 6 of 6 runs, 450 steps, about 0:00:" in result.stdout
+    assert "to the end: at most 6 runs, 930 steps, of which 0 are done" in result.stdout
+    assert not workdir.exists()

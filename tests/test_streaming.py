@@ -1,9 +1,10 @@
-"""Streamed runs have the numbers of runs from device memory; records come back as written."""
+"""Streamed runs have the numbers of runs from device memory."""
 
 import dataclasses
-import itertools
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,12 +17,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from compile_counts import compilations
+from test_records import EXAMPLE, scramble, write_bars
 
 from ae_jax.api import configure, fit
 from ae_jax.api import load as load_run
 from ae_jax.config import from_dict, to_dict
-from ae_jax.data import DataSet, Split, info, load, prepare, write_records
-from ae_jax.data.batches import shuffled_order
+from ae_jax.data import Split, load
+from ae_jax.data.batches import sequential_order, shuffled_order
 from ae_jax.data.streaming import CHUNK_BYTES, chunks, steps_in_chunk
 from ae_jax.errors import UserError
 from ae_jax.train.engines import Single
@@ -30,8 +32,8 @@ from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
 from ae_jax.train.streaming import Streamed
 
-EXAMPLE = 64  # bytes of a bar
-# Two chunks of three batches of 16 bars: 200 bars are four chunks, 4 x 3 and 1 x 1 batches.
+CLOCK = ("seconds", "examples_per_second", "matrix_rate_share")
+# Two chunks of three batches of 16 bars: the 13 batches of 200 are four chunks and a batch more.
 BUDGET = 2 * 3 * 16 * EXAMPLE
 OPTIONS = {
     "hidden": [12],
@@ -55,63 +57,17 @@ def trained(dataset, options, directory=None, **how):
 
 
 def values(record):
-    return {k: v for k, v in record.items() if k not in ("seconds", "examples_per_second")}
+    return {k: v for k, v in record.items() if k not in CLOCK}
 
 
 @pytest.fixture(scope="module")
 def folder(image_set, tmp_path_factory):
-    """The bars as records, in files of 70 at most and from blocks of 33."""
-    path = tmp_path_factory.mktemp("records") / "bars"
-
-    def blocks(split):
-        for i in range(0, len(split), 33):
-            yield Split(split.x[i : i + 33], split.y[i : i + 33])
-
-    splits = {name: blocks(split) for name, split in image_set.splits.items()}
-    return write_records(path, splits, max_value=255.0, file_bytes=70 * EXAMPLE)
+    return write_bars(tmp_path_factory.mktemp("records") / "bars", image_set)
 
 
 @pytest.fixture(scope="module")
 def on_device(image_set):
     return trained(image_set, OPTIONS)
-
-
-def test_records_come_back_as_they_were_written(folder, image_set):
-    data = load(str(folder))
-    assert len(list(folder.glob("train-*.array_record"))) == 3
-    assert (data.shape, data.max_value) == ((8, 8, 1), 255.0)
-    rows = np.random.default_rng(0).integers(0, 40, (3, 5))
-    for name, split in image_set.splits.items():
-        x = data.splits[name].x
-        assert (x.shape, x.dtype, x.nbytes) == (split.x.shape, np.uint8, split.x.nbytes)
-        np.testing.assert_array_equal(np.asarray(x), split.x)
-        np.testing.assert_array_equal(x[rows], split.x[rows])
-        np.testing.assert_array_equal(np.asarray(x[7:21][3:]), split.x[10:21])
-        np.testing.assert_array_equal(data.splits[name].y, split.y)
-        assert data.splits[name].first_id == split.first_id
-    with pytest.raises(IndexError):
-        data.splits["test"].x[np.array([60])]
-
-
-def test_full_protocol_joins_files_and_a_limit_cuts_them(folder, image_set):
-    joined = np.concatenate([image_set.splits[name].x for name in ("train", "valid")])
-    full = load(str(folder), protocol="full").splits["train"]
-    np.testing.assert_array_equal(np.asarray(full.x), joined)
-    assert len(full.y) == 240
-    limited = load(str(folder), limit=90)
-    np.testing.assert_array_equal(np.asarray(limited.splits["train"].x), joined[:90])
-    prints = {load(str(folder), limit=n).fingerprint for n in (None, 90, 91)}
-    assert len(prints) == 3 and load(str(folder), limit=90).fingerprint in prints
-
-
-def test_moments_of_records_are_those_of_the_array(vector_set, tmp_path):
-    path = write_records(tmp_path / "plane", {n: [s] for n, s in vector_set.splits.items()})
-    x, expected = load(str(path)).splits["train"].x, vector_set.splits["train"].x
-    np.testing.assert_allclose(x.mean(axis=0), expected.mean(axis=0, dtype=float), rtol=1e-12)
-    np.testing.assert_allclose(x.std(axis=0), expected.std(axis=0, dtype=float), rtol=1e-12)
-    facts = info(str(path))
-    assert facts["range"][0] == min(s.x.min() for s in vector_set.splits.values())
-    assert (facts["splits"]["train"], facts["dtype"]) == (200, "float32")
 
 
 def test_chunks_are_the_rows_of_the_shuffled_order(image_set):
@@ -180,7 +136,7 @@ def test_labels_and_every_example_reach_the_step(image_set):
 
 
 @pytest.mark.parametrize("mode", ["sharded", "shard_map"])
-def test_streaming_over_devices_gives_the_update_of_one(mode, folder, on_device):
+def test_streaming_over_devices_gives_the_update_of_one(mode, folder):
     options = STREAMED | {"train__parallel": mode, "optim__name": "sgd"}
     expected = trained(load(str(folder)), options | {"train__parallel": "jit"}, until=1)
     result = trained(load(str(folder)), options, until=1)
@@ -205,6 +161,75 @@ def test_a_streamed_run_continues_with_the_same_bits(folder, tmp_path):
     second = trained(load(str(folder)), STREAMED, RunDirectory(tmp_path / "parts"))
     chex.assert_trees_all_equal(*jax.device_get((second.state, whole.state)))
     assert [values(r) for r in second.records] == [values(r) for r in whole.records]
+
+
+WORKER = """
+import sys
+sys.path.insert(0, {tests!r})
+from ae_jax.train import processes
+processes.start(wanted=True)
+from test_streaming import train_a_share
+train_a_share({folder!r}, {out!r})
+"""
+
+
+def train_a_share(folder, out):
+    """What each of two processes does: trains, and says which places of a batch it has read."""
+    for mode in ("sharded", "shard_map"):
+        setup = prepared(load(folder), SHARED | {"train__parallel": mode})
+        train(setup, RunDirectory(Path(out) / mode), until=1)
+        train(setup, RunDirectory(Path(out) / mode))
+        engine = Streamed(setup, setup.initial_state())
+        shapes = {chunk["x"].shape[1] for chunk in engine._stream_from(3)}
+        places = engine._programs.places(16).tolist()
+        file = Path(out) / f"{mode}-{jax.process_index()}.json"
+        file.write_text(json.dumps({"places": places, "batch": list(shapes)}))
+
+
+SHARED = STREAMED | {"optim__name": "sgd", "learning_rate": 0.01}
+
+
+def test_each_of_two_processes_reads_its_share_of_every_batch(folder, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = WORKER.format(tests=str(Path(__file__).parent), folder=str(folder), out=str(tmp_path))
+    environment = {
+        **os.environ,
+        "JAX_NUM_CPU_DEVICES": "2",
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_PROCESSES": "2",
+    }
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**environment, "JAX_PROCESS_ID": str(index)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    try:
+        for process in started:
+            _, errors = process.communicate(timeout=300)
+            assert process.returncode == 0, errors[-3000:]
+    finally:  # where one fails, the other would wait for it
+        for process in started:
+            process.kill()
+            process.communicate()
+
+    alone = trained(load(str(folder)), SHARED).records
+    for mode in ("sharded", "shard_map"):
+        shares = [json.loads((tmp_path / f"{mode}-{i}.json").read_text()) for i in range(2)]
+        assert [share["batch"] for share in shares] == [[8], [8]]
+        assert sorted(shares[0]["places"] + shares[1]["places"]) == list(range(16))
+        records = RunDirectory(tmp_path / mode).records()
+        assert [record["epoch"] for record in records] == [1, 2, 3]
+        for one, other in zip(records, alone, strict=True):
+            common = values(one).keys() & values(other).keys()  # the first part ends with a look
+            assert {k: one[k] for k in common} == pytest.approx(
+                {k: other[k] for k in common}, rel=2e-5
+            )
 
 
 LONG = STREAMED | {"epochs": 40}
@@ -258,70 +283,16 @@ def test_the_configuration_keeps_the_budget():
         from_dict({"data": {"memory_budget": 0}})
 
 
-# What is wrong, and the sentence that says so.
-def _cut(folder):
-    file = sorted(folder.glob("train-*.array_record"))[1]
-    file.write_bytes(file.read_bytes()[:-100])
+def test_damage_met_while_reading_ahead_is_a_user_error(copy):
+    x = load(str(copy)).splits["train"].x
+    scramble(copy)
+    order = jax.device_get(sequential_order(200, 50))
+    with pytest.raises(UserError, match=r"records in .* cannot be read"):
+        list(chunks(Split(x), lambda _: order, 4, 1))
 
 
-def _remove(folder):
-    sorted(folder.glob("train-*.array_record"))[1].unlink()
-
-
-def _scramble(folder):
-    """Damages records but for the end, where their places are listed; the size stays."""
-    file = folder / "train-00000.array_record"
-    content = bytearray(file.read_bytes())
-    content[100 : len(content) // 4] = bytes(len(content) // 4 - 100)
-    file.write_bytes(content)
-
-
-def _edit(**changes):
-    def edit(folder):
-        header = json.loads((folder / "records.json").read_text())
-        (folder / "records.json").write_text(json.dumps(header | changes))
-
-    return edit
-
-
-def _garble(folder):
-    (folder / "records.json").write_text("{")
-
-
-def _headless(folder):
-    (folder / "records.json").unlink()
-
-
-BAD = {
-    "cut": (_cut, r"train-00001.array_record has \d+ bytes instead of"),
-    "removed": (_remove, r"train-00001.array_record: No such file"),
-    "scrambled": (_scramble, r"records in .* cannot be read"),
-    "another size": (_edit(shape=[8, 9, 1]), r"another size than the 72 bytes of an example"),
-    "another type": (_edit(dtype="int64"), r"examples are of type int64"),
-    "another version": (_edit(version=7), r"records.json is of another version"),
-    "no test": (_edit(splits={"train": {}}), r"lacks .*train and test"),
-    "nothing said": (_edit(splits={"train": {}, "test": {}}), r"lacks facts of train"),
-    "garbled": (_garble, r"records.json is not JSON"),
-    "headless": (_headless, r"records.json: No such file"),
-}
-
-
-@pytest.fixture
-def copy(image_set, tmp_path):
-    splits = {name: [split] for name, split in image_set.splits.items()}
-    return write_records(tmp_path / "bars", splits, max_value=255.0, file_bytes=70 * EXAMPLE)
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_records_are_refused_in_one_sentence(case, copy):
-    damage, sentence = BAD[case]
-    damage(copy)
-    with pytest.raises(UserError, match=sentence):
-        trained(load(str(copy)), STREAMED | {"epochs": 1})
-
-
-def test_damage_met_while_training_is_a_user_error_and_exit_status_2(copy, tmp_path):
-    _scramble(copy)
+def test_damage_ends_the_command_with_status_2(copy, tmp_path):
+    scramble(copy)
     command = [
         *(sys.executable, "-m", "ae_jax.cli", "train", str(copy), "--batch-size", "16"),
         *("--epochs", "1", "--hidden", "4", "--workdir", str(tmp_path / "run")),
@@ -332,11 +303,9 @@ def test_damage_met_while_training_is_a_user_error_and_exit_status_2(copy, tmp_p
     assert "cannot be read" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_prepare_verifies_the_sha256_of_files(copy):
-    assert prepare(str(copy), lambda line: None) == copy
-    _scramble(copy)
-    with pytest.raises(UserError, match=r"train-00000.array_record has another sha256"):
-        prepare(str(copy), lambda line: None)
+@pytest.fixture
+def copy(image_set, tmp_path):
+    return write_bars(tmp_path / "bars", image_set)
 
 
 def test_a_budget_below_two_batches_is_refused(image_set):
@@ -346,44 +315,3 @@ def test_a_budget_below_two_batches_is_refused(image_set):
             prepared(image_set, options)
     with pytest.raises(UserError, match="pmap cannot stream"):
         prepared(image_set, STREAMED | {"train__parallel": "pmap"})
-
-
-def _blocks(*xs, y=None):
-    return {"train": [Split(x, y) for x in xs], "test": [Split(xs[0])]}
-
-
-REFUSED = {
-    "other shapes": (_blocks(np.zeros((4, 3), np.uint8), np.zeros((4, 2), np.uint8)), "one shape"),
-    "other types": (_blocks(np.zeros((4, 3), np.uint8), np.zeros((4, 3), np.float32)), "beside"),
-    "wide type": (_blocks(np.zeros((4, 3), np.float64)), "uint8 or float32"),
-    "not finite": (_blocks(np.full((4, 3), np.nan, np.float32)), "NaN or infinite"),
-    "labels": (_blocks(np.zeros((4, 3), np.uint8), y=np.zeros(3, np.int32)), "labels of shape"),
-    "no test": ({"train": [Split(np.zeros((4, 3), np.uint8))]}, "train and test"),
-    "empty": ({"train": [], "test": []}, "has no examples"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_written_leaves_nothing_behind(case, tmp_path):
-    splits, sentence = REFUSED[case]
-    with pytest.raises(UserError, match=sentence):
-        write_records(tmp_path / "set", splits)
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "set").mkdir()
-    with pytest.raises(UserError, match="there already"):
-        write_records(tmp_path / "set", splits)
-
-
-def test_a_generator_is_written_block_by_block(tmp_path):
-    """Never more than one block is alive: the set may be larger than memory."""
-    made = itertools.count()
-
-    def blocks():
-        for _ in range(5):
-            yield Split(np.full((10, 4), next(made), np.uint8))
-
-    path = write_records(
-        tmp_path / "set", {"train": blocks(), "test": [Split(np.zeros((3, 4), np.uint8))]}
-    )
-    data: DataSet = load(str(path))
-    np.testing.assert_array_equal(np.asarray(data.splits["train"].x)[::10, 0], np.arange(5))

@@ -60,7 +60,9 @@ def iterate(
         limit = min(done + stride, max_iterations)
         loop = _advance(step, spec, rows, loop, limit, jnp.asarray(tolerance, jnp.float32))
         done, change = int(loop.iteration), float(loop.change)
-        objective = float(loop.history[done - 1])
+        # A copy: the next chunk takes the buffer over.
+        history = np.array(loop.history)[:done]
+        objective = float(history[-1])
         if not math.isfinite(objective):
             raise UserError(
                 f"the objective was not finite at iteration {done}: the data are too large or too "
@@ -70,7 +72,7 @@ def iterate(
             progress(done, max_iterations, objective)
         converged = change <= float(jnp.asarray(tolerance, jnp.float32))
         if converged or done >= max_iterations:
-            return loop.state, np.asarray(loop.history[:done]), converged
+            return loop.state, history, converged
 
 
 @functools.partial(jax.jit, static_argnames="step", donate_argnames="loop")

@@ -24,7 +24,6 @@ from ae_jax.errors import UserError
 HEADER = "records.json"
 VERSION = 1
 TYPES = {"uint8": "|u1", "float32": "<f4"}
-_READER_OPTIONS = {"readahead_buffer_size": "0", "max_parallelism": "0"}
 _BLOCK_BYTES = 16 << 20
 
 
@@ -156,7 +155,7 @@ class RecordArray:
 def _opened(files: tuple[RecordFile, ...]) -> Any:
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-    return ArrayRecordDataSource(files, _READER_OPTIONS)
+    return ArrayRecordDataSource(files)  # reads ahead nothing, as suits a random order
 
 
 def is_folder_of_records(name: str) -> bool:
@@ -215,9 +214,11 @@ class RecordFolder:
             raise self._bad(f"{HEADER} is not JSON") from error
         if not isinstance(header, dict) or header.get("version") != VERSION:
             raise self._bad(f"{HEADER} is of another version")
-        wanted = {"shape", "dtype", "max_value", "splits"}
-        if wanted - header.keys() or not {"train", "test"} <= header["splits"].keys():
-            raise self._bad(f"{HEADER} lacks {', '.join(sorted(wanted))}, or train and test")
+        missing = {"shape", "dtype", "max_value", "splits"} - header.keys()
+        if missing:
+            raise self._bad(f"{HEADER} lacks {', '.join(sorted(missing))}")
+        if not {"train", "test"} <= set(header["splits"]):
+            raise self._bad(f"{HEADER} lacks the splits train and test")
         if header["dtype"] not in TYPES:
             raise self._bad(f"{HEADER}: examples are of type {header['dtype']}")
         return header
@@ -225,18 +226,19 @@ class RecordFolder:
     def _part(self, name: str) -> dict[str, Any]:
         """What the header says of a split, once the sizes of its files have been checked."""
         facts = self._header["splits"][name]
+        missing = {"count", "low", "high", "files", "labels"} - set(facts)
+        if missing:
+            raise self._bad(f"{HEADER}: the split {name} lacks {', '.join(sorted(missing))}")
         try:
             for file in [*facts["files"], *_optional(facts["labels"])]:
                 found = (self.path / file["name"]).stat().st_size
                 if found != file["bytes"]:
                     raise self._bad(f"{file['name']} has {found} bytes instead of {file['bytes']}")
-            if sum(file["count"] for file in facts["files"]) != facts["count"]:
-                raise self._bad(f"{HEADER}: the files of {name} do not hold {facts['count']}")
-            return facts
         except OSError as error:
-            raise self._bad(f"{error.filename}: {error.strerror}") from error
-        except (KeyError, TypeError) as error:
-            raise self._bad(f"{HEADER} lacks facts of {name}") from error
+            raise self._bad(f"{Path(error.filename).name}: {error.strerror}") from error
+        if sum(file["count"] for file in facts["files"]) != facts["count"]:
+            raise self._bad(f"{HEADER}: the files of {name} do not hold {facts['count']} examples")
+        return facts
 
     def _split(self, parts: list[dict[str, Any]]) -> Split:
         """Parts after one another, as one split."""
@@ -256,8 +258,17 @@ class RecordFolder:
         )
         if any(fact["labels"] is None for fact in parts):
             return Split(x)
-        labels = [np.load(self.path / fact["labels"]["name"], allow_pickle=False) for fact in parts]
-        return Split(x, np.concatenate(labels))
+        return Split(x, np.concatenate([self._labels(fact) for fact in parts]))
+
+    def _labels(self, facts: dict[str, Any]) -> np.ndarray:
+        name = facts["labels"]["name"]
+        try:
+            labels = np.load(self.path / name, allow_pickle=False)
+        except ValueError as error:
+            raise self._bad(f"{name} cannot be read") from error
+        if labels.shape != (facts["count"],) or labels.dtype != np.int32:
+            raise self._bad(f"{name} holds other than {facts['count']} labels of type int32")
+        return labels
 
     def _bad(self, reason: str) -> UserError:
         return UserError(f"data set {self.path}: {reason}")

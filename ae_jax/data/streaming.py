@@ -4,6 +4,7 @@ A stream is a random-access list of chunks: which examples a chunk holds follows
 alone, so a stream begins anywhere and gives from there what it would have given.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from threading import Lock
@@ -17,9 +18,9 @@ Chunk = dict[str, np.ndarray]
 
 # Large enough that reading and starting a program cost little for each step.
 CHUNK_BYTES = 32 << 20
-# One thread reads as the device works; the second covers what the first waits for.
-_THREADS = 2
-_AHEAD = 3
+# Reading records leaves Python's lock alone most of the time, so threads add up.
+_THREADS = min(8, os.cpu_count() or 1)
+_AHEAD = _THREADS + 1
 # On the device at once: the chunk that is trained on, and the next one.
 CHUNKS_ON_DEVICE = 2
 
@@ -58,11 +59,11 @@ def chunks(
         order = order_of(place // each)
         index = np.asarray(order.index)[rows][:, places]
         chunk = {
-            "x": split.x[index],
+            "x": np.asarray(split.x[index]),
             "id": index + np.int32(split.first_id or 0),
             "mask": np.asarray(order.mask)[rows][:, places],
         }
-        return chunk if split.y is None else chunk | {"y": split.y[index]}
+        return chunk if split.y is None else chunk | {"y": np.asarray(split.y[index])}
 
     dataset = grain.MapDataset.range(first_pass * each, passes * each).map(read)
     options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_AHEAD)

@@ -93,7 +93,7 @@ class Streamed:
         self._next_epoch = -1  # what the stream will give
 
     def epoch(self, epoch: int) -> list[StepReport]:
-        if epoch != self._next_epoch:
+        if epoch != self._next_epoch or epoch > self._setup.config.train.epochs:
             self._stream = self._stream_from(epoch)
         self._next_epoch = epoch + 1
         setup, reports, running = self._setup, [], None
