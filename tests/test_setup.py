@@ -215,8 +215,7 @@ def test_what_has_to_fit_is_examples_parameters_gradients_and_optimiser_state(
         with pytest.raises(UserError, match="the run does not fit: examples, parameters, gradient"):
             prepared(image_set, optim__name=name)
     monkeypatch.setattr(setups, "memory_limit", lambda device: 300 * 8 * 8 - 1)
-    sentence = "the examples of bars take 0.0 GiB, and the device has 0.0 GiB"
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match="the run does not fit"):  # even with streamed examples
         prepared(image_set)
 
 

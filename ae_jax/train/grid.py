@@ -70,6 +70,8 @@ def train_grid(
         placed = setup.splits
         prepared.append(_Prepared(member, setup, RunDirectory(root / member.name)))
     at_once = stacking_pays() if stack == "auto" else stack == "always"
+    # Stacked runs gather their batches from the device.
+    at_once = at_once and not any(one.setup.streams for one in prepared)
     groups = _groups(prepared) if at_once else [[one] for one in prepared]
     outcomes = {}
     for group in groups:
