@@ -63,7 +63,8 @@ def test_every_run_is_complete_in_its_own_directory(smoke):
         config = json.loads((folder / "config.json").read_text())
         assert folder.parent.name == f"nz={config['model']['latent_dim']}"
         assert f"step={config['optim']['learning_rate']:g}" in folder.name
-        assert config["model"]["init_scale"] == 0.1
+        assert config["model"]["init_scale"] == 0.01
+        assert config["optim"]["burn_in"] == 100
         assert config["objective"]["parameter_prior"] == "normal"
         assert config["optim"]["name"] == "adagrad"
 

@@ -112,7 +112,7 @@ def _members_that_fit(setups: Sequence[Setup]) -> int:
     state = largest.state_shapes()
     leaves = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # gradients are alike
     each = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
-    available = STATE_SHARE * memory_limit(jax.devices()[0]) * jax.device_count()
+    available = STATE_SHARE * memory_limit(jax.local_devices()[0]) * jax.device_count()
     return max(1, int(available // each))
 
 

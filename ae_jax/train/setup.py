@@ -184,11 +184,11 @@ def _chunk_bytes(setup: Setup) -> int:
 
 def _examples_budget(config: RunConfig) -> int:
     given = config.data.memory_budget
-    return int(EXAMPLES_SHARE * memory_limit(jax.devices()[0])) if given is None else given
+    return int(EXAMPLES_SHARE * memory_limit(jax.local_devices()[0])) if given is None else given
 
 
 def _refuse_beyond_memory(what: str, needed: int) -> None:
-    available = memory_limit(jax.devices()[0])
+    available = memory_limit(jax.local_devices()[0])
     if needed > available:
         raise UserError(
             f"the run does not fit: {what} take {needed / 2**30:,.1f} GiB, and the device has "

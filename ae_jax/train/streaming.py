@@ -89,6 +89,7 @@ class Streamed:
     def __init__(self, setup: Setup, state: TrainState):
         self._setup, self._state = setup, state
         self._programs = _programs(setup.config.train.parallel)
+        self.devices = 1 if self._programs.mesh is None else self._programs.mesh.size
         self._stream: Iterator[Chunk] = iter(())
         self._next_epoch = -1  # what the stream will give
 
