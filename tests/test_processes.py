@@ -25,7 +25,7 @@ OPTIONS = {
     "hidden": [9],
     "latent_dim": 3,
     "epochs": 3,
-    "batch_size": 60,
+    "batch_size": 80,
     "optim__name": "sgd",
     "learning_rate": 0.01,
 }

@@ -257,13 +257,13 @@ def test_a_killed_streamed_run_ends_with_the_bits_of_one_never_killed(folder, tm
 
 
 def test_a_run_on_records_from_the_command_line_can_be_looked_at(folder, tmp_path, monkeypatch):
-    from ae_jax.cli import main
+    from ae_jax.cli import cli
 
     monkeypatch.chdir(folder.parent)
     run = tmp_path / "run"
     options = ["--epochs", "1", "--hidden", "4", "--latent-dim", "2", "--batch-size", "16"]
     sets = [f"--set=data.memory_budget={BUDGET}", "--set=eval.batch_size=24"]
-    done = CliRunner().invoke(main, ["train", "./bars", *options, *sets, "--workdir", str(run)])
+    done = CliRunner().invoke(cli, ["train", "./bars", *options, *sets, "--workdir", str(run)])
     assert done.exit_code == 0, done.output
     model = load_run(run)
     assert model.config.data.name == str(folder)
