@@ -155,12 +155,12 @@ def test_free_bits_charge_what_exceeds_them_on_average():
 def test_without_free_bits_every_dimension_pays_what_it_costs_even_less_than_nothing():
     """A KL of 0 that rounding makes negative: the loss is the bound's negative all the same."""
     kl_per_dim = jnp.asarray([[-1e-7, 0.5, 0.0], [-2e-7, -0.25, 0.0]])  # means < 0, > 0 and 0
-    charged = Elbo().charged_kl(kl_per_dim, jnp.ones(2), None)
+    charged = Elbo().charged_kl(kl_per_dim, jnp.ones(2), None, None)
     np.testing.assert_array_equal(charged, kl_per_dim.sum(axis=-1))
-    gradient = jax.grad(lambda kl: Elbo().charged_kl(kl, jnp.ones(2), None).sum())(kl_per_dim)
+    gradient = jax.grad(lambda kl: Elbo().charged_kl(kl, jnp.ones(2), None, None).sum())(kl_per_dim)
     np.testing.assert_array_equal(gradient, 1.0)
     # With any free bits at all, a dimension without information is free.
-    free = jax.grad(lambda kl: Elbo(free_bits=1e-3).charged_kl(kl, jnp.ones(2), None).sum())
+    free = jax.grad(lambda kl: Elbo(free_bits=1e-3).charged_kl(kl, jnp.ones(2), None, None).sum())
     np.testing.assert_array_equal(free(kl_per_dim), [[0.0, 1.0, 0.0]] * 2)
 
 
