@@ -36,9 +36,10 @@ from pathlib import Path
 
 import click
 
-from ae_jax import launch, plan
+from ae_jax import launch
 from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.data import DataSet, load
+from ae_jax.launch import plan
 from ae_jax.objectives import Elbo
 from ae_jax.shell import run_command
 from ae_jax.train.grid import Member

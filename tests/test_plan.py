@@ -7,9 +7,8 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from ae_jax import plan
 from ae_jax.config import EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.launch import Local
+from ae_jax.launch import Local, plan
 from ae_jax.train.grid import Member
 from ae_jax.train.rundir import RunDirectory
 from experiments import kingma_welling

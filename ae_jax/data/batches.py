@@ -6,6 +6,7 @@ repeats that carry mask 0, so that every example counts once and nothing is comp
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jax import Array
 from ae_jax.data.base import Split
 from ae_jax.data.preprocess import Preprocess, Statistics
 from ae_jax.noise import stream_key
+from ae_jax.reductions import masked_sum
 
 
 @struct.dataclass
@@ -94,23 +96,37 @@ def total_over(
     key: Array,
     values_of: Callable[[dict[str, Array], Array], dict[str, Array]],
 ) -> Totals:
-    """Sums `values_of(batch, key) -> {name: [B]}` over an order of batches, on the device.
+    """Sums `values_of(batch, key) -> {name: [B, ...]}` over an order of batches, on the device.
 
     Exact for any batch size: filled-up places do not count, and noise belongs to the example.
     """
+
+    def batch_of(row: Order, key: Array) -> dict[str, Array]:
+        return take_batch(split, row, preprocess, statistics, key)
+
+    totals = totals_by_batch(order, batch_of, key, values_of)
+    return jax.tree.map(lambda stacked: stacked.sum(axis=0), totals)
+
+
+def totals_by_batch(
+    items: Any,
+    batch_of: Callable[[Any, Array], dict[str, Array]],
+    key: Array,
+    values_of: Callable[[dict[str, Array], Array], dict[str, Array]],
+) -> Totals:
+    """The totals of each batch `batch_of(item, key)`, leaves [S, ...] for items stacked along S."""
     preprocess_key, values_key = jax.random.split(key)
 
-    def body(_: None, row: Order) -> tuple[None, Totals]:
-        batch = take_batch(split, row, preprocess, statistics, preprocess_key)
+    def body(_: None, item: Any) -> tuple[None, Totals]:
+        batch = batch_of(item, preprocess_key)
         return None, masked_totals(values_of(batch, values_key), batch["mask"])
 
-    _, totals = jax.lax.scan(body, None, order)
-    return jax.tree.map(lambda stacked: stacked.sum(axis=0), totals)
+    return jax.lax.scan(body, None, items)[1]
 
 
 def masked_totals(values: dict[str, Array], mask: Array) -> Totals:
     """The sums over the real examples of one batch."""
-    return Totals({k: jnp.sum(v * mask) for k, v in values.items()}, jnp.sum(mask))
+    return Totals({name: masked_sum(value, mask) for name, value in values.items()}, mask.sum())
 
 
 def take_batch(

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array
@@ -40,14 +39,13 @@ class EvaluationData:
 
         Taken on the device; `values_of` as in `mean`.
         """
-        parts, _ = _batches(params, self, key, values_of=values_of, model=model, keep=False)
-        return {name: value.sum(axis=0) for name, value in jax.device_get(parts).items()}
+        return jax.device_get(_total(params, self, key, values_of=values_of, model=model).sums)
 
     def rows(
         self, values_of: ValuesOf, model: Any, params: Any, key: Array
     ) -> dict[str, np.ndarray]:
         """The values of every example in their order, {name: [B, ...]} -> {name: [N, ...]}."""
-        parts, mask = _batches(params, self, key, values_of=values_of, model=model, keep=True)
+        parts, mask = _batches(params, self, key, values_of=values_of, model=model)
         real = np.asarray(mask).ravel() > 0
         return {
             name: value.reshape(-1, *value.shape[2:])[real]
@@ -68,21 +66,17 @@ def _total(params: Any, data: EvaluationData, key: Array, *, values_of: ValuesOf
     )
 
 
-@partial(jax.jit, static_argnames=("values_of", "model", "keep"))
+@partial(jax.jit, static_argnames=("values_of", "model"))
 def _batches(
-    params: Any, data: EvaluationData, key: Array, *, values_of: ValuesOf, model, keep: bool
+    params: Any, data: EvaluationData, key: Array, *, values_of: ValuesOf, model
 ) -> tuple[dict[str, Array], Array]:
-    """Values of each batch [S, B, ...], or their sums over real examples [S, ...]; and masks."""
+    """The values of each batch, [S, B, ...], and the masks [S, B]."""
     count = len(data.split)
     order = sequential_order(count, min(count, data.batch_size))
     preprocess_key, values_key = jax.random.split(key)
 
     def body(_: None, row: Order) -> tuple[None, dict[str, Array]]:
         batch = take_batch(data.split, row, data.preprocess, data.statistics, preprocess_key)
-        values = values_of(model, params, batch, values_key)
-        if not keep:
-            values = {name: jnp.tensordot(row.mask, value, 1) for name, value in values.items()}
-        return None, values
+        return None, values_of(model, params, batch, values_key)
 
-    _, values = jax.lax.scan(body, None, order)
-    return values, order.mask
+    return jax.lax.scan(body, None, order)[1], order.mask

@@ -7,8 +7,8 @@ line use nothing else.
 from ae_jax.config import ModelConfig
 from ae_jax.errors import UserError
 from ae_jax.models.autoencoder import Autoencoder, parameter_counts
+from ae_jax.models.rbm import build_rbm
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, LATENTS
-from ae_jax.rbm import build_rbm
 from ae_jax.registry import Registry
 
 

@@ -9,7 +9,6 @@ one compiled program; whatever decides shapes or branches is declared with
 
 from typing import Any, ClassVar
 
-import jax
 from flax import struct
 from jax import Array
 
@@ -97,12 +96,3 @@ def draw(
         log_prior=model.prior.log_prob(z),
         log_posterior=posterior.log_prob(z),
     )
-
-
-def batch_mean(values: Array, mask: Array, axis_name: str | None = None) -> Array:
-    """Mean over the real examples of the whole batch, [B, ...] -> [...], on any devices."""
-    weights = mask.reshape(-1, *([1] * (values.ndim - 1)))
-    total, count = (values * weights).sum(axis=0), mask.sum()
-    if axis_name is not None:
-        total, count = jax.lax.psum((total, count), axis_name)
-    return total / count

@@ -8,8 +8,9 @@ from flax import struct
 from jax import Array
 
 from ae_jax.errors import UserError
-from ae_jax.objectives.base import Batch, Draws, Objective, Terms, batch_mean, draw
+from ae_jax.objectives.base import Batch, Draws, Objective, Terms, draw
 from ae_jax.ranges import Count, NonNegative
+from ae_jax.reductions import batch_mean
 
 
 @struct.dataclass

@@ -12,13 +12,14 @@ from functools import cache, partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ae_jax.data.batches import DeviceSplit, Order, Totals, take_batch, total_over
+from ae_jax.data.batches import DeviceSplit, Order, Totals, take_batch, totals_by_batch
 from ae_jax.data.preprocess import Preprocess, Statistics
 from ae_jax.models.padding import FirstCodes
 from ae_jax.noise import stream_key
@@ -27,6 +28,9 @@ from ae_jax.train.optimisers import Optimiser
 from ae_jax.train.step import StepReport, TrainState, evaluate_objective, make_step
 
 AXIS = "data"
+
+# What makes a batch of model inputs of an item, with the key of its noise.
+BatchOf = Callable[[Any, Array], Batch]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,20 +79,35 @@ def run_epoch(
     axis_name: str | None = None,
 ) -> tuple[TrainState, StepReport]:
     """One step for each row of the order; returns the state after it and its report."""
+
+    def batch_of(row: Order, key: Array) -> Batch:
+        return take_batch(split, row, architecture.preprocess, numbers.statistics, key)
+
+    state, reports = run_steps(state, order, batch_of, numbers, architecture, axis_name)
+    return state, reports.over_steps()
+
+
+def run_steps(
+    state: TrainState,
+    items: Any,
+    batch_of: BatchOf,
+    numbers: Numbers,
+    architecture: Architecture,
+    axis_name: str | None = None,
+) -> tuple[TrainState, StepReport]:
+    """One step for each item, stacked along S; the state after them and their reports, [S]."""
     step = make_step(
         numbers.model_of(architecture),
         numbers.objective,
         numbers.optimiser.build(numbers.total_steps),
     )
 
-    def body(state: TrainState, row: Order) -> tuple[TrainState, StepReport]:
+    def body(state: TrainState, item: Any) -> tuple[TrainState, StepReport]:
         key = stream_key(state.seed, "preprocessing", state.step)
-        batch = take_batch(split, row, architecture.preprocess, numbers.statistics, key)
-        return step(state, batch, axis_name=axis_name)
+        return step(state, batch_of(item, key), axis_name=axis_name)
 
     with jax.default_matmul_precision(architecture.precision):
-        state, report = jax.lax.scan(body, state, order)
-    return state, report.over_steps()
+        return jax.lax.scan(body, state, items)
 
 
 def evaluate_split(
@@ -102,6 +121,24 @@ def evaluate_split(
     architecture: Architecture,
 ) -> Totals:
     """The objective's metrics over a split, summed; the same noise at every call with a seed."""
+
+    def batch_of(row: Order, key: Array) -> Batch:
+        return take_batch(split, row, architecture.preprocess, numbers.statistics, key)
+
+    totals = evaluate_batches(params, order, batch_of, numbers, seed, step, architecture)
+    return jax.tree.map(jnp.sum, totals)
+
+
+def evaluate_batches(
+    params: Any,
+    items: Any,
+    batch_of: BatchOf,
+    numbers: Numbers,
+    seed: Array,
+    step: Array,
+    architecture: Architecture,
+) -> Totals:
+    """The objective's metrics summed over each batch, [S]."""
     model = numbers.model_of(architecture)
 
     def values_of(batch: Batch, key: Array) -> dict[str, Array]:
@@ -110,7 +147,7 @@ def evaluate_split(
 
     key = stream_key(seed, "evaluation")
     with jax.default_matmul_precision(architecture.precision):
-        return total_over(split, order, architecture.preprocess, numbers.statistics, key, values_of)
+        return totals_by_batch(items, batch_of, key, values_of)
 
 
 compiled_evaluation = jax.jit(evaluate_split, static_argnames="architecture")

@@ -13,6 +13,7 @@ from ae_jax.data.batches import Totals, masked_totals
 from ae_jax.errors import UserError
 from ae_jax.noise import stream_key
 from ae_jax.objectives import Batch, Objective, Terms
+from ae_jax.reductions import loss_mean
 
 # Larger than any step, so that the first bad step of many is their minimum.
 NO_STEP = jnp.iinfo(jnp.int32).max
@@ -63,7 +64,7 @@ def make_step(model: Any, objective: Objective, optimiser: optax.GradientTransfo
 
         def loss_of(params: Any) -> tuple[Array, Terms]:
             terms = evaluate_objective(objective, model, params, batch, key, state.step, axis_name)
-            return masked_mean(terms.loss, batch["mask"], axis_name), terms
+            return loss_mean(terms.loss, batch["mask"], axis_name), terms
 
         (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         if axis_name is not None:
@@ -112,11 +113,3 @@ def evaluate_objective(
             f"metrics {sorted(terms.metrics)}"
         )
     return terms
-
-
-def masked_mean(values: Array, mask: Array, axis_name: str | None = None) -> Array:
-    """The mean of [B] over real examples, over all devices of a mapped axis."""
-    if axis_name is None:
-        return jnp.sum(values * mask) / jnp.sum(mask)
-    share = jax.lax.pmean(jnp.sum(mask), axis_name)
-    return jax.lax.pmean(jnp.sum(values * mask) / share, axis_name)

@@ -15,14 +15,21 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ae_jax.data.batches import Order, Totals, masked_totals, shuffled_order
+from ae_jax.data.batches import Order, Totals, shuffled_order
 from ae_jax.data.streaming import Chunk, chunks, steps_in_chunk
-from ae_jax.noise import stream_key
 from ae_jax.objectives import Batch
 from ae_jax.train.engines import look_orders
-from ae_jax.train.execution import AXIS, Architecture, Numbers, data_mesh
+from ae_jax.train.execution import (
+    AXIS,
+    Architecture,
+    BatchOf,
+    Numbers,
+    data_mesh,
+    evaluate_batches,
+    run_steps,
+)
 from ae_jax.train.setup import Setup
-from ae_jax.train.step import StepReport, TrainState, evaluate_objective, make_step
+from ae_jax.train.step import StepReport, TrainState
 
 
 def run_chunk(
@@ -34,20 +41,12 @@ def run_chunk(
     axis_name: str | None = None,
 ) -> tuple[TrainState, StepReport]:
     """One step for each batch of the chunk; the state after it and the reports of the steps [K]."""
-    step = make_step(
-        numbers.model_of(architecture),
-        numbers.objective,
-        numbers.optimiser.build(numbers.total_steps),
+    return run_steps(
+        state, chunk, _inputs_of(numbers, architecture), numbers, architecture, axis_name
     )
 
-    def body(state: TrainState, raw: Batch) -> tuple[TrainState, StepReport]:
-        key = stream_key(state.seed, "preprocessing", state.step)
-        return step(state, _preprocessed(raw, numbers, architecture, key), axis_name=axis_name)
 
-    with jax.default_matmul_precision(architecture.precision):
-        return jax.lax.scan(body, state, chunk)
-
-
+@partial(jax.jit, static_argnames="architecture")
 def evaluate_chunk(
     params: Any,
     chunk: dict[str, Array],
@@ -58,25 +57,18 @@ def evaluate_chunk(
     architecture: Architecture,
 ) -> Totals:
     """The objective's metrics, summed over each batch of the chunk: leaves [K]."""
-    model = numbers.model_of(architecture)
-    # The same keys as `execution.evaluate_split` hands to `total_over`.
-    preprocess_key, values_key = jax.random.split(stream_key(seed, "evaluation"))
-
-    def body(_: None, raw: Batch) -> tuple[None, Totals]:
-        batch = _preprocessed(raw, numbers, architecture, preprocess_key)
-        terms = evaluate_objective(numbers.objective, model, params, batch, values_key, step)
-        return None, masked_totals({"loss": terms.loss, **terms.metrics}, batch["mask"])
-
-    with jax.default_matmul_precision(architecture.precision):
-        return jax.lax.scan(body, None, chunk)[1]
+    batch_of = _inputs_of(numbers, architecture)
+    return evaluate_batches(params, chunk, batch_of, numbers, seed, step, architecture)
 
 
-_compiled_evaluation = jax.jit(evaluate_chunk, static_argnames="architecture")
+def _inputs_of(numbers: Numbers, architecture: Architecture) -> BatchOf:
+    """What turns a batch as it was read into model inputs."""
 
+    def batch_of(raw: Batch, key: Array) -> Batch:
+        x = architecture.preprocess(raw["x"], numbers.statistics, key, raw["id"])
+        return {**raw, "x": x}
 
-def _preprocessed(raw: Batch, numbers: Numbers, architecture: Architecture, key: Array) -> Batch:
-    x = architecture.preprocess(raw["x"], numbers.statistics, key, raw["id"])
-    return {**raw, "x": x}
+    return batch_of
 
 
 class Streamed:
@@ -153,7 +145,7 @@ class Streamed:
         for chunk in chunks(
             setup.dataset.splits[name], lambda _: order, steps, self._steps_in_chunk(size, steps)
         ):
-            totals = _compiled_evaluation(
+            totals = evaluate_chunk(
                 state.params,
                 setup.execution.replicate(chunk),
                 setup.numbers,

@@ -121,7 +121,7 @@ def launcher_named(
 ) -> Launcher:
     """The launcher of `--launcher`, with `option=value` assignments for Slurm. Raises UserError."""
     if name == "slurm":
-        from ae_jax.cluster import Slurm
+        from ae_jax.launch.cluster import Slurm
 
         return Slurm(dict(map(_assignment, assignments)), members_per_task)
     if assignments or members_per_task is not None:

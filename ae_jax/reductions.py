@@ -1,0 +1,33 @@
+"""Sums and means over the real examples of a batch, on one device or over a mapped axis.
+
+The last batch of a pass is filled up with repeats that carry mask 0 (`data.batches`).
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def masked_sum(values: Array, mask: Array) -> Array:
+    """Over the real examples of this device, [B, ...] -> [...]."""
+    return (values * mask.reshape(-1, *([1] * (values.ndim - 1)))).sum(axis=0)
+
+
+def batch_mean(values: Array, mask: Array, axis_name: str | None = None) -> Array:
+    """Mean over the real examples of the whole batch, [B, ...] -> [...], on any devices."""
+    total, count = masked_sum(values, mask), mask.sum()
+    if axis_name is not None:
+        total, count = jax.lax.psum((total, count), axis_name)
+    return total / count
+
+
+def loss_mean(losses: Array, mask: Array, axis_name: str | None = None) -> Array:
+    """As `batch_mean` of [B], for what is differentiated: as a mean over devices.
+
+    The gradient of a sum over devices would come out larger by their number where the mapped axis
+    is not tracked (pmap, vmap); that of a mean is each device's part, to be averaged.
+    """
+    if axis_name is None:
+        return batch_mean(losses, mask)
+    share = jax.lax.pmean(jnp.sum(mask), axis_name)
+    return jax.lax.pmean(masked_sum(losses, mask) / share, axis_name)
