@@ -13,6 +13,10 @@ from ae_jax.files import cache_root
 
 EXIT_USER_ERROR, EXIT_DIVERGED, EXIT_INTERRUPTED = 2, 3, 130
 
+_CACHE_FOLDER = "JAX_COMPILATION_CACHE_DIR"
+_CACHE_THRESHOLD = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+_CACHE_OPTIONS = (_CACHE_FOLDER, _CACHE_THRESHOLD, "JAX_ENABLE_COMPILATION_CACHE")
+
 
 def run_command(command: click.Command) -> None:
     """Runs a click command; the process ends with 2 on a user's error, 3 on divergence.
@@ -34,18 +38,21 @@ def run_command(command: click.Command) -> None:
 
 
 def _keep_compiled_programs() -> None:
-    """Turns JAX's compilation cache on, unless the user has said where it is or is not."""
-    options = {
-        "JAX_COMPILATION_CACHE_DIR": str(cache_root() / "compiled" / _processor()),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-    }
-    if any(name in os.environ for name in (*options, "JAX_ENABLE_COMPILATION_CACHE")):
+    """Turns JAX's compilation cache on, unless the user has said where it is or is not.
+
+    A folder that a parent process chose is chosen anew: a job that was sent to another machine
+    inherits the environment, but must not run code compiled for the processor of the first.
+    """
+    home = cache_root() / "compiled"
+    inherited = Path(os.environ.get(_CACHE_FOLDER, "")).parent == home
+    if not inherited and any(name in os.environ for name in _CACHE_OPTIONS):
         return
+    options = {_CACHE_FOLDER: str(home / _processor()), _CACHE_THRESHOLD: "0.2"}
     os.environ.update(options)
     if "jax" in sys.modules:  # which has read the environment already
         config = sys.modules["jax"].config
-        for name, value in options.items():
-            config.update(name.lower(), float(value) if name.endswith("SECS") else value)
+        config.update(_CACHE_FOLDER.lower(), options[_CACHE_FOLDER])
+        config.update(_CACHE_THRESHOLD.lower(), float(options[_CACHE_THRESHOLD]))
 
 
 def _processor() -> str:

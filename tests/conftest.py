@@ -12,11 +12,21 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "0")  # nothing of the user's is touched
 
+import jax
 import numpy as np
 import pytest
 
 from ae_jax.data import DataSet, Split
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drop_compiled_programs():
+    """Lets the programs of a file go after it: each holds memory maps, of which a process may
+    have 65,530 on Linux, and XLA ends with a segmentation fault where it gets no more."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
