@@ -36,6 +36,14 @@ def at_least(
     return Claim(name, round(value, 3), round(target, 3), tolerance, unit, source, holds)
 
 
+def at_most(
+    name: str, value: float, target: float, tolerance: float, unit: str, source: str
+) -> Claim:
+    """The claim that a value is no more than `tolerance` above its target."""
+    holds = bool(value <= target + tolerance)
+    return Claim(name, round(value, 3), round(target, 3), tolerance, unit, source, holds)
+
+
 def same_order(
     name: str, values: dict[Any, float], targets: dict[Any, float], unit: str, source: str
 ) -> Claim:

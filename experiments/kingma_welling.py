@@ -44,8 +44,8 @@ from ae_jax.objectives import Elbo
 from ae_jax.shell import run_command
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adagrad
-from ae_jax.train.rundir import RunDirectory
 from experiments import kingma_welling_report as reporting
+from experiments.frame import publish, show
 from experiments.kingma_welling_grid import Curves, Grid, most_epochs, search
 from experiments.published import load_curves
 
@@ -192,7 +192,6 @@ def show_plan(grid: Grid, protocol: Protocol, paper: Curves, follow: bool) -> No
     whole = runs, launch.goal(members[0], grid.dataset, epochs)
     plan.show(
         plan.next_runs(planned),
-        grid.dataset,
         grid.root,
         grid.launcher,
         whole=whole,
@@ -253,17 +252,20 @@ def main(
         show_plan(grid, protocol, paper, chosen.follow)
         return
     findings = search(grid, protocol.sizes, paper, chosen.follow)
-    results = reporting.write(
-        grid,
-        findings,
-        paper,
-        picture_sizes=protocol.picture_sizes,
-        tolerance=chosen.tolerance if protocol.claimed else None,
-        title=f"The latent-size grid of Kingma & Welling: {name}, {preset}",
-        protocol=protocol.description,
-        note=note(chosen),
+    results = publish(
+        workdir,
+        f"The latent-size grid of Kingma & Welling: {name}, {preset}",
+        reporting.report(
+            grid,
+            findings,
+            paper,
+            picture_sizes=protocol.picture_sizes,
+            tolerance=chosen.tolerance if protocol.claimed else None,
+            protocol=protocol.description,
+            note=note(chosen),
+        ),
     )
-    reporting.show(results, RunDirectory(workdir))
+    show(results, workdir)
 
 
 if __name__ == "__main__":

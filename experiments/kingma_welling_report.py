@@ -3,26 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-import click
 import numpy as np
 
 from ae_jax.api import Fitted, restore
-from ae_jax.experiment import Claim, at_least, same_order, write_results
-from ae_jax.files import make_directory
+from ae_jax.experiment import Claim, at_least, same_order
 from ae_jax.train.loop import Record
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
 from ae_jax.viz import figures
-from ae_jax.viz.report import (
-    Picture,
-    Section,
-    Table,
-    claims_table,
-    environment_table,
-    markdown_table,
-    runs_table,
-    write_report,
-)
+from experiments.frame import Findings, Shown
 from experiments.kingma_welling_grid import (
     TRACK_FROM,
     Curves,
@@ -39,56 +28,43 @@ MANIFOLD_SIDE = 20
 SHOWN = 12
 
 
-def write(
+def report(
     grid: Grid,
     findings: Sequence[Finding],
     paper: Curves,
     *,
     picture_sizes: Sequence[int],
     tolerance: float | None,
-    title: str,
     protocol: str,
     note: str,
-) -> dict[str, Any]:
-    """Writes figures, results.json and report.html below the grid's root; returns the results."""
-    directory = RunDirectory(grid.root)
-    make_directory(directory.figures)
+) -> Findings:
+    """What the grid found, with figures; without a tolerance nothing is claimed."""
     models = {f.size: _fitted(grid, f) for f in findings if f.size in picture_sizes}
-    pictures = {
-        "lower_bound": figures.bound_curves(panels(findings, paper), protocol),
-        "prior_samples": figures.prior_sample_panels(
-            {size: model.sample(100) for size, model in models.items()}
-        ),
-        "manifold": _manifold(models[2]),
-        "reconstructions": _reconstructions(models),
-    }
-    for name, figure in pictures.items():
-        figures.save(figure, directory.figures / f"{name}.png")
-    rows = {"table": table(findings, paper), "tracking": tracking_table(findings, paper)}
-    checked = [] if tolerance is None else claims(findings, paper, tolerance)
-    results = write_results(
-        directory.results_file,
-        checked,
-        run_rows(grid, findings),
+    bounds = figures.bound_curves(panels(findings, paper), protocol)
+    samples = {size: model.sample(100) for size, model in models.items()}
+    tables = {"Lower bounds": table(findings, paper)}
+    tracking = tracking_table(findings, paper)
+    if tracking:
+        # Of all settings tried, the one with the smallest of largest deviations, in nats.
+        tables["Settings whose test curves are closest to the paper's"] = tracking
+    return Findings(
         protocol=protocol,
         note=note,
-        **rows,
-        curves=curve_values(findings),
+        tables=tables,
+        pictures={
+            "lower_bound": Shown(bounds, "Lower bound against training samples"),
+            "prior_samples": Shown(
+                figures.prior_sample_panels(samples), "Samples from the prior", "Means of p(x|z)."
+            ),
+            "manifold": Shown(
+                _manifold(models[2]), "The 2-D manifold", "Codes of equal prior probability."
+            ),
+            "reconstructions": Shown(_reconstructions(models), "Reconstructions of test examples"),
+        },
+        claims=[] if tolerance is None else claims(findings, paper, tolerance),
+        runs=run_rows(grid, findings),
+        more={"curves": curve_values(findings)},
     )
-    sections = _sections(results, {name: figures.png(figure) for name, figure in pictures.items()})
-    write_report(directory.report_file, title, protocol, sections)
-    return results
-
-
-def show(results: dict[str, Any], directory: RunDirectory) -> None:
-    """Prints the table beside the paper's and says where everything lies."""
-    click.echo(
-        f"\n{results['protocol']}\n\n{markdown_table(results['table'])}\n\n{results['note']}\n"
-    )
-    for claim in results["claims"]:
-        click.echo(f"{'holds' if claim['holds'] else 'DOES NOT HOLD'}: {claim['name']}")
-    click.echo(f"\nfigures: {directory.figures}\nresults: {directory.results_file}")
-    click.echo(f"report:  {directory.report_file}")
 
 
 def table(findings: Sequence[Finding], paper: Curves) -> list[dict[str, Any]]:
@@ -219,36 +195,6 @@ def run_rows(grid: Grid, findings: Sequence[Finding]) -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-def _sections(results: dict[str, Any], pictures: dict[str, bytes]) -> list[Section]:
-    sections: list[Section] = [
-        Table(
-            "Lower bounds",
-            results["table"],
-            results["note"],
-        )
-    ]
-    if results["claims"]:
-        sections.append(claims_table(results["claims"]))
-    sections.append(Picture("Lower bound against training samples", pictures["lower_bound"]))
-    if results["tracking"]:
-        sections.append(
-            Table(
-                "Which setting tracks the paper",
-                results["tracking"],
-                "Of all settings tried, the one whose test curve is closest to the paper's in the "
-                "largest deviation, nats.",
-            )
-        )
-    sections += [
-        Picture("Samples from the prior", pictures["prior_samples"], "Means of p(x|z)."),
-        Picture("The 2-D manifold", pictures["manifold"], "Codes of equal prior probability."),
-        Picture("Reconstructions of test examples", pictures["reconstructions"]),
-        runs_table(results["runs"]),
-        environment_table(results["environment"]),
-    ]
-    return sections
 
 
 def _fitted(grid: Grid, finding: Finding) -> Fitted:

@@ -42,7 +42,7 @@ def rendered(text: str) -> str:
 def _part(name: str) -> str:
     results = read_json(RESULTS / name / "results.json")
     lines = [f"{results['protocol']}. {results['note']}"]
-    lines += _benchmark(results) if "tables" in results else _experiment(results)
+    lines += _benchmark(results) if "facts" in results else _experiment(results)
     facts = results["environment"]
     where = f"{facts['processor']}, {facts['device']}, jax {facts['jax']}"
     lines += ["", f"Results of {where}, written {facts['date']} at commit {facts['commit']}."]
@@ -50,11 +50,10 @@ def _part(name: str) -> str:
 
 
 def _experiment(results: dict[str, Any]) -> list[str]:
-    lines = ["", markdown_table(results["table"]), "", *_claims(results["claims"])]
-    if results.get("tracking"):
-        lines += ["", "The settings that track the paper's curves best:", ""]
-        lines += [markdown_table(results["tracking"])]
-    return lines
+    lines = []
+    for heading, rows in results["tables"].items():
+        lines += ["", f"{heading}:", "", markdown_table(rows)]
+    return [*lines, "", *_claims(results["claims"])]
 
 
 def _benchmark(results: dict[str, Any]) -> list[str]:

@@ -38,12 +38,25 @@ def run_smoke(workdir: Path) -> Result:
 
 def test_smoke_writes_results_with_the_keys_of_the_design(smoke):
     results = json.loads((smoke / "results.json").read_text())
-    assert {"claims", "environment", "runs", "protocol", "table", "curves"} <= set(results)
+    assert {
+        "claims",
+        "environment",
+        "runs",
+        "protocol",
+        "tables",
+        "curves",
+        "title",
+        "note",
+    } <= set(results)
     assert results["claims"] == []  # nothing is published for the 8x8 digits
-    assert [row["latent size"] for row in results["table"]] == [2, 5]
+    assert [row["latent size"] for row in results["tables"]["Lower bounds"]] == [2, 5]
     assert len(results["runs"]) == 2 * 3
     for size, curve in results["curves"].items():
-        finals = [row["test bound"] for row in results["table"] if row["latent size"] == int(size)]
+        finals = [
+            row["test bound"]
+            for row in results["tables"]["Lower bounds"]
+            if row["latent size"] == int(size)
+        ]
         assert curve["test/elbo"][-1] == pytest.approx(finals[0], abs=0.051)
         assert curve["samples"] == sorted(curve["samples"])
         assert curve["test/elbo"][-1] > curve["test/elbo"][0]

@@ -80,7 +80,7 @@ class TwoTasks(Local):
 @pytest.mark.parametrize(("launcher", "at_once"), [(Local(), ""), (TwoTasks(), "0:00:20")])
 def test_the_estimate_by_hand(launcher, at_once, root, vector_set, capsys):
     runs = plan.next_runs(lambda trains: trains.train(MEMBERS, vector_set, root))
-    plan.show(runs, vector_set, root, launcher, whole=(5, 1000), members=MEMBERS)
+    plan.show(runs, root, launcher, whole=(5, 1000), members=MEMBERS)
     shown = capsys.readouterr().out
     assert "done  finished\nhalf  from step 8 to 24\nnew  from step 0 to 40\n" in shown
     # 16 + 40 steps of 50 examples at 100 a second; 1000 - 20 steps in all.
@@ -92,7 +92,7 @@ def test_the_estimate_by_hand(launcher, at_once, root, vector_set, capsys):
 
 
 def test_where_all_is_done_nothing_is_measured(root, vector_set, capsys):
-    plan.show([], vector_set, root, Local(), whole=(1, 12), members=MEMBERS[:1])
+    plan.show([], root, Local(), whole=(1, 12), members=MEMBERS[:1])
     assert capsys.readouterr().out == "nothing to train; 12 steps are done\n"
 
 
@@ -100,7 +100,7 @@ def test_without_records_a_few_steps_are_measured_and_nothing_is_written(
     vector_set, tmp_path, capsys
 ):
     runs = plan.next_runs(lambda trains: trains.train(MEMBERS[:2], vector_set, tmp_path))
-    plan.show(runs, vector_set, tmp_path, Local(), whole=(2, 36), members=MEMBERS[:2])
+    plan.show(runs, tmp_path, Local(), whole=(2, 36), members=MEMBERS[:2])
     shown = capsys.readouterr().out
     assert "next: 2 of 2 runs, 36 steps" in shown
     assert "measured on this machine just now" in shown

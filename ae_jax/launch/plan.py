@@ -26,9 +26,10 @@ MEASURED_STEPS = 50
 
 @dataclasses.dataclass(frozen=True)
 class PlannedRun:
-    """A run, the step at which it stands and the one that it would be trained to."""
+    """A run, its data, the step at which it stands and the one that it would be trained to."""
 
     member: Member
+    dataset: DataSet
     stands: int
     goal: int
 
@@ -56,7 +57,7 @@ class Planner:
         listener_for: ListenerFor | None = None,
     ) -> Outcomes:
         runs = [
-            PlannedRun(member, stands_at(member, root), goal(member, dataset, until))
+            PlannedRun(member, dataset, stands_at(member, root), goal(member, dataset, until))
             for member in members
         ]
         if any(run.steps for run in runs):
@@ -120,7 +121,6 @@ def measured_rate(member: Member, dataset: DataSet) -> float:
 
 def show(
     runs: Sequence[PlannedRun],
-    dataset: DataSet,
     root: Path,
     launcher: Launcher,
     *,
@@ -142,6 +142,7 @@ def show(
         click.echo(f"nothing to train; {done:,} steps are done")
         return
     rate, source = recorded_rate(members, root), "by the records of runs here"
+    dataset = going[0].dataset
     if rate is None:
         rate, source = measured_rate(going[0].member, dataset), "measured on this machine just now"
     batch = going[0].member.config.train.batch_size

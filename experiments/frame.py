@@ -1,0 +1,206 @@
+"""The edges that experiments share: options, training by name, and what they leave behind.
+
+An experiment is a function of a preset and a `Lab` that returns its `Findings`:
+
+    @experiment("bottleneck", PRESETS)
+    def main(preset: Preset, lab: Lab) -> Findings:
+        \"\"\"Squared error by size of the code, beside PCA.\"\"\"
+
+which is a command with --preset, --workdir, --launcher and --print-only. Started again, it goes on
+where its runs stand. It ends with results.json, figures/*.png and report.html in its folder.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from matplotlib.figure import Figure
+
+from ae_jax import launch
+from ae_jax.api import Fitted, restore
+from ae_jax.data import DataSet
+from ae_jax.errors import TrainingDiverged
+from ae_jax.experiment import Claim, write_results
+from ae_jax.files import make_directory
+from ae_jax.launch import Launcher, Local, plan
+from ae_jax.train.grid import Member
+from ae_jax.train.listeners import progress
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import prepare_run
+from ae_jax.viz import figures
+from ae_jax.viz.report import (
+    Picture,
+    Section,
+    Table,
+    claims_table,
+    environment_table,
+    markdown_table,
+    runs_table,
+    write_report,
+)
+
+Rows = list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A figure with the heading and the caption of the report."""
+
+    figure: Figure
+    heading: str
+    caption: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What an experiment found.
+
+    protocol   one sentence: data, split, preprocessing, network, units; it stands by every number
+    note       how settings were chosen and what the numbers are
+    tables     rows by heading, the main one first
+    pictures   figures by the name of their file
+    runs       one row a training run or fit: what it was, how long it took
+    more       further entries of results.json, of numbers and text
+    """
+
+    protocol: str
+    note: str
+    tables: Mapping[str, Rows]
+    pictures: Mapping[str, Shown]
+    claims: Sequence[Claim] = ()
+    runs: Rows = dataclasses.field(default_factory=list)
+    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lab:
+    """Where an experiment trains: the folder of its runs, and the launcher."""
+
+    root: Path
+    launcher: Launcher = Local()
+
+    def train(self, members: Sequence[Member], dataset: DataSet) -> dict[str, Fitted]:
+        """Trains members to their ends; fitted models by name, without those that diverged."""
+        outcomes = self.launcher.train(members, dataset, self.root, listener_for=_bar)
+        fitted, placed = {}, None
+        for member in members:
+            if isinstance(outcomes[member.name], TrainingDiverged):
+                continue
+            setup = prepare_run(member.config, dataset, placed)
+            placed = setup.splits
+            fitted[member.name] = restore(RunDirectory(self.root / member.name), setup)
+        return fitted
+
+
+def _bar(member: Member):
+    headline = member.config.objective.headline
+    return progress(member.name, member.config.train.epochs, headline)
+
+
+def run_rows(fitted: Mapping[str, Fitted]) -> Rows:
+    """One row a run: epochs, steps, and seconds of training."""
+    return [
+        {
+            "run": name,
+            "epochs": model.records[-1]["epoch"],
+            "steps": model.step,
+            "training seconds": round(model.records[-1]["seconds"], 1),
+        }
+        for name, model in fitted.items()
+    ]
+
+
+def publish(root: Path, title: str, findings: Findings) -> dict[str, Any]:
+    """Writes figures, results.json and report.html below `root`; returns the results."""
+    directory = RunDirectory(root)
+    make_directory(directory.figures)
+    for name, shown in findings.pictures.items():
+        figures.save(shown.figure, directory.figures / f"{name}.png")
+    results = write_results(
+        directory.results_file,
+        findings.claims,
+        findings.runs,
+        title=title,
+        protocol=findings.protocol,
+        note=findings.note,
+        tables=dict(findings.tables),
+        **findings.more,
+    )
+    write_report(directory.report_file, title, findings.protocol, _sections(results, findings))
+    return results
+
+
+def _sections(results: Mapping[str, Any], findings: Findings) -> list[Section]:
+    main, *others = [Table(heading, rows) for heading, rows in findings.tables.items()]
+    sections: list[Section] = [dataclasses.replace(main, note=findings.note)]
+    if findings.claims:
+        sections.append(claims_table(results["claims"]))
+    sections += [
+        Picture(shown.heading, figures.png(shown.figure), shown.caption)
+        for shown in findings.pictures.values()
+    ]
+    sections += others
+    if findings.runs:
+        sections.append(runs_table(findings.runs))
+    return [*sections, environment_table(results["environment"])]
+
+
+def show(results: Mapping[str, Any], root: Path) -> None:
+    """Prints the tables and the verdicts and says where everything lies."""
+    directory = RunDirectory(root)
+    click.echo(f"\n{results['protocol']}\n")
+    for heading, rows in results["tables"].items():
+        click.echo(f"{heading}\n\n{markdown_table(rows)}\n")
+    click.echo(f"{results['note']}\n")
+    for claim in results["claims"]:
+        click.echo(f"{'holds' if claim['holds'] else 'DOES NOT HOLD'}: {claim['name']}")
+    click.echo(f"\nfigures: {directory.figures}\nresults: {directory.results_file}")
+    click.echo(f"report:  {directory.report_file}")
+
+
+def experiment(
+    name: str, presets: Mapping[str, Any], default: str = "quick"
+) -> Callable[[Callable[..., Findings]], click.Command]:
+    """Makes a function of (preset, lab, its own options) a command; its docstring is the help.
+
+    The first sentence of the docstring is the title of the report.
+    """
+
+    def decorate(function: Callable[..., Findings]) -> click.Command:
+        title = inspect.getdoc(function).split("\n")[0].rstrip(".")
+
+        @functools.wraps(function)
+        def main(preset, workdir, launcher, assignments, members_per_task, print_only, **own):
+            root = workdir or Path("checkpoints") / name / preset
+            where = launch.launcher_named(launcher, assignments, members_per_task)
+            if print_only:
+                _show_plan(lambda lab: function(presets[preset], lab, **own), root, where)
+                return
+            findings = function(presets[preset], Lab(root, where), **own)
+            show(publish(root, f"{title}: {preset}", findings), root)
+
+        for option in (
+            click.option(
+                "--workdir",
+                type=click.Path(path_type=Path, file_okay=False),
+                help=f"Default: checkpoints/{name}/PRESET.",
+            ),
+            click.option(
+                "--preset", type=click.Choice(list(presets)), default=default, show_default=True
+            ),
+        ):
+            main = option(main)
+        return click.command()(launch.options(main))
+
+    return decorate
+
+
+def _show_plan(function: Callable[[Lab], Findings], root: Path, where: Launcher) -> None:
+    """Prints what an experiment would train next; what follows may depend on what that finds."""
+    runs = plan.next_runs(lambda planner: function(Lab(root, planner)))
+    whole = len(runs), sum(run.goal for run in runs)
+    plan.show(runs, root, where, whole=whole, members=[run.member for run in runs])
