@@ -13,6 +13,7 @@ from ae_jax.nn import ACTIVATIONS
 from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
 from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
 from ae_jax.nn.initialisers import initialise
+from ae_jax.nn.transposed import doubled
 
 
 def _shapes(module, *inputs):
@@ -58,6 +59,24 @@ def test_conv_layers_are_the_convolutions_of_their_definition():
     windows = [padded[i : i + 3, j : j + 3] for i in (0, 2, 4) for j in (0, 2, 4)]
     expected = np.tanh([np.sum(window * kernel[:, :, 0, 0]) + 0.5 for window in windows])
     np.testing.assert_allclose(out[0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 7, 3), (1, 1, 1, 1), (2, 5, 2, 4)])
+def test_a_doubling_convolution_is_lax_transposed_convolution_and_so_are_its_gradients(shape):
+    x = jax.random.normal(jax.random.key(0), shape)
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, shape[-1], 2))
+
+    def of_lax(x, kernel):
+        layout = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=layout)
+
+    np.testing.assert_allclose(doubled(x, kernel), of_lax(x, kernel), atol=1e-5)
+    weights = jax.random.normal(jax.random.key(2), of_lax(x, kernel).shape)
+    ours, theirs = (
+        jax.grad(lambda x, k, f=function: (weights * f(x, k)).sum(), (0, 1))(x, kernel)
+        for function in (doubled, of_lax)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, theirs)
 
 
 @pytest.mark.parametrize(

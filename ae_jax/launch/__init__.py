@@ -81,8 +81,7 @@ def goal(member: Member, dataset: DataSet, until: int | None) -> int:
 def kept_records(path: Path) -> list[Record]:
     """The records of a run's directory up to its latest checkpoint, from where it would go on."""
     directory = RunDirectory(path)
-    step = latest_step(directory.checkpoints)
-    return [record for record in directory.records() if record["step"] <= step]
+    return directory.records(latest_step(directory.checkpoints))
 
 
 def options(command: Callable) -> Callable:

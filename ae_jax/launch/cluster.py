@@ -26,11 +26,11 @@ from ae_jax.launch import ListenerFor, Outcomes, goal, kept_records
 from ae_jax.registry import unknown_name
 from ae_jax.train import processes
 from ae_jax.train.checkpoints import latest_step
-from ae_jax.train.grid import Member, shared_program, train_grid
+from ae_jax.train.grid import Member, by_program, parts_of, prepare_members, train_grid
 from ae_jax.train.listeners import progress
 from ae_jax.train.loop import Listener
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import Setup, prepare_run
+from ae_jax.train.setup import Setup
 
 # Options of submitit for sbatch. Time is in minutes, as submitit counts it: when it is over, a task
 # queues again, so it has to cover the longest stretch between two looks of a run, not a whole run.
@@ -89,9 +89,9 @@ class Slurm:
         folder = root.absolute() / "slurm" / digest
         jobs = self._left_behind(folder)
         if not jobs:
-            setups = prepared(members, dataset)
+            setups = prepare_members(members, dataset)
             waiting = _unfinished(setups, root, until)
-            groups = _groups(waiting, setups, self.members_per_task)
+            groups = self._groups(waiting, setups)
             jobs = self._submit(folder, [_task(group, dataset, root, until) for group in groups])
         diverged = self._collected(jobs, folder)
         return {
@@ -102,7 +102,15 @@ class Slurm:
         }
 
     def parts(self, members: Sequence[Member], dataset: DataSet) -> list[list[Member]]:
-        return _groups(members, prepared(members, dataset), self.members_per_task)
+        return self._groups(members, prepare_members(members, dataset))
+
+    def _groups(self, members: Sequence[Member], setups: Mapping[str, Setup]) -> list[list[Member]]:
+        """The members of each task: those of one program, as many as a task may have."""
+        return [
+            part
+            for alike in by_program(members, setups)
+            for part in parts_of(alike, self.members_per_task)
+        ]
 
     def _executor(self, folder: Path) -> Any:
         submitit = _submitit()
@@ -218,15 +226,6 @@ def _task(
     }
 
 
-def prepared(members: Sequence[Member], dataset: DataSet) -> dict[str, Setup]:
-    """The setups of members, on one copy of the data. Raises UserError for any that cannot run."""
-    setups: dict[str, Setup] = {}
-    for member in members:
-        placed = next(iter(setups.values())).splits if setups else None
-        setups[member.name] = prepare_run(member.config, dataset, placed)
-    return setups
-
-
 def _unfinished(setups: Mapping[str, Setup], root: Path, until: int | None) -> list[Member]:
     """Members that are not where they shall be. Every directory is checked to be that run's."""
     waiting = []
@@ -237,20 +236,6 @@ def _unfinished(setups: Mapping[str, Setup], root: Path, until: int | None) -> l
             if latest_step(directory.checkpoints) < goal(member, setup.dataset, until):
                 waiting.append(member)
     return waiting
-
-
-def _groups(
-    members: Sequence[Member], setups: Mapping[str, Setup], size: int | None
-) -> list[list[Member]]:
-    """Members by program, in the order of their first, at most `size` in each group."""
-    by_program: dict[Any, list[Member]] = {}
-    for member in members:
-        by_program.setdefault(shared_program(setups[member.name]), []).append(member)
-    return [
-        alike[i : i + (size or len(alike))]
-        for alike in by_program.values()
-        for i in range(0, len(alike), size or len(alike))
-    ]
 
 
 def _progress(member: Member) -> AbstractContextManager[Listener]:

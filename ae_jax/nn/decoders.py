@@ -11,6 +11,8 @@ from typing import ClassVar
 import flax.linen as nn
 from jax import Array
 
+from ae_jax.nn.transposed import DoublingConv
+
 
 class MLPDecoder(nn.Module):
     """One dense layer and activation for each size in `hidden`; features are [N, hidden[-1]]."""
@@ -48,7 +50,6 @@ class ConvDecoder(nn.Module):
         seed = nn.Dense(rows * columns * self.hidden[0], name="dense")(z)
         h = self.activation(seed).reshape(z.shape[0], rows, columns, self.hidden[0])
         for i, channels in enumerate(self.hidden):
-            conv = nn.ConvTranspose(channels, (3, 3), strides=(2, 2), name=f"conv_{i}")
-            h = self.activation(conv(h))
+            h = self.activation(DoublingConv(channels, name=f"conv_{i}")(h))
         top, left = (rows * factor - height) // 2, (columns * factor - width) // 2
         return h[:, top : top + height, left : left + width, :]

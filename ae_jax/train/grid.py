@@ -7,7 +7,7 @@ turns elsewhere.
 
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Literal
@@ -38,13 +38,6 @@ class Member:
     config: RunConfig
 
 
-@dataclasses.dataclass(frozen=True)
-class _Prepared:
-    member: Member
-    setup: Setup
-    directory: RunDirectory
-
-
 def train_grid(
     members: Sequence[Member],
     dataset: DataSet,
@@ -64,19 +57,53 @@ def train_grid(
     that error for its outcome; the others go on. Raises UserError.
     """
     _check_devices(devices_each)
-    placed, prepared = None, []
-    for member in members:
-        setup = prepare_run(member.config, dataset, placed)
-        placed = setup.splits
-        prepared.append(_Prepared(member, setup, RunDirectory(root / member.name)))
+    setups = prepare_members(members, dataset)
     at_once = stacking_pays() if stack == "auto" else stack == "always"
     # Stacked runs gather their batches from the device.
-    at_once = at_once and not any(one.setup.streams for one in prepared)
-    groups = _groups(prepared) if at_once else [[one] for one in prepared]
+    at_once = at_once and not any(setup.streams for setup in setups.values())
+    groups = [[member] for member in members]
+    if at_once:
+        groups = [
+            part
+            for alike in by_program(members, setups)
+            for part in parts_of(alike, _members_that_fit([setups[m.name] for m in alike]))
+        ]
     outcomes = {}
     for group in groups:
-        outcomes |= _train_group(group, until, listener_for or _silent, devices_each)
+        with ExitStack() as opened:
+            runs = {
+                member.name: Run(
+                    setups[member.name],
+                    RunDirectory(root / member.name),
+                    (opened.enter_context((listener_for or _silent)(member)),),
+                )
+                for member in group
+            }
+            outcomes |= _train_group(runs, until, devices_each)
     return {member.name: outcomes[member.name] for member in members}
+
+
+def prepare_members(members: Sequence[Member], dataset: DataSet) -> dict[str, Setup]:
+    """The setups of members by name, on one copy of the data. Raises UserError for any."""
+    setups: dict[str, Setup] = {}
+    for member in members:
+        placed = next(iter(setups.values())).splits if setups else None
+        setups[member.name] = prepare_run(member.config, dataset, placed)
+    return setups
+
+
+def by_program(members: Sequence[Member], setups: Mapping[str, Setup]) -> list[list[Member]]:
+    """Members in groups that share a program, in the order of their first."""
+    groups: dict[Hashable, list[Member]] = {}
+    for member in members:
+        groups.setdefault(shared_program(setups[member.name]), []).append(member)
+    return list(groups.values())
+
+
+def parts_of(group: Sequence[Member], size: int | None) -> list[list[Member]]:
+    """A group in parts of at most `size` members, whole where that is None."""
+    size = size or max(1, len(group))
+    return [list(group[i : i + size]) for i in range(0, len(group), size)]
 
 
 def shared_program(setup: Setup) -> Hashable:
@@ -94,18 +121,6 @@ def shared_program(setup: Setup) -> Hashable:
     return config.data, model, train, config.eval, types, branches
 
 
-def _groups(prepared: Sequence[_Prepared]) -> list[list[_Prepared]]:
-    """Members by program, in the order of their first, in parts that fit into memory."""
-    by_program: dict[Hashable, list[_Prepared]] = {}
-    for one in prepared:
-        by_program.setdefault(shared_program(one.setup), []).append(one)
-    groups = []
-    for alike in by_program.values():
-        size = _members_that_fit([one.setup for one in alike])
-        groups += [alike[i : i + size] for i in range(0, len(alike), size)]
-    return groups
-
-
 def _members_that_fit(setups: Sequence[Setup]) -> int:
     """How many states with their gradients fit on all devices together, at least one."""
     largest = max(setups, key=lambda setup: setup.config.model.latent_dim)
@@ -117,37 +132,36 @@ def _members_that_fit(setups: Sequence[Setup]) -> int:
 
 
 def _train_group(
-    group: Sequence[_Prepared],
-    until: int | None,
-    listener_for: Callable[[Member], AbstractContextManager[Listener]],
-    devices_each: int,
+    runs: Mapping[str, Run], until: int | None, devices_each: int
 ) -> dict[str, Outcome | TrainingDiverged]:
-    """Trains members that share a program; those behind catch up with the others first."""
+    """Trains runs that share a program; those behind catch up with the others first."""
     outcomes: dict[str, Outcome | TrainingDiverged] = {}
-    going = list(group)
-    with ExitStack() as opened:
-        listeners = {
-            one.member.name: opened.enter_context(listener_for(one.member)) for one in group
+    going = dict(runs)
+    while going:
+        stands = {name: _epochs_done(run) for name, run in going.items()}
+        least, *more = sorted(set(stands.values()))
+        behind = [name for name in going if stands[name] == least]
+        ends = train_together(
+            [going[name] for name in behind],
+            until=more[0] if more else until,
+            devices_each=devices_each,
+        )
+        outcomes |= dict(zip(behind, ends, strict=True))
+        going = {
+            name: run
+            for name, run in going.items()
+            if more and not _has_ended(outcomes.get(name), more[0])
         }
-        while going:
-            stands = {one.member.name: _epochs_done(one) for one in going}
-            least, *more = sorted(set(stands.values()))
-            behind = [one for one in going if stands[one.member.name] == least]
-            runs = [Run(one.setup, one.directory, (listeners[one.member.name],)) for one in behind]
-            ends = train_together(runs, until=more[0] if more else until, devices_each=devices_each)
-            outcomes |= {one.member.name: end for one, end in zip(behind, ends, strict=True)}
-            going = [one for one in going if more and not _has_ended(one, outcomes, more[0])]
     return outcomes
 
 
-def _epochs_done(one: _Prepared) -> int:
-    """Where a member continues: the epoch of its latest checkpoint."""
-    return latest_step(one.directory.checkpoints) // one.setup.steps_per_epoch
+def _epochs_done(run: Run) -> int:
+    """Where a run continues: the epoch of its latest checkpoint."""
+    return latest_step(run.directory.checkpoints) // run.setup.steps_per_epoch
 
 
-def _has_ended(one: _Prepared, outcomes: dict, epoch: int) -> bool:
-    """Whether a member diverged or ran out of patience before the epoch that others stand at."""
-    end = outcomes.get(one.member.name)
+def _has_ended(end: Outcome | TrainingDiverged | None, epoch: int) -> bool:
+    """Whether a run diverged or ran out of patience before the epoch that others stand at."""
     if isinstance(end, TrainingDiverged):
         return True
     return end is not None and end.records[-1]["epoch"] < epoch

@@ -83,9 +83,9 @@ def train_together(
 ) -> list[Outcome | TrainingDiverged]:
     """Trains runs as one program, each with its own directory, records, checkpoints and end.
 
-    All must share a program (`grid.groups`) and stand at the same epoch. The seconds of a record
-    are then the run's share of the time of all. A run that diverges or runs out of patience ends
-    there; the others go on.
+    All must share a program (`grid.shared_program`) and stand at the same epoch. The seconds of a
+    record are then the run's share of the time of all. A run that diverges or runs out of patience
+    ends there; the others go on.
     """
     with ExitStack() as stack:
         places = [stack.enter_context(_placed(run)) for run in runs]

@@ -1,68 +1,18 @@
-"""The contenders in JAX: this library, a bare scan of the same arithmetic, the usual loop."""
-
-import tempfile
-import time
-from contextlib import redirect_stderr
-from pathlib import Path
+"""The contenders in bare JAX: one scan of the same arithmetic, and the loop of tutorials."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.data import load
-from ae_jax.objectives import Elbo
-from ae_jax.train.listeners import progress
-from ae_jax.train.loop import train
-from ae_jax.train.optimisers import Adagrad
-from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 from experiments.benchmarks.workload import (
     INIT_SCALE,
     LEARNING_RATE,
     PIXELS,
     Workload,
     digits,
-    peak_mib,
     timed_epochs,
 )
-
-
-def library(workload: Workload, preprocess: str = "grey") -> dict:
-    """Runs of this library with all that it does for a user: metrics, checkpoints, progress.
-
-    A look at the data is not part of training and is not timed; its checkpoint is.
-    """
-    config = RunConfig(
-        data=DataConfig(preprocess=preprocess),
-        model=ModelConfig(
-            hidden=(workload.hidden,),
-            activation="tanh",
-            latent_dim=workload.latent_dim,
-            head="bernoulli",
-            init="normal",
-            init_scale=INIT_SCALE,
-        ),
-        objective=Elbo(parameter_prior="normal"),
-        optim=Adagrad(learning_rate=LEARNING_RATE),
-        train=TrainConfig(batch_size=workload.batch_size, epochs=workload.epochs + 1),
-        eval=EvalConfig(every=workload.epochs + 1, train_examples=1000),
-    )
-    data = load("mnist", protocol="full", limit=workload.examples)
-    arrived = []
-    with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "w") as log:
-        setup = prepare_run(config, data)
-        with redirect_stderr(log), progress("benchmark", workload.epochs + 1, "elbo") as show:
-
-            def listen(record: dict) -> None:
-                show(record)
-                arrived.append(time.perf_counter())
-
-            start = time.perf_counter()
-            train(setup, RunDirectory(Path(folder) / "run"), listeners=[listen])
-    seconds = np.diff([start, *arrived]).tolist()
-    return {"seconds": seconds[1:-1], "first": seconds[0], "peak_mib": peak_mib()}
 
 
 def bare_scan(workload: Workload, optimiser: str = "adagrad") -> dict:
@@ -122,23 +72,6 @@ def tutorial_loop(workload: Workload) -> dict:
             total += float(loss)  # the running loss that tutorials print
 
     return timed_epochs(run, workload)
-
-
-def matrix_product(workload: Workload) -> dict:
-    """The float32 matrix-product rate of the machine: the best of square sizes, GFLOP/s."""
-    del workload
-    product = jax.jit(jnp.matmul)
-    rates = {}
-    for side in (1024, 2048, 4096):
-        a = jnp.ones((side, side))
-        product(a, a).block_until_ready()
-        best = float("inf")
-        for _ in range(8):
-            start = time.perf_counter()
-            product(a, a).block_until_ready()
-            best = min(best, time.perf_counter() - start)
-        rates[side] = 2 * side**3 / best / 1e9
-    return {"rate": max(rates.values()), "rates": rates}
 
 
 def _start(workload: Workload):

@@ -1,25 +1,24 @@
 """Training on a set in files, streamed or from device memory, and the reader alone."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.config import DataConfig
 from ae_jax.data import Split, load, write_records
 from ae_jax.data.batches import num_batches, shuffled_order
 from ae_jax.data.streaming import chunks, steps_in_chunk
-from ae_jax.objectives import Elbo
 from ae_jax.train.loop import train
-from ae_jax.train.optimisers import Adagrad
 from ae_jax.train.setup import prepare_run
-from experiments.benchmarks.workload import INIT_SCALE, LEARNING_RATE, Workload, peak_mib
+from experiments.benchmarks.ours import LOOK_EXAMPLES, config_of
+from experiments.benchmarks.workload import Workload, peak_mib
 
-BLOCK, TEST_EXAMPLES = 2000, 1000
+BLOCK = 2000
 
 
 def write_set(folder: Path, shape: tuple[int, ...], examples: int) -> tuple[Path, int]:
@@ -31,40 +30,23 @@ def write_set(folder: Path, shape: tuple[int, ...], examples: int) -> tuple[Path
             size = (min(BLOCK, count - start), *shape)
             yield Split(rng.integers(0, 256, size, dtype=np.uint8))
 
-    splits = {"train": blocks(examples), "test": blocks(TEST_EXAMPLES)}
+    splits = {"train": blocks(examples), "test": blocks(LOOK_EXAMPLES)}
     write_records(folder, splits, max_value=255.0)
-    return folder, (examples + TEST_EXAMPLES) * math.prod(shape)
+    return folder, (examples + LOOK_EXAMPLES) * math.prod(shape)
 
 
 def training(workload: Workload, folder: str, budget: int | None) -> dict:
     """Seconds of an epoch after the first; streamed where a budget is given."""
-    config = RunConfig(
-        data=DataConfig(folder, preprocess="grey", memory_budget=budget),
-        model=ModelConfig(
-            hidden=(workload.hidden,),
-            activation="tanh",
-            latent_dim=workload.latent_dim,
-            head="bernoulli",
-            init="normal",
-            init_scale=INIT_SCALE,
-        ),
-        objective=Elbo(parameter_prior="normal"),
-        optim=Adagrad(learning_rate=LEARNING_RATE),
-        train=TrainConfig(batch_size=workload.batch_size, epochs=workload.epochs + 1),
-        eval=EvalConfig(
-            every=workload.epochs + 1,
-            train_examples=TEST_EXAMPLES,
-            batch_size=workload.batch_size,
-        ),
-    )
+    config = config_of(workload, DataConfig(folder, preprocess="grey", memory_budget=budget))
+    # A look goes over batches of the size that the budget is for.
+    looks = dataclasses.replace(config.eval, batch_size=workload.batch_size)
+    config = dataclasses.replace(config, eval=looks)
     setup = prepare_run(config, load(folder))
     if setup.streams != (budget is not None):
         raise RuntimeError(f"with a budget of {budget} the set streams: {setup.streams}")
     seconds = [record["seconds"] for record in train(setup).records]
-    memory = jax.devices()[0].memory_stats() or {}
-    peak = memory.get("peak_bytes_in_use", 0) / 2**20 or peak_mib()
     epoch = (seconds[-1] - seconds[0]) / workload.epochs
-    return {"epoch": epoch, "first": seconds[0], "peak_mib": peak}
+    return {"epoch": epoch, "first": seconds[0], "peak_mib": peak_mib()}
 
 
 def reading(workload: Workload, folder: str, budget: int) -> dict:

@@ -1,0 +1,82 @@
+"""The workload as a run of this library: one configuration behind all suites."""
+
+import dataclasses
+import tempfile
+import time
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.data import load
+from ae_jax.objectives import Elbo
+from ae_jax.train.devices import matrix_rate
+from ae_jax.train.listeners import progress
+from ae_jax.train.loop import train
+from ae_jax.train.optimisers import Adagrad
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import prepare_run
+from experiments.benchmarks.workload import INIT_SCALE, LEARNING_RATE, Workload, peak_mib
+
+LOOK_EXAMPLES = 1000
+
+
+def config_of(workload: Workload, data: DataConfig, **train: Any) -> RunConfig:
+    """The run of a workload, one epoch longer than what is timed, with one look at its end."""
+    epochs = workload.epochs + 1
+    return RunConfig(
+        data=data,
+        model=ModelConfig(
+            hidden=(workload.hidden,),
+            activation="tanh",
+            latent_dim=workload.latent_dim,
+            head="bernoulli",
+            init="normal",
+            init_scale=INIT_SCALE,
+        ),
+        objective=Elbo(parameter_prior="normal"),
+        optim=Adagrad(learning_rate=LEARNING_RATE),
+        train=TrainConfig(batch_size=workload.batch_size, epochs=epochs, **train),
+        eval=EvalConfig(every=epochs, train_examples=LOOK_EXAMPLES),
+    )
+
+
+def library(workload: Workload, preprocess: str = "grey", convolutional: bool = False) -> dict:
+    """A run with all that it does for a user: metrics, checkpoints, progress.
+
+    A look at the data is not part of training and is not timed; its checkpoint is.
+    """
+    # One epoch more: the look falls into the interval after the last one.
+    longer = dataclasses.replace(workload, epochs=workload.epochs + 1)
+    config = config_of(longer, DataConfig(preprocess=preprocess))
+    if convolutional:
+        channels = dict(encoder="conv", decoder="conv", hidden=(32, 64), activation="relu")
+        model = dataclasses.replace(config.model, **channels, init="he_normal", init_scale=1.0)
+        config = dataclasses.replace(config, model=model)
+    data = load("mnist", protocol="full", limit=workload.examples)
+    arrived = []
+    with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "w") as log:
+        setup = prepare_run(config, data)
+        with redirect_stderr(log), progress("benchmark", config.train.epochs, "elbo") as show:
+
+            def listen(record: dict) -> None:
+                show(record)
+                arrived.append(time.perf_counter())
+
+            start = time.perf_counter()
+            outcome = train(setup, RunDirectory(Path(folder) / "run"), listeners=[listen])
+    seconds = np.diff([start, *arrived]).tolist()
+    return {
+        "seconds": seconds[1:-1],
+        "first": seconds[0],
+        "share": outcome.records[-1]["matrix_rate_share"],
+        "peak_mib": peak_mib(),
+    }
+
+
+def matrix_product(workload: Workload) -> dict:
+    """The float32 matrix-product rate of the machine, GFLOP/s."""
+    del workload
+    return {"rate": matrix_rate() / 1e9}
