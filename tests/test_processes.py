@@ -1,16 +1,13 @@
 """Two processes with two devices each train what one device trains."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import chex
 import jax
 import numpy as np
 import pytest
+from two_processes import run_in_two
 
 from ae_jax.api import configure
 from ae_jax.data import from_array
@@ -32,19 +29,6 @@ OPTIONS = {
 SIZES = {"small": 2, "large": 5, "seeded": 3}
 CLOCK = ("seconds", "examples_per_second", "matrix_rate_share")
 
-# What each process runs: this file's own functions, so that both sides train the same.
-WORKER = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from ae_jax.train import processes
-processes.start(wanted=True)
-import jax
-assert (jax.process_count(), jax.device_count()) == (2, 4)
-from test_processes import train_everything
-train_everything(Path({folder!r}))
-"""
-
 
 def dataset():
     rng = np.random.default_rng(0)
@@ -63,8 +47,9 @@ def members(parallel: str) -> list[Member]:
     ]
 
 
-def train_everything(folder: Path) -> None:
+def train_everything(path: str) -> None:
     """Runs under each mode: one to its end, one in two parts, and a grid of stacked members."""
+    folder = Path(path)
     for mode in ("sharded", "shard_map"):
         train(setup(train__parallel=mode), RunDirectory(folder / mode))
     half = setup(train__parallel="sharded")
@@ -76,33 +61,7 @@ def train_everything(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    code = WORKER.format(tests=str(Path(__file__).parent), folder=str(folder))
-    environment = {
-        **os.environ,
-        "JAX_NUM_CPU_DEVICES": "2",
-        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
-        "JAX_NUM_PROCESSES": "2",
-    }
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            env={**environment, "JAX_PROCESS_ID": str(index)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(2)
-    ]
-    try:
-        for process in started:
-            _, errors = process.communicate(timeout=300)
-            assert process.returncode == 0, errors[-3000:]
-    finally:  # where one fails, the other would wait for it
-        for process in started:
-            process.kill()
-            process.communicate()
+    run_in_two("test_processes", "train_everything", str(folder))
     return folder
 
 

@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from compile_counts import compilations
 from test_records import EXAMPLE, scramble, write_bars
+from two_processes import run_in_two
 
 from ae_jax.api import configure, fit
 from ae_jax.api import load as load_run
@@ -163,16 +162,6 @@ def test_a_streamed_run_continues_with_the_same_bits(folder, tmp_path):
     assert [values(r) for r in second.records] == [values(r) for r in whole.records]
 
 
-WORKER = """
-import sys
-sys.path.insert(0, {tests!r})
-from ae_jax.train import processes
-processes.start(wanted=True)
-from test_streaming import train_a_share
-train_a_share({folder!r}, {out!r})
-"""
-
-
 def train_a_share(folder, out):
     """What each of two processes does: trains, and says which places of a batch it has read."""
     for mode in ("sharded", "shard_map"):
@@ -190,34 +179,7 @@ SHARED = STREAMED | {"optim__name": "sgd", "learning_rate": 0.01}
 
 
 def test_each_of_two_processes_reads_its_share_of_every_batch(folder, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    code = WORKER.format(tests=str(Path(__file__).parent), folder=str(folder), out=str(tmp_path))
-    environment = {
-        **os.environ,
-        "JAX_NUM_CPU_DEVICES": "2",
-        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
-        "JAX_NUM_PROCESSES": "2",
-    }
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            env={**environment, "JAX_PROCESS_ID": str(index)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(2)
-    ]
-    try:
-        for process in started:
-            _, errors = process.communicate(timeout=300)
-            assert process.returncode == 0, errors[-3000:]
-    finally:  # where one fails, the other would wait for it
-        for process in started:
-            process.kill()
-            process.communicate()
-
+    run_in_two("test_streaming", "train_a_share", str(folder), str(tmp_path))
     alone = trained(load(str(folder)), SHARED).records
     for mode in ("sharded", "shard_map"):
         shares = [json.loads((tmp_path / f"{mode}-{i}.json").read_text()) for i in range(2)]
