@@ -81,7 +81,7 @@ BURN_IN = 100
 PRESETS = {
     "smoke": Preset("digits", 3e4, ((6e3, 1),)),
     "quick": Preset("mnist", 1e6, ((5e4, 2), (4e5, 1)), tolerance=3.0),
-    "standard": Preset("mnist", 1e7, ((1e6, 2), (2.5e6, 1))),
+    "standard": Preset("mnist", 1e7, ((1e6, 2), (2.5e6, 1)), also=(0.1,)),
     "paper": Preset(
         "mnist", 1e8, ((1e6, 2), (2.5e6, 1)), also=(0.1,), seeds=(0, 1, 2, 3, 4), follow=True
     ),
