@@ -149,7 +149,8 @@ def show(
     parts = launcher.parts([run.member for run in going], dataset)
     steps_of = {run.member.name: run.steps for run in going}
     longest = max(sum(steps_of[member.name] for member in part) for part in parts)
-    now, left = sum(steps_of.values()), max(most_steps - done, 0)
+    now = sum(steps_of.values())
+    left = max(most_steps - done, now)  # some are past what this plan takes
 
     def duration(steps: int) -> str:
         return str(timedelta(seconds=round(steps * batch / rate)))
