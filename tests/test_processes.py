@@ -27,6 +27,14 @@ OPTIONS = {
     "learning_rate": 0.01,
 }
 SIZES = {"small": 2, "large": 5, "seeded": 3}
+KNOWN = (
+    "SLURM_STEP_NUM_TASKS",
+    "OMPI_COMM_WORLD_SIZE",
+    "TPU_WORKER_HOSTNAMES",
+    "JAX_COORDINATOR_ADDRESS",
+    "JAX_NUM_PROCESSES",
+    "JAX_PROCESS_ID",
+)
 CLOCK = ("seconds", "examples_per_second", "matrix_rate_share")
 
 
@@ -117,16 +125,31 @@ def test_a_process_without_others_to_join_is_one_sentence(monkeypatch):
         ("OMPI_COMM_WORLD_SIZE", "2", True),
         ("TPU_WORKER_HOSTNAMES", "a,b", True),
         ("TPU_WORKER_HOSTNAMES", "localhost", False),
+        ("JAX_NUM_PROCESSES", "2", True),
+        ("JAX_NUM_PROCESSES", "1", False),
     ],
 )
 def test_launchers_are_recognised(monkeypatch, name, value, expected):
-    for known in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES"):
+    for known in KNOWN:
         monkeypatch.delenv(known, raising=False)
     joined = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: joined.append(True))
     monkeypatch.setenv(name, value)
+    monkeypatch.setenv("JAX_PROCESS_ID", "0")
     processes.start()
     assert bool(joined) == expected
+
+
+def test_pods_of_an_indexed_job_are_numbered_by_kubernetes(monkeypatch):
+    for known in KNOWN:
+        monkeypatch.delenv(known, raising=False)
+    joined = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **_: joined.append(given))
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "train-0.train:1234")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "3")
+    processes.start()
+    assert joined == [("train-0.train:1234", 4, 3)]
 
 
 def test_a_mode_within_one_process_is_refused_in_many(monkeypatch):

@@ -1,7 +1,7 @@
 """Several processes, each with its own devices, as one machine.
 
-Started by a flag or recognised from what Slurm, Open MPI, Kubernetes and TPU pods leave in the
-environment. Every process runs the same program on the same arguments; the first one writes.
+Started by a flag or recognised from what Slurm, Open MPI and TPU pods leave in the environment,
+and from the variables of one's own (`JAX_NUM_PROCESSES`), as in the pods of Kubernetes. Every process runs the same program on the same arguments; the first one writes.
 """
 
 import os
@@ -13,17 +13,20 @@ from ae_jax.errors import UserError
 
 # Set by the launchers in every process of a job, with the number of processes. In an allocation of
 # Slurm that runs no step yet there is nothing to wait for, so only a step counts.
-_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-# TPU pods and Kubernetes name the hosts instead.
+_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "JAX_NUM_PROCESSES")
+# TPU pods name the hosts instead.
 _HOSTS = ("TPU_WORKER_HOSTNAMES",)
 _OWN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+# Kubernetes numbers the pods of an indexed job; all else its pods are told is alike.
+_POD_INDEX = "JOB_COMPLETION_INDEX"
 
 
 def start(wanted: bool = False) -> None:
     """Joins the other processes if a launcher is recognised, or if `wanted`; once, before any work.
 
     Without a launcher that JAX knows, JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and
-    JAX_PROCESS_ID say who belongs together. Raises UserError.
+    JAX_PROCESS_ID say who belongs together; the pods of an indexed job of Kubernetes need the
+    first two only. Raises UserError.
     """
     if jax.distributed.is_initialized() or not (wanted or _launched_with_others()):
         return
@@ -31,6 +34,7 @@ def start(wanted: bool = False) -> None:
     try:
         if any(given):
             address, count, index = given
+            index = index or os.environ.get(_POD_INDEX)
             jax.distributed.initialize(
                 address, int(count or ""), int(index or ""), cluster_detection_method="deactivate"
             )
