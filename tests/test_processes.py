@@ -135,7 +135,8 @@ def test_launchers_are_recognised(monkeypatch, name, value, expected):
     joined = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: joined.append(True))
     monkeypatch.setenv(name, value)
-    monkeypatch.setenv("JAX_PROCESS_ID", "0")
+    if name in KNOWN[-2:]:
+        monkeypatch.setenv("JAX_PROCESS_ID", "0")
     processes.start()
     assert bool(joined) == expected
 

@@ -1,7 +1,8 @@
 """Several processes, each with its own devices, as one machine.
 
 Started by a flag or recognised from what Slurm, Open MPI and TPU pods leave in the environment,
-and from the variables of one's own (`JAX_NUM_PROCESSES`), as in the pods of Kubernetes. Every process runs the same program on the same arguments; the first one writes.
+and by variables of one's own (`JAX_NUM_PROCESSES`), as in the pods of Kubernetes. Every process
+runs the same program on the same arguments; the first one writes.
 """
 
 import os
