@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 
@@ -32,10 +32,14 @@ STATE_SHARE = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One run of a grid; `name` is its directory below that of the grid."""
+    """One run of a grid; `name` is its directory below that of the grid.
+
+    `start` are parameters that it starts from (see `prepare_run`); by default it draws its own.
+    """
 
     name: str
     config: RunConfig
+    start: Any = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +70,7 @@ def train_grid(
     _check_devices(devices_each)
     placed, prepared = None, []
     for member in members:
-        setup = prepare_run(member.config, dataset, placed)
+        setup = prepare_run(member.config, dataset, placed, member.start)
         placed = setup.splits
         prepared.append(_Prepared(member, setup, RunDirectory(root / member.name)))
     at_once = stacking_pays() if stack == "auto" else stack == "always"
