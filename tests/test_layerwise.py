@@ -3,7 +3,6 @@
 import json
 
 import chex
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -103,8 +102,9 @@ def test_a_machine_is_the_layer_that_it_became(image_set):
     layers = pretrain(DEEP, image_set, HOW["rbm"], Recorder())
     machine = rbm_from_params(layers.stages[0].params)
     x = layers.stages[0].inputs(image_set.splits["test"])[:5].reshape(5, -1)
-    hidden = 1 / (1 + np.exp(-(x @ machine.kernel + machine.hidden_bias)))
-    visible = 1 / (1 + np.exp(-(hidden @ machine.kernel.T + machine.visible_bias)))
+    w, a, b = (np.asarray(v) for v in (machine.kernel, machine.visible_bias, machine.hidden_bias))
+    hidden = 1 / (1 + np.exp(-(x @ w + b)))
+    visible = 1 / (1 + np.exp(-(hidden @ w.T + a)))
     whole = layers.model(image_set, 1)
     np.testing.assert_allclose(
         whole.reconstruct(image_set.splits["test"])[:5].reshape(5, -1), visible, atol=1e-5
@@ -159,8 +159,9 @@ def test_gaussian_units_have_their_own_optimiser_and_binary_ones_theirs(vector_s
     )
     # Linear visible units: the mean is W h + a itself.
     up = machine.encode(x)
-    down = up @ machine.params["hidden"]["kernel"].T + machine.params["visible"]["bias"]
-    np.testing.assert_allclose(machine.decode(up), jnp.asarray(down), atol=1e-5)
+    kernel, bias = machine.params["hidden"]["kernel"], machine.params["visible"]["bias"]
+    down = up @ np.asarray(kernel).T + np.asarray(bias)
+    np.testing.assert_allclose(machine.decode(up), down, atol=1e-5)
 
 
 def test_tied_layers_make_a_tied_whole(image_set):
