@@ -82,7 +82,7 @@ class Preset:
 
 MNIST_HIDDEN = (1000, 500, 250)
 PRESETS = {
-    "smoke": Preset("digits", (64, 32), 8, 4, 12, 12, 4, None),
+    "smoke": Preset("digits", (32,), 8, 4, 12, 12, 4, None),
     "quick": Preset("mnist", MNIST_HIDDEN, 30, 2, 5, 12, 1, "logistic PCA"),
     "standard": Preset("mnist", MNIST_HIDDEN, 30, 20, 200, 100, 10, "autoencoder"),
 }

@@ -76,11 +76,11 @@ class Preset:
 HIDDEN = (2000, 1000, 500)
 PUBLISHED_PATCHES = 414
 PRESETS = {
-    "smoke": Preset("digits", 4, (48, 24), 6, 2, 6, 2),
+    "smoke": Preset("digits", 4, (48,), 6, 2, 6, 2),
     "quick": Preset("olivetti", 40, HIDDEN, 30, 2, 10, 2),
     "standard": Preset("olivetti", PUBLISHED_PATCHES, HIDDEN, 30, 50, 100, 10),
 }
-BATCH = 100
+BATCH = 50
 LEARNING_RATE = 1e-3
 MACHINES = ContrastiveDivergence(weight_decay=2e-4)
 BINARY, REAL = Momentum(0.1), Momentum(1e-3)

@@ -75,7 +75,7 @@ class Preset:
 
 
 PRESETS = {
-    "smoke": Preset("digits", (32, 16), 4, 500, 2, 4, 2),
+    "smoke": Preset("digits", (32,), 4, 500, 2, 4, 2),
     "quick": Preset("mnist", (256, 64), 16, 20_000, 3, 6, 1),
     "standard": Preset("mnist", (256, 64), 16, None, 20, 100, 5),
 }

@@ -22,9 +22,7 @@ def test_patches_of_a_plane_are_the_plane_turned_and_scaled():
         (across, (-np.sin(angle), np.cos(angle))),
     ):
         along_rows, along_columns = (spacing * g for g in gradient)
-        expected = (
-            along_rows[:, None, None] * place[:, None] + along_columns[:, None, None] * place
-        )
+        expected = along_rows[:, None, None] * place[:, None] + along_columns[:, None, None] * place
         np.testing.assert_allclose(got, expected, atol=1e-3)
     assert 1.4 <= spacing.min() < 1.42 and 1.78 < spacing.max() <= 1.8 + 1e-5
     degrees = np.rad2deg(angle)
