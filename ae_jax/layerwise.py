@@ -162,13 +162,14 @@ def layer_config(config: RunConfig, how: Layerwise, depth: int) -> RunConfig:
         head=config.model.head if is_first else head,
         head_scale=config.model.head_scale if is_first else 1.0,
     )
-    optim = how.optim
+    optim: Optimiser = how.optim
     if how.by_rbm:
         model = _machine(model, how.init_scale)
-        if how.gaussian_optim and "gaussian" in (model.latent, model.head.removesuffix("_fixed")):
-            optim = how.gaussian_optim
+        has_gaussian_units = model.latent == "gaussian" or model.head == "gaussian_fixed"
+        optim = (has_gaussian_units and how.gaussian_optim) or how.optim
+    inner_data = DataConfig(preprocess="identity", memory_budget=config.data.memory_budget)
     return RunConfig(
-        data=config.data if is_first else DataConfig(preprocess="identity"),
+        data=config.data if is_first else inner_data,
         model=model,
         objective=how.objective,
         optim=optim,
