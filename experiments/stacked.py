@@ -22,6 +22,7 @@ Figures figures/error_by_stage.png, error_by_epoch.png (fine-tuning), reconstruc
 import dataclasses
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from ae_jax.api import Fitted
 from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
@@ -210,13 +211,6 @@ def pictures(
     shown = {name: course for name, course in courses.items() if name != LONGER}
     originals = next(iter(courses.values())).model.inputs(chosen)
     rows = {name: course.model.reconstruct(chosen) for name, course in shown.items()}
-    stages = np.arange(1, len(preset.sizes) + 1)
-    by_stage = {
-        f"by {name}": (np.append(stages, stages[-1] + 1), np.array([*c.by_layer, c.error]))
-        for name, c in courses.items()
-        if c.by_layer
-    }
-    by_stage["PCA of as many units"] = (stages, np.array(linear))
     along = {
         name: error_curve(course.model, course.by_layer[-1] if course.by_layer else None)
         for name, course in courses.items()
@@ -224,8 +218,9 @@ def pictures(
     error = "test squared error per image"
     return {
         "error_by_stage": Shown(
-            figures.loss_curves(by_stage, f"layers trained ({stages[-1] + 1}: fine-tuned)", error),
+            stage_figure(preset, courses, linear, error),
             "After each stage",
+            "Of the layers so far, unrolled; the last stage trains them together.",
         ),
         "error_by_epoch": Shown(
             figures.loss_curves(along, "epoch of the whole network", error),
@@ -238,6 +233,24 @@ def pictures(
             f"The first of each class, from codes of {preset.code} numbers, fine-tuned.",
         ),
     }
+
+
+def stage_figure(
+    preset: Preset, courses: dict[str, Course], linear: list[float], error: str
+) -> Figure:
+    places = np.arange(len(preset.sizes) + 1)
+    lines = {
+        f"by {name}": (places, np.array([*course.by_layer, course.error]))
+        for name, course in courses.items()
+        if course.by_layer
+    }
+    lines["PCA of as many units"] = (places[:-1], np.array(linear))
+    figure = figures.loss_curves(lines, "trained so far", error)
+    names = [f"layer {i}: {size} units" for i, size in enumerate(preset.sizes, 1)]
+    figure.axes[0].set_xticks(places, [*names, "whole"])
+    for line in figure.axes[0].lines:
+        line.set_marker("o")
+    return figure
 
 
 def claims(courses: dict[str, Course]) -> list[Claim]:
