@@ -6,13 +6,14 @@ and evaluates.
 
 from typing import Any
 
-__all__ = ["Fitted", "RunConfig", "UserError", "fit", "load"]
+__all__ = ["Fitted", "RunConfig", "UserError", "fit", "fit_layerwise", "load"]
 
 _HOMES = {
     "Fitted": "ae_jax.api",
     "RunConfig": "ae_jax.config",
     "UserError": "ae_jax.errors",
     "fit": "ae_jax.api",
+    "fit_layerwise": "ae_jax.layerwise",
     "load": "ae_jax.api",
 }
 

@@ -171,6 +171,7 @@ def fit(
     *,
     workdir: str | Path | None = None,
     listeners: Sequence[Listener] = (),
+    start: Any = None,
     **options: Any,
 ) -> Fitted:
     """Trains an autoencoder on an array [N, ...], with labels [N] or without, or on a data set.
@@ -178,10 +179,11 @@ def fit(
     Options override the configuration by name, with `__` for the dot: `model__latent_dim=2`,
     `train__epochs=5`; the first word may be left out for `latent_dim`, `hidden`, `epochs`,
     `learning_rate`, `batch_size` and `seed`. With a `workdir` the run is kept there and resumed;
-    without one nothing is written. Raises UserError.
+    without one nothing is written. `start` are parameters to begin with, those of another model of
+    this form (`Fitted.params`), in place of drawn ones. Raises UserError.
     """
     config = configure(config, options)
-    setup = prepare_run(config, _as_dataset(x, y, config.data))
+    setup = prepare_run(config, as_dataset(x, y, config.data), start=start)
     directory = None if workdir is None else RunDirectory(workdir)
     outcome = train(setup, directory, listeners=listeners)
     return Fitted(setup, outcome.state.params, int(outcome.state.step), outcome.records)
@@ -212,7 +214,7 @@ def configure(config: RunConfig | None, options: dict[str, Any]) -> RunConfig:
     return from_dict(override(base, assignments))
 
 
-def _as_dataset(data: np.ndarray | DataSet, y: np.ndarray | None, source: DataConfig) -> DataSet:
+def as_dataset(data: np.ndarray | DataSet, y: np.ndarray | None, source: DataConfig) -> DataSet:
     """A data set as it is, an array split as the configuration says; limited in either case."""
     if isinstance(data, DataSet):
         dataset = data
@@ -237,7 +239,7 @@ def load(
     config = directory.config()
     source = config.data
     if data is not None:
-        dataset = _as_dataset(data, y, source)
+        dataset = as_dataset(data, y, source)
     elif can_load(source.name):
         dataset = load_data(source.name, protocol=source.protocol, limit=source.limit)
     else:

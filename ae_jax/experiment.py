@@ -44,6 +44,14 @@ def at_most(
     return Claim(name, round(value, 3), round(target, 3), tolerance, unit, source, holds)
 
 
+def close_to(
+    name: str, value: float, target: float, tolerance: float, unit: str, source: str
+) -> Claim:
+    """The claim that a value differs from its target by no more than `tolerance`."""
+    holds = bool(abs(value - target) <= tolerance)
+    return Claim(name, round(value, 3), round(target, 3), tolerance, unit, source, holds)
+
+
 def same_order(
     name: str, values: dict[Any, float], targets: dict[Any, float], unit: str, source: str
 ) -> Claim:

@@ -90,7 +90,7 @@ class Lab:
         for member in members:
             if isinstance(outcomes[member.name], TrainingDiverged):
                 continue
-            setup = prepare_run(member.config, dataset, placed)
+            setup = prepare_run(member.config, dataset, placed, member.start)
             placed = setup.splits
             fitted[member.name] = restore(RunDirectory(self.root / member.name), setup)
         return fitted

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from ae_jax.errors import TrainingDiverged, UserError
-from ae_jax.experiment import at_least, environment, same_order, write_results
+from ae_jax.experiment import at_least, close_to, environment, same_order, write_results
 from ae_jax.files import write_json
 from ae_jax.shell import run_command
 
@@ -24,6 +24,15 @@ def test_at_least_holds_down_to_the_tolerance_below_the_target(value, holds):
 def test_at_least_judges_before_it_rounds():
     assert not at_least("bound", 0.99996, 1.0, 0.0, "", "").holds
     assert not at_least("bound", float("nan"), 1.0, 0.0, "", "").holds
+
+
+@pytest.mark.parametrize(
+    ("value", "holds"), [(13.865, True), (13.875, True), (13.864, False), (13.876, False)]
+)
+def test_close_to_holds_within_the_tolerance_on_either_side(value, holds):
+    claim = close_to("error", value, 13.87, 0.0051, "squared error", "paper")
+    assert claim.holds is holds
+    assert not close_to("error", float("nan"), 13.87, 1.0, "", "").holds
 
 
 def test_same_order_compares_keys_sorted_by_value():

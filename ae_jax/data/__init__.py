@@ -6,7 +6,7 @@ A new data set is one line here and, where it needs more than a function, one fi
 import sys
 from pathlib import Path
 
-from ae_jax.data import catalogue, embedded, local_archives
+from ae_jax.data import catalogue, embedded, faces, local_archives
 from ae_jax.data.arrays import ArrayFile, from_array
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.cache import Log
@@ -26,6 +26,11 @@ DATA_SETS: Registry[Source] = Registry(
             "frey_face",
             local_archives.frey_face,
             ("prepared files", local_archives.FREY_FACE_SOURCE),
+        ),
+        "olivetti": CachedSource(
+            "olivetti",
+            faces.olivetti,
+            ("prepared files", *faces.OLIVETTI_SOURCES),
         ),
         "digits": CachedSource("digits", embedded.digits, embedded.SOURCES),
         "iris": CachedSource("iris", embedded.iris, embedded.SOURCES),

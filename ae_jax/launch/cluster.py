@@ -84,6 +84,12 @@ class Slurm:
             raise UserError(
                 f"the tasks of a cluster load their data by name, and {dataset.name!r} is none"
             )
+        given = [member.name for member in members if member.start is not None]
+        if given:
+            raise UserError(
+                f"the tasks of a cluster draw their own parameters, and {given[0]} starts from "
+                "given ones: train it with --launcher local"
+            )
         whole = _task(members, dataset, root, until)
         digest = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:12]
         folder = root.absolute() / "slurm" / digest

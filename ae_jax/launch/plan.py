@@ -101,7 +101,7 @@ def recorded_rate(members: Sequence[Member], root: Path) -> float | None:
 
 def measured_rate(member: Member, dataset: DataSet) -> float:
     """Examples per second of a member alone on the devices at hand, over a few steps in memory."""
-    setup = prepare_run(member.config, dataset)
+    setup = prepare_run(member.config, dataset, start=member.start)
     train, split = setup.config.train, setup.splits["train"]
     seed, epoch = jnp.asarray(train.seed, jnp.uint32), jnp.asarray(1, jnp.uint32)
     order = shuffled_order(seed, epoch, len(split), train.batch_size)

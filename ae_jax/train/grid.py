@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 
@@ -32,10 +32,14 @@ STATE_SHARE = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One run of a grid; `name` is its directory below that of the grid."""
+    """One run of a grid; `name` is its directory below that of the grid.
+
+    `start` are parameters that it starts from (see `prepare_run`); by default it draws its own.
+    """
 
     name: str
     config: RunConfig
+    start: Any = dataclasses.field(default=None, compare=False, repr=False)
 
 
 def train_grid(
@@ -88,7 +92,7 @@ def prepare_members(members: Sequence[Member], dataset: DataSet) -> dict[str, Se
     setups: dict[str, Setup] = {}
     for member in members:
         placed = next(iter(setups.values())).splits if setups else None
-        setups[member.name] = prepare_run(member.config, dataset, placed)
+        setups[member.name] = prepare_run(member.config, dataset, placed, member.start)
     return setups
 
 

@@ -133,7 +133,8 @@ def _placed(run: Run) -> Iterator[_Place]:
     objective = setup.numbers.objective
     with ExitStack() as stack:
         if processes.is_first():
-            stack.enter_context(directory.claim(setup.config, setup.dataset))
+            known_by = None if setup.start is None else setup.start.fingerprint
+            stack.enter_context(directory.claim(setup.config, setup.dataset, known_by))
         processes.wait_for_all(f"{directory.path} is claimed")
         saved = stack.enter_context(
             Checkpoints(directory.checkpoints, objective.headline, objective.maximise)

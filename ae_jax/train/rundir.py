@@ -21,6 +21,7 @@ class RunDirectory:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.data_file = self.path / "data.json"
+        self.start_file = self.path / "start.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.results_file = self.path / "results.json"
         self.report_file = self.path / "report.html"
@@ -28,10 +29,13 @@ class RunDirectory:
         self.figures = self.path / "figures"
 
     @contextmanager
-    def claim(self, config: RunConfig, dataset: DataSet) -> Iterator["RunDirectory"]:
+    def claim(
+        self, config: RunConfig, dataset: DataSet, start: str | None = None
+    ) -> Iterator["RunDirectory"]:
         """Holds the directory for one run of this configuration on these examples.
 
-        Raises UserError if a live process holds it, or if it holds another run.
+        `start` is the fingerprint of the parameters that the run was given, if it was. Raises
+        UserError if a live process holds the directory, or if it holds another run.
         """
         make_directory(self.path)
         lock = FileLock(self.path / ".lock")
@@ -40,17 +44,18 @@ class RunDirectory:
         except Timeout as error:
             raise UserError(f"{self.path} is in use by a run that is still going on") from error
         try:
-            self._identify(config, dataset)
+            self._identify(config, dataset, start)
             yield self
         finally:
             lock.release()
 
-    def _identify(self, config: RunConfig, dataset: DataSet) -> None:
+    def _identify(self, config: RunConfig, dataset: DataSet, start: str | None) -> None:
         values = to_dict(config)
         if self.config_file.exists():
             # Read back through the dataclasses: options that are newer than the run have defaults.
             found = to_dict(from_dict(read_json(self.config_file)))
             changes = differences(found, values) + self._data_changes(dataset)
+            changes += differences({"start": self.start()}, {"start": start})
             if changes:
                 raise UserError(
                     f"{self.path} holds a run of another configuration ({'; '.join(changes)}); "
@@ -58,6 +63,10 @@ class RunDirectory:
                 )
             return
         write_json(self.data_file, describe(dataset))
+        if start is not None:
+            write_json(self.start_file, {"sha256": start})
+        else:  # of a claim that was cut short before its configuration was written
+            self.start_file.unlink(missing_ok=True)
         write_json(self.config_file, values)
 
     def config(self) -> RunConfig:
@@ -65,6 +74,10 @@ class RunDirectory:
         if not self.config_file.is_file():
             raise UserError(f"{self.path} is not a run's directory: it has no config.json")
         return from_dict(read_json(self.config_file))
+
+    def start(self) -> str | None:
+        """The fingerprint of the parameters that the run started from; None if it drew its own."""
+        return read_json(self.start_file)["sha256"] if self.start_file.is_file() else None
 
     def check_data(self, dataset: DataSet) -> None:
         """Raises UserError if the examples are not those that the run was trained on."""

@@ -6,6 +6,7 @@ All that a user can get wrong is refused here, before any work.
 import dataclasses
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from ae_jax.noise import stream_key
 from ae_jax.train import processes
 from ae_jax.train.devices import memory_limit, product_precision
 from ae_jax.train.execution import Architecture, Execution, Numbers, execution_for
+from ae_jax.train.start import Start, check_start
 from ae_jax.train.step import NO_STEP, TrainState, evaluate_objective
 
 CHECK_BATCH = 1000
@@ -46,6 +48,7 @@ class Setup:
     splits: dict[str, DeviceSplit] | dict[str, Split]
     execution: Execution
     steps_per_epoch: int
+    start: Start | None = None
 
     @property
     def streams(self) -> bool:
@@ -77,7 +80,12 @@ class Setup:
 
     def initial_state(self, seed: int | None = None) -> TrainState:
         """Parameters and optimiser state before the first step, on the devices of the run."""
-        return self.execution.replicate(self._drawn_state(seed))
+        state = self._drawn_state(seed)
+        if self.start is not None:
+            # A copy: the first step takes the memory of its state.
+            params = jax.tree.map(partial(jnp.array, copy=True), self.start.params)
+            state = state.replace(params=params)
+        return self.execution.replicate(state)
 
     def state_shapes(self) -> TrainState:
         """The shapes and types of a state; draws nothing."""
@@ -96,11 +104,16 @@ class Setup:
 
 
 def prepare_run(
-    config: RunConfig, dataset: DataSet, placed: dict[str, DeviceSplit] | None = None
+    config: RunConfig,
+    dataset: DataSet,
+    placed: dict[str, DeviceSplit] | None = None,
+    start: Any = None,
 ) -> Setup:
     """Builds a run, with every `auto` of the configuration settled. Raises UserError.
 
-    `placed` are the `splits` of an earlier setup of the same data and devices, to be shared.
+    placed   the `splits` of an earlier setup of the same data and devices, to be shared
+    start    parameters that the run starts from, in place of drawn ones: a tree as `model.init`
+             makes it. They are part of what the run is: its directory refuses any others.
     """
     processes.check_mode(config.train.parallel)
     train = dataset.splits["train"]
@@ -138,7 +151,10 @@ def prepare_run(
     state = setup.state_shapes()
     _check_size(setup, state)
     _check_objective(setup, state)
-    return setup
+    if start is None:
+        return setup
+    check_start(start, state.params)
+    return dataclasses.replace(setup, start=Start(start))
 
 
 def _check_batch(config: RunConfig, num_train: int) -> None:

@@ -1,0 +1,78 @@
+"""What the experiments with deep autoencoders share: layers in a lab, and published figures."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ae_jax.api import Fitted
+from ae_jax.data import DataSet
+from ae_jax.errors import TrainingDiverged
+from ae_jax.files import read_json
+from ae_jax.layerwise import WHOLE, Layerwise, Pretrained, Train, pretrain
+from ae_jax.train.grid import Member
+from experiments.frame import Lab
+from experiments.published import FIGURE_2
+
+TARGETS = FIGURE_2.with_name("hinton_salakhutdinov.json")
+SOURCE = "Hinton & Salakhutdinov 2006"
+UNIT = "squared error per image"
+
+
+def published(dataset: str) -> dict[str, float] | None:
+    """Squared errors per image by method, with 30-dimensional codes; None where none are known."""
+    record = read_json(TARGETS).get(dataset)
+    return record and {name: value for name, value in record.items() if name != "settings"}
+
+
+def trained(lab: Lab, member: Member, dataset: DataSet) -> Fitted:
+    """One run of the lab. Raises TrainingDiverged."""
+    fitted = lab.train([member], dataset)
+    if member.name not in fitted:
+        raise TrainingDiverged(f"{member.name} diverged; its folder holds what came before")
+    return fitted[member.name]
+
+
+def in_folder(lab: Lab, folder: str) -> Train:
+    """Training in the lab, with the runs below a folder of its own."""
+
+    def train(member: Member, dataset: DataSet) -> Fitted:
+        return trained(lab, dataclasses.replace(member, name=f"{folder}/{member.name}"), dataset)
+
+    return train
+
+
+def by_layers(
+    lab: Lab, folder: str, config: Any, dataset: DataSet, how: Layerwise
+) -> tuple[Pretrained, Fitted]:
+    """The layers of a deep autoencoder, and what fine-tuning made of them."""
+    train = in_folder(lab, folder)
+    layers = pretrain(config, dataset, how, train)
+    return layers, train(Member(WHOLE, layers.config, layers.params()), dataset)
+
+
+def runs_of(folder: str, layers: Pretrained, whole: Fitted) -> dict[str, Fitted]:
+    """All runs of one training by layers, by the names of their folders."""
+    stages = {f"{folder}/layer_{i}": stage for i, stage in enumerate(layers.stages, 1)}
+    return stages | {f"{folder}/{WHOLE}": whole}
+
+
+def error_on_test(model: Fitted) -> float:
+    """Squared error per image on the test split."""
+    return model.evaluate("test")["squared_error_per_example"]
+
+
+def error_curve(model: Fitted, before: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs and test errors per image along training, from `before` it on where that is known."""
+    looks = [record for record in model.records if "test/squared_error" in record]
+    points = [(look["epoch"], look["test/squared_error"]) for look in looks]
+    if before is not None:
+        points.insert(0, (0, before))
+    return tuple(np.array(points, float).T)
+
+
+def level(value: float, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> tuple:
+    """A horizontal line across the range of curves."""
+    ends = np.concatenate([x for x, _ in curves.values()])
+    return np.array([ends.min(), ends.max()]), np.array([value, value])
