@@ -183,10 +183,12 @@ def test_numbers_are_data_to_one_compiled_program(name, x):
 @pytest.mark.parametrize("name", NAMES)
 def test_densities_are_promised_and_normalised(name, fits, x):
     codec = fits[NAMES.index(name)].codec
-    assert FORMS[name].density == hasattr(codec, "log_prob") == hasattr(codec, "posterior")
+    for method in ("log_prob", "posterior", "prior"):
+        assert FORMS[name].density == hasattr(codec, method)
     if FORMS[name].density:
         assert codec.log_prob(x).shape == (len(x),)
         assert codec.posterior(x).mean().shape == (len(x), LATENT_DIM)
+        assert codec.prior.sample(KEY, 5).shape == (5, LATENT_DIM)
 
 
 @pytest.mark.parametrize("name", NAMES)

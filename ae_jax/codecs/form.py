@@ -25,7 +25,7 @@ class Form:
     atoms, codes   what Phi and Z are
     minimised      the objective, as `Fit.history` reports it: a mean over examples
     constraints    what holds of every fit, each tested in tests/test_codecs_conformance.py
-    density        whether there are `log_prob` and `posterior`
+    density        whether there are `log_prob`, `posterior` and `prior`
     """
 
     atoms: str

@@ -8,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ae_jax.config import RunConfig, differences, from_dict, to_dict
+from ae_jax.config import AnyConfig, differences, from_dict, to_dict
 from ae_jax.data.base import DataSet
 from ae_jax.errors import UserError
 from ae_jax.files import finite_or_none, make_directory, read_json, write_json, write_text
@@ -28,7 +28,7 @@ class RunDirectory:
         self.figures = self.path / "figures"
 
     @contextmanager
-    def claim(self, config: RunConfig, dataset: DataSet) -> Iterator["RunDirectory"]:
+    def claim(self, config: AnyConfig, dataset: DataSet) -> Iterator["RunDirectory"]:
         """Holds the directory for one run of this configuration on these examples.
 
         Raises UserError if a live process holds it, or if it holds another run.
@@ -45,7 +45,7 @@ class RunDirectory:
         finally:
             lock.release()
 
-    def _identify(self, config: RunConfig, dataset: DataSet) -> None:
+    def _identify(self, config: AnyConfig, dataset: DataSet) -> None:
         values = to_dict(config)
         if self.config_file.exists():
             # Read back through the dataclasses: options that are newer than the run have defaults.
@@ -60,7 +60,7 @@ class RunDirectory:
         write_json(self.data_file, describe(dataset))
         write_json(self.config_file, values)
 
-    def config(self) -> RunConfig:
+    def config(self) -> AnyConfig:
         """The configuration of the run. Raises UserError if there is none."""
         if not self.config_file.is_file():
             raise UserError(f"{self.path} is not a run's directory: it has no config.json")
