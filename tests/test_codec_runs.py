@@ -192,7 +192,7 @@ def test_bad_input_is_one_sentence_before_any_work(case, command, folder):
     assert status == 2
     lines = [line for line in errors.splitlines() if line.startswith("Error: ")]
     assert len(lines) == 1 and expected in lines[0], errors
-    assert "iteration" not in errors and not (folder / "bad").exists()
+    assert "  iteration " not in errors and not (folder / "bad").exists()
 
 
 def test_what_a_codec_cannot_do_is_said(command):
