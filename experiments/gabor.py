@@ -25,6 +25,7 @@ WIDEST = 0.25  # of the side: the largest standard deviation of the envelope
 NARROWEST = 0.5  # pixels
 FASTEST = 0.6  # cycles a pixel; the corner of the spectrum lies at 0.71
 STEPS = 60
+_AT_ONCE = 32
 _SPECTRUM = 64  # points a side of the zero-padded spectrum that starts are read from
 
 
@@ -53,7 +54,13 @@ def fit_gabors(filters: np.ndarray) -> GaborFits:
     filters = jnp.asarray(filters, jnp.float32)
     norm = jnp.sqrt(jnp.square(filters).sum(axis=(1, 2), keepdims=True))
     unit = filters / jnp.where(norm > 0, norm, 1.0)
-    explained, values, fitted = jax.device_get(_fit_all(unit))
+    # Parts of one size, the last filled up with zeros: one compiled program for any number.
+    count = len(filters)
+    padded = jnp.pad(unit, ((0, -count % _AT_ONCE), (0, 0), (0, 0)))
+    parts = [_fit_part(part) for part in jnp.split(padded, len(padded) // _AT_ONCE)]
+    explained, values, fitted = (
+        np.concatenate(part)[:count] for part in zip(*jax.device_get(parts), strict=True)
+    )
     centres, angle, frequency, widths = values[:, :2], values[:, 2], values[:, 3], values[:, 4:]
     return GaborFits(
         explained, np.mod(angle, math.pi), frequency, widths, centres, fitted * np.asarray(norm)
@@ -167,7 +174,7 @@ def _starts(target: Array, side: int) -> Array:
 
 
 @jax.jit
-def _fit_all(filters: Array) -> tuple[Array, Array, Array]:
+def _fit_part(filters: Array) -> tuple[Array, Array, Array]:
     """Share explained [Z], values [Z, 6] and functions [Z, S, S] for filters of unit norm."""
     side = filters.shape[-1]
 
@@ -180,4 +187,4 @@ def _fit_all(filters: Array) -> tuple[Array, Array, Array]:
         fitted = _projection(chosen, flat, side).reshape(side, side)
         return jnp.clip(explained, 0.0, 1.0), _bounded(chosen, side), fitted
 
-    return jax.lax.map(best, filters, batch_size=32)
+    return jax.vmap(best)(filters)
