@@ -39,6 +39,7 @@ def dictionary_panels(
     """
     rows = -(-len(dictionaries) // columns)
     figure = Figure((2.6 * columns, 2.85 * rows + (0.3 if title else 0)), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[len(dictionaries) :]:
         axes.set_axis_off()
