@@ -1,4 +1,4 @@
-"""Codecs against scikit-learn: each fits the same digits, and the same judge rates what it found."""
+"""Codecs against scikit-learn: both fit the same digits, and one judge rates what they found."""
 
 import time
 from collections.abc import Callable
