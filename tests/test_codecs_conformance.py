@@ -1,6 +1,7 @@
 """What every codec promises, over the registry: the form's constraints, and how it runs."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +90,9 @@ CONSTRAINTS = {
 def test_the_table_has_a_row_for_every_codec():
     assert set(FORMS) == set(CODECS)
     assert {c for form in FORMS.values() for c in form.constraints} == set(CONSTRAINTS)
-    assert markdown().count("\n") == len(FORMS) + 2
+    table = markdown()
+    assert table.count("\n") == len(FORMS) + 2
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()} == {6}
 
 
 @_over_variants

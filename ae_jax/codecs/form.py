@@ -81,13 +81,8 @@ def markdown() -> str:
     """The table for the README."""
     head = "| codec | Phi | Z | minimised | constrained |\n| --- | --- | --- | --- | --- |\n"
     cell = "| `{}` | {} | {} | {} | {} |\n"
-    return head + "".join(
-        cell.format(
-            name,
-            form.atoms,
-            form.codes,
-            form.minimised.replace("|", r"\|"),
-            ", ".join(form.constraints),
-        )
+    rows = [
+        (name, form.atoms, form.codes, form.minimised, ", ".join(form.constraints))
         for name, form in FORMS.items()
-    )
+    ]
+    return head + "".join(cell.format(*(text.replace("|", r"\|") for text in row)) for row in rows)
