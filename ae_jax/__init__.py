@@ -6,9 +6,10 @@ and evaluates.
 
 from typing import Any
 
-__all__ = ["Fitted", "RunConfig", "UserError", "fit", "fit_layerwise", "load"]
+__all__ = ["CodecConfig", "Fitted", "RunConfig", "UserError", "fit", "fit_layerwise", "load"]
 
 _HOMES = {
+    "CodecConfig": "ae_jax.config",
     "Fitted": "ae_jax.api",
     "RunConfig": "ae_jax.config",
     "UserError": "ae_jax.errors",

@@ -12,17 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ae_jax.config import DataConfig, RunConfig, from_dict, override, to_dict
+from ae_jax.config import (
+    AnyConfig,
+    DataConfig,
+    RunConfig,
+    from_dict,
+    is_of_codec,
+    override,
+    to_dict,
+)
 from ae_jax.data import can_load, from_array
 from ae_jax.data import load as load_data
 from ae_jax.data.base import DataSet, Split
-from ae_jax.data.batches import sequential_order
 from ae_jax.errors import UserError
 from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
 from ae_jax.noise import stream_key
 from ae_jax.registry import unknown_name
 from ae_jax.train.checkpoints import Checkpoints
-from ae_jax.train.execution import compiled_evaluation
+from ae_jax.train.codec_fit import CodecSetup, fit_codec, prepare_codec
 from ae_jax.train.loop import Listener, Record, train
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
@@ -32,19 +39,21 @@ IN_MEMORY = "array"  # the name of data that came as an array
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """A trained autoencoder: NumPy arrays in and out, compiled batches between.
+    """A trained autoencoder or a fitted codec: NumPy arrays in and out, compiled batches between.
+
+    `params` are the parameters of a network, or the fitted `Codec` with its atoms.
 
     Where examples are asked for, an array [N, ...] in the units of the training data is taken, or
     a `Split` of the data set, whose examples then meet their own noise (fixed binarisation).
     """
 
-    setup: Setup
+    setup: Setup | CodecSetup
     params: Any
     step: int
     records: list[Record]
 
     @property
-    def config(self) -> RunConfig:
+    def config(self) -> AnyConfig:
         return self.setup.config
 
     def encode(self, x: np.ndarray | Split) -> np.ndarray:
@@ -54,7 +63,7 @@ class Fitted:
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Means of p(x|z) for codes [N, Z], in model units: [N, ...]."""
-        z, size = np.asarray(z, np.float32), self.config.model.latent_dim
+        z, size = np.asarray(z, np.float32), self.setup.latent_dim
         if z.ndim != 2 or z.shape[1] != size:
             raise UserError(f"codes have shape {z.shape}; the model decodes [N, {size}]")
         return self._over_batches(_decode, z, 0)
@@ -69,8 +78,11 @@ class Fitted:
         return self._over_batches(_inputs, raw, first_id)
 
     def sample(self, count: int, seed: int = 0) -> np.ndarray:
-        """Means of p(x|z) for codes drawn from the prior: [count, ...]."""
-        prior = self.setup.architecture.model.prior
+        """Means of p(x|z) for codes drawn from the prior: [count, ...].
+
+        Raises UserError for a codec without a distribution over codes.
+        """
+        prior = self.setup.prior(self.params)
         return self.decode(np.asarray(prior.sample(jax.random.key(seed), count)))
 
     def evaluate(
@@ -78,22 +90,17 @@ class Fitted:
     ) -> dict[str, float]:
         """The objective's metrics, the squared error and what the named evaluators say of a split.
 
+        A codec with a density has its exact log p(x) for the former.
         Nats per example unless the name says otherwise. Raises UserError.
         """
-        examples = self.setup.on_device(self.split_named(split))
-        architecture, numbers = self.setup.architecture, self.setup.numbers
+        architecture = self.setup.architecture
+        results = self.setup.own_metrics(self.params, self.step, self.split_named(split))
+        examples = self.setup.on_device(split)
         size = min(len(examples), self.config.eval.batch_size)
+        data = EvaluationData(
+            examples, self.setup.numbers.statistics, architecture.preprocess, size
+        )
         seed = jnp.asarray(self.config.train.seed, jnp.uint32)
-        results = compiled_evaluation(
-            self.params,
-            sequential_order(len(examples), size),
-            examples,
-            numbers,
-            seed,
-            jnp.asarray(self.step, jnp.int32),
-            architecture=architecture,
-        ).means()
-        data = EvaluationData(examples, numbers.statistics, architecture.preprocess, size)
         for name in ("squared_error", *evaluators):
             evaluator = EVALUATORS.get(name) if isinstance(name, str) else name
             results |= evaluator(
@@ -167,7 +174,7 @@ def _decode(params: Any, z: Array, ids: Array, statistics, *, architecture) -> A
 def fit(
     x: np.ndarray | DataSet,
     y: np.ndarray | None = None,
-    config: RunConfig | None = None,
+    config: AnyConfig | None = None,
     *,
     workdir: str | Path | None = None,
     listeners: Sequence[Listener] = (),
@@ -176,6 +183,9 @@ def fit(
 ) -> Fitted:
     """Trains an autoencoder on an array [N, ...], with labels [N] or without, or on a data set.
 
+    With `codec="kmeans"` (or another of `ae_jax.codecs.CODECS`) that is fitted instead, without
+    backprop; its options are `latent_dim`, `batch_size`, `max_iterations` and `codec__NAME`.
+
     Options override the configuration by name, with `__` for the dot: `model__latent_dim=2`,
     `train__epochs=5`; the first word may be left out for `latent_dim`, `hidden`, `epochs`,
     `learning_rate`, `batch_size` and `seed`. With a `workdir` the run is kept there and resumed;
@@ -183,12 +193,29 @@ def fit(
     this form (`Fitted.params`), in place of drawn ones. Raises UserError.
     """
     config = configure(config, options)
-    setup = prepare_run(config, as_dataset(x, y, config.data), start=start)
+    setup = prepare(config, as_dataset(x, y, config.data), start)
     directory = None if workdir is None else RunDirectory(workdir)
-    outcome = train(setup, directory, listeners=listeners)
+    run = fit_codec if isinstance(setup, CodecSetup) else train
+    outcome = run(setup, directory, listeners=listeners)
     return Fitted(setup, outcome.state.params, int(outcome.state.step), outcome.records)
 
 
+def prepare(config: AnyConfig, dataset: DataSet, start: Any = None) -> Setup | CodecSetup:
+    """Everything that a run of this configuration needs. Raises UserError."""
+    if isinstance(config, RunConfig):
+        return prepare_run(config, dataset, start=start)
+    if start is not None:
+        raise UserError("a codec is fitted from nothing: parameters to start from are for networks")
+    return prepare_codec(config, dataset)
+
+
+_SHORT_OF_CODEC = {
+    "codec": "codec.name",
+    "latent_dim": "codec.latent_dim",
+    "batch_size": "codec.batch_size",
+    "max_iterations": "codec.max_iterations",
+    "seed": "train.seed",
+}
 _SHORT = {
     "latent_dim": "model.latent_dim",
     "hidden": "model.hidden",
@@ -199,16 +226,18 @@ _SHORT = {
 }
 
 
-def configure(config: RunConfig | None, options: dict[str, Any]) -> RunConfig:
+def configure(config: AnyConfig | None, options: dict[str, Any]) -> AnyConfig:
     """The configuration with Python keyword options applied. Raises UserError."""
     if not options:
         return config or RunConfig()
     base = {} if config is None else to_dict(config)
+    given = [name.replace("__", ".", 1) for name in options]
+    short = _SHORT_OF_CODEC if "codec" in given or is_of_codec(base, given) else _SHORT
     assignments = []
     for name, value in options.items():
-        if name not in _SHORT and "__" not in name:
-            raise unknown_name("option", name, [*_SHORT, "section__option"])
-        path = _SHORT.get(name, name.replace("__", ".", 1))
+        if name not in short and "__" not in name:
+            raise unknown_name("option", name, [*short, "section__option"])
+        path = short.get(name, name.replace("__", ".", 1))
         # Numbers and arrays of NumPy become those of JSON.
         assignments.append(f"{path}={json.dumps(value, default=lambda v: np.asarray(v).tolist())}")
     return from_dict(override(base, assignments))
@@ -245,21 +274,21 @@ def load(
     else:
         raise UserError(f"the data of {workdir} ({source.name}) is not at hand: give it as data")
     directory.check_data(dataset)
-    # Looking at a run needs one device, whatever it was trained on.
-    one_device = dataclasses.replace(config.train, parallel="jit")
-    setup = prepare_run(dataclasses.replace(config, train=one_device), dataset)
-    return restore(directory, setup, which)
+    if isinstance(config, RunConfig):
+        # Looking at a run needs one device, whatever it was trained on.
+        one_device = dataclasses.replace(config.train, parallel="jit")
+        config = dataclasses.replace(config, train=one_device)
+    return restore(directory, prepare(config, dataset), which)
 
 
 def restore(
-    directory: RunDirectory, setup: Setup, which: Literal["latest", "best"] = "latest"
+    directory: RunDirectory, setup: Setup | CodecSetup, which: Literal["latest", "best"] = "latest"
 ) -> Fitted:
     """A checkpoint of a run whose setup is at hand. Raises UserError."""
-    objective = setup.numbers.objective
     if not directory.checkpoints.is_dir():
         raise UserError(f"{directory.path} holds no checkpoint yet")
     with Checkpoints(
-        directory.checkpoints, objective.headline, objective.maximise, read_only=True
+        directory.checkpoints, setup.headline, setup.maximise, read_only=True
     ) as saved:
         state = saved.restore(setup.initial_state(), which)
     return Fitted(setup, state.params, int(state.step), directory.records())

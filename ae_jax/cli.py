@@ -33,8 +33,9 @@ def cli() -> None:
     """
 
 
-@cli.command(short_help="Train an autoencoder, or continue its training.")
+@cli.command(short_help="Train an autoencoder or fit a codec, or continue the training.")
 @click.argument("data", required=False)
+@click.option("--codec", help="Fit this without backprop, instead of a network: pca, kmeans, ...")
 @click.option("--objective", help="What is optimised.  [default: elbo]")
 @click.option("--latent-dim", type=int, help="Size of the code.  [default: 20]")
 @click.option("--hidden", help="Layer sizes of the encoder, as 500 or 500,200.  [default: 500]")
@@ -80,6 +81,8 @@ def train(
 ) -> None:
     """Train on DATA: a named set, a .npy or .npz file of yours, or path/to/file.py:function.
 
+    With --codec, --latent-dim is the number of atoms, and --set codec.OPTION=VALUE sets the rest.
+
     Where a name is asked for (objective, optimiser, head, ...), path/to/file.py:Name takes yours.
     """
     from ae_jax import commands
@@ -121,6 +124,8 @@ def evaluate(
     evaluators: tuple[str, ...],
 ) -> None:
     """The objective's metrics and the reconstruction error of a RUN on a split.
+
+    Of a codec with a density, its exact log p(x).
 
     Kept in the run's results.json, one row for each split and checkpoint.
     """

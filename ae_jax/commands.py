@@ -14,20 +14,24 @@ import click
 import numpy as np
 
 from ae_jax.api import load
-from ae_jax.config import RunConfig, from_dict, override, to_dict
-from ae_jax.data import DATA_SETS, info, prepare
+from ae_jax.codecs import CODECS
+from ae_jax.config import AnyConfig, CodecConfig, from_dict, is_of_codec, override, to_dict
+from ae_jax.corruption import CORRUPTIONS
+from ae_jax.data import DATA_SETS, DataSet, info, prepare
 from ae_jax.data import load as load_data
 from ae_jax.data.preprocess import PREPROCESSING
 from ae_jax.errors import UserError
 from ae_jax.eval import EVALUATORS, ImportanceSampledLikelihood
 from ae_jax.experiment import write_results
 from ae_jax.files import finite_or_none, read_json, write_atomically
+from ae_jax.missing import PATTERNS
 from ae_jax.models import MODELS, parameter_counts
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS
 from ae_jax.objectives import OBJECTIVES
 from ae_jax.train import loop, processes
 from ae_jax.train.checkpoints import latest_step
-from ae_jax.train.listeners import profile, progress, tensorboard
+from ae_jax.train.codec_fit import fit_codec, prepare_codec
+from ae_jax.train.listeners import fit_progress, profile, progress, tensorboard
 from ae_jax.train.optimisers import OPTIMISERS
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
@@ -42,6 +46,13 @@ _FLAGS = {
     "learning_rate": "optim.learning_rate",
     "seed": "train.seed",
     "precision": "train.precision",
+}
+_SWITCHES = ("tensorboard", "profile", "distributed")  # of networks, and no part of their numbers
+_CODEC_FLAGS = {
+    "codec": "codec.name",
+    "latent_dim": "codec.latent_dim",
+    "batch_size": "codec.batch_size",
+    "seed": "train.seed",
 }
 
 
@@ -58,10 +69,15 @@ def train(
     flags: dict[str, Any],
 ) -> None:
     """Trains a run, or continues it."""
+    switches = zip(_SWITCHES, (use_tensorboard, use_profiler, distributed), strict=True)
+    given = {name: value for name, value in flags.items() if value is not None}
+    given |= {name: on for name, on in switches if on}
+    config = _configured(data, config_file, assignments, given)
+    if isinstance(config, CodecConfig):
+        _fit(config, workdir, dry_run)
+        return
     processes.start(distributed)
-    config = _configured(data, config_file, assignments, flags)
-    source = config.data
-    dataset = load_data(source.name, protocol=source.protocol, limit=source.limit)
+    dataset = _dataset(config)
     setup = prepare_run(config, dataset)
     if dry_run:
         _show_plan(setup)
@@ -76,6 +92,32 @@ def train(
     for name in setup.splits:
         click.echo(f"{name:>5}: {headline} {last[f'{name}/{headline}']:.3f} nats per example")
     click.echo(f"run: {directory.path}")
+
+
+def _fit(config: CodecConfig, workdir: Path | None, dry_run: bool) -> None:
+    """Fits a codec, or reads a finished fit back, and says how it ended."""
+    setup = prepare_codec(config, _dataset(config))
+    if dry_run:
+        click.echo(json.dumps(to_dict(setup.config), indent=2))
+        return
+    directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
+    label = f"{setup.dataset.name} {to_dict(setup.config)['codec']['name']}"
+    with fit_progress(label) as listener:
+        outcome = fit_codec(setup, directory, listeners=[listener])
+    last = outcome.records[-1]
+    ended = (
+        "converged" if outcome.converged else "did NOT converge: more codec.max_iterations may help"
+    )
+    click.echo(
+        f"train: objective {last['objective']:.6g} after {last['step']} iterations "
+        f"({last['seconds']:.1f} s); {ended}"
+    )
+    click.echo(f"run: {directory.path}")
+
+
+def _dataset(config: AnyConfig) -> DataSet:
+    source = config.data
+    return load_data(source.name, protocol=source.protocol, limit=source.limit)
 
 
 def _listeners(
@@ -100,15 +142,24 @@ def _listeners(
 
 def _configured(
     data: str | None, config_file: Path | None, assignments: tuple[str, ...], flags: dict[str, Any]
-) -> RunConfig:
+) -> AnyConfig:
+    """The configuration of a file with flags and assignments; `flags` holds those given."""
     values = {} if config_file is None else read_json(config_file)
     if not isinstance(values, dict):
         raise UserError(f"{config_file} does not hold a configuration")
-    given = [
-        f"{_FLAGS[name]}={json.dumps(_sizes(value) if name == 'hidden' else value)}"
-        for name, value in flags.items()
-        if value is not None
-    ]
+    of_codec = "codec" in flags or is_of_codec(values, assignments)
+    paths = _CODEC_FLAGS if of_codec else _FLAGS
+    given = []
+    for name, value in flags.items():
+        if name in _SWITCHES and not of_codec:
+            continue
+        if name not in paths:
+            raise UserError(
+                f"--{name.replace('_', '-')} is for networks; of a codec, --set codec.OPTION=VALUE "
+                "sets everything beside --latent-dim, --batch-size and --seed"
+            )
+        value = _sizes(value) if name == "hidden" else value
+        given.append(f"{paths[name]}={json.dumps(value)}")
     if data is not None:
         given.append(f"data.name={json.dumps(data)}")
     elif config_file is None:
@@ -124,13 +175,15 @@ def _sizes(text: str) -> list[int]:
         raise UserError(f"--hidden takes sizes such as 500,200, not {text!r}") from error
 
 
-def _default_name(config: RunConfig) -> str:
+def _default_name(config: AnyConfig) -> str:
     """A folder name that tells runs apart: what they are, and a hash of the rest."""
     values = to_dict(config)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     data = Path(values["data"]["name"].partition(".py:")[0]).stem
-    objective = values["objective"]["name"].rpartition(":")[2]
-    return f"{data}-{objective}-z{config.model.latent_dim}-{digest}"
+    of_codec = isinstance(config, CodecConfig)
+    method = values["codec" if of_codec else "objective"]["name"].rpartition(":")[2]
+    size = values["codec" if of_codec else "model"]["latent_dim"]
+    return f"{data}-{method}-z{size}-{digest}"
 
 
 def _show_plan(setup: Setup) -> None:
@@ -220,9 +273,11 @@ def encode(run: Path, checkpoint: str, split: str, out: Path) -> None:
 
 def report(run: Path, checkpoint: str) -> None:
     """Writes figures and report.html."""
-    from ae_jax.viz import run_report
+    from ae_jax.viz import codec_report, run_report
 
-    path = run_report.write(load(run, checkpoint), RunDirectory(run))
+    model = load(run, checkpoint)
+    kind = codec_report if isinstance(model.config, CodecConfig) else run_report
+    path = kind.write(model, RunDirectory(run))
     click.echo(f"report: {path}")
 
 
@@ -243,7 +298,7 @@ def list_names() -> None:
     """Prints every registry."""
     registries = (
         DATA_SETS, PREPROCESSING, MODELS, ENCODERS, LATENTS, DECODERS, HEADS, ACTIVATIONS,
-        INITIALISERS, OBJECTIVES, OPTIMISERS, EVALUATORS,
+        INITIALISERS, OBJECTIVES, OPTIMISERS, EVALUATORS, CODECS, CORRUPTIONS, PATTERNS,
     )  # fmt: skip
     width = max(len(registry.kind) for registry in registries)
     for registry in registries:

@@ -1,8 +1,9 @@
 """The configuration of a run: frozen dataclasses, JSON, and overrides by dotted path.
 
-Two sections, `objective` and `optim`, are instances of registered dataclasses: in JSON their
-`name` chooses the class and the remaining entries are its fields, so that a hyper-parameter is
-declared once, where it is used.
+Sections such as `objective`, `optim` and `codec` are instances of registered dataclasses: in JSON
+their `name` chooses the class and the remaining entries are its fields, so that a hyper-parameter
+is declared once, where it is used. A configuration with the section `codec` is that of a fit
+without backprop (`CodecConfig`), any other one that of a network (`RunConfig`).
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from ae_jax.codecs import CODECS, CodecSpec, Pca
 from ae_jax.data import absolute_name
 from ae_jax.errors import UserError
 from ae_jax.objectives import OBJECTIVES, Elbo, Objective
@@ -128,50 +130,106 @@ class RunConfig:
     eval: EvalConfig = EvalConfig()
 
 
-_PLAIN = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}
-_NAMED: dict[str, Registry] = {"objective": OBJECTIVES, "optim": OPTIMISERS}
-_DEFAULT_NAMES = {"objective": "elbo", "optim": "adam"}
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """`seed` of all that is random in a fit."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
-def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
+@dataclasses.dataclass(frozen=True)
+class CodecEvalConfig:
+    """`batch_size` examples are encoded at once; no number depends on it."""
+
+    batch_size: Count = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecConfig:
+    """Everything that decides the numbers of a codec fitted without backprop."""
+
+    data: DataConfig = DataConfig()
+    codec: CodecSpec = Pca()
+    train: FitConfig = FitConfig()
+    eval: CodecEvalConfig = CodecEvalConfig()
+
+
+AnyConfig = RunConfig | CodecConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """The sections of a configuration: plain dataclasses, and those whose class a name chooses."""
+
+    config: type
+    plain: Mapping[str, type]
+    named: Mapping[str, Registry]
+    default_names: Mapping[str, str]
+
+    @property
+    def sections(self) -> list[str]:
+        return [*self.plain, *self.named]
+
+
+_NETWORK = _Layout(
+    RunConfig,
+    {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "eval": EvalConfig},
+    {"objective": OBJECTIVES, "optim": OPTIMISERS},
+    {"objective": "elbo", "optim": "adam"},
+)
+_CODEC = _Layout(
+    CodecConfig,
+    {"data": DataConfig, "train": FitConfig, "eval": CodecEvalConfig},
+    {"codec": CODECS},
+    {"codec": "pca"},
+)
+
+
+def is_of_codec(values: Mapping[str, Any], assignments: Sequence[str] = ()) -> bool:
+    """Whether nested dicts with assignments are the configuration of a codec, not of a network."""
+    return "codec" in values or any(text.startswith("codec.") for text in assignments)
+
+
+def to_dict(config: AnyConfig) -> dict[str, dict[str, Any]]:
     """The configuration as JSON-ready nested dicts, complete."""
+    layout = _CODEC if isinstance(config, CodecConfig) else _NETWORK
     sections = {}
     for field in dataclasses.fields(config):
         section = getattr(config, field.name)
         values = json.loads(json.dumps(dataclasses.asdict(section)))
-        if field.name in _NAMED:
-            values = {"name": _NAMED[field.name].name_of(type(section)), **values}
+        if field.name in layout.named:
+            values = {"name": layout.named[field.name].name_of(type(section)), **values}
         sections[field.name] = values
     return sections
 
 
-def from_dict(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+def from_dict(values: Mapping[str, Mapping[str, Any]]) -> AnyConfig:
     """The configuration of possibly partial nested dicts; what is absent keeps its default.
 
     Raises UserError naming the option for anything unknown, ill-typed or out of range.
     """
-    _check_sections(values)
+    layout = _checked_layout(values)
     sections: dict[str, Any] = {}
     for name, section in values.items():
         options = {option: absolute_reference(value) for option, value in section.items()}
         if name == "data" and isinstance(options.get("name"), str):
             options["name"] = absolute_name(options["name"])
-        if name in _NAMED:
-            chosen = options.pop("name", _DEFAULT_NAMES[name])
-            kind = _NAMED[name].get(str(chosen))
+        if name in layout.named:
+            chosen = options.pop("name", layout.default_names[name])
+            kind = layout.named[name].get(str(chosen))
         else:
-            kind = _PLAIN[name]
+            kind = layout.plain[name]
         sections[name] = _section(name, kind, options)
-    return RunConfig(**sections)
+    return layout.config(**sections)
 
 
 def override(values: Mapping[str, Mapping[str, Any]], assignments: Sequence[str]) -> dict:
     """Nested dicts with `section.option=value` assignments applied.
 
-    Values are JSON, or text where they are not. Naming another objective or optimiser drops the
-    options of the one before it.
+    Values are JSON, or text where they are not. Naming another objective, optimiser or codec drops
+    the options of the one before it.
     """
-    _check_sections(values)
+    layout = _checked_layout(values, assignments)
     result = {name: dict(section) for name, section in values.items()}
     # Names first: they decide which other options there are.
     for text in sorted(assignments, key=lambda a: ".name=" not in a):
@@ -183,10 +241,10 @@ def override(values: Mapping[str, Mapping[str, Any]], assignments: Sequence[str]
             value = json.loads(raw)
         except json.JSONDecodeError:
             value = raw
-        _check_names("section", "", [section], [*_PLAIN, *_NAMED])
+        _check_names("section", "", [section], layout.sections)
         target = result.setdefault(section, {})
-        if section in _NAMED and option == "name":
-            before = target.get("name", _DEFAULT_NAMES[section])
+        if section in layout.named and option == "name":
+            before = target.get("name", layout.default_names[section])
             if absolute_reference(value) != absolute_reference(before):
                 target.clear()
         target[option] = value
@@ -205,13 +263,16 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") 
     return lines
 
 
-def _check_sections(values: Any) -> None:
+def _checked_layout(values: Any, assignments: Sequence[str] = ()) -> _Layout:
+    """The layout that values and assignments belong to. Raises UserError for other sections."""
     if not isinstance(values, Mapping):
         raise UserError("a configuration must be a table of sections")
-    _check_names("section", "", values, [*_PLAIN, *_NAMED])
+    layout = _CODEC if is_of_codec(values, assignments) else _NETWORK
+    _check_names("section", "", values, layout.sections)
     for name, section in values.items():
         if not isinstance(section, Mapping):
             raise UserError(f"configuration section {name!r} must be a table of options")
+    return layout
 
 
 def _section(name: str, kind: type, options: dict[str, Any]) -> Any:

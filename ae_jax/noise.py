@@ -7,7 +7,7 @@ same on one device and on many, and the same after a resume.
 import jax
 from jax import Array
 
-_STREAMS = ("initialisation", "order", "preprocessing", "objective", "evaluation")
+_STREAMS = ("initialisation", "order", "preprocessing", "objective", "evaluation", "fit")
 
 
 def stream_key(seed: Array | int, stream: str, step: Array | int = 0) -> Array:

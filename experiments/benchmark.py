@@ -5,6 +5,8 @@ Command python -m experiments.benchmark --suite step [--preset smoke|standard] [
         step      an epoch of the network of Kingma & Welling 2014 on MNIST: this library, a bare
                   scan of the same arithmetic, one jitted step a batch, PyTorch plain and
                   compiled, pythae; by batch size and width; needs the extra `benchmark`
+        codecs    PCA, k-means, NMF and dictionary learning against scikit-learn at its defaults:
+                  time with compilation and after it, and what is minimised
 
 Seconds depend on the machine and on what else it does; claims are ratios. Each contender runs in
 a process of its own, and they take turns.
@@ -20,7 +22,7 @@ from ae_jax.shell import run_command
 from ae_jax.viz.report import markdown_table
 from experiments.benchmarks import report
 
-SUITES = ("step", "grid", "stream", "startup")
+SUITES = ("step", "grid", "stream", "startup", "codecs")
 
 
 @click.command()

@@ -1,10 +1,11 @@
-"""The parts of README.md that come from results: tables and figures, written by a command.
+"""The parts of README.md that come from results and from code, written by a command.
 
 Command python -m experiments.readme [--collect RUN_DIR NAME]
 
 `--collect` first copies `results.json` and the figures of a finished experiment to
 `experiments/results/NAME`, which is what README.md shows. Each part of README.md between
-`<!-- results: NAME -->` and `<!-- end -->` is then written anew from there.
+`<!-- results: NAME -->` and `<!-- end -->` is then written anew from there, and each one that
+begins with `<!-- table: NAME -->` from the code (`TABLES`).
 """
 
 import re
@@ -14,6 +15,7 @@ from typing import Any
 
 import click
 
+from ae_jax.codecs import form
 from ae_jax.errors import UserError
 from ae_jax.files import make_directory, read_json, write_text
 from ae_jax.shell import run_command
@@ -23,6 +25,8 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
 README = ROOT / "README.md"
 PART = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLES = {"codecs": form.markdown}
 
 
 def collect(run: Path, name: str) -> None:
@@ -36,6 +40,7 @@ def collect(run: Path, name: str) -> None:
 
 def rendered(text: str) -> str:
     """The README with every part written from the results that it names."""
+    text = TABLE.sub(lambda part: f"{part[1]}\n{TABLES[part[2]]()}\n{part[3]}", text)
     return PART.sub(lambda part: f"{part[1]}\n{_part(part[2])}\n{part[3]}", text)
 
 

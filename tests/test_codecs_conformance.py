@@ -1,6 +1,7 @@
 """What every codec promises, over the registry: the form's constraints, and how it runs."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +90,9 @@ CONSTRAINTS = {
 def test_the_table_has_a_row_for_every_codec():
     assert set(FORMS) == set(CODECS)
     assert {c for form in FORMS.values() for c in form.constraints} == set(CONSTRAINTS)
-    assert markdown().count("\n") == len(FORMS) + 2
+    table = markdown()
+    assert table.count("\n") == len(FORMS) + 2
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()} == {6}
 
 
 @_over_variants
@@ -175,18 +178,21 @@ def test_numbers_are_data_to_one_compiled_program(name, x):
         if isinstance(getattr(spec, field.name), float)
     }
     spec.fit(x, KEY)
+    other = jax.random.key(1)
     with compilations() as counts:
-        spec.replace(**numbers).fit(x, jax.random.key(1))
+        spec.replace(**numbers).fit(x, other)
     assert not counts
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_densities_are_promised_and_normalised(name, fits, x):
     codec = fits[NAMES.index(name)].codec
-    assert FORMS[name].density == hasattr(codec, "log_prob") == hasattr(codec, "posterior")
+    for method in ("log_prob", "posterior", "prior"):
+        assert FORMS[name].density == hasattr(codec, method)
     if FORMS[name].density:
         assert codec.log_prob(x).shape == (len(x),)
         assert codec.posterior(x).mean().shape == (len(x), LATENT_DIM)
+        assert codec.prior.sample(KEY, 5).shape == (5, LATENT_DIM)
 
 
 @pytest.mark.parametrize("name", NAMES)

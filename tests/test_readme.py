@@ -3,6 +3,7 @@
 import re
 
 import ae_jax
+from ae_jax.codecs import form
 from experiments import readme
 
 
@@ -19,6 +20,11 @@ def test_every_part_and_picture_exists():
         assert (readme.RESULTS / name / "results.json").is_file()
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text):
         assert (readme.ROOT / picture).is_file(), picture
+
+
+def test_the_table_of_codecs_is_that_of_the_code():
+    text = readme.README.read_text(encoding="utf-8")
+    assert f"<!-- table: codecs -->\n\n{form.markdown()}\n<!-- end -->" in text
 
 
 def python_blocks() -> list[str]:

@@ -25,7 +25,7 @@ class Form:
     atoms, codes   what Phi and Z are
     minimised      the objective, as `Fit.history` reports it: a mean over examples
     constraints    what holds of every fit, each tested in tests/test_codecs_conformance.py
-    density        whether there are `log_prob` and `posterior`
+    density        whether there are `log_prob`, `posterior` and `prior`
     """
 
     atoms: str
@@ -81,13 +81,8 @@ def markdown() -> str:
     """The table for the README."""
     head = "| codec | Phi | Z | minimised | constrained |\n| --- | --- | --- | --- | --- |\n"
     cell = "| `{}` | {} | {} | {} | {} |\n"
-    return head + "".join(
-        cell.format(
-            name,
-            form.atoms,
-            form.codes,
-            form.minimised.replace("|", r"\|"),
-            ", ".join(form.constraints),
-        )
+    rows = [
+        (name, form.atoms, form.codes, form.minimised, ", ".join(form.constraints))
         for name, form in FORMS.items()
-    )
+    ]
+    return head + "".join(cell.format(*(text.replace("|", r"\|") for text in row)) for row in rows)

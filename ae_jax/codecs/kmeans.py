@@ -44,6 +44,18 @@ class OneHotPosterior:
 
 
 @struct.dataclass
+class OneHotPrior:
+    """One-hot codes that are drawn with probabilities `weights` [Z]."""
+
+    weights: Array
+
+    def sample(self, key: Array, count: int) -> Array:
+        """[count, Z]."""
+        chosen = jax.random.categorical(key, jnp.log(self.weights), shape=(count,))
+        return jax.nn.one_hot(chosen, len(self.weights))
+
+
+@struct.dataclass
 class KMeansCodec(Codec):
     """Centres, and the mixture sum_k weights_k N(x; centre_k, variance I) that goes with them.
 
@@ -60,6 +72,11 @@ class KMeansCodec(Codec):
     @property
     def atoms(self) -> Array:
         return self.centres
+
+    @property
+    def prior(self) -> OneHotPrior:
+        """p(k): the share of each cluster."""
+        return OneHotPrior(self.weights)
 
     def assign(self, x: Array) -> Array:
         """The index of the nearest centre, [B, D] -> [B]."""

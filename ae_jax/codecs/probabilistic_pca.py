@@ -15,7 +15,7 @@ from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
 from ae_jax.codecs.pca import Pca, PcaCodec, unexplained
 from ae_jax.codecs.rows import Rows, dot
 from ae_jax.errors import UserError
-from ae_jax.latents import DiagonalGaussian
+from ae_jax.latents import DiagonalGaussian, StandardNormal
 
 
 @struct.dataclass
@@ -42,6 +42,11 @@ class ProbabilisticPcaCodec(Codec):
     @property
     def offset(self) -> Array:
         return self.mean
+
+    @property
+    def prior(self) -> StandardNormal:
+        """p(z)."""
+        return StandardNormal(len(self.weights))
 
     @property
     def explained_variance_ratio(self) -> Array:

@@ -11,6 +11,7 @@ import jax
 from tqdm import tqdm
 
 from ae_jax.errors import UserError
+from ae_jax.train.codec_fit import Listener as FitListener
 from ae_jax.train.loop import Listener, Record, is_look
 
 
@@ -48,6 +49,30 @@ def _print_look(label: str, epochs: int, headline: str, record: Record, stream: 
         f"({record['seconds']:.1f} s, {record['examples_per_second']:,.0f} examples/s)\n"
     )
     stream.flush()
+
+
+@contextmanager
+def fit_progress(label: str, stream: TextIO | None = None) -> Iterator[FitListener]:
+    """As `progress`, for the iterations of a codec: a bar, or a plain line now and then."""
+    stream = sys.stderr if stream is None else stream
+    if not stream.isatty():
+
+        def write(done: int, most: int, objective: float) -> None:
+            stream.write(
+                f"{label}  iteration {done} of at most {most}  objective {objective:.6g}\n"
+            )
+            stream.flush()
+
+        yield write
+        return
+    with tqdm(desc=label, unit="iteration", file=stream) as bar:
+
+        def advance(done: int, most: int, objective: float) -> None:
+            bar.total = most
+            bar.update(done - bar.n)
+            bar.set_postfix_str(f"objective {objective:.6g}")
+
+        yield advance
 
 
 @contextmanager

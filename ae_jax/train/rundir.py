@@ -8,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ae_jax.config import RunConfig, differences, from_dict, to_dict
+from ae_jax.config import AnyConfig, differences, from_dict, to_dict
 from ae_jax.data.base import DataSet
 from ae_jax.errors import UserError
 from ae_jax.files import finite_or_none, make_directory, read_json, write_json, write_text
@@ -30,7 +30,7 @@ class RunDirectory:
 
     @contextmanager
     def claim(
-        self, config: RunConfig, dataset: DataSet, start: str | None = None
+        self, config: AnyConfig, dataset: DataSet, start: str | None = None
     ) -> Iterator["RunDirectory"]:
         """Holds the directory for one run of this configuration on these examples.
 
@@ -49,7 +49,7 @@ class RunDirectory:
         finally:
             lock.release()
 
-    def _identify(self, config: RunConfig, dataset: DataSet, start: str | None) -> None:
+    def _identify(self, config: AnyConfig, dataset: DataSet, start: str | None) -> None:
         values = to_dict(config)
         if self.config_file.exists():
             # Read back through the dataclasses: options that are newer than the run have defaults.
@@ -69,7 +69,7 @@ class RunDirectory:
             self.start_file.unlink(missing_ok=True)
         write_json(self.config_file, values)
 
-    def config(self) -> RunConfig:
+    def config(self) -> AnyConfig:
         """The configuration of the run. Raises UserError if there is none."""
         if not self.config_file.is_file():
             raise UserError(f"{self.path} is not a run's directory: it has no config.json")

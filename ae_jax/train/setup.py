@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ae_jax.config import DataConfig, RunConfig
+from ae_jax.config import AnyConfig, DataConfig, RunConfig
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.batches import DeviceSplit, num_batches, sequential_order, take_batch
 from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statistics_for
@@ -25,7 +25,13 @@ from ae_jax.nn.initialisers import INITIALISERS, initialise
 from ae_jax.noise import stream_key
 from ae_jax.train import processes
 from ae_jax.train.devices import memory_limit, product_precision
-from ae_jax.train.execution import Architecture, Execution, Numbers, execution_for
+from ae_jax.train.execution import (
+    Architecture,
+    Execution,
+    Numbers,
+    compiled_evaluation,
+    execution_for,
+)
 from ae_jax.train.start import Start, check_start
 from ae_jax.train.step import NO_STEP, TrainState, evaluate_objective
 
@@ -71,12 +77,44 @@ class Setup:
         split = self.splits[name]
         if isinstance(split, DeviceSplit):
             return split
-        _refuse_beyond_memory(f"the {name} split of {self.dataset.name}", split.x.nbytes)
+        refuse_beyond_memory(f"the {name} split of {self.dataset.name}", split.x.nbytes)
         return self.execution.replicate(DeviceSplit.put(split))
 
     @property
     def total_steps(self) -> int:
         return self.steps_per_epoch * self.config.train.epochs
+
+    @property
+    def latent_dim(self) -> int:
+        """Size of the code."""
+        return self.config.model.latent_dim
+
+    @property
+    def headline(self) -> str:
+        """The metric that compares checkpoints."""
+        return self.numbers.objective.headline
+
+    @property
+    def maximise(self) -> bool:
+        """Whether larger values of the headline are better."""
+        return self.numbers.objective.maximise
+
+    def prior(self, params: Any) -> Any:
+        """p(z), the same whatever the parameters."""
+        return self.architecture.model.prior
+
+    def own_metrics(self, params: Any, step: int, split: str) -> dict[str, float]:
+        """The metrics of the objective over a split, nats per example."""
+        examples = self.on_device(split)
+        return compiled_evaluation(
+            params,
+            sequential_order(len(examples), min(len(examples), self.config.eval.batch_size)),
+            examples,
+            self.numbers,
+            jnp.asarray(self.config.train.seed, jnp.uint32),
+            jnp.asarray(step, jnp.int32),
+            architecture=self.architecture,
+        ).means()
 
     def initial_state(self, seed: int | None = None) -> TrainState:
         """Parameters and optimiser state before the first step, on the devices of the run."""
@@ -118,7 +156,7 @@ def prepare_run(
     processes.check_mode(config.train.parallel)
     train = dataset.splits["train"]
     _check_batch(config, len(train))
-    preprocess_name = _settled_preprocess(config, dataset)
+    preprocess_name = settled_preprocess(config, dataset)
     preprocess = PREPROCESSING.get(preprocess_name)
     statistics = statistics_for(preprocess, train, dataset.max_value)
     execution = execution_for(config.train.parallel)
@@ -175,7 +213,7 @@ def _check_size(setup: Setup, state: TrainState) -> None:
     arrays = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # gradients are alike
     needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in arrays)
     examples = _chunk_bytes(setup) if setup.streams else _bytes(setup.dataset)
-    _refuse_beyond_memory("examples, parameters, gradients and optimiser state", needed + examples)
+    refuse_beyond_memory("examples, parameters, gradients and optimiser state", needed + examples)
 
 
 def _chunk_bytes(setup: Setup) -> int:
@@ -203,7 +241,8 @@ def _examples_budget(config: RunConfig) -> int:
     return int(EXAMPLES_SHARE * memory_limit(jax.local_devices()[0])) if given is None else given
 
 
-def _refuse_beyond_memory(what: str, needed: int) -> None:
+def refuse_beyond_memory(what: str, needed: int) -> None:
+    """Raises UserError where so many bytes are more than the device has."""
     available = memory_limit(jax.local_devices()[0])
     if needed > available:
         raise UserError(
@@ -231,7 +270,8 @@ def _check_objective(setup: Setup, state: TrainState) -> None:
     jax.eval_shape(evaluate, state.params, batch, key, state.step)
 
 
-def _settled_preprocess(config: RunConfig, dataset: DataSet) -> str:
+def settled_preprocess(config: AnyConfig, dataset: DataSet) -> str:
+    """The name of the preprocessing, with `auto` settled. Raises UserError."""
     name = config.data.preprocess
     if name == "auto":
         return "identity" if dataset.max_value is None else "grey"

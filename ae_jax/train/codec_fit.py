@@ -1,0 +1,224 @@
+"""Fitting a codec as a run: checked before any work, kept like that of a network.
+
+A fit is one piece: interrupted, it begins again, and ends with the same bits; finished, it is read
+back.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from ae_jax.codecs import Codec, Fit, Rows, as_rows
+from ae_jax.codecs.model import CodecModel
+from ae_jax.config import CodecConfig, DataConfig
+from ae_jax.data.base import DataSet
+from ae_jax.data.batches import DeviceSplit
+from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statistics_for
+from ae_jax.errors import UserError
+from ae_jax.eval.base import EvaluationData
+from ae_jax.noise import stream_key
+from ae_jax.train.checkpoints import Checkpoints
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import refuse_beyond_memory, settled_preprocess
+
+Record = dict[str, Any]
+# listen(iterations done, most iterations there can be, objective)
+Listener = Callable[[int, int, float], None]
+
+OBJECTIVE = "objective"
+
+
+@struct.dataclass
+class CodecState:
+    """What a checkpoint holds: the fitted codec, and the iterations it took."""
+
+    step: Array
+    params: Codec
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecArchitecture:
+    """What programs that encode and decode are compiled for."""
+
+    model: CodecModel
+    preprocess: Preprocess
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecNumbers:
+    """What such programs are given as data, beside examples and the codec."""
+
+    statistics: Statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecSetup:
+    """A fit that is ready to start; to all that encodes, decodes and evaluates, a `Setup`."""
+
+    config: CodecConfig
+    dataset: DataSet
+    architecture: CodecArchitecture
+    numbers: CodecNumbers
+    splits: dict[str, DeviceSplit]
+    headline: str = OBJECTIVE
+    maximise: bool = False
+
+    @property
+    def latent_dim(self) -> int:
+        """Size of the code."""
+        return self.config.codec.latent_dim
+
+    def on_device(self, name: str) -> DeviceSplit:
+        """A split on the device."""
+        return self.splits[name]
+
+    def examples(self, name: str) -> EvaluationData:
+        """A split with its preprocessing, for evaluators."""
+        size = min(len(self.splits[name]), self.config.eval.batch_size)
+        return EvaluationData(
+            self.splits[name], self.numbers.statistics, self.architecture.preprocess, size
+        )
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The training examples in model units."""
+        inputs = self.examples("train").rows(_inputs, None, None, jax.random.key(0))["x"]
+        return as_rows(inputs.reshape(len(inputs), -1))
+
+    def initial_state(self) -> CodecState:
+        """What a checkpoint is read into."""
+        dim = int(np.prod(self.dataset.shape))
+        return CodecState(jnp.zeros((), jnp.int32), self.config.codec.blank(dim))
+
+    def prior(self, codec: Codec) -> Any:
+        """The distribution of codes. Raises UserError where the codec has none."""
+        if not hasattr(codec, "prior"):
+            raise UserError(
+                f"{type(self.config.codec).__name__} has no distribution over codes to draw from"
+            )
+        return codec.prior
+
+    def own_metrics(self, codec: Codec, step: int, split: str) -> dict[str, float]:
+        """The exact log density of a split where the codec has one, nats per example."""
+        if not hasattr(codec, "log_prob"):
+            return {}
+        return self.examples(split).mean(_log_likelihood, None, codec, jax.random.key(0))
+
+
+def _inputs(model: Any, params: Any, batch: dict[str, Array], key: Array) -> dict[str, Array]:
+    return {"x": batch["x"]}
+
+
+def _log_likelihood(model: Any, codec: Codec, batch: dict[str, Array], key: Array):
+    x = batch["x"]
+    return {"log_likelihood": codec.log_prob(x.reshape(x.shape[0], -1))}
+
+
+def prepare_codec(config: CodecConfig, dataset: DataSet) -> CodecSetup:
+    """Builds a fit, with `auto` settled. Raises UserError for all that a user can get wrong."""
+    if config.data.memory_budget is not None:
+        raise UserError("data.memory_budget is for networks: a codec needs all examples at hand")
+    name = settled_preprocess(config, dataset)
+    preprocess = PREPROCESSING.get(name)
+    if preprocess.noise == "fresh":
+        raise UserError(
+            f"data.preprocess={name} draws new noise at each visit, and a codec is fitted to one "
+            "set of values: use grey, identity, standardization or fixed_binarization"
+        )
+    train = dataset.splits["train"]
+    values = train.x.size + len(train) * config.codec.latent_dim
+    stored = sum(split.x.nbytes for split in dataset.splits.values())
+    refuse_beyond_memory("examples and their codes", 4 * values + stored)
+    config = dataclasses.replace(
+        config, data=DataConfig(dataset.name, dataset.protocol, name, dataset.limit)
+    )
+    setup = CodecSetup(
+        config,
+        dataset,
+        CodecArchitecture(CodecModel(dataset.shape), preprocess),
+        CodecNumbers(statistics_for(preprocess, train, dataset.max_value)),
+        {name: DeviceSplit.put(split) for name, split in dataset.splits.items()},
+    )
+    config.codec.check_options()
+    config.codec.check(setup.rows)
+    return setup
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecOutcome:
+    """The fitted codec and one record an iteration; the last one says whether it converged."""
+
+    state: CodecState
+    records: list[Record]
+
+    @property
+    def converged(self) -> bool:
+        return bool(self.records[-1]["converged"])
+
+
+def fit_codec(
+    setup: CodecSetup,
+    directory: RunDirectory | None = None,
+    *,
+    listeners: Sequence[Listener] = (),
+) -> CodecOutcome:
+    """Fits the codec, or reads back what was fitted in the directory.
+
+    Records hold step (the iteration), samples (examples visited so far), seconds and objective
+    (what it is, `ae_jax.codecs.form` says; a mean over training examples); they go to
+    metrics.jsonl. Seconds are measured every few iterations and lie evenly between.
+    """
+    if directory is None:
+        return _fit(setup, listeners)
+    with ExitStack() as stack:
+        stack.enter_context(directory.claim(setup.config, setup.dataset))
+        saved = stack.enter_context(
+            Checkpoints(directory.checkpoints, setup.headline, setup.maximise)
+        )
+        if saved.step() is not None:
+            return CodecOutcome(saved.restore(setup.initial_state()), directory.records())
+        outcome = _fit(setup, listeners)
+        directory.rewind(0)  # of an attempt that was cut short
+        for record in outcome.records:
+            directory.append(record)
+        saved.save(outcome.state, {OBJECTIVE: outcome.records[-1][OBJECTIVE]})
+        return outcome
+
+
+def _fit(setup: CodecSetup, listeners: Sequence[Listener]) -> CodecOutcome:
+    start = time.perf_counter()
+    times = [(0, 0.0)]
+
+    def progress(done: int, most: int, objective: float) -> None:
+        times.append((done, time.perf_counter() - start))
+        for listener in listeners:
+            listener(done, most, objective)
+
+    key = stream_key(setup.config.train.seed, "fit")
+    fit = setup.config.codec.fit(setup.rows, key, progress)
+    times.append((fit.iterations, time.perf_counter() - start))
+    state = CodecState(jnp.asarray(fit.iterations, jnp.int32), fit.codec)
+    return CodecOutcome(state, _records(fit, times, len(setup.dataset.splits["train"])))
+
+
+def _records(fit: Fit, times: list[tuple[int, float]], count: int) -> list[Record]:
+    seconds_at = partial(np.interp, xp=[done for done, _ in times], fp=[s for _, s in times])
+    return [
+        {
+            "step": step,
+            "samples": step * count,
+            "seconds": float(seconds_at(step)),
+            OBJECTIVE: float(objective),
+            "converged": fit.converged and step == fit.iterations,
+        }
+        for step, objective in enumerate(fit.history, 1)
+    ]
