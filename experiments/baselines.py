@@ -1,0 +1,52 @@
+"""What experiments compare autoencoders with: linear maps in closed form, from training data.
+
+Examples are rows [N, D] in model units, grey levels in [0, 1] for images.
+"""
+
+import jax
+import numpy as np
+
+from ae_jax.codecs import Pca, as_rows
+from ae_jax.codecs.pca import PcaCodec
+from ae_jax.data import DataSet, Split
+
+
+def rows_of(dataset: DataSet, split: str) -> np.ndarray:
+    """A split as float32 rows [N, D]: grey levels in [0, 1] where values are bounded."""
+    x = dataset.splits[split].x
+    rows = x.reshape(len(x), -1).astype(np.float32)
+    return rows if dataset.max_value is None else rows / np.float32(dataset.max_value)
+
+
+def pca_of(dataset: DataSet, count: int) -> PcaCodec:
+    """The first `count` principal components of the training split, exactly."""
+    x = dataset.splits["train"].x
+    scale = 1.0 if dataset.max_value is None else 1.0 / dataset.max_value
+    rows = as_rows(x.reshape(len(x), -1), scale=scale)
+    return Pca(count, solver="gram").fit(rows, jax.random.key(0)).codec
+
+
+def first_components(codec: PcaCodec, count: int) -> PcaCodec:
+    """PCA with the first `count` components of a larger one."""
+    return codec.replace(
+        components=codec.components[:count],
+        explained_variance=codec.explained_variance[:count],
+    )
+
+
+def pca_reconstructions(codec: PcaCodec, x: np.ndarray) -> np.ndarray:
+    """x [N, D] projected onto the components, unclipped, [N, D]."""
+    return np.asarray(codec.decode(codec.encode(x)))
+
+
+def squared_error(x: np.ndarray, other: np.ndarray) -> float:
+    """Squared error summed over an example, mean over examples; both [N, ...]."""
+    difference = np.asarray(other, np.float64).reshape(len(x), -1) - x.reshape(len(x), -1)
+    return float(np.square(difference).sum(axis=1).mean())
+
+
+def one_of_each(split: Split, copies: int = 1) -> np.ndarray:
+    """Indices of the first `copies` examples of each label, in the order of the labels."""
+    return np.concatenate(
+        [np.flatnonzero(split.y == label)[:copies] for label in np.unique(split.y)]
+    )
