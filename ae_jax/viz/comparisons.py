@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from ae_jax.viz.figures import CYCLE, _class_colors, _plain
 
@@ -36,8 +36,12 @@ def curves(
         axes.plot(x, y, label=label, linewidth=1.6, linestyle=style, marker=marker, markersize=4)
     if log_x:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if log_y:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     if ticks is not None:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
@@ -91,7 +95,7 @@ def lines_through_points(
 
     Lines span the projections of the points; both axes have one scale, so that angles are seen.
     """
-    figure = Figure((6.4, 5.4), layout="constrained")
+    figure = Figure((5.0, 5.8), layout="constrained")
     axes = figure.add_subplot()
     groups = {"": points} if labels is None else {k: points[labels == k] for k in np.unique(labels)}
     greys = np.linspace(0.3, 0.75, len(groups))
@@ -109,4 +113,26 @@ def lines_through_points(
     axes.set_aspect("equal", adjustable="datalim")
     _plain(axes)
     axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def curve_panels(panels: Mapping[str, Curves], x_label: Mapping[str, str], y_label: str) -> Figure:
+    """Curves side by side with one scale of ordinates: one panel a title, one legend for all.
+
+    `x_label` names the abscissa of each panel; a label has one colour in all panels.
+    """
+    figure = Figure((max(3.1 * len(panels), 5.0), 3.7), layout="constrained")
+    row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (title, lines) in zip(row, panels.items(), strict=True):
+        axes.set_prop_cycle(color=CYCLE)
+        for label, (x, y) in lines.items():
+            axes.plot(x, y, label=label, linewidth=1.6, marker="o", markersize=4)
+        axes.set_title(title, fontsize=11)
+        axes.set_xlabel(x_label[title])
+        _plain(axes)
+    row[0].set_ylabel(y_label)
+    handles, names = row[0].get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=9
+    )
     return figure
