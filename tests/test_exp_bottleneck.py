@@ -6,7 +6,7 @@ import pytest
 import ae_jax
 from experiments import bottleneck
 from experiments.published import pca_errors
-from smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
+from tests.smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
 
 SIZES = "Test error by code size"
 

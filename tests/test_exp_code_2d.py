@@ -6,7 +6,7 @@ import pytest
 import ae_jax
 from ae_jax.data import load
 from experiments import code_2d
-from smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
+from tests.smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
 
 
 @pytest.fixture(scope="module")

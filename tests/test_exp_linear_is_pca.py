@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 from experiments import linear_is_pca
-from smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
+from tests.smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
 
 MAIN = "The linear autoencoder beside PCA"
 CHOICES = "Which choices make an autoencoder of the irises equal PCA"
