@@ -11,7 +11,8 @@ Command python -m experiments.bottleneck --preset smoke|quick|standard [--workdi
         quick     2 epochs; about 4 minutes on two CPU cores
         standard  30 epochs; about an hour on two CPU cores, minutes on an accelerator
 
-Protocol  784-256-z-256-784, rectified hidden units, a linear code, linear pixels, squared error;
+Protocol  784-256-z-256-784, rectified hidden units, a linear code, pixels limited to (0, 1) and
+        trained by cross-entropy, which lowers the squared error sooner than training on it does;
         60,000 training digits in [0, 1], Adam with a cosine schedule, batches of 128. Deeper
         encoders (mirrored decoders) at one code size with the same training. Optimisers at one
         code size on the first 10,000 digits; of each, the step size with the smallest error on
@@ -80,7 +81,7 @@ PRESETS = {
 CLAIMED = range(1, 65)
 LEARNING_RATE = 2e-3
 OPTIMISERS: dict[str, tuple[Optimiser, ...]] = {
-    "SGD": (Sgd(learning_rate=0.003), Sgd(learning_rate=0.01), Sgd(learning_rate=0.03)),
+    "SGD": (Sgd(learning_rate=0.01), Sgd(learning_rate=0.03), Sgd(learning_rate=0.1)),
     "RMSProp": (RmsProp(learning_rate=5e-4), RmsProp(learning_rate=2e-3)),
     "Adam": (Adam(learning_rate=5e-4), Adam(learning_rate=LEARNING_RATE)),
 }
@@ -91,7 +92,7 @@ ERROR = "squared error per image"
 def configured(
     dataset: DataSet, size: int, hidden: tuple[int, ...], optimiser: Optimiser, epochs: int
 ) -> RunConfig:
-    """An autoencoder with squared error: `hidden` rectified layers, a linear code, their mirror."""
+    """An autoencoder of grey levels: `hidden` rectified layers, a linear code, their mirror."""
     return RunConfig(
         data=DataConfig(dataset.name, protocol="full", limit=dataset.limit),
         model=ModelConfig(
@@ -99,7 +100,7 @@ def configured(
             activation="relu",
             latent="deterministic",
             latent_dim=size,
-            head="gaussian_fixed",
+            head="bernoulli",
         ),
         objective=Reconstruction(),
         optim=optimiser.replace(schedule="cosine"),
@@ -153,7 +154,7 @@ def protocol(preset: Preset, dataset: DataSet) -> str:
     dim = int(np.prod(dataset.shape))
     return (
         f"{preset.dataset}, grey levels in [0, 1], {dim}-{preset.hidden[0]}-z-{preset.hidden[0]}-"
-        f"{dim}, rectified, linear code, squared error, {len(dataset.splits['train']):,} training "
+        f"{dim}, rectified, linear code, cross-entropy, {len(dataset.splits['train']):,} training "
         f"examples, Adam, {preset.epochs} epochs"
     )
 
