@@ -185,12 +185,12 @@ def main(preset: Preset, lab: Lab) -> Findings:
                 {key: row[key] for key in row if key != "angles"} for row in compared
             ],
             "Which choices make an autoencoder of the irises equal PCA": choice_rows(chosen),
-            f"Principal angles, {preset.dataset}": angle_rows(compared[1]["angles"]),
         },
         pictures=pictures(preset, chosen[PLAIN], linear, flowers, principal, images),
         claims=claims(compared),
         runs=run_rows({"linear autoencoder of images": linear})
         + run_rows({choice.name: model for choice, model in chosen.items()}),
+        more={"principal_angles": compared[1]["angles"].round(3).tolist()},
     )
 
 
@@ -285,10 +285,6 @@ def verdict(error: float, optimum: float, spans: np.ndarray | None, component: n
         "angle (degrees)": None if angle is None else round(angle, 3),
         "equals PCA": abs(excess) <= LOSS_MARGIN and angle is not None and angle <= IRIS_ANGLE,
     }
-
-
-def angle_rows(angles: np.ndarray) -> Rows:
-    return [{f"{place + 1}": round(float(a), 2) for place, a in enumerate(angles)}]
 
 
 def gap(dataset: DataSet, count: int) -> str:

@@ -34,14 +34,15 @@ def curves(
         style = "--" if place >= len(CYCLE) else "-"
         marker = "o" if markers else None
         axes.plot(x, y, label=label, linewidth=1.6, linestyle=style, marker=marker, markersize=4)
-    if log_x:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    if log_y:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    for is_log, axis, scale in (
+        (log_x, axes.xaxis, axes.set_xscale),
+        (log_y, axes.yaxis, axes.set_yscale),
+    ):
+        if is_log:
+            scale("log")
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
     if ticks is not None:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
