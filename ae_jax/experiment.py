@@ -52,6 +52,11 @@ def close_to(
     return Claim(name, round(value, 3), round(target, 3), tolerance, unit, source, holds)
 
 
+def equal_to(name: str, value: float, target: float, unit: str, source: str) -> Claim:
+    """The claim that a value is its target exactly, as a count is."""
+    return Claim(name, value, target, 0.0, unit, source, bool(value == target))
+
+
 def same_order(
     name: str, values: dict[Any, float], targets: dict[Any, float], unit: str, source: str
 ) -> Claim:

@@ -3,8 +3,6 @@
 Examples are rows [N, D] in model units, grey levels in [0, 1] for images.
 """
 
-import dataclasses
-
 import jax
 import numpy as np
 
@@ -52,18 +50,3 @@ def one_of_each(split: Split, copies: int = 1) -> np.ndarray:
     return np.concatenate(
         [np.flatnonzero(split.y == label)[:copies] for label in np.unique(split.y)]
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Moments:
-    """Of clean examples: mean [D] and covariance [D, D], in float64."""
-
-    mean: np.ndarray
-    covariance: np.ndarray
-
-    @classmethod
-    def of(cls, x: np.ndarray) -> "Moments":
-        """The moments of rows [N, D]."""
-        mean = x.mean(axis=0, dtype=np.float64)
-        centred = x - mean.astype(np.float32)
-        return cls(mean, (centred.T @ centred).astype(np.float64) / len(x))

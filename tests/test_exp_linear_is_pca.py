@@ -1,0 +1,84 @@
+"""The linear autoencoder against NumPy's SVD."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+
+from experiments import linear_is_pca
+from tests.smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
+
+MAIN = "The linear autoencoder beside PCA"
+CHOICES = "Which choices make an autoencoder of the irises equal PCA"
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("linear_is_pca")
+    return workdir, run_smoke(linear_is_pca.main, workdir)
+
+
+def flowers() -> np.ndarray:
+    return load_iris().data[:, [1, 2]]
+
+
+def test_the_optimum_is_that_of_the_svd_and_is_nearly_reached(smoke):
+    _, results = smoke
+    iris, digits = results["tables"][MAIN]
+    train = digit_rows("train")
+    assert iris["PCA"] == pytest.approx(svd_error(flowers(), flowers(), 1), rel=1e-4)
+    assert digits["PCA"] == pytest.approx(svd_error(train, train, 4), rel=1e-4)
+    for row in (iris, digits):
+        assert row["autoencoder"] == pytest.approx(row["PCA"] * (1 + row["excess (%)"] / 100), 1e-4)
+        # No linear map of that rank is better than PCA on what PCA was fitted to.
+        assert -1e-3 <= row["excess (%)"] < 1.0
+
+
+def test_choices_are_judged_by_error_and_angle(smoke):
+    _, results = smoke
+    rows = {row["autoencoder"]: row for row in results["tables"][CHOICES]}
+    optimum = svd_error(flowers(), flowers(), 1)
+    for row in rows.values():
+        excess = 100 * (row["squared error"] / optimum - 1)
+        assert row["over PCA (%)"] == pytest.approx(excess, abs=0.01)
+    assert rows["linear"]["equals PCA"] and rows["linear, tied"]["equals PCA"]
+    bent = rows["hidden layers of tanh units"]
+    assert bent["angle (degrees)"] is None and not bent["equals PCA"]
+
+
+def test_without_biases_the_optimum_is_another_line(smoke):
+    _, results = smoke
+    row = results["tables"][CHOICES][-1]
+    x = flowers()
+    axis = np.linalg.svd(x)[2][0]
+    assert row["squared error"] == pytest.approx(
+        np.square(x - np.outer(x @ axis, axis)).sum(axis=1).mean(), rel=1e-4
+    )
+    principal = np.linalg.svd(x - x.mean(axis=0))[2][0]
+    angle = np.degrees(np.arccos(abs(axis @ principal)))
+    assert row["angle (degrees)"] == pytest.approx(angle, abs=0.01)
+    assert not row["equals PCA"]
+
+
+def test_angles_of_a_known_rotation():
+    plane = np.eye(4)[:2]
+    turned = np.array([[1.0, 0, 0, 0], [0, np.cos(0.5), np.sin(0.5), 0]])
+    # Neither length nor the choice of basis matters.
+    mixed = np.array([[3.0, 1.0], [0.5, -2.0]]) @ turned
+    angles = linear_is_pca.principal_angles(mixed, plane)
+    np.testing.assert_allclose(angles, [np.degrees(0.5), 0], atol=1e-5)
+
+
+def test_verdicts_follow_from_the_numbers(smoke):
+    _, results = smoke
+    values = [
+        value
+        for row in results["tables"][MAIN]
+        for value in (row["excess (%)"], row["largest angle (degrees)"])
+    ]
+    limits = [1.0, linear_is_pca.IRIS_ANGLE, 1.0, linear_is_pca.IMAGE_ANGLE]
+    held = [claim["holds"] for claim in results["claims"]]
+    assert held == [value <= limit for value, limit in zip(values, limits, strict=True)]
+
+
+def test_figures(smoke):
+    check_pictures(smoke[0], {"lines", "loss", "reconstructions"})
