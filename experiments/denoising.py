@@ -32,6 +32,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 
 from ae_jax.api import Fitted
 from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
@@ -312,13 +313,13 @@ def pictures(
         if key in cleaned:
             title = f"{name.replace('_', ' ')}, {LEVEL_NAMES[name]} {levels[-1]:g}"
             shown[f"cleaned_{name}"] = Shown(
-                image_rows(cleaned[key], chosen, dataset, "corrupted", "cleaned", title),
+                image_rows(cleaned[key], chosen, dataset, "corrupted", title),
                 f"Test digits: {title}",
             )
     for pattern, images in filled.items():
         title = f"{MISSING[pattern]:.0%} missing, {pattern}"
         shown[f"filled_{pattern}"] = Shown(
-            image_rows(images, one_of_each(part), dataset, "seen", "filled in", title),
+            image_rows(images, one_of_each(part), dataset, "seen", title),
             f"Test digits: {title}",
             "What is missing is shown as grey.",
         )
@@ -326,15 +327,17 @@ def pictures(
 
 
 def image_rows(
-    images: Images, chosen: np.ndarray, dataset: DataSet, seen: str, done: str, title: str
-):
+    images: Images, chosen: np.ndarray, dataset: DataSet, seen: str, title: str
+) -> Figure:
+    """Originals over what was seen of them and the two ways to restore it."""
+
     def shaped(x: np.ndarray) -> np.ndarray:
         return np.nan_to_num(x[chosen], nan=0.5).reshape(-1, *dataset.shape)
 
     rows = {
         seen: shaped(images.seen),
-        f"{done}, linear": shaped(images.linear),
-        f"{done}, autoencoder": shaped(images.autoencoder),
+        "linear": shaped(images.linear),
+        "network": shaped(images.autoencoder),
     }
     return figures.reconstructions(shaped(images.original), rows, title)
 
