@@ -50,7 +50,7 @@ from experiments.frame import Findings, Lab, Rows, Shown, experiment, run_rows
 
 CODE = 2
 EACH = 10  # digits of each class in the small set
-SHOWN = 2000  # codes in a scatter of all digits
+SHOWN = 1000  # codes in a scatter of all digits
 
 
 @dataclasses.dataclass(frozen=True)
