@@ -12,8 +12,8 @@ Command python -m experiments.denoising --preset smoke|quick|standard [--workdir
         quick     2 epochs; about 5 minutes on two CPU cores
         standard  50 epochs; about two hours on two CPU cores
 
-Protocol  784-256-128-256-784, rectified hidden units, a linear code, linear pixels, squared error
-        against the clean digit; 60,000 training digits in [0, 1], Adam with a cosine schedule,
+Protocol  784-256-128-256-784, rectified hidden units, a linear code, pixels limited to (0, 1),
+        cross-entropy against the clean digit; 60,000 training digits in [0, 1], Adam with a cosine schedule,
         batches of 128; one autoencoder a corruption and level, with fresh noise at each step. The
         linear filter is the affine map of least mean squared error, in closed form from the mean
         and covariance of the clean training digits and the law of the corruption (Wiener). PSNR is
@@ -101,7 +101,7 @@ def configured(preset: Preset, dataset: DataSet, objective: Objective) -> RunCon
             activation="relu",
             latent="deterministic",
             latent_dim=preset.latent_dim,
-            head="gaussian_fixed",
+            head="bernoulli",
         ),
         objective=objective,
         optim=Adam(learning_rate=2e-3, schedule="cosine"),
@@ -168,7 +168,7 @@ def main(preset: Preset, lab: Lab) -> Findings:
     return Findings(
         protocol=(
             f"{preset.dataset}, grey levels in [0, 1], {'-'.join(map(str, layers))}, rectified, "
-            f"squared error, {len(dataset.splits['train']):,} training examples, Adam, "
+            f"cross-entropy, {len(dataset.splits['train']):,} training examples, Adam, "
             f"{preset.epochs} epochs"
         ),
         note=(
