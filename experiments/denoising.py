@@ -13,11 +13,11 @@ Command python -m experiments.denoising --preset smoke|quick|standard [--workdir
         standard  50 epochs; about two hours on two CPU cores
 
 Protocol  784-256-128-256-784, rectified hidden units, a linear code, pixels limited to (0, 1),
-        cross-entropy against the clean digit; 60,000 training digits in [0, 1], Adam with a cosine schedule,
-        batches of 128; one autoencoder a corruption and level, with fresh noise at each step. The
-        linear filter is the affine map of least mean squared error, in closed form from the mean
-        and covariance of the clean training digits and the law of the corruption (Wiener). PSNR is
-        the mean over test digits, peak 1; nothing is clipped.
+        cross-entropy against the clean digit; 60,000 training digits in [0, 1], Adam with a cosine
+        schedule, batches of 128; one autoencoder a corruption and level, with fresh noise at each
+        step. The linear filter is the affine map of least mean squared error, in closed form from
+        the mean and covariance of the clean training digits and the law of the corruption
+        (Wiener). PSNR is the mean over test digits, peak 1; nothing is clipped.
         Missing entries: an autoencoder is trained on digits of which each lacks the same pixels,
         or the same quadrant, at every visit, so that it never sees a complete one; the encoder is
         not shown a part of the rest, anew at each visit. It is compared on further digits with the
