@@ -81,7 +81,7 @@ PRESETS = {
 CLAIMED = range(1, 65)
 LEARNING_RATE = 2e-3
 OPTIMISERS: dict[str, tuple[Optimiser, ...]] = {
-    "SGD": (Sgd(learning_rate=0.01), Sgd(learning_rate=0.03), Sgd(learning_rate=0.1)),
+    "SGD": (Sgd(learning_rate=0.003), Sgd(learning_rate=0.01), Sgd(learning_rate=0.03)),
     "RMSProp": (RmsProp(learning_rate=5e-4), RmsProp(learning_rate=2e-3)),
     "Adam": (Adam(learning_rate=5e-4), Adam(learning_rate=LEARNING_RATE)),
 }

@@ -8,7 +8,7 @@ Command python -m experiments.code_2d --preset smoke|quick|standard [--workdir D
             [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]
 
         smoke     seconds; the 8x8 digits
-        quick     200 epochs of 100 digits, 4 of all; about 3 minutes on two CPU cores
+        quick     200 epochs of 100 digits, 4 of all; about a minute on two CPU cores
         standard  1,000 epochs and 100; about 40 minutes on two CPU cores
 
 Protocol  Grey levels in [0, 1], rectified hidden units, a linear code, linear pixels, squared
@@ -50,7 +50,7 @@ from experiments.frame import Findings, Lab, Rows, Shown, experiment, run_rows
 
 CODE = 2
 EACH = 10  # digits of each class in the small set
-SHOWN = 2000  # codes in a scatter of all digits
+SHOWN = 1000  # codes in a scatter of all digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,7 +282,7 @@ def pictures(one: Trained) -> dict[str, Shown]:
         f"reconstructions_{one.name}": Shown(
             figures.reconstructions(
                 one.best.inputs(examples.x[chosen]),
-                {"PCA, 2": pca_images, "autoencoder, 2": one.best.reconstruct(examples.x[chosen])},
+                {"PCA": pca_images, "network": one.best.reconstruct(examples.x[chosen])},
             ),
             f"{split.capitalize()} digits, two principal components, two code units, {of}",
         ),

@@ -8,7 +8,7 @@ Command python -m experiments.linear_is_pca --preset smoke|quick|standard [--wor
             [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]
 
         smoke     seconds; iris, and the 8x8 digits for MNIST
-        quick     10 epochs of MNIST; about 3 minutes on two CPU cores
+        quick     10 epochs of MNIST; about a minute on two CPU cores
         standard  100 epochs of MNIST; about 10 minutes on two CPU cores
 
 Protocol  Iris: sepal width and petal length in cm of all 150 flowers, batches of 15, Adam with a
@@ -368,10 +368,8 @@ def pictures(
             figures.reconstructions(
                 linear.inputs(test.x[chosen]),
                 {
-                    f"linear, z = {preset.latent_dim}": linear.reconstruct(test.x[chosen]),
-                    f"PCA, {preset.latent_dim}": pca_reconstructions(codec, rows).reshape(
-                        len(chosen), *images.shape
-                    ),
+                    "network": linear.reconstruct(test.x[chosen]),
+                    "PCA": pca_reconstructions(codec, rows).reshape(len(chosen), *images.shape),
                 },
             ),
             "Test digits, the linear autoencoder and PCA",

@@ -8,7 +8,7 @@ Command python -m experiments.sparse --preset smoke|quick|standard [--workdir DI
             [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]
 
         smoke     seconds; the 8x8 digits
-        quick     2 epochs; about 4 minutes on two CPU cores
+        quick     2 epochs; about 3 minutes on two CPU cores
         standard  50 epochs; about an hour on two CPU cores
 
 Protocol  784-256-784, one layer on either side of the code, linear pixels, squared error; 60,000

@@ -65,8 +65,8 @@ def scatter_panels(
     One colour for each value of `labels` [N]; each panel has its own scale, as codes do.
     """
     classes = np.unique(labels)
-    figure = Figure((4.4 * len(panels) + 0.8, 4.3), layout="constrained")
-    size = float(np.clip(20000 / max(len(labels), 1), 4, 22))
+    figure = Figure((3.5 * len(panels) + 0.8, 3.5), layout="constrained")
+    size = float(np.clip(6000 / max(len(labels), 1), 3, 14))
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, codes) in zip(row, panels.items(), strict=True):
         for label, color in zip(classes, _class_colors(len(classes)), strict=True):
