@@ -41,12 +41,15 @@ def collect(run: Path, name: str) -> None:
 
 
 def copy_figure(figure: Path, target: Path) -> None:
-    """Copies a PNG; a large one loses all but 128 colours, which greys and curves do not miss."""
+    """Copies a PNG; a large one keeps 128 colours, which greys and curves do not miss, or fewer."""
     if figure.stat().st_size <= LARGEST:
         shutil.copyfile(figure, target)
         return
     with Image.open(figure) as image:
-        image.convert("RGB").quantize(128).save(target, optimize=True)
+        for colours in (128, 64, 32, 16):
+            image.convert("RGB").quantize(colours).save(target, optimize=True)
+            if target.stat().st_size <= LARGEST:
+                return
 
 
 def rendered(text: str) -> str:
