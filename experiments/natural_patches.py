@@ -239,7 +239,7 @@ def explained_figure(found: dict[str, Dictionary]) -> Figure:
     )
     axes = figure.axes[0]
     axes.axvline(THRESHOLD, color="0.5", linewidth=1, linestyle="--")
-    axes.annotate("counts as Gabor", (THRESHOLD + 0.01, 0.02), fontsize=8, color="0.35")
+    axes.annotate("counts as Gabor", (THRESHOLD + 0.01, 1.01), fontsize=8, color="0.35")
     return figure
 
 
@@ -315,7 +315,11 @@ def main(preset: Preset, lab: Lab, images: Path | None) -> Findings:
                 "From the best explained to the worst, with the share explained.",
             ),
             "explained": Shown(explained_figure(found), "How much a Gabor function explains"),
-            "waves": Shown(wave_figure(found), "Orientation and frequency of Gabor atoms"),
+            "waves": Shown(
+                wave_figure(found),
+                "Orientation and frequency of Gabor atoms",
+                "The fit takes no wave slower than one cycle a patch: edges lie on that circle.",
+            ),
         },
         claims=claims(found) if preset.claimed else [],
         runs=[

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from PIL import Image
 
 from ae_jax.codecs import form
 from ae_jax.errors import UserError
@@ -26,6 +27,7 @@ RESULTS = ROOT / "experiments" / "results"
 README = ROOT / "README.md"
 PART = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+LARGEST = 200_000  # bytes of a figure that is kept as it is
 TABLES = {"codecs": form.markdown}
 
 
@@ -35,7 +37,19 @@ def collect(run: Path, name: str) -> None:
     target = make_directory(RESULTS / name)
     shutil.copyfile(run / "results.json", target / "results.json")
     for figure in sorted((run / "figures").glob("*.png")):
-        shutil.copyfile(figure, target / figure.name)
+        copy_figure(figure, target / figure.name)
+
+
+def copy_figure(figure: Path, target: Path) -> None:
+    """Copies a PNG; a large one keeps 128 colours, which greys and curves do not miss, or fewer."""
+    if figure.stat().st_size <= LARGEST:
+        shutil.copyfile(figure, target)
+        return
+    with Image.open(figure) as image:
+        for colours in (128, 64, 32, 16):
+            image.convert("RGB").quantize(colours).save(target, optimize=True)
+            if target.stat().st_size <= LARGEST:
+                return
 
 
 def rendered(text: str) -> str:

@@ -57,7 +57,7 @@ def test_noise_checkerboards_and_gratings_are_rejected():
     noise = np.random.default_rng(3).normal(size=(24, SIDE, SIDE))
     assert fit_gabors(noise).explained.max() < 0.4
     place = np.arange(SIDE) + 0.5
-    waves = [np.cos(np.pi * k * place / SIDE) for k in (2, 4, 7, 11)]
+    waves = [np.cos(np.pi * k * place / SIDE) for k in (2, 4, 6, 7)]
     checkerboards = np.stack([a[:, None] * b[None] for a in waves for b in waves])
     assert fit_gabors(checkerboards).explained.max() < 0.5
     gratings = np.stack([np.broadcast_to(wave, (SIDE, SIDE)) for wave in waves])

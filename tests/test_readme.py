@@ -2,6 +2,9 @@
 
 import re
 
+import numpy as np
+from PIL import Image
+
 import ae_jax
 from ae_jax.codecs import form
 from experiments import readme
@@ -25,6 +28,19 @@ def test_every_part_and_picture_exists():
 def test_the_table_of_codecs_is_that_of_the_code():
     text = readme.README.read_text(encoding="utf-8")
     assert f"<!-- table: codecs -->\n\n{form.markdown()}\n<!-- end -->" in text
+
+
+def test_large_figures_are_kept_in_fewer_colours(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400), dtype=np.uint8)
+    grey = np.repeat(np.repeat(noise[:100, :100], 4, 0), 4, 1)
+    for name, pixels in (("large", np.stack(3 * [noise], -1)), ("small", np.stack(3 * [grey], -1))):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        readme.copy_figure(tmp_path / f"{name}.png", tmp_path / f"{name}-copy.png")
+        with Image.open(tmp_path / f"{name}-copy.png") as copy:
+            difference = np.asarray(copy.convert("RGB")).astype(int) - pixels
+        assert np.abs(difference).max() <= (8 if name == "large" else 0)
+    sizes = [(tmp_path / f"large{end}.png").stat().st_size for end in ("", "-copy")]
+    assert sizes[1] < sizes[0]
 
 
 def python_blocks() -> list[str]:
