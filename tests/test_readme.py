@@ -1,6 +1,7 @@
 """README.md shows what the committed results say, and nothing that was typed in by hand."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -53,6 +54,14 @@ def test_the_python_example_runs(capsys):
     exec(fit, names)
     assert names["codes"].shape == (1000, 2) and names["samples"].shape == (16, 12)
     assert "'elbo'" in capsys.readouterr().out
+
+
+def test_the_grid_of_the_readme_trains(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(next(block for block in python_blocks() if "train_grid(" in block), names)
+    assert len(names["bounds"]) == 4 and max(names["bounds"].values()) < 0
+    assert {path.name for path in Path("checkpoints/sizes").iterdir()} == set(names["bounds"])
 
 
 def test_the_objective_of_the_readme_trains(tmp_path, image_set):

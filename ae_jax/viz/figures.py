@@ -186,6 +186,8 @@ def reconstructions(
     pitch = (height + 1) / len(labelled)
     axes.set_yticks(pitch * (np.arange(len(labelled)) + 0.5) - 1, list(labelled))
     axes.tick_params(axis="y", length=0)
+    # The layout counts the labels a little too narrow where pictures keep their aspect.
+    figure.get_layout_engine().set(w_pad=0.12)
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
