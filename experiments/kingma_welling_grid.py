@@ -30,7 +30,8 @@ class Grid:
 
     rounds     (epochs, settings kept): see `_trials`
     settings   those that the training bound chooses from
-    also       those that are tried for the first round, to be compared with the paper only
+    also       those that are tried for the first round, to be compared with the paper's curves
+               only, at the sizes that have one
     launcher   where they are trained
     """
 
@@ -85,9 +86,9 @@ def search(grid: Grid, sizes: Sequence[int], paper: Curves, follow: bool) -> lis
     """
     candidates = _trials(grid, sizes)
     finished = _best_to_the_end(grid, candidates)
-    tried = _tried_only(grid, sizes)
-    trials = {size: candidates[size] | tried[size] for size in sizes}
     curves = {size: paper.get((size, "aevb", "test")) for size in sizes}
+    tried = _tried_only(grid, [size for size in sizes if curves[size] is not None])
+    trials = {size: candidates[size] | tried.get(size, {}) for size in sizes}
     tracking = {
         size: None if curve is None else _closest(comparable(trials[size]), curve)
         for size, curve in curves.items()
@@ -142,7 +143,7 @@ def _trials(grid: Grid, sizes: Sequence[int]) -> dict[int, dict[Setting, list[Re
 
 
 def _tried_only(grid: Grid, sizes: Sequence[int]) -> dict[int, dict[Setting, list[Record]]]:
-    """The looks of the settings that cannot be chosen, over the first round."""
+    """The looks of the settings that are compared only, over the first round."""
     return _looks(grid, {size: list(grid.also) for size in sizes}, grid.rounds[0][0])
 
 
