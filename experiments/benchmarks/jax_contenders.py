@@ -97,7 +97,7 @@ def _loss(params, x: Array, noise: Array, num_examples: int) -> Array:
 
     def affine(name: str, inputs: Array) -> Array:
         kernel, bias = params[name]
-        return inputs @ kernel + bias
+        return inputs @ kernel + bias[None]
 
     features = jnp.tanh(affine("hidden", x))
     mean, log_variance = affine("mean", features), affine("log_variance", features)

@@ -1,0 +1,72 @@
+"""Contenders of the benchmark do the same arithmetic, and a suite writes what it measured."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from ae_jax.config import DataConfig
+from ae_jax.data import from_array
+from ae_jax.objectives import Elbo
+from ae_jax.train.arithmetic import step_flops
+from ae_jax.train.setup import prepare_run
+from ae_jax.train.step import evaluate_objective
+from experiments import benchmark
+from experiments.benchmarks import jax_contenders
+from experiments.benchmarks.ours import config_of
+from experiments.benchmarks.workload import Workload
+
+WORKLOAD = Workload(hidden=7, latent_dim=3, batch_size=5, epochs=1, examples=40)
+
+
+@pytest.fixture(scope="module")
+def setup():
+    x = np.random.default_rng(0).integers(0, 256, (50, 28, 28, 1)).astype(np.uint8)
+    return prepare_run(config_of(WORKLOAD, DataConfig(preprocess="grey")), from_array(x))
+
+
+def test_the_bare_scan_has_the_bound_of_the_library(setup):
+    """With the variance of the posterior at zero neither depends on its noise."""
+    params, _, _ = jax_contenders._start(WORKLOAD)
+    params = params | {"log_variance": (0 * params["log_variance"][0], jnp.full(3, -30.0))}
+    x = jax.random.uniform(jax.random.key(0), (5, 784))
+    bare = jax_contenders._loss(params, x, jnp.zeros((5, 3)), num_examples=jnp.inf)
+
+    def dense(name):
+        kernel, bias = params[name]
+        return {"kernel": kernel, "bias": bias}
+
+    ours = {
+        "encoder": {"dense_0": dense("hidden")},
+        "latent": {"loc": dense("mean"), "log_variance": dense("log_variance")},
+        "decoder": {"dense_0": dense("decoder")},
+        "head": {"logits": dense("pixels")},
+    }
+    batch = {"x": x.reshape(5, 28, 28, 1), "mask": jnp.ones(5), "id": jnp.arange(5)}
+    model = setup.architecture.model
+    terms = evaluate_objective(
+        setup.numbers.objective, model, ours, batch, jax.random.key(1), jnp.zeros((), jnp.int32)
+    )
+    assert -terms.metrics["elbo"].mean() == pytest.approx(float(bare), rel=1e-5)
+
+
+def test_the_products_of_the_workload_are_those_of_the_compiled_step(setup):
+    # The prior of the parameters is a product too, once a step instead of once an example.
+    config = dataclasses.replace(setup.config, objective=Elbo())
+    each = step_flops(prepare_run(config, setup.dataset)) / WORKLOAD.batch_size
+    assert WORKLOAD.flops() / WORKLOAD.examples == pytest.approx(each)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", ["grid", "stream", "startup"])
+def test_a_suite_writes_its_tables_and_claims(suite, tmp_path):
+    options = ["--suite", suite, "--preset", "smoke", "--workdir", str(tmp_path)]
+    done = CliRunner().invoke(benchmark.main, options, catch_exceptions=False)
+    assert done.exit_code == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert all(rows for rows in results["tables"].values())
+    assert all(np.isfinite(claim["value"]) and claim["value"] > 0 for claim in results["claims"])
