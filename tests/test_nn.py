@@ -10,10 +10,10 @@ import pytest
 from ae_jax.config import ModelConfig
 from ae_jax.models import build_autoencoder, parameter_counts
 from ae_jax.nn import ACTIVATIONS
+from ae_jax.nn.convolutions import doubled, halved
 from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
 from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
 from ae_jax.nn.initialisers import initialise
-from ae_jax.nn.transposed import doubled
 
 
 def _shapes(module, *inputs):
@@ -61,22 +61,31 @@ def test_conv_layers_are_the_convolutions_of_their_definition():
     np.testing.assert_allclose(out[0], expected, rtol=1e-5)
 
 
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def conv_of_lax(x, kernel):
+    return jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=LAYOUT)
+
+
+def transposed_of_lax(x, kernel):
+    return jax.lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=LAYOUT)
+
+
 @pytest.mark.parametrize("shape", [(2, 4, 7, 3), (1, 1, 1, 1), (2, 5, 2, 4)])
-def test_a_doubling_convolution_is_lax_transposed_convolution_and_so_are_its_gradients(shape):
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(halved, conv_of_lax), (doubled, transposed_of_lax)], ids=["conv", "T"]
+)
+def test_convolutions_by_products_are_those_of_lax_and_so_are_their_gradients(shape, ours, theirs):
     x = jax.random.normal(jax.random.key(0), shape)
     kernel = jax.random.normal(jax.random.key(1), (3, 3, shape[-1], 2))
-
-    def of_lax(x, kernel):
-        layout = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=layout)
-
-    np.testing.assert_allclose(doubled(x, kernel), of_lax(x, kernel), atol=1e-5)
-    weights = jax.random.normal(jax.random.key(2), of_lax(x, kernel).shape)
-    ours, theirs = (
+    np.testing.assert_allclose(ours(x, kernel), theirs(x, kernel), atol=1e-5)
+    weights = jax.random.normal(jax.random.key(2), theirs(x, kernel).shape)
+    found, expected = (
         jax.grad(lambda x, k, f=function: (weights * f(x, k)).sum(), (0, 1))(x, kernel)
-        for function in (doubled, of_lax)
+        for function in (ours, theirs)
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, theirs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import ClassVar
 import flax.linen as nn
 from jax import Array
 
-from ae_jax.nn.transposed import DoublingConv
+from ae_jax.nn.convolutions import DoublingConv
 
 
 class MLPDecoder(nn.Module):

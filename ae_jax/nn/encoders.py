@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from ae_jax.nn.convolutions import HalvingConv
+
 
 class MLPEncoder(nn.Module):
     """Flattens its input and applies one dense layer and activation for each size in `hidden`."""
@@ -34,6 +36,5 @@ class ConvEncoder(nn.Module):
     def __call__(self, x: Array) -> Array:
         h = x  # [B, H, W, C]
         for i, channels in enumerate(self.hidden):
-            conv = nn.Conv(channels, (3, 3), strides=(2, 2), padding="SAME", name=f"conv_{i}")
-            h = self.activation(conv(h))
+            h = self.activation(HalvingConv(channels, name=f"conv_{i}")(h))
         return jnp.reshape(h, (h.shape[0], -1))  # [B, H' * W' * hidden[-1]]
