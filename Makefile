@@ -11,7 +11,7 @@ RUN = $(VENV)/bin/python
 help:
 	@echo "make reproduce   prepare MNIST and train the latent-size grid (PRESET=$(PRESET))"
 	@echo "make test        lint and run the tests"
-	@echo "make test-all    the same with the tests that take minutes"
+	@echo "make test-all    the same with the tests that take longest"
 	@echo "make readme      write the tables of README.md anew from the committed results"
 	@echo "make clean       remove the virtual environment and caches; runs are kept"
 

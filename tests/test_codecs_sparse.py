@@ -142,6 +142,7 @@ def test_rows_that_nothing_uses_stay_as_they_are():
     np.testing.assert_allclose(z, [[1, 1], [0.5, 0.5], [0.5, 0.5]])
 
 
+@pytest.mark.slow
 def test_the_objective_is_no_worse_than_scikit_learns(digits):
     # Thirty passes of scikit-learn's, for a test of seconds; its default allows more.
     options = {"n_components": 80, "alpha": 0.2, "random_state": 0, "max_iter": 30}

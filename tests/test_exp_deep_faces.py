@@ -12,6 +12,8 @@ from sklearn.decomposition import PCA
 from ae_jax.api import load
 from experiments import deep_faces
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory) -> Path:

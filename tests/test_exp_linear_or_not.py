@@ -11,6 +11,8 @@ from ae_jax.codecs import CODECS
 from ae_jax.data import load
 from experiments import linear_or_not
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):

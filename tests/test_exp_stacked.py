@@ -14,6 +14,8 @@ from ae_jax.api import load
 from ae_jax.layerwise import codes_of
 from experiments import stacked
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = {
     "by RBMs": "rbms/whole",
     "by autoencoders": "autoencoders/whole",

@@ -97,6 +97,7 @@ def preempt_when_begun(root: Path) -> None:
     raise AssertionError("no task holds the directory of the run")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks for the task in /proc")
 def test_tasks_end_as_local_training_does_though_one_is_preempted(
     expected, digits, tmp_path, capsys

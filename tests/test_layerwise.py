@@ -164,6 +164,7 @@ def test_gaussian_units_have_their_own_optimiser_and_binary_ones_theirs(vector_s
     np.testing.assert_allclose(machine.decode(up), down, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_tied_layers_make_a_tied_whole(image_set):
     config = configure(DEEP, {"model__tied": True})
     for how in HOW.values():

@@ -178,6 +178,7 @@ def train_a_share(folder, out):
 SHARED = STREAMED | {"optim__name": "sgd", "learning_rate": 0.01}
 
 
+@pytest.mark.slow
 def test_each_of_two_processes_reads_its_share_of_every_batch(folder, tmp_path):
     run_in_two("test_streaming", "train_a_share", str(folder), str(tmp_path))
     alone = trained(load(str(folder)), SHARED).records
