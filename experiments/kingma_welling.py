@@ -188,7 +188,7 @@ def show_plan(grid: Grid, protocol: Protocol, paper: Curves, follow: bool) -> No
         for setting in settings
         for seed in grid.seeds
     ]
-    runs, epochs = most_epochs(grid, protocol.sizes, len(protocol.curve_sizes) if follow else 0)
+    runs, epochs = most_epochs(grid, protocol.sizes, len(protocol.curve_sizes), follow)
     whole = runs, launch.goal(members[0], grid.dataset, epochs)
     plan.show(
         plan.next_runs(planned),

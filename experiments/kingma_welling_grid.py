@@ -108,19 +108,22 @@ def search(grid: Grid, sizes: Sequence[int], paper: Curves, follow: bool) -> lis
     ]
 
 
-def most_epochs(grid: Grid, sizes: Sequence[int], followable: int) -> tuple[int, int]:
+def most_epochs(grid: Grid, sizes: Sequence[int], compared: int, follow: bool) -> tuple[int, int]:
     """The most runs, and epochs over all of them, of a search in which none diverges.
 
-    `followable` is at how many sizes the setting that tracks the paper may go on to the end too.
+    `compared` is the number of sizes with a curve; at these, the setting that tracks it may go on
+    to the end too, if it is followed.
     """
     whole = grid.member(sizes[0], *grid.settings[0], grid.seeds[0]).config.train.epochs
-    tried, before, going = 0, 0, len(grid.settings)
+    first, more_seeds = grid.rounds[0][0], len(grid.seeds) - 1
+    each, before, going = 0, 0, len(grid.settings)
     for epochs, kept in grid.rounds:
-        tried += going * (epochs - before)
+        each += going * (epochs - before)
         before, going = epochs, kept
-    tried += len(grid.also) * grid.rounds[0][0] + (whole - before) + (len(grid.seeds) - 1) * whole
-    runs = len(grid.settings) + len(grid.also) + len(grid.seeds) - 1
-    return runs * len(sizes), tried * len(sizes) + followable * (whole - grid.rounds[0][0])
+    each += whole - before + more_seeds * whole
+    runs = (len(grid.settings) + more_seeds) * len(sizes) + len(grid.also) * compared
+    beside = len(grid.also) * first + (whole - first if follow else 0)
+    return runs, each * len(sizes) + beside * compared
 
 
 def _trials(grid: Grid, sizes: Sequence[int]) -> dict[int, dict[Setting, list[Record]]]:

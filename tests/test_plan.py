@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from kingma_welling_curves import paper
 
 from ae_jax.config import EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.launch import Local, plan
@@ -110,7 +111,8 @@ def test_without_records_a_few_steps_are_measured_and_nothing_is_written(
 @pytest.mark.parametrize("rounds", [((4, 1),), ((2, 3), (3, 2), (6, 1))], ids=str)
 @pytest.mark.parametrize("also", [(), ((9.0, 1.0), (9.0, 2.0))], ids=len)
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)], ids=len)
-def test_the_most_epochs_are_what_a_search_without_divergence_trains(rounds, also, seeds):
+@pytest.mark.parametrize("curves", [(), (3,)], ids=len)
+def test_the_most_epochs_are_what_a_search_without_divergence_trains(rounds, also, seeds, curves):
     whole = 20
     stood: dict[str, int] = {}
 
@@ -135,10 +137,12 @@ def test_the_most_epochs_are_what_a_search_without_divergence_trains(rounds, als
         also=also,
         seeds=seeds,
     )
-    search(grid, (3, 5), {}, follow=False)
-    assert most_epochs(grid, (3, 5), 0) == (len(stood), sum(stood.values()))
-    # One more run at one size can go on from its first round.
-    assert most_epochs(grid, (3, 5), 1)[1] == sum(stood.values()) + whole - rounds[0][0]
+    search(grid, (3, 5), paper(*curves), follow=False)
+    trained = sum(stood.values())
+    assert most_epochs(grid, (3, 5), len(curves), False) == (len(stood), trained)
+    # One more run at each size with a curve can go on from its first round.
+    more = len(curves) * (whole - rounds[0][0])
+    assert most_epochs(grid, (3, 5), len(curves), True)[1] == trained + more
 
 
 def test_the_experiment_prints_its_plan_and_trains_nothing(tmp_path):
