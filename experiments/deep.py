@@ -1,17 +1,23 @@
 """What the experiments with deep autoencoders share: layers in a lab, and published figures."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.decomposition import PCA
 
 from ae_jax.api import Fitted
+from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.data import DataSet
 from ae_jax.errors import TrainingDiverged
 from ae_jax.files import read_json
 from ae_jax.layerwise import WHOLE, Layerwise, Pretrained, Train, pretrain
+from ae_jax.objectives import Reconstruction
 from ae_jax.train.grid import Member
+from ae_jax.train.optimisers import Adam
+from experiments.baselines import pca_reconstructions, rows_of, squared_error
 from experiments.frame import Lab
 from experiments.published import FIGURE_2
 
@@ -24,6 +30,50 @@ def published(dataset: str) -> dict[str, float] | None:
     """Squared errors per image by method, with 30-dimensional codes; None where none are known."""
     record = read_json(TARGETS).get(dataset)
     return record and {name: value for name, value in record.items() if name != "settings"}
+
+
+def deep_config(
+    data: DataConfig,
+    sizes: Sequence[int],
+    epochs: int,
+    looks: int,
+    *,
+    head: str = "bernoulli",
+    batch_size: int = 100,
+    learning_rate: float = 1e-3,
+) -> RunConfig:
+    """An encoder of logistic units with a linear code, `sizes` units in all, and its mirror.
+
+    Trained by Adam with a cosine schedule on the reconstruction error of the head.
+    """
+    *hidden, code = sizes
+    return RunConfig(
+        data=data,
+        model=ModelConfig(
+            hidden=tuple(hidden),
+            activation="sigmoid",
+            latent="deterministic",
+            latent_dim=code,
+            head=head,
+        ),
+        objective=Reconstruction(),
+        optim=Adam(learning_rate=learning_rate, schedule="cosine"),
+        train=TrainConfig(batch_size=batch_size, epochs=epochs),
+        eval=EvalConfig(every=looks),
+    )
+
+
+def with_epochs(how: Layerwise, epochs: int, batch_size: int = 100) -> Layerwise:
+    """Layers trained so long each, looked at in the end."""
+    train = TrainConfig(batch_size=batch_size, epochs=epochs)
+    return dataclasses.replace(how, train=train, eval=EvalConfig(every=epochs))
+
+
+def shape_and_size(dataset: DataSet, sizes: Sequence[int]) -> str:
+    """Examples of each split and units of each layer, for the protocol of a deep autoencoder."""
+    layers = "-".join(map(str, (math.prod(dataset.shape), *sizes)))
+    counts = " / ".join(f"{len(split):,}" for split in dataset.splits.values())
+    return f"{counts} train / test examples, {layers} and its mirror, logistic units, linear code"
 
 
 def trained(lab: Lab, member: Member, dataset: DataSet) -> Fitted:
@@ -56,6 +106,12 @@ def runs_of(folder: str, layers: Pretrained, whole: Fitted) -> dict[str, Fitted]
     """All runs of one training by layers, by the names of their folders."""
     stages = {f"{folder}/layer_{i}": stage for i, stage in enumerate(layers.stages, 1)}
     return stages | {f"{folder}/{WHOLE}": whole}
+
+
+def pca_error(dataset: DataSet, codec: PCA) -> float:
+    """Squared error per image of test examples from their components."""
+    x = rows_of(dataset, "test")
+    return squared_error(x, pca_reconstructions(codec, x))
 
 
 def error_on_test(model: Fitted) -> float:

@@ -25,35 +25,35 @@ Figures figures/reconstructions.png (test digits, the three methods below each o
 
 import dataclasses
 
-import numpy as np
-
 from ae_jax.api import Fitted
-from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.config import DataConfig
 from ae_jax.data import DataSet, load
 from ae_jax.experiment import Claim, at_most, close_to
 from ae_jax.layerwise import Layerwise, Pretrained
-from ae_jax.objectives import ContrastiveDivergence, Reconstruction
+from ae_jax.objectives import ContrastiveDivergence
 from ae_jax.shell import run_command
 from ae_jax.train.grid import Member
-from ae_jax.train.optimisers import Adam, Momentum
+from ae_jax.train.optimisers import Momentum
 from ae_jax.viz import figures
 from experiments.baselines import (
     one_of_each,
     pca_of,
     pca_reconstructions,
-    rows_of,
-    squared_error,
 )
 from experiments.deep import (
     SOURCE,
     UNIT,
     by_layers,
+    deep_config,
     error_curve,
     error_on_test,
     level,
+    pca_error,
     published,
     runs_of,
+    shape_and_size,
     trained,
+    with_epochs,
 )
 from experiments.frame import Findings, Lab, Rows, Shown, experiment, run_rows
 
@@ -79,6 +79,10 @@ class Preset:
     looks: int
     beats: str | None
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (*self.hidden, self.code)
+
 
 MNIST_HIDDEN = (1000, 500, 250)
 PRESETS = {
@@ -86,33 +90,13 @@ PRESETS = {
     "quick": Preset("mnist", MNIST_HIDDEN, 30, 2, 5, 12, 1, "logistic PCA"),
     "standard": Preset("mnist", MNIST_HIDDEN, 30, 20, 200, 100, 10, "autoencoder"),
 }
-BATCH = 100
-LEARNING_RATE = 1e-3
-# Those of the paper's code: weight cost 0.0002, and a smaller step for linear units.
-MACHINES = ContrastiveDivergence(weight_decay=2e-4)
-BINARY, LINEAR = Momentum(0.1), Momentum(1e-3)
+LOGISTIC_RATE = 3e-3
+# As the paper's code has them: weight cost 0.0002, and a smaller step for linear units.
+RBMS = Layerwise(ContrastiveDivergence(weight_decay=2e-4), Momentum(0.1), Momentum(1e-3))
 # Within the rounding of the published figure.
 PCA_TOLERANCE = 0.005
 
 PRETRAINED, SCRATCH, LOGISTIC, PCA = "pretrained by RBM", "from scratch", "logistic PCA", "PCA"
-
-
-def configured(preset: Preset, hidden: tuple[int, ...], learning_rate: float) -> RunConfig:
-    """An autoencoder of logistic units with a linear code, on the cross-entropy of its pixels."""
-    return RunConfig(
-        data=DataConfig(preset.dataset, protocol="full", preprocess="grey"),
-        model=ModelConfig(
-            hidden=hidden,
-            activation="sigmoid",
-            latent="deterministic",
-            latent_dim=preset.code,
-            head="bernoulli",
-        ),
-        objective=Reconstruction(),
-        optim=Adam(learning_rate=learning_rate, schedule="cosine"),
-        train=TrainConfig(batch_size=BATCH, epochs=preset.epochs),
-        eval=EvalConfig(every=preset.looks),
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,19 +117,13 @@ class Models:
 
 
 def train_all(preset: Preset, lab: Lab, dataset: DataSet) -> Models:
-    deep = configured(preset, preset.hidden, LEARNING_RATE)
-    how = Layerwise(
-        MACHINES,
-        optim=BINARY,
-        gaussian_optim=LINEAR,
-        train=TrainConfig(batch_size=BATCH, epochs=preset.layer_epochs),
-        eval=EvalConfig(every=preset.layer_epochs),
-    )
+    data = DataConfig(preset.dataset, protocol="full", preprocess="grey")
+    deep = deep_config(data, preset.sizes, preset.epochs, preset.looks)
+    how = with_epochs(RBMS, preset.layer_epochs)
     layers, pretrained = by_layers(lab, "rbm", deep, dataset, how)
     scratch = trained(lab, Member("scratch", deep), dataset)
-    shallow = dataclasses.replace(
-        configured(preset, (), 3 * LEARNING_RATE),
-        train=TrainConfig(batch_size=BATCH, epochs=preset.logistic_epochs),
+    shallow = deep_config(
+        data, (preset.code,), preset.logistic_epochs, preset.looks, learning_rate=LOGISTIC_RATE
     )
     logistic = trained(lab, Member("logistic_pca", shallow), dataset)
     return Models(layers, pretrained, scratch, logistic)
@@ -159,7 +137,6 @@ def main(preset: Preset, lab: Lab) -> Findings:
     """
     dataset = load(preset.dataset, protocol="full")
     models = train_all(preset, lab, dataset)
-    x = rows_of(dataset, "test")
     codec = pca_of(dataset, preset.code)
     depths = range(1, len(models.layers.stages) + 1)
     unrolled = [error_on_test(models.layers.model(dataset, depth)) for depth in depths]
@@ -167,10 +144,13 @@ def main(preset: Preset, lab: Lab) -> Findings:
         "autoencoder": error_on_test(models.pretrained),
         SCRATCH: error_on_test(models.scratch),
         LOGISTIC: error_on_test(models.logistic),
-        PCA: squared_error(x, pca_reconstructions(codec, x)),
+        PCA: pca_error(dataset, codec),
     }
     return Findings(
-        protocol=protocol(preset, dataset),
+        protocol=(
+            f"{dataset.name}, pixels in [0, 1], {shape_and_size(dataset, preset.sizes)}, "
+            "cross-entropy"
+        ),
         note=(
             "Squared error summed over the pixels of a test image, mean over the split. The "
             f"network gets {preset.epochs} epochs of fine-tuning, and as many from scratch; each "
@@ -183,16 +163,6 @@ def main(preset: Preset, lab: Lab) -> Findings:
         pictures=pictures(dataset, models, codec, errors, unrolled),
         claims=claims(preset, errors, models),
         runs=run_rows(models.runs()),
-    )
-
-
-def protocol(preset: Preset, dataset: DataSet) -> str:
-    pixels = int(np.prod(dataset.shape))
-    layers = "-".join(map(str, (pixels, *preset.hidden, preset.code)))
-    counts = " / ".join(f"{len(split):,}" for split in dataset.splits.values())
-    return (
-        f"{dataset.name}, pixels in [0, 1], {counts} train / test examples, {layers} and its "
-        "mirror, logistic units, linear code, cross-entropy"
     )
 
 
@@ -231,9 +201,8 @@ def label(name: str) -> str:
 
 
 def layer_rows(preset: Preset, unrolled: list[float], errors: dict[str, float]) -> Rows:
-    sizes = (*preset.hidden, preset.code)
     rows = [
-        {"layers": depth, "code": sizes[depth - 1], "test error": round(value, 2)}
+        {"layers": depth, "code": preset.sizes[depth - 1], "test error": round(value, 2)}
         for depth, value in enumerate(unrolled, 1)
     ]
     after = {"layers": "all, fine-tuned", "code": preset.code}

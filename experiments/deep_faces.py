@@ -29,27 +29,31 @@ import dataclasses
 import numpy as np
 
 from ae_jax.api import Fitted
-from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.config import DataConfig
 from ae_jax.data import DataSet, Split, load
-from ae_jax.data.patches import turned_patches
 from ae_jax.experiment import Claim, at_most, close_to
 from ae_jax.layerwise import Layerwise, Pretrained
-from ae_jax.objectives import ContrastiveDivergence, Reconstruction
+from ae_jax.objectives import ContrastiveDivergence
 from ae_jax.shell import run_command
-from ae_jax.train.optimisers import Adam, Momentum
+from ae_jax.train.optimisers import Momentum
 from ae_jax.viz import figures
 from experiments.baselines import pca_of, pca_reconstructions, rows_of, squared_error
 from experiments.deep import (
     SOURCE,
     UNIT,
     by_layers,
+    deep_config,
     error_curve,
     error_on_test,
     level,
+    pca_error,
     published,
     runs_of,
+    shape_and_size,
+    with_epochs,
 )
 from experiments.frame import Findings, Lab, Rows, Shown, experiment, run_rows
+from experiments.patches import turned_patches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +76,10 @@ class Preset:
     epochs: int
     looks: int
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (*self.hidden, self.code)
+
 
 HIDDEN = (2000, 1000, 500)
 PUBLISHED_PATCHES = 414
@@ -81,10 +89,8 @@ PRESETS = {
     "standard": Preset("olivetti", PUBLISHED_PATCHES, HIDDEN, 30, 50, 100, 10),
 }
 BATCH = 50
-LEARNING_RATE = 1e-3
-MACHINES = ContrastiveDivergence(weight_decay=2e-4)
 # At 0.1 with this momentum the units of the second layer all switch off within two epochs.
-BINARY, REAL = Momentum(0.02), Momentum(1e-3)
+RBMS = Layerwise(ContrastiveDivergence(weight_decay=2e-4), Momentum(0.02), Momentum(1e-3))
 # How far PCA may be from its published error: angles and scales are drawn anew.
 PCA_TOLERANCE = 5.0
 SHOWN = 12
@@ -132,24 +138,6 @@ def patches_of(faces: dict[str, np.ndarray], count: int) -> Patches:
     return Patches(DataSet("face patches", splits, protocol="full"), mean, scale)
 
 
-def configured(preset: Preset) -> RunConfig:
-    """Logistic units, a linear code and linear pixels of unit variance: squared error."""
-    return RunConfig(
-        data=DataConfig(protocol="full", preprocess="identity"),
-        model=ModelConfig(
-            hidden=preset.hidden,
-            activation="sigmoid",
-            latent="deterministic",
-            latent_dim=preset.code,
-            head="gaussian_fixed",
-        ),
-        objective=Reconstruction(),
-        optim=Adam(learning_rate=LEARNING_RATE, schedule="cosine"),
-        train=TrainConfig(batch_size=BATCH, epochs=preset.epochs),
-        eval=EvalConfig(every=preset.looks),
-    )
-
-
 @experiment("deep_faces", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
     """Deep autoencoder of face patches with a code of 30, beside PCA.
@@ -158,21 +146,27 @@ def main(preset: Preset, lab: Lab) -> Findings:
     """
     faces = faces_of(preset.faces)
     patches = patches_of(faces, preset.patches)
-    how = Layerwise(
-        MACHINES,
-        optim=BINARY,
-        gaussian_optim=REAL,
-        train=TrainConfig(batch_size=BATCH, epochs=preset.layer_epochs),
-        eval=EvalConfig(every=preset.layer_epochs),
+    deep = deep_config(
+        # Linear pixels of unit variance: squared error.
+        DataConfig(protocol="full", preprocess="identity"),
+        preset.sizes,
+        preset.epochs,
+        preset.looks,
+        head="gaussian_fixed",
+        batch_size=BATCH,
     )
-    layers, model = by_layers(lab, "rbm", configured(preset), patches.dataset, how)
+    how = with_epochs(RBMS, preset.layer_epochs, BATCH)
+    layers, model = by_layers(lab, "rbm", deep, patches.dataset, how)
     errors = {
         "autoencoder": error_on_test(model),
-        "PCA": pca_error(patches.dataset, preset.code),
+        "PCA": pca_error(patches.dataset, pca_of(patches.dataset, preset.code)),
     }
     before = error_on_test(layers.model(patches.dataset))
     return Findings(
-        protocol=protocol(preset, patches.dataset),
+        protocol=(
+            f"25x25 patches of {preset.faces}, {preset.patches} an image, zero mean and average "
+            f"pixel variance 1, {shape_and_size(patches.dataset, preset.sizes)}"
+        ),
         note=(
             "Squared error summed over the pixels of a test patch, in units of the average pixel "
             f"variance: the mean patch has {mean_error(patches.dataset):.4g}. Layers had "
@@ -186,24 +180,10 @@ def main(preset: Preset, lab: Lab) -> Findings:
     )
 
 
-def pca_error(dataset: DataSet, count: int) -> float:
-    x = rows_of(dataset, "test")
-    return squared_error(x, pca_reconstructions(pca_of(dataset, count), x))
-
-
 def mean_error(dataset: DataSet) -> float:
     """The error of a code of nothing: test patches about the mean of all, which is 0."""
     x = rows_of(dataset, "test")
     return squared_error(x, np.zeros_like(x))
-
-
-def protocol(preset: Preset, dataset: DataSet) -> str:
-    layers = "-".join(map(str, (int(np.prod(dataset.shape)), *preset.hidden, preset.code)))
-    counts = " / ".join(f"{len(split):,}" for split in dataset.splits.values())
-    return (
-        f"25x25 patches of {preset.faces}, {preset.patches} an image, {counts} train / test, zero "
-        f"mean and average pixel variance 1, {layers} and its mirror, logistic units, linear code"
-    )
 
 
 def error_rows(preset: Preset, errors: dict[str, float], before: float) -> Rows:
@@ -256,7 +236,8 @@ def claims(preset: Preset, faces: dict[str, np.ndarray], errors: dict[str, float
     if preset.patches == PUBLISHED_PATCHES:
         whole = errors["PCA"]
     else:
-        whole = pca_error(patches_of(faces, PUBLISHED_PATCHES).dataset, preset.code)
+        published_number = patches_of(faces, PUBLISHED_PATCHES).dataset
+        whole = pca_error(published_number, pca_of(published_number, preset.code))
     return [
         close_to(
             f"PCA of {preset.code} components, {PUBLISHED_PATCHES} patches a face, has about the "

@@ -20,17 +20,13 @@ Figures figures/mnist.png, patches.png (the atoms), error.png (test error agains
 """
 
 import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
-import click
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax.codecs import (
-    Codec,
     CodecSpec,
     Ica,
     KMeans,
@@ -39,16 +35,16 @@ from ae_jax.codecs import (
     ProbabilisticPca,
     SparseCoding,
 )
-from ae_jax.data import load
+from ae_jax.data import DataSet, Split, load
 from ae_jax.experiment import Claim, at_least, at_most
 from ae_jax.shell import run_command
 from ae_jax.viz import figures
 from ae_jax.viz.dictionaries import dictionary_panels
-from experiments.frame import Findings, Lab, Rows, Shown, experiment
-from experiments.patches import train_and_test
+from experiments.frame import Findings, Lab, Rows, Shown, experiment, fit_row
+from experiments.patches import images_option, natural_patches
 from experiments.published import pca_errors
 
-ENCODED_AT_ONCE = 1000
+PENALTY = 0.5  # of sparse coding, on the L1 norm of codes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,38 +91,33 @@ def specs(size: int, penalty: float, iterations: int) -> dict[str, CodecSpec]:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Data to fit: rows [N, D] of patches [S, S], and whether they have negative values."""
+    """Images [N, S, S, 1], how they are preprocessed, and the penalty of sparse coding on them."""
 
-    name: str
-    train: np.ndarray
-    test: np.ndarray
-    side: int
+    data: DataSet
+    preprocess: str
     penalty: float
 
     @property
+    def name(self) -> str:
+        return self.data.name
+
+    @property
     def signed(self) -> bool:
-        return bool(self.train.min() < 0)
+        return bool(self.data.splits["train"].x.min() < 0)
 
 
-class Channels:
-    """What a codec sees of signed data [N, D] that it wants non-negative: [N, 2 D]."""
-
-    def split(self, x: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.maximum(x, 0), np.maximum(-x, 0)], axis=1)
-
-    def join(self, x: np.ndarray) -> np.ndarray:
-        on, off = np.split(x, 2, axis=1)
-        return on - off
+def on_and_off(data: DataSet) -> DataSet:
+    """Signed images [N, S, S, 1] as two channels that are not negative, [N, S, S, 2]."""
+    splits = {
+        name: Split(np.concatenate([np.maximum(part.x, 0), np.maximum(-part.x, 0)], axis=-1))
+        for name, part in data.splits.items()
+    }
+    return dataclasses.replace(data, name=f"{data.name}, on and off", splits=splits)
 
 
-class Plain:
-    """Data as they are."""
-
-    def split(self, x: np.ndarray) -> np.ndarray:
-        return x
-
-    def join(self, x: np.ndarray) -> np.ndarray:
-        return x
+def joined(x: np.ndarray) -> np.ndarray:
+    """Images of one channel as they are, of two as the difference on - off: [N, S, S]."""
+    return x[..., 0] if x.shape[-1] == 1 else x[..., 0] - x[..., 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,9 +128,7 @@ class Dictionary:
     codes: np.ndarray
     train_error: float
     test_error: float
-    seconds: float
-    iterations: int
-    converged: bool
+    run: dict[str, Any]
 
 
 def sparseness(codes: np.ndarray) -> float:
@@ -153,40 +142,28 @@ def sparseness(codes: np.ndarray) -> float:
     return float(((root - ratio) / (root - 1)).mean())
 
 
-def fit(spec: CodecSpec, source: Source) -> Dictionary:
-    """Fits a codec to a source and measures it on both splits."""
-    view = Channels() if isinstance(spec, Nmf) and source.signed else Plain()
-    start = time.perf_counter()
-    fitted = spec.fit(view.split(source.train), jax.random.key(0))
-    seconds = time.perf_counter() - start
-    splits = (source.train, source.test)
-    codes = [encode(fitted.codec, view.split(x)) for x in splits]
-    errors = [
-        float(np.square(view.join(np.asarray(fitted.codec.decode(z))) - x).mean())
-        for z, x in zip(codes, splits, strict=True)
-    ]
-    atoms = view.join(np.asarray(fitted.codec.atoms)).reshape(-1, source.side, source.side)
-    return Dictionary(atoms, codes[1], *errors, seconds, fitted.iterations, bool(fitted.converged))
-
-
-def encode(codec: Codec, x: np.ndarray) -> np.ndarray:
-    """Codes of all rows, [N, Z]."""
-    parts = [x[i : i + ENCODED_AT_ONCE] for i in range(0, len(x), ENCODED_AT_ONCE)]
-    return np.concatenate([np.asarray(codec.encode(part)) for part in parts])
+def fit(lab: Lab, folder: str, spec: CodecSpec, source: Source) -> Dictionary:
+    """Fits a codec to a source and measures it on both splits; NMF sees signed data in channels."""
+    data = on_and_off(source.data) if isinstance(spec, Nmf) and source.signed else source.data
+    model = lab.fit(folder, spec, data, source.preprocess)
+    codes, errors = {}, {}
+    for name, split in data.splits.items():
+        codes[name] = model.encode(split)
+        difference = joined(model.decode(codes[name])) - joined(model.inputs(split))
+        errors[name] = float(np.square(difference).mean())
+    atoms = joined(np.asarray(model.params.atoms).reshape(-1, *data.shape))
+    return Dictionary(atoms, codes["test"], errors["train"], errors["test"], fit_row(folder, model))
 
 
 def sources(preset: Preset, images: Path | None) -> list[Source]:
     """Digits and patches."""
-    data = load(preset.digits, protocol="full")
-    scale = data.max_value
-    flat = {
-        name: np.asarray(data.splits[name].x[:count]).reshape(count, -1).astype(np.float32) / scale
-        for name, count in (("train", preset.train_digits), ("test", preset.test_digits))
-    }
-    patches = train_and_test(images, preset.side, preset.train_patches, preset.test_patches)
+    digits = load(preset.digits, protocol="full")
+    sizes = {"train": preset.train_digits, "test": preset.test_digits}
+    heads = {name: digits.splits[name].head(size) for name, size in sizes.items()}
+    patches = natural_patches(images, preset.side, preset.train_patches, preset.test_patches)
     return [
-        Source(preset.digits, flat["train"], flat["test"], data.shape[0], 0.5),
-        Source("patches", *patches, preset.side, 0.5),
+        Source(dataclasses.replace(digits, splits=heads), "grey", PENALTY),
+        Source(patches, "identity", PENALTY),
     ]
 
 
@@ -285,34 +262,13 @@ def error_figure(found: dict[str, dict[int, dict[str, Dictionary]]]) -> Figure:
 
 
 @experiment("dictionaries", PRESETS)
-@click.option(
-    "--images",
-    type=click.Path(path_type=Path),
-    help="A folder of photographs.  [default: the two in scikit-learn]",
-)
+@images_option
 def main(preset: Preset, lab: Lab, images: Path | None) -> Findings:
     """Six dictionaries of digits and of natural patches, side by side."""
-    found: dict[str, dict[int, dict[str, Dictionary]]] = {}
-    runs: list[dict[str, Any]] = []
-    for source in sources(preset, images):
-        found[source.name] = {}
-        for size in preset.sizes:
-            found[source.name][size] = {}
-            for name, spec in specs(size, source.penalty, preset.iterations).items():
-                click.echo(f"{source.name}, {name}, {size} atoms", err=True)
-                one = found[source.name][size][name] = fit(spec, source)
-                runs.append(
-                    {
-                        "fit": f"{source.name}, {name}, {size}",
-                        "iterations": one.iterations,
-                        "converged": one.converged,
-                        "seconds": round(one.seconds, 1),
-                    }
-                )
+    found = {source.name: fit_all(preset, lab, source) for source in sources(preset, images)}
     said = [claim for name, by_size in found.items() for claim in claims(name, by_size, preset)]
     if preset.tolerance is not None:
         said.append(closed_form_claim(found["mnist"], preset.tolerance))
-    shown = {name: by_size[preset.sizes[-1]] for name, by_size in found.items()}
     return Findings(
         protocol=(
             f"{preset.train_digits:,} {preset.digits} images in [0, 1] and "
@@ -322,21 +278,48 @@ def main(preset: Preset, lab: Lab, images: Path | None) -> Findings:
         note=(
             "Squared errors are means over pixels; L0 is the mean number of non-zero values of a "
             "test code, sparseness Hoyer's (0 dense, 1 one value). NMF sees patches as an on- and "
-            f"an off-channel. At most {preset.iterations} iterations a fit; penalty 0.5."
+            f"an off-channel. At most {preset.iterations} iterations a fit; penalty {PENALTY:g}."
         ),
         tables={name: table(by_size) for name, by_size in found.items()},
-        pictures={
-            name: Shown(
-                dictionary_panels({codec: one.atoms for codec, one in by_codec.items()}, 3),
-                f"Atoms of {name}",
-                "Each on its own scale; grey is zero where a codec has negative values.",
-            )
-            for name, by_codec in shown.items()
-        }
-        | {"error": Shown(error_figure(found), "Test error by code size")},
+        pictures=pictures(preset, found),
         claims=said,
-        runs=runs,
+        runs=[
+            one.run
+            for by_size in found.values()
+            for by_codec in by_size.values()
+            for one in by_codec.values()
+        ],
     )
+
+
+def fit_all(preset: Preset, lab: Lab, source: Source) -> dict[int, dict[str, Dictionary]]:
+    """Every codec at every size."""
+    return {
+        size: {
+            name: fit(lab, f"{source.name}/{name}-{size}", spec, source)
+            for name, spec in specs(size, source.penalty, preset.iterations).items()
+        }
+        for size in preset.sizes
+    }
+
+
+def pictures(
+    preset: Preset, found: dict[str, dict[int, dict[str, Dictionary]]]
+) -> dict[str, Shown]:
+    """The atoms of the largest dictionaries of each source, and errors by size."""
+    atoms = {
+        name: {codec: one.atoms for codec, one in by_size[preset.sizes[-1]].items()}
+        for name, by_size in found.items()
+    }
+    drawn = {
+        name.replace(" ", "_"): Shown(
+            dictionary_panels(of_codec, 3),
+            f"Atoms of {name}",
+            "Each on its own scale; grey is zero where a codec has negative values.",
+        )
+        for name, of_codec in atoms.items()
+    }
+    return drawn | {"error": Shown(error_figure(found), "Test error by code size")}
 
 
 if __name__ == "__main__":

@@ -18,41 +18,32 @@ from pathlib import Path
 from typing import Any
 
 import click
-from matplotlib.figure import Figure
 
 from ae_jax import launch
-from ae_jax.api import Fitted, restore
+from ae_jax.api import Fitted, fit, restore
+from ae_jax.codecs import CodecSpec
+from ae_jax.config import CodecConfig, DataConfig
 from ae_jax.data import DataSet
 from ae_jax.errors import TrainingDiverged
 from ae_jax.experiment import Claim, write_results
-from ae_jax.files import make_directory
 from ae_jax.launch import Launcher, Local, plan
-from ae_jax.train.grid import Member
-from ae_jax.train.listeners import progress
+from ae_jax.train.grid import Member, prepare_members
+from ae_jax.train.listeners import fit_progress, progress
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
-from ae_jax.viz import figures
 from ae_jax.viz.report import (
     Picture,
     Section,
+    Shown,
     Table,
     claims_table,
     environment_table,
+    kept_pictures,
     markdown_table,
     runs_table,
     write_report,
 )
 
 Rows = list[dict[str, Any]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Shown:
-    """A figure with the heading and the caption of the report."""
-
-    figure: Figure
-    heading: str
-    caption: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,22 +69,40 @@ class Findings:
 
 @dataclasses.dataclass(frozen=True)
 class Lab:
-    """Where an experiment trains: the folder of its runs, and the launcher."""
+    """Where an experiment trains: the folder of its runs, and the launcher.
+
+    `fits` is off where nothing may be fitted, because only a plan is asked for.
+    """
 
     root: Path
     launcher: Launcher = Local()
+    fits: bool = True
 
     def train(self, members: Sequence[Member], dataset: DataSet) -> dict[str, Fitted]:
         """Trains members to their ends; fitted models by name, without those that diverged."""
         outcomes = self.launcher.train(members, dataset, self.root, listener_for=_bar)
-        fitted, placed = {}, None
-        for member in members:
-            if isinstance(outcomes[member.name], TrainingDiverged):
-                continue
-            setup = prepare_run(member.config, dataset, placed, member.start)
-            placed = setup.splits
-            fitted[member.name] = restore(RunDirectory(self.root / member.name), setup)
-        return fitted
+        ended = [m for m in members if not isinstance(outcomes[m.name], TrainingDiverged)]
+        return restored(self.root, ended, dataset)
+
+    def fit(self, name: str, codec: CodecSpec, dataset: DataSet, preprocess: str) -> Fitted:
+        """A codec, fitted in this process and kept as the run `name`, or read back from there."""
+        workdir = self.root / name
+        if not (self.fits or RunDirectory(workdir).checkpoints.is_dir()):
+            raise WouldFit(name)
+        data = DataConfig(dataset.name, dataset.protocol, preprocess, dataset.limit)
+        config = CodecConfig(data=data, codec=codec)
+        with fit_progress(name) as listener:
+            return fit(dataset, config=config, workdir=workdir, listeners=[listener])
+
+
+def restored(root: Path, members: Sequence[Member], dataset: DataSet) -> dict[str, Fitted]:
+    """Trained members by name, from their latest checkpoints, on one copy of the data."""
+    setups = prepare_members(members, dataset)
+    return {name: restore(RunDirectory(root / name), setup) for name, setup in setups.items()}
+
+
+class WouldFit(Exception):
+    """Ends a plan at a codec that has not been fitted yet."""
 
 
 def _bar(member: Member):
@@ -114,12 +123,21 @@ def run_rows(fitted: Mapping[str, Fitted]) -> Rows:
     ]
 
 
+def fit_row(name: str, model: Fitted) -> dict[str, Any]:
+    """A row of `Findings.runs` for a fitted codec."""
+    last = model.records[-1]
+    return {
+        "run": name,
+        "iterations": model.step,
+        "converged": last["converged"],
+        "seconds": round(last["seconds"], 1),
+    }
+
+
 def publish(root: Path, title: str, findings: Findings) -> dict[str, Any]:
     """Writes figures, results.json and report.html below `root`; returns the results."""
     directory = RunDirectory(root)
-    make_directory(directory.figures)
-    for name, shown in findings.pictures.items():
-        figures.save(shown.figure, directory.figures / f"{name}.png")
+    pictures = kept_pictures(directory.figures, findings.pictures)
     results = write_results(
         directory.results_file,
         findings.claims,
@@ -130,20 +148,19 @@ def publish(root: Path, title: str, findings: Findings) -> dict[str, Any]:
         tables=dict(findings.tables),
         **findings.more,
     )
-    write_report(directory.report_file, title, findings.protocol, _sections(results, findings))
+    sections = _sections(results, findings, pictures)
+    write_report(directory.report_file, title, findings.protocol, sections)
     return results
 
 
-def _sections(results: Mapping[str, Any], findings: Findings) -> list[Section]:
+def _sections(
+    results: Mapping[str, Any], findings: Findings, pictures: list[Picture]
+) -> list[Section]:
     main, *others = [Table(heading, rows) for heading, rows in findings.tables.items()]
     sections: list[Section] = [dataclasses.replace(main, note=findings.note)]
     if findings.claims:
         sections.append(claims_table(results["claims"]))
-    sections += [
-        Picture(shown.heading, figures.png(shown.figure), shown.caption)
-        for shown in findings.pictures.values()
-    ]
-    sections += others
+    sections += [*pictures, *others]
     if findings.runs:
         sections.append(runs_table(findings.runs))
     return [*sections, environment_table(results["environment"])]
@@ -163,7 +180,7 @@ def show(results: Mapping[str, Any], root: Path) -> None:
 
 
 def experiment(
-    name: str, presets: Mapping[str, Any], default: str = "quick"
+    name: str, presets: Mapping[str, Any]
 ) -> Callable[[Callable[..., Findings]], click.Command]:
     """Makes a function of (preset, lab, its own options) a command; its docstring is the help.
 
@@ -190,7 +207,7 @@ def experiment(
                 help=f"Default: checkpoints/{name}/PRESET.",
             ),
             click.option(
-                "--preset", type=click.Choice(list(presets)), default=default, show_default=True
+                "--preset", type=click.Choice(list(presets)), default="quick", show_default=True
             ),
         ):
             main = option(main)
@@ -201,6 +218,10 @@ def experiment(
 
 def _show_plan(function: Callable[[Lab], Findings], root: Path, where: Launcher) -> None:
     """Prints what an experiment would train next; what follows may depend on what that finds."""
-    runs = plan.next_runs(lambda planner: function(Lab(root, planner)))
+    try:
+        runs = plan.next_runs(lambda planner: function(Lab(root, planner, fits=False)))
+    except WouldFit as stop:
+        click.echo(f"next: the fit of {stop} and of codecs after it, without an estimate of time")
+        return
     whole = len(runs), sum(run.goal for run in runs)
     plan.show(runs, root, where, whole=whole, members=[run.member for run in runs])

@@ -39,7 +39,7 @@ import click
 from ae_jax import launch
 from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.data import DataSet, load
-from ae_jax.launch import plan
+from ae_jax.launch import Launcher, plan
 from ae_jax.objectives import Elbo
 from ae_jax.shell import run_command
 from ae_jax.train.grid import Member
@@ -229,24 +229,8 @@ def main(
     if workdir is None:
         leaf = preset if name == chosen.dataset else f"{preset}-{name}"
         workdir = Path("checkpoints/kingma_welling") / leaf
-    data, protocol = load(name), PROTOCOLS[name]
-
-    def epochs(samples: float) -> int:
-        return math.ceil(samples / len(data.splits["train"]))
-
-    def make(size: int, scale: float, step: float, seed: int) -> Member:
-        return member(protocol, data, chosen.samples, size, scale, step, seed)
-
-    grid = Grid(
-        dataset=data,
-        root=workdir,
-        member=make,
-        rounds=tuple((epochs(samples), kept) for samples, kept in chosen.trials),
-        settings=tuple((INIT_SCALE, step) for step in chosen.steps),
-        also=tuple((scale, step) for scale in chosen.also for step in chosen.steps),
-        seeds=chosen.seeds,
-        launcher=where,
-    )
+    protocol = PROTOCOLS[name]
+    grid = grid_of(chosen, protocol, load(name), workdir, where)
     paper = load_curves(name) if protocol.curve_sizes else {}
     if print_only:
         show_plan(grid, protocol, paper, chosen.follow)
@@ -266,6 +250,27 @@ def main(
         ),
     )
     show(results, workdir)
+
+
+def grid_of(preset: Preset, protocol: Protocol, data: DataSet, root: Path, where: Launcher) -> Grid:
+    """The settings of a preset, to be searched and trained below `root`."""
+
+    def epochs(samples: float) -> int:
+        return math.ceil(samples / len(data.splits["train"]))
+
+    def make(size: int, scale: float, step: float, seed: int) -> Member:
+        return member(protocol, data, preset.samples, size, scale, step, seed)
+
+    return Grid(
+        dataset=data,
+        root=root,
+        member=make,
+        rounds=tuple((epochs(samples), kept) for samples, kept in preset.trials),
+        settings=tuple((INIT_SCALE, step) for step in preset.steps),
+        also=tuple((scale, step) for scale in preset.also for step in preset.steps),
+        seeds=preset.seeds,
+        launcher=where,
+    )
 
 
 if __name__ == "__main__":

@@ -5,13 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from ae_jax.api import Fitted, restore
+from ae_jax.api import Fitted
 from ae_jax.experiment import Claim, at_least, same_order
 from ae_jax.train.loop import Record
-from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 from ae_jax.viz import figures
-from experiments.frame import Findings, Shown
+from experiments.frame import Findings, Shown, restored
 from experiments.kingma_welling_grid import (
     TRACK_FROM,
     Curves,
@@ -39,7 +37,7 @@ def report(
     note: str,
 ) -> Findings:
     """What the grid found, with figures; without a tolerance nothing is claimed."""
-    models = {f.size: _fitted(grid, f) for f in findings if f.size in picture_sizes}
+    models = _fitted(grid, [f for f in findings if f.size in picture_sizes])
     bounds = figures.bound_curves(panels(findings, paper), protocol)
     samples = {size: model.sample(100) for size, model in models.items()}
     tables = {"Lower bounds": table(findings, paper)}
@@ -197,9 +195,11 @@ def run_rows(grid: Grid, findings: Sequence[Finding]) -> list[dict[str, Any]]:
     return rows
 
 
-def _fitted(grid: Grid, finding: Finding) -> Fitted:
-    member = grid.member(finding.size, *finding.chosen, grid.seeds[0])
-    return restore(RunDirectory(grid.root / member.name), prepare_run(member.config, grid.dataset))
+def _fitted(grid: Grid, findings: Sequence[Finding]) -> dict[int, Fitted]:
+    """The first seed's model of each latent size."""
+    members = {f.size: grid.member(f.size, *f.chosen, grid.seeds[0]) for f in findings}
+    models = restored(grid.root, list(members.values()), grid.dataset)
+    return {size: models[member.name] for size, member in members.items()}
 
 
 def _manifold(model: Fitted):

@@ -22,16 +22,15 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
-from ae_jax.api import Fitted, fit
+from ae_jax.api import Fitted
 from ae_jax.codecs import CODECS
-from ae_jax.config import CodecConfig, DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.data import DataSet, load
 from ae_jax.eval import EvaluationData, LinearProbe
 from ae_jax.experiment import Claim, at_least, at_most
 from ae_jax.objectives import Elbo, Objective, Reconstruction
 from ae_jax.shell import run_command
 from ae_jax.train.grid import Member
-from ae_jax.train.listeners import fit_progress
 from ae_jax.viz import figures
 from experiments.frame import Findings, Lab, Rows, Shown, experiment
 
@@ -88,9 +87,7 @@ def codecs(preset: Preset, dataset: DataSet, lab: Lab) -> dict[str, Fitted]:
         spec = kind(preset.latent_dim)
         if hasattr(spec, "max_iterations"):
             spec = spec.replace(max_iterations=preset.iterations)
-        config = CodecConfig(data=DataConfig(preset.dataset, preprocess="grey"), codec=spec)
-        with fit_progress(name) as listener:
-            found[name] = fit(dataset, config=config, workdir=lab.root / name, listeners=[listener])
+        found[name] = lab.fit(name, spec, dataset, "grey")
     return found
 
 

@@ -22,23 +22,21 @@ Figures figures/dictionaries.png, gabors.png (atoms above their fits), explained
 """
 
 import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
-import click
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from ae_jax.codecs import Codec, CodecSpec, Ica, Pca, SparseCoding
+from ae_jax.codecs import CodecSpec, Ica, Pca, SparseCoding
+from ae_jax.data import DataSet
 from ae_jax.experiment import Claim, at_least, at_most
 from ae_jax.shell import run_command
 from ae_jax.viz import figures
 from ae_jax.viz.dictionaries import dictionary_panels, scaled
-from experiments.frame import Findings, Lab, Shown, experiment
+from experiments.frame import Findings, Lab, Shown, experiment, fit_row
 from experiments.gabor import GaborFits, fit_gabors
-from experiments.patches import train_and_test
+from experiments.patches import images_option, natural_patches
 
 THRESHOLD = 0.8  # share of an atom's sum of squares
 SHOWN = 16
@@ -76,23 +74,16 @@ PRESETS = {
 class Dictionary:
     """A fitted codec with what was measured of it.
 
+    atoms   [Z, S, S]
     codes   of the test patches, [N, Z]
     error   mean squared error of a pixel of a test patch
     """
 
-    codec: Codec
+    atoms: np.ndarray
     codes: np.ndarray
     error: float
-    seconds: float
-    iterations: int
-    converged: bool
     gabors: GaborFits
-
-    @property
-    def tiles(self) -> np.ndarray:
-        """Atoms as patches, [Z, S, S]."""
-        side = self.gabors.fitted.shape[-1]
-        return np.asarray(self.codec.atoms).reshape(-1, side, side)
+    run: dict[str, Any]
 
     @property
     def fits(self) -> np.ndarray:
@@ -123,15 +114,14 @@ def orientation_spread(angles: np.ndarray) -> float:
     return float(1 - np.abs(np.exp(2j * angles).mean())) if len(angles) else 0.0
 
 
-def measure(spec: CodecSpec, train: np.ndarray, test: np.ndarray, side: int) -> Dictionary:
+def measure(lab: Lab, name: str, spec: CodecSpec, data: DataSet) -> Dictionary:
     """Fits a codec, encodes the test patches and fits Gabor functions to the atoms."""
-    start = time.perf_counter()
-    fit = spec.fit(train, jax.random.key(0))
-    seconds = time.perf_counter() - start
-    codes = np.asarray(fit.codec.encode(test))
-    error = float(np.square(np.asarray(fit.codec.decode(codes)) - test).mean())
-    gabors = fit_gabors(np.asarray(fit.codec.atoms).reshape(-1, side, side))
-    return Dictionary(fit.codec, codes, error, seconds, fit.iterations, bool(fit.converged), gabors)
+    model = lab.fit(name, spec, data, "identity")
+    test = data.splits["test"]
+    codes = model.encode(test)
+    error = float(np.square(model.decode(codes) - test.x).mean())
+    atoms = np.asarray(model.params.atoms).reshape(-1, *data.shape[:2])
+    return Dictionary(atoms, codes, error, fit_gabors(atoms), fit_row(name, model))
 
 
 def row(name: str, found: Dictionary) -> dict[str, Any]:
@@ -213,9 +203,9 @@ def gabor_figure(found: dict[str, Dictionary]) -> Figure:
         order = np.argsort(-one.gabors.explained)
         chosen = order[np.linspace(0, len(order) - 1, min(SHOWN, len(order))).astype(int)]
         # On the scale of the atom, so that a poor fit looks as weak as it is.
-        peak = np.abs(one.tiles[chosen]).max(axis=(1, 2), keepdims=True)
+        peak = np.abs(one.atoms[chosen]).max(axis=(1, 2), keepdims=True)
         fitted = 0.5 + 0.5 * one.gabors.fitted[chosen] / peak
-        tiles = np.concatenate([scaled(one.tiles[chosen], signed=True), fitted])
+        tiles = np.concatenate([scaled(one.atoms[chosen], signed=True), fitted])
         axes.imshow(figures.tile(tiles, 2, len(chosen)), cmap="gray", vmin=0, vmax=1)
         pitch = tiles.shape[-1] + 1
         explained = one.gabors.explained[chosen]
@@ -266,16 +256,9 @@ def wave_figure(found: dict[str, Dictionary]) -> Figure:
     return figure
 
 
-@experiment("natural_patches", PRESETS)
-@click.option(
-    "--images",
-    type=click.Path(path_type=Path),
-    help="A folder of photographs.  [default: the two in scikit-learn]",
-)
-def main(preset: Preset, lab: Lab, images: Path | None) -> Findings:
-    """Natural patches: localised, oriented filters of sparse coding and ICA, gratings of PCA."""
-    train, test = train_and_test(images, preset.side, preset.train, preset.test)
-    specs = {
+def specs(preset: Preset) -> dict[str, CodecSpec]:
+    """The three codecs."""
+    return {
         "pca": Pca(preset.components),
         "ica": Ica(preset.components),
         "sparse_coding": SparseCoding(
@@ -285,10 +268,35 @@ def main(preset: Preset, lab: Lab, images: Path | None) -> Findings:
             max_iterations=preset.iterations,
         ),
     }
-    found = {}
-    for name, spec in specs.items():
-        click.echo(f"{name}: fit, and Gabor functions", err=True)
-        found[name] = measure(spec, train, test, preset.side)
+
+
+def pictures(found: dict[str, Dictionary]) -> dict[str, Shown]:
+    return {
+        "dictionaries": Shown(
+            dictionary_panels({name: one.atoms for name, one in found.items()}, len(found)),
+            "Atoms",
+            "Each on its own scale, zero is grey; PCA's in order of variance.",
+        ),
+        "gabors": Shown(
+            gabor_figure(found),
+            "Atoms and their Gabor fits",
+            "From the best explained to the worst, with the share explained.",
+        ),
+        "explained": Shown(explained_figure(found), "How much a Gabor function explains"),
+        "waves": Shown(
+            wave_figure(found),
+            "Orientation and frequency of Gabor atoms",
+            "The fit takes no wave slower than one cycle a patch: edges lie on that circle.",
+        ),
+    }
+
+
+@experiment("natural_patches", PRESETS)
+@images_option
+def main(preset: Preset, lab: Lab, images: Path | None) -> Findings:
+    """Natural patches: localised, oriented filters of sparse coding and ICA, gratings of PCA."""
+    data = natural_patches(images, preset.side, preset.train, preset.test)
+    found = {name: measure(lab, name, spec, data) for name, spec in specs(preset).items()}
     source = "scikit-learn's two photographs" if images is None else f"photographs in {images.name}"
     return Findings(
         protocol=(
@@ -303,34 +311,9 @@ def main(preset: Preset, lab: Lab, images: Path | None) -> Findings:
             f"{preset.iterations} passes in batches of {BATCH}."
         ),
         tables={"Dictionaries": [row(name, one) for name, one in found.items()]},
-        pictures={
-            "dictionaries": Shown(
-                dictionary_panels({n: one.tiles for n, one in found.items()}, len(found)),
-                "Atoms",
-                "Each on its own scale, zero is grey; PCA's in order of variance.",
-            ),
-            "gabors": Shown(
-                gabor_figure(found),
-                "Atoms and their Gabor fits",
-                "From the best explained to the worst, with the share explained.",
-            ),
-            "explained": Shown(explained_figure(found), "How much a Gabor function explains"),
-            "waves": Shown(
-                wave_figure(found),
-                "Orientation and frequency of Gabor atoms",
-                "The fit takes no wave slower than one cycle a patch: edges lie on that circle.",
-            ),
-        },
+        pictures=pictures(found),
         claims=claims(found) if preset.claimed else [],
-        runs=[
-            {
-                "fit": name,
-                "iterations": one.iterations,
-                "converged": one.converged,
-                "seconds": round(one.seconds, 1),
-            }
-            for name, one in found.items()
-        ],
+        runs=[one.run for one in found.values()],
     )
 
 

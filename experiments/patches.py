@@ -1,14 +1,24 @@
-"""Whitened patches of natural photographs: scikit-learn's two, or those of a folder."""
+"""Patches of pictures: whitened ones of natural photographs, and turned ones of faces."""
 
 from pathlib import Path
 
+import click
 import numpy as np
+from scipy.ndimage import map_coordinates
 
+from ae_jax.data import DataSet, Split
 from ae_jax.errors import UserError
+
+images_option = click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    help="A folder of photographs.  [default: the two in scikit-learn]",
+)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 # Where the whitening filter falls off, cycles a pixel: 200 of 512 in Olshausen & Field.
 CUT_OFF = 200 / 512
+PATCH_SEED = 2006_0728
 MARGIN = 8  # pixels at the edge of a photograph, which the filter wraps around
 
 
@@ -80,13 +90,58 @@ def draw_patches(images: list[np.ndarray], side: int, count: int, seed: int) -> 
     return (x / x.std()).astype(np.float32)
 
 
-def train_and_test(
+def natural_patches(
     folder: Path | None, side: int, train: int, test: int, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Whitened patches [train, D] and [test, D]: of the left four fifths of each photograph, and
-    of the rest, so that no test patch overlaps one for training."""
+) -> DataSet:
+    """Whitened patches [N, side, side, 1]: `train` of the left four fifths of each photograph, and
+    `test` of the rest, so that no test patch overlaps one for training."""
     images = [whitened(image) for image in photographs(folder).values()]
     cuts = [image.shape[1] * 4 // 5 for image in images]
     left = [image[:, :cut] for image, cut in zip(images, cuts, strict=True)]
     right = [image[:, cut:] for image, cut in zip(images, cuts, strict=True)]
-    return draw_patches(left, side, train, seed), draw_patches(right, side, test, seed + 1)
+    drawn = {
+        "train": draw_patches(left, side, train, seed),
+        "test": draw_patches(right, side, test, seed + 1),
+    }
+    shape = (-1, side, side, 1)
+    splits = {name: Split(x.reshape(shape)) for name, x in drawn.items()}
+    return DataSet("natural patches", splits, protocol="full")
+
+
+def turned_patches(
+    images: np.ndarray,
+    count: int,
+    *,
+    side: int = 25,
+    degrees: float = 90.0,
+    scales: tuple[float, float] = (1.4, 1.8),
+    seed: int = PATCH_SEED,
+) -> np.ndarray:
+    """`count` patches about the centre of each image, [N, H, W] -> float32 [count * N, side, side].
+
+    Each is turned by an angle up to `degrees` either way and covers `scales` times its side in
+    pixels of the image, both drawn uniformly, and sampled bilinearly: 25 x 25 patches of the faces
+    of 64 x 64 as Hinton & Salakhutdinov 2006 describe theirs. The first N patches are one of each
+    image, then the next, so that any head of them shows all images. An image's patches depend on
+    the seed, its place and `count` only. Raises ValueError where a patch would leave an image.
+    """
+    images = np.asarray(images)
+    total, height, width = images.shape
+    reach = (side - 1) / 2 * max(scales) * np.sqrt(2)
+    if reach > (min(height, width) - 1) / 2:
+        raise ValueError(
+            f"patches of {side} pixels at scale {max(scales):g} leave images of {height} x {width}"
+        )
+    # RandomState's streams are frozen for good.
+    draws = np.random.RandomState(seed).uniform(size=(total, count, 2))
+    angles = np.deg2rad(degrees * (2 * draws[..., 0] - 1))
+    spacing = scales[0] + (scales[1] - scales[0]) * draws[..., 1]
+    place = np.arange(side) - (side - 1) / 2
+    patches = np.empty((count, total, side, side), np.float32)
+    for i, image in enumerate(images.astype(np.float32)):
+        across, down = (spacing[i] * f(angles[i]) for f in (np.cos, np.sin))  # [count]
+        rows = across[:, None, None] * place[:, None] + down[:, None, None] * place
+        columns = across[:, None, None] * place - down[:, None, None] * place[:, None]
+        where = np.stack([rows + (height - 1) / 2, columns + (width - 1) / 2])
+        patches[:, i] = map_coordinates(image, where, order=1, mode="nearest")
+    return patches.reshape(-1, side, side)

@@ -25,7 +25,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax.api import Fitted
-from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.config import DataConfig, RunConfig
 from ae_jax.data import DataSet, load
 from ae_jax.experiment import Claim, at_most
 from ae_jax.layerwise import Layerwise
@@ -38,11 +38,19 @@ from experiments.baselines import (
     first_components,
     one_of_each,
     pca_of,
-    pca_reconstructions,
-    rows_of,
-    squared_error,
 )
-from experiments.deep import UNIT, by_layers, error_curve, error_on_test, runs_of, trained
+from experiments.deep import (
+    UNIT,
+    by_layers,
+    deep_config,
+    error_curve,
+    error_on_test,
+    pca_error,
+    runs_of,
+    shape_and_size,
+    trained,
+    with_epochs,
+)
 from experiments.frame import Findings, Lab, Rows, Shown, experiment, run_rows
 
 
@@ -80,7 +88,6 @@ PRESETS = {
     "quick": Preset("mnist", (256, 64), 16, 20_000, 3, 6, 1),
     "standard": Preset("mnist", (256, 64), 16, None, 20, 100, 5),
 }
-BATCH = 100
 ADAM = Adam(learning_rate=1e-3, schedule="cosine")
 KINDS = {
     "RBMs": Layerwise(
@@ -104,23 +111,6 @@ class Course:
         return self.model.records[-1]["test/squared_error"]
 
 
-def configured(preset: Preset, epochs: int) -> RunConfig:
-    return RunConfig(
-        data=DataConfig(preset.dataset, protocol="full", preprocess="grey", limit=preset.limit),
-        model=ModelConfig(
-            hidden=preset.hidden,
-            activation="sigmoid",
-            latent="deterministic",
-            latent_dim=preset.code,
-            head="bernoulli",
-        ),
-        objective=Reconstruction(),
-        optim=ADAM,
-        train=TrainConfig(batch_size=BATCH, epochs=epochs),
-        eval=EvalConfig(every=preset.looks),
-    )
-
-
 @experiment("stacked", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
     """Layer by layer in three ways, and at once: squared error after each stage.
@@ -128,15 +118,17 @@ def main(preset: Preset, lab: Lab) -> Findings:
     Interrupted and started again, it continues; what is finished is reused.
     """
     dataset = load(preset.dataset, protocol="full", limit=preset.limit)
-    deep = configured(preset, preset.epochs)
+    data = DataConfig(preset.dataset, protocol="full", preprocess="grey", limit=preset.limit)
+    deep = deep_config(data, preset.sizes, preset.epochs, preset.looks)
+    longer = deep_config(data, preset.sizes, preset.all_epochs, preset.looks)
     courses, runs = {}, {}
     for kind, how in KINDS.items():
-        course, fitted = layer_by_layer(preset, lab, dataset, kind, how)
+        course, fitted = layer_by_layer(preset, lab, dataset, deep, kind, how)
         courses[kind] = course
         runs |= fitted
     members = {
         AT_ONCE: Member("at_once", deep),
-        LONGER: Member("at_once_longer", configured(preset, preset.all_epochs)),
+        LONGER: Member("at_once_longer", longer),
     }
     for name, member in members.items():
         courses[name] = Course(trained(lab, member, dataset))
@@ -144,7 +136,10 @@ def main(preset: Preset, lab: Lab) -> Findings:
     components = pca_of(dataset, max(preset.sizes))
     linear = [pca_error(dataset, first_components(components, size)) for size in preset.sizes]
     return Findings(
-        protocol=protocol(preset, dataset),
+        protocol=(
+            f"{dataset.name}, pixels in [0, 1], {shape_and_size(dataset, preset.sizes)}, "
+            "cross-entropy"
+        ),
         note=(
             "Squared error summed over the pixels of a test image. After a layer it is that of the "
             "layers so far, unrolled and not trained together. Each layer had "
@@ -159,32 +154,14 @@ def main(preset: Preset, lab: Lab) -> Findings:
 
 
 def layer_by_layer(
-    preset: Preset, lab: Lab, dataset: DataSet, kind: str, how: Layerwise
+    preset: Preset, lab: Lab, dataset: DataSet, deep: RunConfig, kind: str, how: Layerwise
 ) -> tuple[Course, dict[str, Fitted]]:
-    how = dataclasses.replace(
-        how,
-        train=TrainConfig(batch_size=BATCH, epochs=preset.layer_epochs),
-        eval=EvalConfig(every=preset.layer_epochs),
-    )
     folder = kind.replace(" ", "_").lower()
-    layers, whole = by_layers(lab, folder, configured(preset, preset.epochs), dataset, how)
+    how = with_epochs(how, preset.layer_epochs)
+    layers, whole = by_layers(lab, folder, deep, dataset, how)
     depths = range(1, len(layers.stages) + 1)
     errors = tuple(error_on_test(layers.model(dataset, depth)) for depth in depths)
     return Course(whole, errors), runs_of(folder, layers, whole)
-
-
-def pca_error(dataset: DataSet, codec) -> float:
-    x = rows_of(dataset, "test")
-    return squared_error(x, pca_reconstructions(codec, x))
-
-
-def protocol(preset: Preset, dataset: DataSet) -> str:
-    layers = "-".join(map(str, (int(np.prod(dataset.shape)), *preset.sizes)))
-    counts = " / ".join(f"{len(split):,}" for split in dataset.splits.values())
-    return (
-        f"{dataset.name}, pixels in [0, 1], {counts} train / test examples, {layers} and its "
-        "mirror, logistic units, linear code, cross-entropy"
-    )
 
 
 def stage_rows(preset: Preset, courses: dict[str, Course], linear: list[float]) -> Rows:

@@ -7,6 +7,7 @@ most of its optimisations out, unless JAX_DISABLE_MOST_OPTIMIZATIONS=0 asks for 
 """
 
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -19,6 +20,7 @@ import jax
 import numpy as np
 import pytest
 
+from ae_jax.cli import main
 from ae_jax.data import DataSet, Split
 
 
@@ -30,6 +32,28 @@ def _drop_compiled_programs():
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
+
+
+@pytest.fixture
+def command(folder, monkeypatch, capsys):
+    """Runs `ae-jax` in this process, in the `folder` of the test's module.
+
+    Returns the exit status, standard output and standard error.
+    """
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("AE_JAX_CACHE", str(folder / "cache"))
+    monkeypatch.delenv("AE_JAX_DATA", raising=False)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ae-jax", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            status = exit_.code
+        return status, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_jax.cli import main
-
 OBJECTIVE = '''
 from flax import struct
 from ae_jax.objectives import Elbo, Terms
@@ -66,28 +64,6 @@ def run(folder, ae_jax) -> Path:
     return folder / "run"
 
 
-@pytest.fixture
-def in_process(folder, monkeypatch, capsys):
-    """As `ae_jax`, in the process of the tests: what has been compiled is there already.
-
-    Returns the exit status, standard output and standard error.
-    """
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("AE_JAX_CACHE", str(folder / "cache"))
-    monkeypatch.delenv("AE_JAX_DATA", raising=False)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ae-jax", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            status = exit_.code
-        return status, *capsys.readouterr()
-
-    return run
-
-
 def test_help_is_instant_and_imports_nothing_heavy(folder):
     code = (
         "import sys, ae_jax.cli; from click.testing import CliRunner;"
@@ -133,14 +109,14 @@ def test_evaluate_prints_and_keeps_the_numbers(run, ae_jax):
     assert done.stdout.splitlines()[-1] == "results: run/results.json"
 
 
-def test_results_hold_one_row_for_each_split_and_checkpoint(run, in_process, folder):
+def test_results_hold_one_row_for_each_split_and_checkpoint(run, command, folder):
     (folder / "own_evaluator.py").write_text(EVALUATOR)
     (run / "results.json").unlink(missing_ok=True)
     for split, checkpoint in (("test", "latest"), ("valid", "latest"), ("test", "best")):
-        in_process("evaluate", "run", "--split", split, "--checkpoint", checkpoint)
+        command("evaluate", "run", "--split", split, "--checkpoint", checkpoint)
     before = rows(run)
     assert list(before) == [("test", "latest"), ("valid", "latest"), ("test", "best")]
-    in_process("evaluate", "run", "--evaluator", "own_evaluator.py:count", "--evaluator", "bound")
+    command("evaluate", "run", "--evaluator", "own_evaluator.py:count", "--evaluator", "bound")
     after = rows(run)
     assert after.pop(("test", "latest")) == before.pop(("test", "latest")) | {"count": 180.0}
     assert after == before
@@ -264,9 +240,9 @@ def bad_files(folder):
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_sentence(case, run, bad_files, in_process):
+def test_bad_input_is_one_sentence(case, run, bad_files, command):
     arguments, expected = BAD[case]
-    status, _, errors = in_process(*arguments)
+    status, _, errors = command(*arguments)
     assert status == 2
     assert_one_sentence(errors, expected)
 

@@ -12,7 +12,6 @@ import pytest
 from sklearn.datasets import load_digits
 
 import ae_jax
-from ae_jax.cli import main
 from ae_jax.codecs import CODECS, Pca
 from ae_jax.codecs.form import FORMS
 from ae_jax.config import CodecConfig, from_dict, override, to_dict
@@ -36,24 +35,6 @@ def digits() -> np.ndarray:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("codecs")
-
-
-@pytest.fixture
-def command(folder, monkeypatch, capsys):
-    """Runs `ae-jax` in this process; returns the exit status, standard output and error."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("AE_JAX_CACHE", str(folder / "cache"))
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ae-jax", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            status = exit_.code
-        return status, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

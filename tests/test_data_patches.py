@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ae_jax.data import load
-from ae_jax.data.patches import turned_patches
 from ae_jax.errors import UserError
+from experiments.patches import turned_patches
 
 
 def test_patches_of_a_plane_are_the_plane_turned_and_scaled():

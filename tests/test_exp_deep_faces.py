@@ -99,7 +99,8 @@ def test_judgements_by_hand():
 
 def test_a_shorter_preset_judges_pca_on_as_many_patches_as_published(monkeypatch):
     asked = []
-    monkeypatch.setattr(deep_faces, "pca_error", lambda dataset, count: 135.0)
+    monkeypatch.setattr(deep_faces, "pca_error", lambda dataset, codec: 135.0)
+    monkeypatch.setattr(deep_faces, "pca_of", lambda dataset, count: None)
 
     class Some:
         dataset = None

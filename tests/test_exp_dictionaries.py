@@ -10,15 +10,23 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from ae_jax.codecs import Nmf, Pca
+from ae_jax.data import DataSet, Split
 from ae_jax.viz.dictionaries import dictionary_panels, scaled
 from experiments import dictionaries
-from experiments.dictionaries import Channels, Source, fit, sparseness
+from experiments.dictionaries import Source, fit, joined, on_and_off, sparseness
+from experiments.frame import Lab, WouldFit
 
 
 @pytest.fixture(scope="module")
 def source() -> Source:
-    x = load_digits().data.astype(np.float32) / 16
-    return Source("digits", x[:300], x[300:400], 8, 0.5)
+    x = load_digits().images.astype(np.float32)[..., None] / 16
+    splits = {"train": Split(x[:300]), "test": Split(x[300:400])}
+    return Source(DataSet("digits", splits, protocol="full"), "identity", 0.5)
+
+
+def rows_of(source: Source, split: str) -> np.ndarray:
+    x = source.data.splits[split].x
+    return x.reshape(len(x), -1)
 
 
 def test_sparseness_at_its_extremes():
@@ -27,25 +35,38 @@ def test_sparseness_at_its_extremes():
     assert sparseness(np.concatenate([np.eye(4), np.zeros((4, 4))])) == pytest.approx(1)
 
 
-def test_errors_are_those_of_scikit_learn(source):
-    found = fit(Pca(5), source)
-    reference = PCA(5).fit(source.train)
-    for split, error in ((source.train, found.train_error), (source.test, found.test_error)):
-        restored = reference.inverse_transform(reference.transform(split))
-        assert error == pytest.approx(np.square(restored - split).mean(), rel=1e-4)
+def test_errors_are_those_of_scikit_learn(source, tmp_path):
+    found = fit(Lab(tmp_path), "pca", Pca(5), source)
+    train, test = (rows_of(source, split) for split in ("train", "test"))
+    reference = PCA(5).fit(train)
+    for x, error in ((train, found.train_error), (test, found.test_error)):
+        restored = reference.inverse_transform(reference.transform(x))
+        assert error == pytest.approx(np.square(restored - x).mean(), rel=1e-4)
 
 
-def test_nmf_sees_two_channels_of_signed_data_and_none_of_other(source):
-    x = np.array([[1.0, -2.0, 0.0]], np.float32)
-    both = Channels().split(x)
-    np.testing.assert_array_equal(both, [[1, 0, 0, 0, 2, 0]])
-    np.testing.assert_array_equal(Channels().join(both), x)
-    signed = dataclasses.replace(source, train=source.train - 0.5, test=source.test - 0.5)
-    found = fit(Nmf(6, max_iterations=20), signed)
+def test_nmf_sees_two_channels_of_signed_data_and_none_of_other(source, tmp_path):
+    x = np.array([1.0, -2.0, 0.0], np.float32).reshape(1, 1, 3, 1)
+    both = on_and_off(DataSet("one", {"train": Split(x), "test": Split(x)})).splits["train"].x
+    np.testing.assert_array_equal(both[0, 0], [[1, 0], [0, 2], [0, 0]])
+    np.testing.assert_array_equal(joined(both), x[..., 0])
+    shifted = {name: Split(part.x - 0.5) for name, part in source.data.splits.items()}
+    signed = dataclasses.replace(source, data=DataSet("signed", shifted, protocol="full"))
+    found = fit(Lab(tmp_path), "signed", Nmf(6, max_iterations=20), signed)
     assert (found.atoms < 0).any() and found.atoms.shape == (6, 8, 8)
     restored = found.codes @ found.atoms.reshape(6, 64)
-    assert found.test_error == pytest.approx(np.square(restored - signed.test).mean(), rel=1e-4)
-    assert (fit(Nmf(6, max_iterations=20), source).atoms >= 0).all()
+    error = np.square(restored - rows_of(signed, "test")).mean()
+    assert found.test_error == pytest.approx(error, rel=1e-4)
+    assert (fit(Lab(tmp_path), "plain", Nmf(6, max_iterations=20), source).atoms >= 0).all()
+
+
+def test_a_fit_is_kept_and_read_back_and_a_plan_fits_nothing(source, tmp_path):
+    with pytest.raises(WouldFit, match="pca"):
+        fit(Lab(tmp_path, fits=False), "pca", Pca(5), source)
+    assert not any(tmp_path.iterdir())
+    first = fit(Lab(tmp_path), "pca", Pca(5), source)
+    again = fit(Lab(tmp_path, fits=False), "pca", Pca(5), source)
+    np.testing.assert_array_equal(first.atoms, again.atoms)
+    assert first.run == again.run
 
 
 def test_atoms_are_scaled_one_by_one():
@@ -64,12 +85,19 @@ def test_smoke_writes_results_figures_and_a_report(tmp_path):
     assert len(results["claims"]) == 8 and len(results["runs"]) == 12
     held = {claim["name"]: claim["holds"] for claim in results["claims"]}
     assert held["digits: no codec has less training error than PCA at the same code size"]
-    for source in ("digits", "patches"):
+    for source in ("digits", "natural patches"):
         rows = {row["codec"]: row for row in results["tables"][source]}
         assert len(rows) == 6 and rows["kmeans"]["L0"] == rows["kmeans"]["sparseness"] == 1
         assert rows["ica"]["test MSE"] == pytest.approx(rows["pca"]["test MSE"], rel=1e-2)
-    for name in ("digits", "patches", "error"):
+    for name in ("digits", "natural_patches", "error"):
         assert (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_plan_of_the_command_names_the_first_fit(tmp_path):
+    arguments = ["--preset", "smoke", "--workdir", str(tmp_path), "--print-only"]
+    result = CliRunner().invoke(dictionaries.main, arguments, catch_exceptions=False)
+    assert result.exit_code == 0 and "next: the fit of digits/pca-9" in result.output
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_claim_that_does_not_hold_is_said_not_to():
@@ -77,7 +105,7 @@ def test_a_claim_that_does_not_hold_is_said_not_to():
     codes = np.ones((4, 9))
 
     def one(error: float) -> dictionaries.Dictionary:
-        return dictionaries.Dictionary(np.zeros((9, 6, 6)), codes, error, error, 0.0, 1, True)
+        return dictionaries.Dictionary(np.zeros((9, 6, 6)), codes, error, error, {})
 
     names = ("pca", "probabilistic_pca", "ica", "kmeans", "nmf", "sparse_coding")
     found = {9: {name: one(1.0 if name == "pca" else 0.9) for name in names}}

@@ -8,10 +8,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ae_jax.errors import UserError
-from experiments import natural_patches
+from experiments import natural_patches as experiment
 from experiments.gabor import fit_gabors, gabor
 from experiments.natural_patches import THRESHOLD, excess_kurtosis, orientation_spread
-from experiments.patches import draw_patches, photographs, train_and_test, whitened
+from experiments.patches import draw_patches, natural_patches, photographs, whitened
 
 SIDE = 12
 
@@ -95,8 +95,8 @@ def test_patches_are_decided_by_their_seed_and_test_ones_are_others():
     assert x.shape == (101, 64) and x.std() == pytest.approx(1.0, abs=1e-5)
     np.testing.assert_allclose(x.mean(axis=1), 0, atol=1e-5)
     np.testing.assert_array_equal(x, draw_patches(images, 8, 101, seed=0))
-    train, test = train_and_test(None, 8, 50, 20)
-    assert (train.shape, test.shape) == ((50, 64), (20, 64))
+    splits = natural_patches(None, 8, 50, 20).splits
+    assert [splits[name].x.shape for name in ("train", "test")] == [(50, 8, 8, 1), (20, 8, 8, 1)]
 
 
 def test_folders_of_photographs(tmp_path):
@@ -109,7 +109,7 @@ def test_folders_of_photographs(tmp_path):
     (found,) = photographs(tmp_path).values()
     np.testing.assert_allclose(found, grey / 255, atol=1e-9)
     with pytest.raises(UserError, match="smaller than a patch"):
-        train_and_test(tmp_path, 20, 5, 5)
+        natural_patches(tmp_path, 20, 5, 5)
     (tmp_path / "two.png").write_bytes(b"not an image")
     with pytest.raises(UserError, match="two.png cannot be read"):
         photographs(tmp_path)
@@ -117,7 +117,7 @@ def test_folders_of_photographs(tmp_path):
 
 def test_smoke_writes_results_figures_and_a_report(tmp_path):
     arguments = ["--preset", "smoke", "--workdir", str(tmp_path)]
-    result = CliRunner().invoke(natural_patches.main, arguments, catch_exceptions=False)
+    result = CliRunner().invoke(experiment.main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["claims"] == []

@@ -104,8 +104,9 @@ def test_unknown_names_are_answered_with_the_valid_ones(option, kind, image_set)
 
 
 def test_the_initial_state_belongs_to_the_seed(vector_set):
-    setup = prepared(vector_set, seed=3)
-    state, again, other = (setup.initial_state(seed) for seed in (None, 3, 4))
+    state, again, other = (
+        prepared(vector_set, train__seed=seed).initial_state() for seed in (3, 3, 4)
+    )
     kernel = state.params["encoder"]["dense_0"]["kernel"]
     assert (kernel == again.params["encoder"]["dense_0"]["kernel"]).all()
     assert not (kernel == other.params["encoder"]["dense_0"]["kernel"]).any()

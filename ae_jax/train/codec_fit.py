@@ -6,7 +6,7 @@ back.
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property, partial
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from ae_jax.codecs import Codec, Fit, Rows, as_rows
+from ae_jax.codecs import Codec, Fit, Progress, Rows, as_rows
 from ae_jax.codecs.model import CodecModel
 from ae_jax.config import CodecConfig, DataConfig
 from ae_jax.data.base import DataSet
@@ -27,12 +27,10 @@ from ae_jax.errors import UserError
 from ae_jax.eval.base import EvaluationData
 from ae_jax.noise import stream_key
 from ae_jax.train.checkpoints import Checkpoints
+from ae_jax.train.loop import Record
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import refuse_beyond_memory, settled_preprocess
-
-Record = dict[str, Any]
-# listen(iterations done, most iterations there can be, objective)
-Listener = Callable[[int, int, float], None]
+from ae_jax.train.setup import refuse_beyond_memory
+from ae_jax.train.values import settled_preprocess
 
 OBJECTIVE = "objective"
 
@@ -169,7 +167,7 @@ def fit_codec(
     setup: CodecSetup,
     directory: RunDirectory | None = None,
     *,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[Progress] = (),
 ) -> CodecOutcome:
     """Fits the codec, or reads back what was fitted in the directory.
 
@@ -194,7 +192,7 @@ def fit_codec(
         return outcome
 
 
-def _fit(setup: CodecSetup, listeners: Sequence[Listener]) -> CodecOutcome:
+def _fit(setup: CodecSetup, listeners: Sequence[Progress]) -> CodecOutcome:
     start = time.perf_counter()
     times = [(0, 0.0)]
 

@@ -10,8 +10,8 @@ from typing import TextIO
 import jax
 from tqdm import tqdm
 
+from ae_jax.codecs import Progress
 from ae_jax.errors import UserError
-from ae_jax.train.codec_fit import Listener as FitListener
 from ae_jax.train.loop import Listener, Record, is_look
 
 
@@ -52,7 +52,7 @@ def _print_look(label: str, epochs: int, headline: str, record: Record, stream: 
 
 
 @contextmanager
-def fit_progress(label: str, stream: TextIO | None = None) -> Iterator[FitListener]:
+def fit_progress(label: str, stream: TextIO | None = None) -> Iterator[Progress]:
     """As `progress`, for the iterations of a codec: a bar, or a plain line now and then."""
     stream = sys.stderr if stream is None else stream
     if not stream.isatty():

@@ -10,17 +10,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from ae_jax.config import AnyConfig, DataConfig, RunConfig
+from ae_jax.config import DataConfig, RunConfig
 from ae_jax.data.base import DataSet, Split
-from ae_jax.data.batches import DeviceSplit, num_batches, sequential_order, take_batch
-from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statistics_for
+from ae_jax.data.batches import DeviceSplit, num_batches, sequential_order
+from ae_jax.data.preprocess import PREPROCESSING, statistics_for
 from ae_jax.data.streaming import CHUNKS_ON_DEVICE, steps_in_chunk
 from ae_jax.errors import UserError
 from ae_jax.models import MODELS
-from ae_jax.nn import HEADS
 from ae_jax.nn.initialisers import INITIALISERS, initialise
 from ae_jax.noise import stream_key
 from ae_jax.train import processes
@@ -34,8 +32,8 @@ from ae_jax.train.execution import (
 )
 from ae_jax.train.start import Start, check_start
 from ae_jax.train.step import NO_STEP, TrainState, evaluate_objective
+from ae_jax.train.values import check_support, extreme_examples, settled_preprocess, value_range
 
-CHECK_BATCH = 1000
 # Of a device's memory; the rest is for parameters and activations.
 EXAMPLES_SHARE = 0.9
 
@@ -116,9 +114,9 @@ class Setup:
             architecture=self.architecture,
         ).means()
 
-    def initial_state(self, seed: int | None = None) -> TrainState:
+    def initial_state(self) -> TrainState:
         """Parameters and optimiser state before the first step, on the devices of the run."""
-        state = self._drawn_state(seed)
+        state = self._drawn_state()
         if self.start is not None:
             # A copy: the first step takes the memory of its state.
             params = jax.tree.map(partial(jnp.array, copy=True), self.start.params)
@@ -129,10 +127,9 @@ class Setup:
         """The shapes and types of a state; draws nothing."""
         return jax.eval_shape(self._drawn_state)
 
-    def _drawn_state(self, seed: int | None = None) -> TrainState:
-        seed = self.config.train.seed if seed is None else seed
+    def _drawn_state(self) -> TrainState:
         return _initial_state(
-            jnp.asarray(seed, jnp.uint32),
+            jnp.asarray(self.config.train.seed, jnp.uint32),
             self.numbers,
             self.config.model.init_scale,
             architecture=self.architecture,
@@ -161,14 +158,12 @@ def prepare_run(
     statistics = statistics_for(preprocess, train, dataset.max_value)
     execution = execution_for(config.train.parallel)
     if _bytes(dataset) > _examples_budget(config):
-        splits, seen = dict(dataset.splits), _extreme_examples(dataset)
+        splits, seen = dict(dataset.splits), extreme_examples(dataset)
     else:
         splits = seen = placed or _device_splits(dataset, execution)
-    low, high = _value_range(
-        dataset, seen, preprocess, statistics, config.objective.accepts_missing
-    )
+    low, high = value_range(dataset, seen, preprocess, statistics, config.objective.accepts_missing)
     config = _settled(config, dataset, preprocess_name, low, high)
-    _check_support(config, dataset, low, high)
+    check_support(config, dataset, low, high)
     INITIALISERS.get(config.model.init)
     model = MODELS.get(config.model.name)(config.model, dataset.shape)
     steps_per_epoch = num_batches(len(train), config.train.batch_size)
@@ -270,36 +265,6 @@ def _check_objective(setup: Setup, state: TrainState) -> None:
     jax.eval_shape(evaluate, state.params, batch, key, state.step)
 
 
-def settled_preprocess(config: AnyConfig, dataset: DataSet) -> str:
-    """The name of the preprocessing, with `auto` settled. Raises UserError."""
-    name = config.data.preprocess
-    if name == "auto":
-        return "identity" if dataset.max_value is None else "grey"
-    if PREPROCESSING.get(name).needs == "max_value" and dataset.max_value is None:
-        raise UserError(
-            f"data.preprocess={name} needs values with a known largest one, and {dataset.name} "
-            "holds real numbers; use identity or standardization"
-        )
-    return name
-
-
-def _extreme_examples(dataset: DataSet) -> dict[str, DeviceSplit]:
-    """In place of splits too large to look through: the first examples, and those of extremes.
-
-    The bounds that follow are those of all examples where preprocessing is monotone in each value.
-    """
-    extremes = {}
-    for name, split in dataset.splits.items():
-        bounds = [np.full(dataset.shape, value, split.x.dtype) for value in _bounds(split)]
-        head = np.asarray(split.x[: min(len(split), CHECK_BATCH)])
-        extremes[name] = DeviceSplit.put(Split(np.concatenate([bounds, head]), first_id=0))
-    return extremes
-
-
-def _bounds(split: Split) -> tuple[np.generic, np.generic]:
-    return split.x.min(), split.x.max()
-
-
 def _device_splits(dataset: DataSet, execution: Execution) -> dict[str, DeviceSplit]:
     # One by one: a dict that passes through JAX comes back sorted by its keys.
     return {
@@ -325,56 +290,6 @@ def _settled(
         ),
         model=dataclasses.replace(config.model, head=head),
     )
-
-
-def _check_support(config: RunConfig, dataset: DataSet, low: float, high: float) -> None:
-    support = HEADS.get(config.model.head).support
-    if not (support.low <= low and high <= support.high):
-        raise UserError(
-            f"head {config.model.head!r} needs data in {support.description}, but {dataset.name} "
-            f"has values from {low:g} to {high:g} after preprocessing {config.data.preprocess!r}; "
-            "choose another model.head or data.preprocess"
-        )
-
-
-def _value_range(
-    dataset: DataSet,
-    splits: dict[str, DeviceSplit],
-    preprocess: Preprocess,
-    statistics: Statistics,
-    accepts_missing: bool,
-) -> tuple[float, float]:
-    """Smallest and largest model input over all splits. Raises UserError for NaN or infinity.
-
-    NaN stands for a missing value where the objective takes them.
-    """
-    lows, highs = [], []
-    for name, split in splits.items():
-        low, high, missing, infinite = _extremes(split, statistics, preprocess=preprocess)
-        if infinite or (missing and not accepts_missing):
-            raise UserError(f"the {name} split of {dataset.name} holds NaN or infinite values")
-        lows.append(float(low))
-        highs.append(float(high))
-    return min(lows), max(highs)
-
-
-@partial(jax.jit, static_argnames="preprocess")
-def _extremes(
-    split: DeviceSplit, statistics: Statistics, *, preprocess: Preprocess
-) -> tuple[Array, Array, Array, Array]:
-    """Smallest and largest known value, and whether any is NaN, or infinite."""
-
-    def body(_, row):
-        x = take_batch(split, row, preprocess, statistics, jax.random.key(0))["x"]
-        # Compiled minima do not reliably come out NaN where a value is.
-        missing = jnp.isnan(x)
-        low, high = jnp.where(missing, jnp.inf, x).min(), jnp.where(missing, -jnp.inf, x).max()
-        return None, (low, high, missing.any(), jnp.isinf(x).any())
-
-    _, (low, high, missing, infinite) = jax.lax.scan(
-        body, None, sequential_order(len(split), CHECK_BATCH)
-    )
-    return low.min(), high.max(), missing.any(), infinite.any()
 
 
 @partial(jax.jit, static_argnames=("architecture", "shape", "scheme"))

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from ae_jax.viz.figures import CYCLE, _class_colors, _plain
+from ae_jax.viz.figures import CYCLE, class_colors, loss_curves, plain
 
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
@@ -26,14 +26,8 @@ def curves(
 
     `ticks` are the abscissae to be named, where they are few; what is not finite leaves a gap.
     """
-    figure = Figure((6.4, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_prop_cycle(color=CYCLE)
-    for place, (label, (x, y)) in enumerate(lines.items()):
-        # More lines than colours: the second round is dashed.
-        style = "--" if place >= len(CYCLE) else "-"
-        marker = "o" if markers else None
-        axes.plot(x, y, label=label, linewidth=1.6, linestyle=style, marker=marker, markersize=4)
+    figure = loss_curves(lines, x_label, y_label, title, markers=markers)
+    axes = figure.axes[0]
     for is_log, axis, scale in (
         (log_x, axes.xaxis, axes.set_xscale),
         (log_y, axes.yaxis, axes.set_yscale),
@@ -47,11 +41,6 @@ def curves(
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel=x_label, ylabel=y_label)
-    _plain(axes)
-    axes.legend(frameon=False, fontsize=9)
-    if title:
-        axes.set_title(title, fontsize=11)
     return figure
 
 
@@ -69,7 +58,7 @@ def scatter_panels(
     size = float(np.clip(6000 / max(len(labels), 1), 3, 14))
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, codes) in zip(row, panels.items(), strict=True):
-        for label, color in zip(classes, _class_colors(len(classes)), strict=True):
+        for label, color in zip(classes, class_colors(len(classes)), strict=True):
             chosen = codes[labels == label]
             axes.scatter(
                 chosen[:, 0], chosen[:, 1], s=size, color=color, label=str(label),
@@ -77,7 +66,7 @@ def scatter_panels(
             )  # fmt: skip
         axes.set_title(title, fontsize=11)
         axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
-        _plain(axes)
+        plain(axes)
     handles, names = row[0].get_legend_handles_labels()
     legend = figure.legend(handles, names, loc="outside right upper", title="class", frameon=False)
     for handle in legend.legend_handles:
@@ -112,7 +101,7 @@ def lines_through_points(
         axes.plot(ends[:, 0], ends[:, 1], label=name, color=CYCLE[place], linewidth=width)
     axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
     axes.set_aspect("equal", adjustable="datalim")
-    _plain(axes)
+    plain(axes)
     axes.legend(frameon=False, fontsize=9)
     return figure
 
@@ -130,7 +119,7 @@ def curve_panels(panels: Mapping[str, Curves], x_label: Mapping[str, str], y_lab
             axes.plot(x, y, label=label, linewidth=1.6, marker="o", markersize=4)
         axes.set_title(title, fontsize=11)
         axes.set_xlabel(x_label[title])
-        _plain(axes)
+        plain(axes)
     row[0].set_ylabel(y_label)
     handles, names = row[0].get_legend_handles_labels()
     figure.legend(

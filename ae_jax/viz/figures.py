@@ -237,7 +237,7 @@ def bound_curves(
         axes.xaxis.set_major_locator(LogLocator(numticks=6))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("training samples seen", fontsize=9)
-        _plain(axes)
+        plain(axes)
     samples = np.concatenate([np.asarray(c.samples) for p in panels for c in p.curves])
     row[0].set_xlim(samples[samples > 0].min(), samples.max())
     row[0].set_ylim(limits or bound_limits(panels))
@@ -267,14 +267,14 @@ def scatter_codes(codes: np.ndarray, labels: np.ndarray, title: str | None = Non
     figure = Figure((6.6, 5.6), layout="constrained")
     axes = figure.add_subplot()
     size = float(np.clip(20000 / max(len(codes), 1), 4, 16))
-    for label, color in zip(classes, _class_colors(len(classes)), strict=True):
+    for label, color in zip(classes, class_colors(len(classes)), strict=True):
         chosen = codes[labels == label]
         # Rasterised: ten thousand vector dots make a PDF that no reader opens in a second.
         style = {"s": size, "color": color, "linewidths": 0, "alpha": 0.7, "rasterized": True}
         axes.scatter(chosen[:, 0], chosen[:, 1], label=str(label), **style)
     axes.set(xlabel=r"first code coordinate $z_1$", ylabel=r"second code coordinate $z_2$")
     axes.set_aspect("equal", adjustable="datalim")
-    _plain(axes)
+    plain(axes)
     legend = figure.legend(
         loc="outside right upper",
         title="class",
@@ -294,15 +294,20 @@ def loss_curves(
     x_label: str = "epoch",
     y_label: str = "loss (nats per example)",
     title: str | None = None,
+    *,
+    markers: bool = False,
 ) -> Figure:
     """One line for each label, from its abscissae [n] and values [n], on linear axes."""
     figure = Figure((6.4, 4.0), layout="constrained")
     axes = figure.add_subplot()
     axes.set_prop_cycle(color=CYCLE)
-    for label, (x, y) in curves.items():
-        axes.plot(x, y, label=label, linewidth=1.6, marker="o" if len(x) == 1 else None)
+    for place, (label, (x, y)) in enumerate(curves.items()):
+        # More lines than colours: the second round is dashed.
+        style = "--" if place >= len(CYCLE) else "-"
+        marker = "o" if markers or len(x) == 1 else None
+        axes.plot(x, y, label=label, linewidth=1.6, linestyle=style, marker=marker, markersize=4)
     axes.set(xlabel=x_label, ylabel=y_label)
-    _plain(axes)
+    plain(axes)
     axes.legend(frameon=False, fontsize=9)
     if title:
         axes.set_title(title, fontsize=11)
@@ -317,13 +322,15 @@ def _show(axes: Axes, picture: np.ndarray) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """No frame but the two axes, above a light grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def _class_colors(count: int) -> list:
+def class_colors(count: int) -> list:
+    """One colour a class, as far apart as so many can be."""
     if count <= 10:
         return list(colormaps["tab10"].colors[:count])
     return list(colormaps["turbo"](np.linspace(0.03, 0.97, count)))

@@ -14,8 +14,10 @@ from typing import ClassVar
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
-from ae_jax.files import write_atomically
+from ae_jax.files import make_directory, write_atomically
+from ae_jax.viz import figures
 
 Row = Mapping[str, object]
 
@@ -66,6 +68,17 @@ class Table:
 
 
 Section = Text | Picture | Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A figure with its heading and caption in a report."""
+
+    figure: Figure
+    heading: str
+    caption: str = ""
+
+
 CLAIM_COLUMNS = ("name", "value", "target", "tolerance", "unit", "source", "holds")
 
 
@@ -84,6 +97,24 @@ def environment_table(environment: Row) -> Table:
 def runs_table(runs: Sequence[Row]) -> Table:
     """One row for each training run behind the numbers."""
     return Table("Runs", runs)
+
+
+def configuration_table(config: Mapping[str, Row]) -> Table:
+    """One row for each option of a configuration, as `config.to_dict` gives it."""
+    rows = [
+        {"option": f"{section}.{option}", "value": str(value)}
+        for section, options in config.items()
+        for option, value in options.items()
+    ]
+    return Table("Configuration", rows)
+
+
+def kept_pictures(folder: Path, drawn: Mapping[str, Shown]) -> list[Picture]:
+    """Saves figures as `folder`/NAME.png; returns them as sections, in their order."""
+    make_directory(folder)
+    for name, shown in drawn.items():
+        figures.save(shown.figure, folder / f"{name}.png")
+    return [Picture(one.heading, figures.png(one.figure), one.caption) for one in drawn.values()]
 
 
 def write_report(path: str | Path, title: str, summary: str, sections: Sequence[Section]) -> Path:

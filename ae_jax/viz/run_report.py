@@ -12,7 +12,15 @@ from ae_jax.models import parameter_counts
 from ae_jax.train.loop import is_look
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.viz import figures
-from ae_jax.viz.report import Picture, Section, Table, environment_table, write_report
+from ae_jax.viz.report import (
+    Section,
+    Shown,
+    Table,
+    configuration_table,
+    environment_table,
+    kept_pictures,
+    write_report,
+)
 
 SHOWN = 12
 SCATTERED = 5000
@@ -22,10 +30,12 @@ MANIFOLD_SIDE = 20
 def write(model: Fitted, directory: RunDirectory) -> Path:
     """Writes `figures/` and `report.html` of a run; returns the path of the report."""
     sections: list[Section] = [_final_table(model)]
-    for name, (heading, figure) in _figures(model).items():
-        figures.save(figure, directory.figures / f"{name}.png")
-        sections.append(Picture(heading, figures.png(figure)))
-    sections += [_parameter_table(model), _config_table(model), environment_table(environment())]
+    sections += kept_pictures(directory.figures, _figures(model))
+    sections += [
+        _parameter_table(model),
+        configuration_table(to_dict(model.config)),
+        environment_table(environment()),
+    ]
     config = model.config
     title = f"{model.setup.dataset.name}: {to_dict(config)['objective']['name']}"
     summary = (
@@ -36,26 +46,26 @@ def write(model: Fitted, directory: RunDirectory) -> Path:
     return write_report(directory.report_file, title, summary, sections)
 
 
-def _figures(model: Fitted) -> dict[str, tuple[str, Figure]]:
-    """Name, heading and figure of all that this run can show."""
-    drawn = {"training": ("Training", _curves(model))}
+def _figures(model: Fitted) -> dict[str, Shown]:
+    """The figures of all that this run can show."""
+    drawn = {"training": Shown(_curves(model), "Training")}
     test = model.setup.dataset.splits["test"]
     if model.setup.dataset.is_picture:
         first = test.head(SHOWN)
         rows = {"reconstruction": model.reconstruct(first)}
         pair = figures.reconstructions(model.inputs(first), rows)
-        drawn["reconstructions"] = ("Reconstructions of test examples", pair)
+        drawn["reconstructions"] = Shown(pair, "Reconstructions of test examples")
         samples = figures.image_grid(model.sample(100), 10, 10)
-        drawn["samples"] = ("Means of p(x|z) for codes from the prior", samples)
+        drawn["samples"] = Shown(samples, "Means of p(x|z) for codes from the prior")
     if model.config.model.latent_dim == 2:
         if model.setup.dataset.is_picture:
             codes = figures.manifold_coordinates(MANIFOLD_SIDE)
             manifold = figures.manifold(model.decode(codes), MANIFOLD_SIDE)
-            drawn["manifold"] = ("The plane of codes", manifold)
+            drawn["manifold"] = Shown(manifold, "The plane of codes")
         if test.y is not None:
             shown = test.head(SCATTERED)
             scatter = figures.scatter_codes(model.encode(shown), np.asarray(shown.y))
-            drawn["codes"] = ("Codes of test examples by label", scatter)
+            drawn["codes"] = Shown(scatter, "Codes of test examples by label")
     return drawn
 
 
@@ -89,12 +99,3 @@ def _rounded(value: float | None) -> float | None:
 def _parameter_table(model: Fitted) -> Table:
     rows = [{"what": k, "count": v} for k, v in parameter_counts(model.params).items()]
     return Table("Parameters", rows, "Weights are the entries of kernels; biases are among other.")
-
-
-def _config_table(model: Fitted) -> Table:
-    rows = [
-        {"option": f"{section}.{option}", "value": str(value)}
-        for section, options in to_dict(model.config).items()
-        for option, value in options.items()
-    ]
-    return Table("Configuration", rows)

@@ -58,18 +58,8 @@ def run(preset: str, say: Callable[[str], None]) -> Results:
         for name, results in measured.items()
     }
     ratio = rates["streamed"] / rates["from the device"]
-    table = [
-        {
-            "examples": name,
-            "a second": f"{rates[name]:,.0f}",
-            "spread of the rounds": _spread([result["epoch"] for result in results]),
-            "first epoch, seconds": round(results[0]["first"], 2),
-            "MiB": round(statistics.median(result["peak_mib"] for result in results)),
-        }
-        for name, results in measured.items()
-    ]
     return Results(
-        tables={"Examples a second": table},
+        tables={"Examples a second": _table(measured, rates)},
         claims=[("streamed rate / rate from device memory", ratio, TARGET)],
         facts={
             "bytes of the set": size,
@@ -83,6 +73,19 @@ def run(preset: str, say: Callable[[str], None]) -> Results:
             "turns; the mean epoch after the first. Files lie in the page cache."
         ),
     )
+
+
+def _table(measured: dict[str, list[dict]], rates: dict[str, float]) -> list[dict]:
+    return [
+        {
+            "examples": name,
+            "a second": f"{rates[name]:,.0f}",
+            "spread of the rounds": _spread([result["epoch"] for result in results]),
+            "first epoch, seconds": round(results[0]["first"], 2),
+            "MiB": round(statistics.median(result["peak_mib"] for result in results)),
+        }
+        for name, results in measured.items()
+    ]
 
 
 def _spread(seconds: list[float]) -> str:

@@ -1,0 +1,95 @@
+"""What the values of a data set are to a run: their preprocessing, range and likelihood."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ae_jax.config import AnyConfig, RunConfig
+from ae_jax.data.base import DataSet, Split
+from ae_jax.data.batches import DeviceSplit, sequential_order, take_batch
+from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics
+from ae_jax.errors import UserError
+from ae_jax.nn import HEADS
+
+CHECK_BATCH = 1000
+
+
+def settled_preprocess(config: AnyConfig, dataset: DataSet) -> str:
+    """The name of the preprocessing, with `auto` settled. Raises UserError."""
+    name = config.data.preprocess
+    if name == "auto":
+        return "identity" if dataset.max_value is None else "grey"
+    if PREPROCESSING.get(name).needs == "max_value" and dataset.max_value is None:
+        raise UserError(
+            f"data.preprocess={name} needs values with a known largest one, and {dataset.name} "
+            "holds real numbers; use identity or standardization"
+        )
+    return name
+
+
+def extreme_examples(dataset: DataSet) -> dict[str, DeviceSplit]:
+    """In place of splits too large to look through: the first examples, and those of extremes.
+
+    The bounds that follow are those of all examples where preprocessing is monotone in each value.
+    """
+    extremes = {}
+    for name, split in dataset.splits.items():
+        bounds = [
+            np.full(dataset.shape, value, split.x.dtype) for value in (split.x.min(), split.x.max())
+        ]
+        head = np.asarray(split.x[: min(len(split), CHECK_BATCH)])
+        extremes[name] = DeviceSplit.put(Split(np.concatenate([bounds, head]), first_id=0))
+    return extremes
+
+
+def value_range(
+    dataset: DataSet,
+    splits: dict[str, DeviceSplit],
+    preprocess: Preprocess,
+    statistics: Statistics,
+    accepts_missing: bool,
+) -> tuple[float, float]:
+    """Smallest and largest model input over all splits. Raises UserError for NaN or infinity.
+
+    NaN stands for a missing value where the objective takes them.
+    """
+    lows, highs = [], []
+    for name, split in splits.items():
+        low, high, missing, infinite = _extremes(split, statistics, preprocess=preprocess)
+        if infinite or (missing and not accepts_missing):
+            raise UserError(f"the {name} split of {dataset.name} holds NaN or infinite values")
+        lows.append(float(low))
+        highs.append(float(high))
+    return min(lows), max(highs)
+
+
+@partial(jax.jit, static_argnames="preprocess")
+def _extremes(
+    split: DeviceSplit, statistics: Statistics, *, preprocess: Preprocess
+) -> tuple[Array, Array, Array, Array]:
+    """Smallest and largest known value, and whether any is NaN, or infinite."""
+
+    def body(_, row):
+        x = take_batch(split, row, preprocess, statistics, jax.random.key(0))["x"]
+        # Compiled minima do not reliably come out NaN where a value is.
+        missing = jnp.isnan(x)
+        low, high = jnp.where(missing, jnp.inf, x).min(), jnp.where(missing, -jnp.inf, x).max()
+        return None, (low, high, missing.any(), jnp.isinf(x).any())
+
+    _, (low, high, missing, infinite) = jax.lax.scan(
+        body, None, sequential_order(len(split), CHECK_BATCH)
+    )
+    return low.min(), high.max(), missing.any(), infinite.any()
+
+
+def check_support(config: RunConfig, dataset: DataSet, low: float, high: float) -> None:
+    support = HEADS.get(config.model.head).support
+    if not (support.low <= low and high <= support.high):
+        raise UserError(
+            f"head {config.model.head!r} needs data in {support.description}, but {dataset.name} "
+            f"has values from {low:g} to {high:g} after preprocessing {config.data.preprocess!r}; "
+            "choose another model.head or data.preprocess"
+        )
