@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import evaluate_objective
 from experiments import benchmark
-from experiments.benchmarks import jax_contenders
+from experiments.benchmarks import grid_contenders, jax_contenders
 from experiments.benchmarks.ours import config_of
 from experiments.benchmarks.workload import Workload
 
@@ -69,4 +70,30 @@ def test_a_suite_writes_its_tables_and_claims(suite, tmp_path):
     assert done.exit_code == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert all(rows for rows in results["tables"].values())
-    assert all(np.isfinite(claim["value"]) and claim["value"] > 0 for claim in results["claims"])
+    for claim in results["claims"]:
+        assert np.isfinite(claim["value"]) and claim["value"] > 0
+        assert claim["holds"] == (claim["value"] >= claim["target"])
+
+
+def test_the_runs_of_the_grid_are_those_of_the_figure(tmp_path, monkeypatch):
+    trained = []
+
+    def train_grid(members, *arguments, **options):
+        trained.extend(members)
+        record = {"seconds": 1.0}
+        return {m.name: SimpleNamespace(records=[record, record]) for m in members}
+
+    digits = from_array(np.zeros((200, 28, 28, 1), np.uint8))
+    monkeypatch.setattr(grid_contenders, "train_grid", train_grid)
+    monkeypatch.setattr(grid_contenders, "load", lambda name, limit: digits)
+    grid_contenders.members(WORKLOAD, 75, "always")
+    settings = {
+        (m.config.train.seed, m.config.optim.learning_rate, m.config.model.latent_dim)
+        for m in trained
+    }
+    assert settings == {
+        (seed, step / 100, size)
+        for seed in range(5)
+        for step in (0.01, 0.02, 0.1)
+        for size in (3, 5, 10, 20, 200)
+    }

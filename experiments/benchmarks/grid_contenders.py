@@ -1,7 +1,6 @@
 """Grids of this library for `grid`."""
 
 import dataclasses
-import itertools
 import tempfile
 from pathlib import Path
 
@@ -18,11 +17,12 @@ LATENT_SIZES, STEP_SIZES = (3, 5, 10, 20, 200), (0.01, 0.02, 0.1)
 def members(workload: Workload, count: int, stack: str) -> dict:
     """Trains the first `count` runs of the figure's grid; seconds of a later epoch of all."""
     data = load("mnist", limit=workload.examples)
-    endless = itertools.product(itertools.count(), STEP_SIZES, LATENT_SIZES[::-1])
-    chosen = [
-        Member(f"{index}", _config(workload, size, step, seed))
-        for index, (seed, step, size) in enumerate(itertools.islice(endless, count))
-    ]
+    each_seed = [(step, size) for step in STEP_SIZES for size in reversed(LATENT_SIZES)]
+    chosen = []
+    for index in range(count):
+        seed, setting = divmod(index, len(each_seed))
+        step, size = each_seed[setting]
+        chosen.append(Member(f"{index}", _config(workload, size, step, seed)))
     with tempfile.TemporaryDirectory() as folder:
         outcomes = train_grid(chosen, data, Path(folder), stack=stack)
     records = [outcome.records for outcome in outcomes.values()]
