@@ -7,7 +7,7 @@ Command python -m experiments.deep_faces --preset smoke|quick|standard [--workdi
             [--print-only]
 
         smoke     seconds; the 8x8 digits, enlarged, in place of faces
-        quick     40 patches a face, 2 epochs a layer, 6 of fine-tuning; minutes on two CPU cores,
+        quick     200 patches a face, 2 epochs a layer, 10 of fine-tuning; minutes on two CPU cores,
                   and too short a training for the claim to be expected
         standard  414 patches a face, 50 epochs a layer, 100 of fine-tuning; an accelerator
 
@@ -85,7 +85,7 @@ HIDDEN = (2000, 1000, 500)
 PUBLISHED_PATCHES = 414
 PRESETS = {
     "smoke": Preset("digits", 4, (48,), 6, 2, 6, 2),
-    "quick": Preset("olivetti", 40, HIDDEN, 30, 2, 6, 1),
+    "quick": Preset("olivetti", 200, HIDDEN, 30, 2, 10, 1),
     "standard": Preset("olivetti", PUBLISHED_PATCHES, HIDDEN, 30, 50, 100, 10),
 }
 BATCH = 50
