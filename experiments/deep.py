@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from ae_jax.api import Fitted
+from ae_jax.codecs.pca import PcaCodec
 from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.data import DataSet
 from ae_jax.errors import TrainingDiverged
@@ -108,7 +108,7 @@ def runs_of(folder: str, layers: Pretrained, whole: Fitted) -> dict[str, Fitted]
     return stages | {f"{folder}/{WHOLE}": whole}
 
 
-def pca_error(dataset: DataSet, codec: PCA) -> float:
+def pca_error(dataset: DataSet, codec: PcaCodec) -> float:
     """Squared error per image of test examples from their components."""
     x = rows_of(dataset, "test")
     return squared_error(x, pca_reconstructions(codec, x))

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from ae_jax.codecs import Nmf, Pca
 from ae_jax.data import DataSet, Split
 from ae_jax.viz.dictionaries import dictionary_panels, scaled
-from experiments import dictionaries
+from experiments import baselines, dictionaries
 from experiments.dictionaries import Source, fit, joined, on_and_off, sparseness
 from experiments.frame import Lab, WouldFit
 
@@ -82,7 +82,7 @@ def test_smoke_writes_results_figures_and_a_report(tmp_path):
     result = CliRunner().invoke(dictionaries.main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     results = json.loads((tmp_path / "results.json").read_text())
-    assert len(results["claims"]) == 8 and len(results["runs"]) == 12
+    assert len(results["claims"]) == 10 and len(results["runs"]) == 12
     held = {claim["name"]: claim["holds"] for claim in results["claims"]}
     assert held["digits: no codec has less training error than PCA at the same code size"]
     for source in ("digits", "natural patches"):
@@ -113,3 +113,16 @@ def test_a_claim_that_does_not_hold_is_said_not_to():
     assert verdicts == [False, False, True, True]
     claim = dictionaries.closed_form_claim({64: {"pca": one(0.0095)}}, 0.03)
     assert not claim.holds and claim.value == pytest.approx(0.05, abs=1e-3)
+
+
+def test_pca_is_judged_by_scikit_learn_on_the_same_examples():
+    source = dictionaries.sources(dictionaries.PRESETS["smoke"], None)[0]
+    train, test = (baselines.rows_of(source.data, name).astype(float) for name in ("train", "test"))
+    mean = train.mean(axis=0)
+    basis = np.linalg.svd(train - mean, full_matrices=False)[2][:9]
+    error = float(np.square((test - mean) - (test - mean) @ basis.T @ basis).mean())
+    one = dictionaries.Dictionary(np.zeros((9, 6, 6)), np.ones((4, 9)), error, error, {})
+    assert dictionaries.reference_claim(source, 9, one).holds
+    worse = dataclasses.replace(one, test_error=1.001 * error)
+    claim = dictionaries.reference_claim(source, 9, worse)
+    assert not claim.holds and claim.value == pytest.approx(1e-3, rel=0.05)
