@@ -8,20 +8,38 @@ most of its optimisations out, unless JAX_DISABLE_MOST_OPTIMIZATIONS=0 asks for 
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "0")  # nothing of the user's is touched
+# Of this process and its children: nothing of the user's is touched, no half-written program kept.
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "0")
 
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from ae_jax.cli import main
 from ae_jax.data import DataSet, Split
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once():
+    """Reads a program that an earlier test had compiled from a folder of this process alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        for option, value in {
+            "jax_enable_compilation_cache": True,
+            "jax_compilation_cache_dir": folder,
+            "jax_persistent_cache_min_compile_time_secs": 0.0,
+            "jax_persistent_cache_min_entry_size_bytes": -1,
+        }.items():
+            jax.config.update(option, value)
+        compilation_cache.reset_cache()
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

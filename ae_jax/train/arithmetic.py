@@ -1,14 +1,16 @@
 """How much arithmetic a step is: the matrix products and convolutions that it cannot do without."""
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.extend import core
 
+from ae_jax.objectives import Batch
+from ae_jax.train.execution import Architecture, Numbers
 from ae_jax.train.setup import Setup
-from ae_jax.train.step import make_step
+from ae_jax.train.step import StepReport, TrainState, make_step
 
 
 def step_flops(setup: Setup) -> float:
@@ -17,19 +19,19 @@ def step_flops(setup: Setup) -> float:
     Multiplications and additions count one each. Read off the traced step: gradients that nobody
     asks for, such as those of the data, are not in it.
     """
-    size = setup.config.train.batch_size
-    batch = {
-        "x": jax.ShapeDtypeStruct((size, *setup.dataset.shape), jnp.float32),
-        "id": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "mask": jax.ShapeDtypeStruct((size,), jnp.float32),
-    }
-    if setup.splits["train"].y is not None:
-        batch["y"] = jax.ShapeDtypeStruct((size,), setup.splits["train"].y.dtype)
-    numbers = setup.numbers
-    step = make_step(
-        setup.architecture.model, numbers.objective, numbers.optimiser.build(numbers.total_steps)
+    traced = _step.trace(
+        setup.state_shapes(), setup.batch_shapes(), setup.numbers, architecture=setup.architecture
     )
-    return product_flops(jax.make_jaxpr(step)(setup.state_shapes(), batch).jaxpr)
+    return product_flops(traced.jaxpr.jaxpr)
+
+
+# Compiled never: traces of a jitted function are kept, so that like runs are traced once.
+@partial(jax.jit, static_argnames="architecture")
+def _step(
+    state: TrainState, batch: Batch, numbers: Numbers, *, architecture: Architecture
+) -> tuple[TrainState, StepReport]:
+    optimiser = numbers.optimiser.build(numbers.total_steps)
+    return make_step(architecture.model, numbers.objective, optimiser)(state, batch)
 
 
 def product_flops(jaxpr: Any) -> float:

@@ -21,6 +21,7 @@ from ae_jax.errors import UserError
 from ae_jax.models import MODELS
 from ae_jax.nn.initialisers import INITIALISERS, initialise
 from ae_jax.noise import stream_key
+from ae_jax.objectives import Batch, Terms
 from ae_jax.train import processes
 from ae_jax.train.devices import memory_limit, product_precision
 from ae_jax.train.execution import (
@@ -126,6 +127,18 @@ class Setup:
     def state_shapes(self) -> TrainState:
         """The shapes and types of a state; draws nothing."""
         return jax.eval_shape(self._drawn_state)
+
+    def batch_shapes(self) -> Batch:
+        """The shapes and types of a training batch."""
+        size, labels = self.config.train.batch_size, self.splits["train"].y
+        batch = {
+            "x": jax.ShapeDtypeStruct((size, *self.dataset.shape), jnp.float32),
+            "id": jax.ShapeDtypeStruct((size,), jnp.int32),
+            "mask": jax.ShapeDtypeStruct((size,), jnp.float32),
+        }
+        if labels is not None:
+            batch["y"] = jax.ShapeDtypeStruct((size,), labels.dtype)
+        return batch
 
     def _drawn_state(self) -> TrainState:
         return _initial_state(
@@ -252,17 +265,19 @@ def _bytes(dataset: DataSet) -> int:
 
 def _check_objective(setup: Setup, state: TrainState) -> None:
     """Traces the objective once, so that a wrong form of its terms is refused before any work."""
-    size = setup.config.train.batch_size
-    batch = {
-        "x": jax.ShapeDtypeStruct((size, *setup.dataset.shape), jnp.float32),
-        "id": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "mask": jax.ShapeDtypeStruct((size,), jnp.float32),
-    }
-    if setup.splits["train"].y is not None:
-        batch["y"] = jax.ShapeDtypeStruct((size,), setup.splits["train"].y.dtype)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    evaluate = partial(evaluate_objective, setup.numbers.objective, setup.architecture.model)
-    jax.eval_shape(evaluate, state.params, batch, key, state.step)
+    _objective_terms.eval_shape(
+        state, setup.batch_shapes(), setup.numbers, architecture=setup.architecture
+    )
+
+
+# Compiled never: traces of a jitted function are kept, so that like runs are traced once.
+@partial(jax.jit, static_argnames="architecture")
+def _objective_terms(
+    state: TrainState, batch: Batch, numbers: Numbers, *, architecture: Architecture
+) -> Terms:
+    return evaluate_objective(
+        numbers.objective, architecture.model, state.params, batch, jax.random.key(0), state.step
+    )
 
 
 def _device_splits(dataset: DataSet, execution: Execution) -> dict[str, DeviceSplit]:
