@@ -8,7 +8,7 @@ Command python -m experiments.sparse --preset smoke|quick|standard [--workdir DI
             [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]
 
         smoke     seconds; the 8x8 digits
-        quick     2 epochs; about 3 minutes on two CPU cores
+        quick     5 epochs; about 3 minutes on two CPU cores
         standard  50 epochs; about an hour on two CPU cores
 
 Protocol  784-256-784, one layer on either side of the code, linear pixels, squared error; 60,000
@@ -119,7 +119,7 @@ KINDS = (
 )
 PRESETS = {
     "smoke": Preset("digits", 48, 40, (l1(0.1), kl(0.05), top_k(4), top_k(8)), 800),
-    "quick": Preset("mnist", 256, 2, KINDS, 3000),
+    "quick": Preset("mnist", 256, 5, KINDS, 3000),
     "standard": Preset("mnist", 256, 50, KINDS, 20_000),
 }
 ERROR = "squared error per image"

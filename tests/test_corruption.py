@@ -20,6 +20,7 @@ from ae_jax.missing import (
     fill_in,
     observed_entries,
     observed_log_prob,
+    quadrants,
 )
 from ae_jax.models import build_autoencoder
 from ae_jax.noise import example_keys
@@ -182,6 +183,22 @@ def test_unobserved_entries_influence_neither_terms_nor_gradients(head, pattern,
     changed = X.at[place].add(0.1)
     _, (loss, _) = _value_and_gradient(objective, model, params, changed)
     assert loss[place[0]] != result[1][0][place[0]]
+
+
+def test_withheld_quadrants_are_not_shown_and_still_scored():
+    """The encoder gets the observed part of the other quadrants; the loss is of all observed."""
+    model = _model()
+    objective = MaskedReconstruction(0.5, 0.25, "pixels", withheld_pattern="quadrants")
+    params, observed = _params(model), _observed("pixels", 0.5, X, IDS[:7])
+    _, (_, metrics) = _value_and_gradient(objective, model, params, X)
+    keys = example_keys(jax.random.split(KEY)[0], IDS[:7])
+    hidden = np.stack([quadrants(key, SHAPE, 0.25) for key in keys])
+    assert (hidden.mean(axis=(1, 2, 3)) == 0.25).all()
+    mean = model.apply({"params": params}, jnp.where(observed & ~hidden, X, 0.0)).mean()
+    error = (np.square(mean - X) * observed).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(metrics["squared_error"], error, rtol=1e-5)
+    again = _value_and_gradient(objective.replace(withheld=0.0), model, params, X)[1][1]
+    assert (again["squared_error"] != metrics["squared_error"]).any()
 
 
 def test_missing_values_of_the_data_influence_nothing_without_a_pattern():

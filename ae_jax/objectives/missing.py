@@ -27,8 +27,9 @@ class MaskedReconstruction(Objective):
     pattern    a registered pattern of entries that are hidden, the same at every visit; entries
                that are NaN are unobserved under every pattern (`none` leaves it at these)
     share      what share of an example the pattern hides
-    withheld   share of the observed entries that the encoder does not see, anew at each visit:
-               it learns to fill in what it was not given
+    withheld   share of an example that the encoder does not see either, anew at each visit: it
+               learns to fill in what it was not given
+    withheld_pattern   a registered pattern of what is withheld
 
     The encoder sees 0 for what it may not see. What is unobserved influences nothing. Metrics:
     `reconstruction`, log p(x_o|z); `squared_error`, summed over the observed entries of an example;
@@ -38,6 +39,7 @@ class MaskedReconstruction(Objective):
     share: Share = 0.5
     withheld: Share = 0.0
     pattern: str = struct.field(pytree_node=False, default="pixels")
+    withheld_pattern: str = struct.field(pytree_node=False, default="pixels")
 
     headline: ClassVar[str] = "reconstruction"
     maximise: ClassVar[bool] = True
@@ -47,6 +49,7 @@ class MaskedReconstruction(Objective):
     def bind(self, num_examples: int) -> "MaskedReconstruction":
         """Raises UserError for an unknown pattern."""
         PATTERNS.get(self.pattern)
+        PATTERNS.get(self.withheld_pattern)
         return self
 
     def __call__(self, model: Any, params: dict, batch: Batch, key: Array, step: Array) -> Terms:
@@ -54,8 +57,9 @@ class MaskedReconstruction(Objective):
         x = batch["x"]
         observed = observed_entries(x, batch["id"], self.pattern, self.share)
         keys = example_keys(withheld_key, batch["id"])
-        chance = jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:]))(keys)
-        given = jnp.where(observed & (chance >= self.withheld), x, 0.0)
+        withhold = PATTERNS.get(self.withheld_pattern)
+        hidden = jax.vmap(lambda key: withhold(key, x.shape[1:], self.withheld))(keys)
+        given = jnp.where(observed & ~hidden, x, 0.0)
         draws = draw(model, params, {**batch, "x": given}, draw_key, num_samples=1)
         reconstruction = observed_log_prob(draws.likelihood, x, observed)[0]
         error, count = observed_squared_error(draws.likelihood.mean()[0], x, observed)
