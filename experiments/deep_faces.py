@@ -7,7 +7,7 @@ Command python -m experiments.deep_faces --preset smoke|quick|standard [--workdi
             [--print-only]
 
         smoke     seconds; the 8x8 digits, enlarged, in place of faces
-        quick     200 patches a face, 2 epochs a layer, 10 of fine-tuning; minutes on two CPU cores,
+        quick     120 patches a face, 2 epochs a layer, 8 of fine-tuning; minutes on two CPU cores,
                   and too short a training for the claim to be expected
         standard  414 patches a face, 50 epochs a layer, 100 of fine-tuning; an accelerator
 
@@ -85,10 +85,10 @@ HIDDEN = (2000, 1000, 500)
 PUBLISHED_PATCHES = 414
 PRESETS = {
     "smoke": Preset("digits", 4, (48,), 6, 2, 6, 2),
-    "quick": Preset("olivetti", 200, HIDDEN, 30, 2, 10, 1),
+    "quick": Preset("olivetti", 120, HIDDEN, 30, 2, 8, 1),
     "standard": Preset("olivetti", PUBLISHED_PATCHES, HIDDEN, 30, 50, 100, 10),
 }
-BATCH = 50
+BATCH = 100
 # At 0.1 with this momentum the units of the second layer all switch off within two epochs.
 RBMS = Layerwise(ContrastiveDivergence(weight_decay=2e-4), Momentum(0.02), Momentum(1e-3))
 # How far PCA may be from its published error: angles and scales are drawn anew.
