@@ -238,9 +238,10 @@ def test_another_metric_may_be_what_it_likes(vector_set, tmp_path):
     written = directory.records()
     assert [record["test/ratio"] for record in written] == [None, None]
     assert [record["running/ratio"] for record in written] == [None, None]
-    chex.assert_trees_all_equal(
-        outcome.state.params, jax.device_get(train(prepared(vector_set), until=2).state.params)
-    )
+    in_one_go, without = (train(s, until=2) for s in (setup, prepared(vector_set)))
+    chex.assert_trees_all_equal(*(jax.device_get(o.state.params) for o in (outcome, in_one_go)))
+    # Another program, which may round sums in another order.
+    chex.assert_trees_all_close(outcome.state.params, without.state.params, rtol=1e-5)
     run_report.write(restore(directory, setup), directory)
     assert "ratio" in directory.report_file.read_text()
 
