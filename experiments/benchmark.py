@@ -1,10 +1,17 @@
 """How fast, and against what: ratios measured in one run on one machine.
 
-Command python -m experiments.benchmark --suite step [--preset smoke|standard] [--workdir DIR]
+Command python -m experiments.benchmark --suite step|grid|stream|startup|codecs
+            [--preset smoke|standard] [--workdir DIR]
 
         step      an epoch of the network of Kingma & Welling 2014 on MNIST: this library, a bare
                   scan of the same arithmetic, one jitted step a batch, PyTorch plain and
                   compiled, pythae; by batch size and width; needs the extra `benchmark`
+        grid      runs of the latent-size grid stacked into one program and one after another, by
+                  their number; what the 75 runs of the paper's figure would take
+        stream    a set four times its share of the device's memory, streamed from files, against
+                  the same from device memory
+        startup   from the command to the end of the first step, without and with programs that
+                  were compiled before
         codecs    PCA, k-means, NMF and dictionary learning against scikit-learn at its defaults:
                   time with compilation and after it, and what is minimised
 
