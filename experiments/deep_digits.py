@@ -29,11 +29,9 @@ from ae_jax.api import Fitted
 from ae_jax.config import DataConfig
 from ae_jax.data import DataSet, load
 from ae_jax.experiment import Claim, at_most, close_to
-from ae_jax.layerwise import Layerwise, Pretrained
-from ae_jax.objectives import ContrastiveDivergence
+from ae_jax.layerwise import Pretrained
 from ae_jax.shell import run_command
 from ae_jax.train.grid import Member
-from ae_jax.train.optimisers import Momentum
 from ae_jax.viz import figures
 from experiments.baselines import (
     one_of_each,
@@ -41,6 +39,7 @@ from experiments.baselines import (
     pca_reconstructions,
 )
 from experiments.deep import (
+    RBMS,
     SOURCE,
     UNIT,
     by_layers,
@@ -91,8 +90,6 @@ PRESETS = {
     "standard": Preset("mnist", MNIST_HIDDEN, 30, 20, 200, 100, 10, "autoencoder"),
 }
 LOGISTIC_RATE = 3e-3
-# As the paper's code has them: weight cost 0.0002, and a smaller step for linear units.
-RBMS = Layerwise(ContrastiveDivergence(weight_decay=2e-4), Momentum(0.1), Momentum(1e-3))
 # Within the rounding of the published figure.
 PCA_TOLERANCE = 0.005
 

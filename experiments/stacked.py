@@ -29,10 +29,10 @@ from ae_jax.config import DataConfig, RunConfig
 from ae_jax.data import DataSet, load
 from ae_jax.experiment import Claim, at_most
 from ae_jax.layerwise import Layerwise
-from ae_jax.objectives import ContrastiveDivergence, Denoising, Reconstruction
+from ae_jax.objectives import Denoising, Reconstruction
 from ae_jax.shell import run_command
 from ae_jax.train.grid import Member
-from ae_jax.train.optimisers import Adam, Momentum
+from ae_jax.train.optimisers import Adam
 from ae_jax.viz import figures
 from experiments.baselines import (
     first_components,
@@ -40,6 +40,7 @@ from experiments.baselines import (
     pca_of,
 )
 from experiments.deep import (
+    RBMS,
     UNIT,
     by_layers,
     deep_config,
@@ -90,9 +91,7 @@ PRESETS = {
 }
 ADAM = Adam(learning_rate=1e-3, schedule="cosine")
 KINDS = {
-    "RBMs": Layerwise(
-        ContrastiveDivergence(weight_decay=2e-4), Momentum(0.1), gaussian_optim=Momentum(1e-3)
-    ),
+    "RBMs": RBMS,
     "autoencoders": Layerwise(Reconstruction(), ADAM),
     "denoising autoencoders": Layerwise(Denoising(corruption="masking", level=0.3), ADAM),
 }

@@ -1,10 +1,13 @@
 """The count of arithmetic against products counted by hand."""
 
+from collections import Counter
+
 import jax
 import jax.numpy as jnp
 import pytest
 
 from ae_jax.api import configure
+from ae_jax.train import arithmetic, setup
 from ae_jax.train.arithmetic import product_flops, step_flops
 from ae_jax.train.devices import matrix_rate
 from ae_jax.train.setup import prepare_run
@@ -55,6 +58,27 @@ def test_a_step_counts_forward_and_both_gradients_but_not_that_of_the_data(sampl
     encoder, decoder = 6 * 9 + 2 * 9 * 3, 3 * 9 + 9 * 6
     products = 3 * encoder - 6 * 9 + samples * 3 * decoder
     assert step_flops(prepare_run(config, vector_set)) == 2 * 50 * products
+
+
+def test_like_runs_are_checked_and_counted_by_one_trace(vector_set, monkeypatch):
+    traces = Counter()
+
+    def count(module, name):
+        function = getattr(module, name)
+
+        def counted(*arguments):
+            traces[name] += 1
+            return function(*arguments)
+
+        monkeypatch.setattr(module, name, counted)
+
+    count(setup, "evaluate_objective")
+    count(arithmetic, "make_step")
+    for seed, rate in ((0, 1e-3), (1, 2e-3)):
+        options = {"hidden": [11], "latent_dim": 2, "batch_size": 40, "seed": seed}
+        config = configure(None, options | {"learning_rate": rate})
+        step_flops(prepare_run(config, vector_set))
+    assert traces == {"evaluate_objective": 1, "make_step": 1}
 
 
 def test_the_matrix_rate_is_measured_once():

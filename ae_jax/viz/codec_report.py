@@ -7,18 +7,9 @@ import numpy as np
 from ae_jax.api import Fitted
 from ae_jax.codecs.form import FORMS
 from ae_jax.config import to_dict
-from ae_jax.experiment import environment
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.viz import dictionaries, figures
-from ae_jax.viz.report import (
-    Section,
-    Shown,
-    Table,
-    configuration_table,
-    environment_table,
-    kept_pictures,
-    write_report,
-)
+from ae_jax.viz.report import Shown, Table, write_model_report
 
 SHOWN = 12
 TILED = 144
@@ -27,9 +18,6 @@ SAMPLED = 100
 
 def write(model: Fitted, directory: RunDirectory) -> Path:
     """Writes `figures/` and `report.html` of a codec; returns the path of the report."""
-    sections: list[Section] = [_values(model)]
-    sections += kept_pictures(directory.figures, _figures(model))
-    sections += [configuration_table(to_dict(model.config)), environment_table(environment())]
     name, last = to_dict(model.config)["codec"]["name"], model.records[-1]
     form = FORMS.get(name)
     ended = "converged" if last["converged"] else "did not converge"
@@ -37,8 +25,9 @@ def write(model: Fitted, directory: RunDirectory) -> Path:
         f"{model.config.data.preprocess} inputs, {model.setup.latent_dim} atoms; {ended} after "
         f"{model.step:,} iterations. "
     ) + (f"Minimised: {form.minimised}. Atoms: {form.atoms}. Codes: {form.codes}." if form else "")
-    return write_report(
-        directory.report_file, f"{model.setup.dataset.name}: {name}", summary, sections
+    title = f"{model.setup.dataset.name}: {name}"
+    return write_model_report(
+        directory, model.config, title, summary, [_values(model)], _figures(model)
     )
 
 

@@ -16,7 +16,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from ae_jax.config import AnyConfig, to_dict
+from ae_jax.experiment import environment
 from ae_jax.files import make_directory, write_atomically
+from ae_jax.train.rundir import RunDirectory
 from ae_jax.viz import figures
 
 Row = Mapping[str, object]
@@ -89,9 +92,9 @@ def claims_table(claims: Sequence[Row]) -> Table:
     return Table("Claims", rows, f"{held} of {len(claims)} hold.")
 
 
-def environment_table(environment: Row) -> Table:
-    """Where the numbers were made: one row for each entry of `environment`."""
-    return Table("Environment", [{"what": key, "is": value} for key, value in environment.items()])
+def environment_table(facts: Row) -> Table:
+    """Where the numbers were made: one row for each entry of `environment()`."""
+    return Table("Environment", [{"what": key, "is": value} for key, value in facts.items()])
 
 
 def runs_table(runs: Sequence[Row]) -> Table:
@@ -115,6 +118,23 @@ def kept_pictures(folder: Path, drawn: Mapping[str, Shown]) -> list[Picture]:
     for name, shown in drawn.items():
         figures.save(shown.figure, folder / f"{name}.png")
     return [Picture(one.heading, figures.png(one.figure), one.caption) for one in drawn.values()]
+
+
+def write_model_report(
+    directory: RunDirectory,
+    config: AnyConfig,
+    title: str,
+    summary: str,
+    tables: Sequence[Table],
+    drawn: Mapping[str, Shown],
+) -> Path:
+    """The page of a run or a codec: its first table, the figures, the others, how it was made.
+
+    Figures go to the directory too. Returns the path of the page.
+    """
+    sections: list[Section] = [tables[0], *kept_pictures(directory.figures, drawn), *tables[1:]]
+    sections += [configuration_table(to_dict(config)), environment_table(environment())]
+    return write_report(directory.report_file, title, summary, sections)
 
 
 def write_report(path: str | Path, title: str, summary: str, sections: Sequence[Section]) -> Path:

@@ -7,20 +7,11 @@ from matplotlib.figure import Figure
 
 from ae_jax.api import Fitted
 from ae_jax.config import to_dict
-from ae_jax.experiment import environment
 from ae_jax.models import parameter_counts
 from ae_jax.train.loop import is_look
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.viz import figures
-from ae_jax.viz.report import (
-    Section,
-    Shown,
-    Table,
-    configuration_table,
-    environment_table,
-    kept_pictures,
-    write_report,
-)
+from ae_jax.viz.report import Shown, Table, write_model_report
 
 SHOWN = 12
 SCATTERED = 5000
@@ -29,13 +20,6 @@ MANIFOLD_SIDE = 20
 
 def write(model: Fitted, directory: RunDirectory) -> Path:
     """Writes `figures/` and `report.html` of a run; returns the path of the report."""
-    sections: list[Section] = [_final_table(model)]
-    sections += kept_pictures(directory.figures, _figures(model))
-    sections += [
-        _parameter_table(model),
-        configuration_table(to_dict(model.config)),
-        environment_table(environment()),
-    ]
     config = model.config
     title = f"{model.setup.dataset.name}: {to_dict(config)['objective']['name']}"
     summary = (
@@ -43,7 +27,8 @@ def write(model: Fitted, directory: RunDirectory) -> Path:
         f"{config.model.latent_dim} dimensions, after {model.step:,} steps. Bounds are in nats "
         "per example, summed over dimensions."
     )
-    return write_report(directory.report_file, title, summary, sections)
+    tables = [_final_table(model), _parameter_table(model)]
+    return write_model_report(directory, config, title, summary, tables, _figures(model))
 
 
 def _figures(model: Fitted) -> dict[str, Shown]:
