@@ -55,6 +55,30 @@ def test_the_bare_scan_has_the_bound_of_the_library(setup):
     assert -terms.metrics["elbo"].mean() == pytest.approx(float(bare), rel=1e-5)
 
 
+def test_without_its_prior_the_bare_scan_lacks_the_squares_alone():
+    params, _, _ = jax_contenders._start(WORKLOAD)
+    x, noise = jax.random.uniform(jax.random.key(0), (5, 784)), jnp.ones((5, 3))
+    whole = jax_contenders._loss(params, x, noise, 10)
+    left = jax_contenders._loss(params, x, noise, 10, without=("prior",))
+    squares = sum(np.square(leaf).sum() for leaf in jax.tree.leaves(params))
+    assert whole - left == pytest.approx(squares / 20, rel=1e-3)
+
+
+def test_without_activations_the_bare_scan_is_linear_in_its_decoder():
+    """Pixels then cost a squared error up to a constant, of the logits of a linear network."""
+    params = jax.tree.map(lambda leaf: 20 * leaf, jax_contenders._start(WORKLOAD)[0])
+    x = jax.random.uniform(jax.random.key(0), (5, 784))
+    plain = ("prior", "activations")
+    found = jax_contenders._loss(params, x, jnp.zeros((5, 3)), 10, without=plain)
+    kernels = {name: np.asarray(kernel) for name, (kernel, _) in params.items()}
+    features = x @ kernels["hidden"]
+    mean, log_variance = features @ kernels["mean"], features @ kernels["log_variance"]
+    logits = mean @ kernels["decoder"] @ kernels["pixels"]
+    kl = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance).sum(axis=1)
+    error = 0.5 * (np.square(logits - x) - np.square(x)).sum(axis=1)
+    assert found == pytest.approx(float((error + kl).mean()), rel=1e-4)
+
+
 def test_the_products_of_the_workload_are_those_of_the_compiled_step(setup):
     # The prior of the parameters is a product too, once a step instead of once an example.
     config = dataclasses.replace(setup.config, objective=Elbo())

@@ -16,6 +16,13 @@ CONTENDERS = {
     "PyTorch, compiled": "torch_contenders:compiled",
     "pythae": "torch_contenders:pythae",
 }
+# What the bare scan leaves out, one more from row to row: what is left in the end are the products.
+ABLATIONS = {
+    "all": (),
+    "gradient descent, not Adagrad": ("adagrad",),
+    "and without the MAP term": ("adagrad", "prior"),
+    "and without activations: products alone": ("adagrad", "prior", "activations"),
+}
 ROUNDS = {"smoke": 1, "standard": 3}
 BATCH_SIZES = (20, 50, 100, 250, 1000, 4096)
 HIDDEN_SIZES = (200, 500, 1000, 2000)
@@ -27,9 +34,9 @@ def run(preset: str, say: Callable[[str], None]) -> Results:
     workload = Workload() if preset == "standard" else Workload(epochs=1, examples=5000)
     measured, rate = _in_turns(workload, ROUNDS[preset], say)
     seconds = {name: _median(results) for name, results in measured.items()}
-    say("binarisation and SGD")
+    say("binarisation")
     binarised = measure("ours:library", workload, preprocess="dynamic_binarization")
-    sgd = measure("jax_contenders:bare_scan", workload, optimiser="sgd")
+    ablated = _ablated(workload, ROUNDS[preset], rate, say)
     say("curves")
     ours, needed = seconds["ae_jax"], workload.flops() / 1e9
     claims = [
@@ -42,11 +49,11 @@ def run(preset: str, say: Callable[[str], None]) -> Results:
     facts = {
         "matrix-product rate (GFLOP/s)": round(rate, 1),
         "dynamic binarisation (seconds an epoch)": round(_median([binarised]), 3),
-        "bare scan with SGD (seconds an epoch)": round(_median([sgd]), 3),
     }
     return Results(
         tables={
             "Seconds an epoch": _table(measured, workload, rate),
+            "What the bare scan spends its time on": ablated,
             **_curves(preset, workload, rate),
         },
         claims=claims,
@@ -73,6 +80,27 @@ def _in_turns(
             measured[name].append(measure(function, workload))
         rates.append(measure("ours:matrix_product", workload)["rate"])
     return measured, statistics.median(rates)
+
+
+def _ablated(
+    workload: Workload, rounds: int, rate: float, say: Callable[[str], None]
+) -> list[dict]:
+    """The bare scan with less and less around its matrix products, in turns."""
+    measured: dict[str, list[dict]] = {name: [] for name in ABLATIONS}
+    for turn in range(rounds):
+        say(f"parts of the bare scan, round {turn + 1}")
+        for name, without in ABLATIONS.items():
+            result = measure("jax_contenders:bare_scan", workload, without=without)
+            measured[name].append(result)
+    seconds = {name: _median(results) for name, results in measured.items()}
+    return [
+        {
+            "arithmetic": name,
+            "seconds an epoch": round(value, 3),
+            "share of the matrix-product rate": share(workload.flops() / value / 1e9 / rate),
+        }
+        for name, value in seconds.items()
+    ]
 
 
 def _table(measured: dict[str, list[dict]], workload: Workload, rate: float) -> list[dict]:
