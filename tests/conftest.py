@@ -4,7 +4,8 @@ Settings come before JAX is imported: eight CPU devices, so that every mode of p
 can be tested anywhere, and an error wherever arrays of different rank broadcast by accident.
 Programs here are tiny and mostly run once, so that compiling them is what takes time: XLA leaves
 most of its optimisations out, unless JAX_DISABLE_MOST_OPTIMIZATIONS=0 asks for them, and the new
-emitters of fused loops, which take twice as long to compile (XLA_FLAGS= asks for those).
+emitters of fused loops, which take twice as long to compile what then runs faster (XLA_FLAGS= asks
+for those).
 """
 
 import importlib.metadata
@@ -19,8 +20,6 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA ends at a flag it has not
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
-# Of this process and its children: nothing of the user's is touched, no half-written program kept.
-os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "0")
 
 import jax
 import numpy as np
@@ -33,15 +32,20 @@ from ae_jax.data import DataSet, Split
 
 @pytest.fixture(scope="session", autouse=True)
 def _compile_once():
-    """Reads a program that an earlier test had compiled from a folder of this process alone."""
-    with tempfile.TemporaryDirectory() as folder:
-        for option, value in {
-            "jax_enable_compilation_cache": True,
-            "jax_compilation_cache_dir": folder,
-            "jax_persistent_cache_min_compile_time_secs": 0.0,
-            "jax_persistent_cache_min_entry_size_bytes": -1,
-        }.items():
+    """Reads a program that an earlier test had compiled from a folder of this process alone.
+
+    Its children have one of their own: what a killed one has half written is not read here. The
+    user's folder is not touched.
+    """
+    always = {
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        for option, value in {**always, "jax_compilation_cache_dir": f"{folder}/own"}.items():
             jax.config.update(option, value)
+        for option, value in {**always, "jax_compilation_cache_dir": f"{folder}/children"}.items():
+            patch.setenv(option.upper(), str(value))
         compilation_cache.reset_cache()
         yield
 
