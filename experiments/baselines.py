@@ -22,8 +22,12 @@ def pca_of(dataset: DataSet, count: int) -> PcaCodec:
     """The first `count` principal components of the training split, exactly."""
     x = dataset.splits["train"].x
     scale = 1.0 if dataset.max_value is None else 1.0 / dataset.max_value
-    rows = as_rows(x.reshape(len(x), -1), scale=scale)
-    return Pca(count, solver="gram").fit(rows, jax.random.key(0)).codec
+    return pca_of_rows(x.reshape(len(x), -1), count, scale)
+
+
+def pca_of_rows(x: np.ndarray, count: int, scale: float = 1.0) -> PcaCodec:
+    """The first `count` principal components of rows [N, D] times `scale`, exactly."""
+    return Pca(count, solver="gram").fit(as_rows(x, scale=scale), jax.random.key(0)).codec
 
 
 def first_components(codec: PcaCodec, count: int) -> PcaCodec:

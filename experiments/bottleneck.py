@@ -43,7 +43,7 @@ from experiments.baselines import (
     rows_of,
     squared_error,
 )
-from experiments.frame import Findings, Lab, Rows, Shown, experiment, run_rows
+from experiments.frame import Findings, Lab, Rows, Shown, experiment, rounded, run_rows
 from experiments.published import pca_errors
 
 
@@ -82,11 +82,16 @@ CLAIMED = range(1, 65)
 LEARNING_RATE = 2e-3
 OPTIMISERS: dict[str, tuple[Optimiser, ...]] = {
     "SGD": (Sgd(learning_rate=0.003), Sgd(learning_rate=0.01), Sgd(learning_rate=0.03)),
-    "RMSProp": (RmsProp(learning_rate=5e-4), RmsProp(learning_rate=2e-3)),
-    "Adam": (Adam(learning_rate=5e-4), Adam(learning_rate=LEARNING_RATE)),
+    "RMSProp": tuple(RmsProp(learning_rate=rate) for rate in (5e-4, LEARNING_RATE, 8e-3)),
+    "Adam": tuple(Adam(learning_rate=rate) for rate in (5e-4, LEARNING_RATE, 8e-3)),
 }
+VISIBLE = 1e-6  # squared error per image: less is rounding
 PUBLISHED = "closed form, experiments/targets/pca_mnist.json"
 ERROR = "squared error per image"
+ERROR_DIGITS = {"train": 3, "test": 3}
+SIZE_DIGITS = {"autoencoder": 4, "PCA": 4, "per pixel": 6, "PCA per pixel": 6} | {
+    "PCA / autoencoder": 3
+}
 
 
 def configured(
@@ -132,9 +137,11 @@ def main(preset: Preset, lab: Lab) -> Findings:
     sizes = size_rows(preset, dataset, fitted)
     depths = depth_rows(preset, fitted)
     tables = {
-        "Test error by code size": sizes,
-        f"Encoders of more layers, code of {preset.depth_size}": depths,
-        f"Optimisers, code of {preset.optimiser_size}": optimiser_rows(optimised),
+        "Test error by code size": rounded(sizes, SIZE_DIGITS),
+        f"Encoders of more layers, code of {preset.depth_size}": rounded(depths, ERROR_DIGITS),
+        f"Optimisers, code of {preset.optimiser_size}": rounded(
+            optimiser_rows(optimised), ERROR_DIGITS
+        ),
     }
     return Findings(
         protocol=protocol(preset, dataset),
@@ -192,11 +199,11 @@ def size_rows(preset: Preset, dataset: DataSet, fitted: dict[str, Fitted]) -> Ro
         rows.append(
             {
                 "code size": size,
-                "autoencoder": round(ours, 4),
-                "PCA": round(pca, 4),
-                "per pixel": round(ours / test.shape[1], 6),
-                "PCA per pixel": round(pca / test.shape[1], 6),
-                "PCA / autoencoder": round(pca / ours, 3),
+                "autoencoder": ours,
+                "PCA": pca,
+                "per pixel": ours / test.shape[1],
+                "PCA per pixel": pca / test.shape[1],
+                "PCA / autoencoder": pca / ours,
             }
         )
     return rows
@@ -212,8 +219,8 @@ def depth_rows(preset: Preset, fitted: dict[str, Fitted]) -> Rows:
             rows.append(
                 {
                     "hidden layers": "-".join(map(str, hidden)),
-                    "train": round(last["train/squared_error"], 3),
-                    "test": round(last["test/squared_error"], 3),
+                    "train": last["train/squared_error"],
+                    "test": last["test/squared_error"],
                 }
             )
     return rows
@@ -225,8 +232,8 @@ def optimiser_rows(optimised: dict[str, Fitted]) -> Rows:
         {
             "optimiser": _optimiser_of(name),
             "step size": model.config.optim.learning_rate,
-            "train": round(model.records[-1]["train/squared_error"], 3),
-            "test": round(model.records[-1]["test/squared_error"], 3),
+            "train": model.records[-1]["train/squared_error"],
+            "test": model.records[-1]["test/squared_error"],
         }
         for name, model in optimised.items()
     ]
@@ -301,15 +308,12 @@ def pictures(
         for size in preset.sizes
         if name_of(size, preset.hidden) in fitted
     }
-    # PCA of as many components as pixels has no error, which no logarithm shows.
-    shown = [row for row in sizes if row["PCA per pixel"] > 0]
-    errors = {
-        label: (
-            np.array([row["code size"] for row in shown]),
-            np.array([row[column] for row in shown]),
-        )
-        for label, column in (("autoencoder", "autoencoder"), ("PCA", "PCA"))
-    }
+    widths = np.array([row["code size"] for row in sizes])
+    errors = {}
+    for method in ("autoencoder", "PCA"):
+        values = np.array([row[method] for row in sizes])
+        # PCA of as many components as pixels has no error, which no logarithm shows.
+        errors[method] = widths, np.where(values > VISIBLE, values, np.nan)
     return {
         "reconstructions": Shown(
             figures.reconstructions(first.inputs(chosen), rows),
@@ -323,7 +327,7 @@ def pictures(
                 f"test {ERROR}",
                 log_x=True,
                 log_y=True,
-                ticks=tuple(sorted(row["code size"] for row in shown)),
+                ticks=tuple(sorted(widths.tolist())),
             ),
             "Test error by code size",
         ),
@@ -333,7 +337,7 @@ def pictures(
                 y_label=f"training {ERROR}",
                 title=f"code of {preset.optimiser_size}, first {preset.limit:,} training examples",
             ),
-            "Optimisers, each at the better of its step sizes",
+            "Optimisers, each at the best of its step sizes",
             "Means over each epoch, while it changed the weights.",
         ),
     }

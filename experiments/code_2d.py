@@ -282,7 +282,7 @@ def pictures(one: Trained) -> dict[str, Shown]:
         f"reconstructions_{one.name}": Shown(
             figures.reconstructions(
                 one.best.inputs(examples.x[chosen]),
-                {"PCA": pca_images, "network": one.best.reconstruct(examples.x[chosen])},
+                {"PCA": pca_images, "autoencoder": one.best.reconstruct(examples.x[chosen])},
             ),
             f"{split.capitalize()} digits, two principal components, two code units, {of}",
         ),

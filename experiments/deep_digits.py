@@ -2,7 +2,7 @@
 
 Claim   784-1000-500-250-30-250-500-1000-784 with logistic units and a linear code reconstructs test
         digits with a squared error per image of 3.00 or less (`standard`), where logistic PCA has
-        8.01 and PCA 13.87. PCA is recomputed and agrees with its published figure.
+        8.01 and PCA 13.87. Both are recomputed and agree with their published figures.
 
 Command python -m experiments.deep_digits --preset smoke|quick|standard [--workdir DIR]
             [--print-only]
@@ -92,6 +92,7 @@ PRESETS = {
 LOGISTIC_RATE = 3e-3
 # Within the rounding of the published figure.
 PCA_TOLERANCE = 0.005
+LOGISTIC_TOLERANCE = 0.02 * 8.01  # it is trained, not solved
 
 PRETRAINED, SCRATCH, LOGISTIC, PCA = "pretrained by RBM", "from scratch", "logistic PCA", "PCA"
 
@@ -228,6 +229,9 @@ def pictures(
         LOGISTIC: error_curve(models.logistic),
     }
     curves[PCA] = level(errors[PCA], curves)
+    sources = published(dataset.name)
+    if sources is not None:
+        curves["published autoencoder"] = level(sources["autoencoder"], curves)
     return {
         "reconstructions": Shown(
             figures.reconstructions(originals, rows),
@@ -256,6 +260,16 @@ def claims(preset: Preset, errors: dict[str, float], models: Models) -> list[Cla
             SOURCE,
         )
     ]
+    found.append(
+        close_to(
+            f"logistic PCA of {preset.code} components has about the published squared error",
+            errors[LOGISTIC],
+            sources[LOGISTIC],
+            LOGISTIC_TOLERANCE,
+            UNIT,
+            SOURCE,
+        )
+    )
     by_training = {"autoencoder": models.pretrained, SCRATCH: models.scratch}
     best = min(by_training, key=lambda name: training_error(by_training[name]))
     text = PRETRAINED if best == "autoencoder" else SCRATCH
@@ -272,7 +286,8 @@ def claims(preset: Preset, errors: dict[str, float], models: Models) -> list[Cla
     )
     found.append(
         at_most(
-            "pretrained by RBM, the autoencoder is no worse than after as many epochs from scratch",
+            "pretrained by RBM, the autoencoder is no worse than from scratch after as many epochs "
+            "as its fine-tuning had",
             errors["autoencoder"],
             errors[SCRATCH],
             0.0,

@@ -110,6 +110,17 @@ def _bar(member: Member):
     return progress(member.name, member.config.train.epochs, headline)
 
 
+def rounded(rows: Rows, digits: Mapping[str, int]) -> Rows:
+    """Rows for a table, the numbers of each column named with so many decimals.
+
+    Claims are made from the rows as they were: what a table rounds may be on the other side.
+    """
+    return [
+        {key: round(value, digits[key]) if key in digits else value for key, value in row.items()}
+        for row in rows
+    ]
+
+
 def run_rows(fitted: Mapping[str, Fitted]) -> Rows:
     """One row a run: epochs, steps, and seconds of training."""
     return [
@@ -146,6 +157,7 @@ def publish(root: Path, title: str, findings: Findings) -> dict[str, Any]:
         protocol=findings.protocol,
         note=findings.note,
         tables=dict(findings.tables),
+        figures={name: shown.heading for name, shown in findings.pictures.items()},
         **findings.more,
     )
     sections = _sections(results, findings, pictures)

@@ -17,8 +17,10 @@ Protocol  784-256-784, one layer on either side of the code, linear pixels, squa
         mean over the batch is drawn to a rate rho, and the k highest of linear units, each at
         three strengths; features and claims are of the middle one. A unit is active on an example
         where its code is above a threshold, 0 or, for sigmoids, which never reach 0, 0.1. Errors
-        are of codes whose inactive units are set to 0. The classifier is logistic regression on
-        standardised codes of the first training examples, scored on the whole test split.
+        are of codes whose inactive units say nothing: each stands at its mean over the training
+        examples on which it is inactive, which is 0 where inactive units are. The classifier is
+        logistic regression on standardised codes of the first training examples, scored on the
+        whole test split. PCA has as many components as the codes have units.
 
 Figures figures/features_*.png (what a unit adds to the image), error_by_active_units.png.
 """
@@ -46,7 +48,7 @@ from experiments.baselines import (
     rows_of,
     squared_error,
 )
-from experiments.frame import Findings, Lab, Shown, experiment, run_rows
+from experiments.frame import Findings, Lab, Shown, experiment, rounded, run_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +125,9 @@ PRESETS = {
     "standard": Preset("mnist", 256, 50, KINDS, 20_000),
 }
 ERROR = "squared error per image"
+CODE_DIGITS = {"active units": 2, "mean activation": 4, "squared error": 3, "accuracy": 4}
 FEATURES = 64  # units shown
+RESTING = 10_000  # training examples that tell where inactive units rest
 
 
 def member(preset: Preset, dataset: DataSet, kind: Kind) -> Member:
@@ -151,10 +155,21 @@ class Coder:
     kind: Kind
     model: Fitted
 
+    def active(self, codes: np.ndarray) -> np.ndarray:
+        """Which units are active, [N, Z] bool."""
+        return np.abs(codes) > self.kind.threshold
+
+    @functools.cached_property
+    def resting(self) -> np.ndarray:
+        """The mean of each unit over the training examples on which it is inactive, [Z]."""
+        codes = self.model.encode(self.model.setup.dataset.splits["train"].head(RESTING).x)
+        idle = ~self.active(codes)
+        return np.where(idle, codes, 0.0).sum(axis=0) / np.maximum(idle.sum(axis=0), 1)
+
     def codes(self, x: np.ndarray) -> np.ndarray:
-        """Codes [N, Z] of raw examples, what is inactive set to 0."""
+        """Codes [N, Z] of raw examples, inactive units at rest."""
         codes = self.model.encode(x)
-        return np.where(np.abs(codes) > self.kind.threshold, codes, 0.0)
+        return np.where(self.active(codes), codes, self.resting[None])
 
     @functools.cached_property
     def use(self) -> dict[str, float]:
@@ -163,7 +178,7 @@ class Coder:
 
     @functools.cached_property
     def error(self) -> float:
-        """Test squared error per image, decoded from the active units alone."""
+        """Test squared error per image, decoded from what the active units say."""
         dataset = self.model.setup.dataset
         decoded = self.model.decode(self.codes(dataset.splits["test"].x))
         return squared_error(rows_of(dataset, "test"), decoded)
@@ -182,7 +197,7 @@ class Coder:
         size = self.model.config.model.latent_dim
         decoded = self.model.decode(np.concatenate([np.zeros((1, size)), np.eye(size)]))
         x = self.model.setup.dataset.splits["test"].x
-        order = np.argsort(-(self.codes(x) != 0).mean(axis=0), kind="stable")
+        order = np.argsort(-self.active(self.model.encode(x)).mean(axis=0), kind="stable")
         return (decoded[1:] - decoded[:1])[order]
 
 
@@ -208,13 +223,18 @@ def main(preset: Preset, lab: Lab) -> Findings:
             "epochs"
         ),
         note=(
-            f"{ERROR.capitalize()} on the test split, inactive units set to 0; active units are "
-            "means over it, dead ones are active on none of it. Accuracy is that of logistic "
-            f"regression fitted on the codes of {preset.probe:,} training examples; on the pixels "
-            f"it is {pixel_accuracy(dataset, preset.probe):.4f}. A sigmoid unit counts as active "
-            f"above {SIGMOID_THRESHOLD:g}, others above 0; the KL has weight {KL_WEIGHT:g}."
+            f"{ERROR.capitalize()} on the test split, inactive units at their mean while inactive "
+            "in training; active units are means over it, dead ones are active on none of it. "
+            "Accuracy is that of logistic regression fitted on the codes of "
+            f"{preset.probe:,} training examples; on the pixels it is "
+            f"{pixel_accuracy(dataset, preset.probe):.4f}. A sigmoid unit counts as active above "
+            f"{SIGMOID_THRESHOLD:g}, others above 0; the KL has weight {KL_WEIGHT:g}."
         ),
-        tables={"Codes on the test split": list(rows.values())},
+        tables={
+            "Codes on the test split": rounded(
+                [*rows.values(), pca_row(preset, dataset)], CODE_DIGITS
+            )
+        },
         pictures=pictures(preset, coders, dataset),
         claims=claims(preset, rows),
         runs=run_rows(fitted),
@@ -224,11 +244,29 @@ def main(preset: Preset, lab: Lab) -> Findings:
 def code_row(coder: Coder, probe: int) -> dict:
     return {
         "code": coder.kind.name,
-        "active units": round(coder.use["l0"], 2),
+        "active units": coder.use["l0"],
         "dead units": int(coder.use["dead_units"]),
-        "mean activation": round(coder.use["mean_activation"], 4),
-        "squared error": round(coder.error, 3),
-        "accuracy": round(coder.accuracy(probe), 4),
+        "mean activation": coder.use["mean_activation"],
+        "squared error": coder.error,
+        "accuracy": coder.accuracy(probe),
+    }
+
+
+def pca_row(preset: Preset, dataset: DataSet) -> dict:
+    """What as many principal components do, none of which is ever inactive."""
+    codec = pca_of(dataset, min(preset.latent_dim, int(np.prod(dataset.shape))))
+    x, test = rows_of(dataset, "train")[: preset.probe], rows_of(dataset, "test")
+    codes = np.asarray(codec.encode(test))
+    return {
+        "code": "PCA",
+        "active units": codes.shape[1],
+        "dead units": 0,
+        "mean activation": float(codes.mean()),
+        "squared error": squared_error(test, pca_reconstructions(codec, test)),
+        "accuracy": probe_accuracy(
+            (np.asarray(codec.encode(x)), dataset.splits["train"].y[: preset.probe]),
+            (codes, dataset.splits["test"].y),
+        ),
     }
 
 

@@ -43,9 +43,23 @@ def test_patches_of_an_image_do_not_depend_on_the_images_after_it():
 
 
 def test_patches_that_would_leave_the_image_are_refused():
-    turned_patches(np.zeros((1, 63, 64)), 1)
-    with pytest.raises(ValueError, match="leave images of 61 x 64"):
-        turned_patches(np.zeros((1, 61, 64)), 1)
+    turned_patches(np.zeros((1, 64, 64)), 1)
+    with pytest.raises(ValueError, match="leave images of 63 x 64"):
+        turned_patches(np.zeros((1, 63, 64)), 1)
+
+
+def test_a_pixel_is_the_mean_over_its_square():
+    """Upright, 1.5 pixels apart, against a sum over 30 bilinear samples a side of each square."""
+    image = np.random.default_rng(4).random((64, 64))
+    patch = turned_patches(image[None], 1, degrees=0.0, scales=(1.5, 1.5))[0]
+    fine = 31.5 + 1.5 * ((np.arange(25 * 30) + 0.5) / 30 - 12.5)
+    places = np.arange(64)
+    rows = np.stack([np.interp(fine, places, column) for column in image.T], axis=1)
+    dense = np.stack([np.interp(fine, places, row) for row in rows])
+    exact = dense.reshape(25, 30, 25, 30).mean(axis=(1, 3))
+    error = (patch - exact).std()
+    at_points = dense[15::30, 15::30]
+    assert error < 0.15 * exact.std() and (at_points - exact).std() > 4 * error
 
 
 @pytest.fixture

@@ -43,6 +43,19 @@ def test_choices_are_judged_by_error_and_angle(smoke):
     assert rows["linear"]["equals PCA"] and rows["linear, tied"]["equals PCA"]
     bent = rows["hidden layers of tanh units"]
     assert bent["angle (degrees)"] is None and not bent["equals PCA"]
+    assert not bent["equals PCA of its inputs"]
+    assert rows["linear"]["equals PCA of its inputs"]
+
+
+def test_standardised_it_is_pca_of_what_it_saw_and_not_of_the_data(smoke):
+    row = {row["autoencoder"]: row for row in smoke[1]["tables"][CHOICES]}["linear, standardised"]
+    assert row["equals PCA of its inputs"] and not row["equals PCA"]
+    x = flowers()
+    scale = x.std(axis=0)
+    axis = np.linalg.svd((x - x.mean(axis=0)) / scale)[2][0]
+    residual = (x - x.mean(axis=0)) / scale
+    residual = (residual - np.outer(residual @ axis, axis)) * scale
+    assert row["squared error"] == pytest.approx(np.square(residual).sum(axis=1).mean(), rel=1e-3)
 
 
 def test_without_biases_the_optimum_is_another_line(smoke):

@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 import ae_jax
 from ae_jax.data import load
 from experiments import sparse
-from tests.smoke_runs import check_pictures, digit_rows, run_smoke
+from tests.smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
 
 PRESET = sparse.PRESETS["smoke"]
 
@@ -44,7 +44,10 @@ def test_numbers_are_those_of_the_saved_codes(smoke):
         assert row["dead units"] == (~active.any(axis=0)).sum()
         assert row["mean activation"] == pytest.approx(codes.mean(), abs=1e-4)
         weights, bias = model.params["head"]["mean"]["kernel"], model.params["head"]["mean"]["bias"]
-        decoded = np.where(active, codes, 0) @ np.asarray(weights) + np.asarray(bias)
+        seen = model.encode(load("digits", protocol="full").splits["train"].x)
+        idle = [unit[unit <= kind.threshold] for unit in seen.T]
+        resting = np.array([values.mean() if len(values) else 0.0 for values in idle])
+        decoded = np.where(active, codes, resting) @ np.asarray(weights) + np.asarray(bias)
         error = np.square(decoded - digit_rows("test")).sum(axis=1).mean()
         assert row["squared error"] == pytest.approx(error, abs=2e-3)
 
@@ -67,7 +70,7 @@ def test_features_are_the_weights_of_the_decoder(smoke):
     features = one.features.reshape(len(weights), -1)
     # The same rows in another order: that of how often a unit is active.
     codes = one.codes(load("digits", protocol="full").splits["test"].x)
-    order = np.argsort(-(codes != 0).mean(axis=0), kind="stable")
+    order = np.argsort(-(codes > 0).mean(axis=0), kind="stable")
     np.testing.assert_allclose(features, weights[order], atol=1e-5)
 
 
@@ -87,6 +90,14 @@ def test_an_l1_penalty_leaves_fewer_alive_and_costs_reconstruction(smoke):
     dense, penalised = rows_of(smoke[1])["dense"], rows_of(smoke[1])["L1, weight 0.1"]
     assert penalised["active units"] < dense["active units"]
     assert penalised["squared error"] > dense["squared error"]
+
+
+def test_pca_is_that_of_numpy(smoke):
+    row = rows_of(smoke[1])["PCA"]
+    train, test = digit_rows("train"), digit_rows("test")
+    assert row["active units"] == PRESET.latent_dim
+    error = svd_error(train, test, PRESET.latent_dim)
+    assert row["squared error"] == pytest.approx(error, abs=1e-3)
 
 
 def test_grey_is_nothing_and_the_largest_magnitude_is_an_extreme():

@@ -90,8 +90,9 @@ def lines_through_points(
     groups = {"": points} if labels is None else {k: points[labels == k] for k in np.unique(labels)}
     greys = np.linspace(0.3, 0.75, len(groups))
     for (label, group), grey in zip(groups.items(), greys, strict=True):
-        name = f"class {label}" if label != "" else None
-        axes.scatter(group[:, 0], group[:, 1], s=16, color=str(grey), linewidths=0, label=name)
+        axes.scatter(
+            group[:, 0], group[:, 1], s=16, color=str(grey), linewidths=0, label=str(label) or None
+        )
     for place, (name, (through, direction)) in enumerate(lines.items()):
         direction = direction / np.linalg.norm(direction)
         along = (points - through[None]) @ direction

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from scipy.special import ndtri
 
 from ae_jax.files import write_atomically
@@ -307,6 +307,8 @@ def loss_curves(
         marker = "o" if markers or len(x) == 1 else None
         axes.plot(x, y, label=label, linewidth=1.6, linestyle=style, marker=marker, markersize=4)
     axes.set(xlabel=x_label, ylabel=y_label)
+    if x_label.startswith("epoch"):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     plain(axes)
     axes.legend(frameon=False, fontsize=9)
     if title:
