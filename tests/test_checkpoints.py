@@ -61,6 +61,25 @@ def test_latest_and_best_are_kept_apart_and_nothing_else(tmp_path, scores, maxim
     assert steps_on_disk(tmp_path) == kept
 
 
+def test_without_metrics_a_checkpoint_is_the_latest_until_the_next_and_never_the_best(tmp_path):
+    with saved(tmp_path, [-2.0, -3.0]) as checkpoints:
+        checkpoints.save(state_at(3))
+        assert (checkpoints.step("latest"), checkpoints.step("best")) == (3, 1)
+    with Checkpoints(tmp_path, "elbo", True) as again:
+        chex.assert_trees_all_equal(again.restore(state_at(0)), state_at(3))
+        again.save(state_at(4), {"elbo": -4.0})
+        assert (again.step("latest"), again.step("best")) == (4, 1)
+    assert steps_on_disk(tmp_path) == [1, 4]
+
+
+def test_of_checkpoints_without_metrics_none_is_the_best(tmp_path):
+    with Checkpoints(tmp_path, "elbo", True) as checkpoints:
+        checkpoints.save(state_at(1))
+        assert (checkpoints.step("latest"), checkpoints.step("best")) == (1, None)
+        with pytest.raises(UserError, match="holds no checkpoint"):
+            checkpoints.restore(state_at(0), "best")
+
+
 def test_the_best_survives_a_restart(tmp_path):
     saved(tmp_path, [-5, -1, -3]).close()
     with Checkpoints(tmp_path, "elbo", True) as again:

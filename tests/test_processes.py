@@ -90,6 +90,20 @@ def test_two_processes_train_what_one_device_trains(mode, folder, alone):
     assert_same_records(RunDirectory(folder / mode).records(), alone.records)
 
 
+def claim_another_run(path: str) -> None:
+    """Writes down what each process has to say where the folder is of another run."""
+    try:
+        train(setup(train__parallel="sharded", seed=9), RunDirectory(Path(path) / "sharded"))
+    except UserError as error:
+        (Path(path) / f"said-{jax.process_index()}").write_text(str(error))
+
+
+def test_no_process_waits_for_a_first_one_that_cannot_go_on(folder):
+    run_in_two("test_processes", "claim_another_run", str(folder))
+    assert "train.seed" in (folder / "said-0").read_text()
+    assert "the first process cannot go on" in (folder / "said-1").read_text()
+
+
 def test_only_one_process_wrote(folder):
     lines = (folder / "sharded" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]

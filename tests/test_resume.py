@@ -11,13 +11,15 @@ from pathlib import Path
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from ae_jax.api import configure, fit
 from ae_jax.data import DataSet, from_array
-from ae_jax.train.checkpoints import Checkpoints
+from ae_jax.train import loop
+from ae_jax.train.checkpoints import Checkpoints, latest_step
 from ae_jax.train.loop import train
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
@@ -130,6 +132,55 @@ def test_until_between_looks_adds_a_look_and_nothing_else(in_one_go, vector_set,
     assert "train/loss" in records[2]
     plain = {k: v for k, v in records[2].items() if "/" not in k or k.startswith("running/")}
     assert [*records[:2], plain, *records[3:]] == timeless(whole)
+
+
+def test_a_run_that_is_seldom_looked_at_is_saved_by_the_clock(
+    in_one_go, vector_set, tmp_path, monkeypatch
+):
+    """Every epoch where no time may pass; what comes after such a checkpoint is as in one go."""
+    whole, outcome = in_one_go
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    steps = []
+
+    class Killed(Exception):
+        pass
+
+    def listen(record):
+        steps.append(latest_step(tmp_path / "checkpoints"))
+        if record["epoch"] == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(prepared(vector_set), RunDirectory(tmp_path), listeners=[listen])
+    assert steps == [4, 8, 12]
+    second = train(prepared(vector_set), RunDirectory(tmp_path))
+    chex.assert_trees_all_equal(jax.device_get(second.state), jax.device_get(outcome.state))
+    assert timeless(tmp_path) == timeless(whole)
+    chex.assert_trees_all_equal(states(tmp_path, vector_set), states(whole, vector_set))
+
+
+def test_a_state_that_is_not_finite_is_not_saved_by_the_clock(vector_set, tmp_path, monkeypatch):
+    """The last step of an epoch may ruin the parameters, which only the next loss tells."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "_all_finite", lambda params: False)
+    train(prepared(vector_set), RunDirectory(tmp_path), until=3)
+    assert latest_step(tmp_path / "checkpoints") == 12, "the look at the end saves"
+    (tmp_path / "again").mkdir()
+    steps = []
+    train(
+        prepared(vector_set),
+        RunDirectory(tmp_path / "again"),
+        until=4,
+        listeners=[lambda _: steps.append(latest_step(tmp_path / "again" / "checkpoints"))],
+    )
+    assert steps == [0, 8, 8, 16]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_one_value_that_is_not_finite_is_found(bad):
+    tree = {"a": jnp.ones((2, 3)), "b": jnp.array([1.0, bad])}
+    assert not loop._all_finite(tree)
+    assert loop._all_finite({"a": tree["a"]})
 
 
 def test_a_finished_run_is_not_trained_again(in_one_go, vector_set):

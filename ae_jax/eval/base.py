@@ -11,6 +11,7 @@ from jax import Array
 
 from ae_jax.data.batches import DeviceSplit, Order, Totals, sequential_order, take_batch, total_over
 from ae_jax.data.preprocess import Preprocess, Statistics
+from ae_jax.train.devices import product_precision
 
 Evaluator = Callable[[Any, Any, "EvaluationData", Array], dict[str, float]]
 ValuesOf = Callable[[Any, Any, dict[str, Array], Array], dict[str, Array]]
@@ -29,6 +30,7 @@ class EvaluationData:
         """Means over all examples of `values_of(model, params, batch, key) -> {name: [B]}`.
 
         `values_of` and `model` are compiled in: give the same function object at every call.
+        Matrix products are float32 on every device, whatever a run was trained with.
         """
         return _total(params, self, key, values_of=values_of, model=model).means()
 
@@ -56,14 +58,15 @@ class EvaluationData:
 @partial(jax.jit, static_argnames=("values_of", "model"))
 def _total(params: Any, data: EvaluationData, key: Array, *, values_of: ValuesOf, model) -> Totals:
     count = len(data.split)
-    return total_over(
-        data.split,
-        sequential_order(count, min(count, data.batch_size)),
-        data.preprocess,
-        data.statistics,
-        key,
-        lambda batch, key: values_of(model, params, batch, key),
-    )
+    with jax.default_matmul_precision(product_precision("float32")):
+        return total_over(
+            data.split,
+            sequential_order(count, min(count, data.batch_size)),
+            data.preprocess,
+            data.statistics,
+            key,
+            lambda batch, key: values_of(model, params, batch, key),
+        )
 
 
 @partial(jax.jit, static_argnames=("values_of", "model"))
@@ -79,4 +82,5 @@ def _batches(
         batch = take_batch(data.split, row, data.preprocess, data.statistics, preprocess_key)
         return None, values_of(model, params, batch, values_key)
 
-    return jax.lax.scan(body, None, order)[1], order.mask
+    with jax.default_matmul_precision(product_precision("float32")):
+        return jax.lax.scan(body, None, order)[1], order.mask

@@ -100,8 +100,17 @@ def recorded_rate(members: Sequence[Member], root: Path) -> float | None:
 
 
 def measured_rate(member: Member, dataset: DataSet) -> float:
-    """Examples per second of a member alone on the devices at hand, over a few steps in memory."""
-    setup = prepare_run(member.config, dataset, start=member.start)
+    """Examples per second of a member alone on the devices at hand, over a few steps in memory.
+
+    A set that would stream is cut to what these steps need.
+    """
+    config = member.config
+    setup = prepare_run(config, dataset, start=member.start)
+    if setup.streams:
+        few = min(len(dataset.splits["train"]), MEASURED_STEPS * config.train.batch_size)
+        data = dataclasses.replace(config.data, memory_budget=None, limit=few)
+        config = dataclasses.replace(config, data=data)
+        setup = prepare_run(config, dataset.limited(few), start=member.start)
     train, split = setup.config.train, setup.splits["train"]
     seed, epoch = jnp.asarray(train.seed, jnp.uint32), jnp.asarray(1, jnp.uint32)
     order = shuffled_order(seed, epoch, len(split), train.batch_size)

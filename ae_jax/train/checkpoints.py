@@ -17,6 +17,8 @@ _policies = ocp.training.preservation_policies
 class Checkpoints:
     """The checkpoints below a folder; at most two are kept, the latest and the best.
 
+    One that was saved without metrics can be the latest and never the best.
+
     Saving is complete when `save` returns, and atomic: a crash leaves the ones before it. Only
     the process that has claimed the run may open them for writing; `read_only` leaves alone what
     another process may be writing.
@@ -38,21 +40,21 @@ class Checkpoints:
                 cleanup_tmp_directories=not read_only,
             )
 
-    def save(self, state: Any, metrics: Mapping[str, float]) -> None:
-        """Saves the state under its step; `metrics` must hold the headline."""
+    def save(self, state: Any, metrics: Mapping[str, float] | None = None) -> None:
+        """Saves the state under its step; `metrics`, where there are any, hold the headline."""
+        known = None if metrics is None else dict(metrics)
         try:
-            self._checkpointer.save(int(state.step), state, metrics=dict(metrics), force=True)
+            self._checkpointer.save(int(state.step), state, metrics=known, force=True)
         except OSError as error:
             raise UserError(f"cannot write a checkpoint in {self.path}: {error}") from error
 
     def step(self, which: Literal["latest", "best"] = "latest") -> int | None:
         """The step of the latest or best checkpoint; None if there is none."""
         found = self._checkpointer.checkpoints
-        if not found:
-            return None
         with _readable(self.path):
-            chosen = found[-1] if which == "latest" else max(found, key=self._score)
-        return chosen.step
+            if which == "best":
+                found = sorted((one for one in found if one.metrics), key=self._score)
+        return found[-1].step if found else None
 
     def restore(self, like: Any, which: Literal["latest", "best"] = "latest") -> Any:
         """The latest or best state, with the structure and placement of `like`.

@@ -52,9 +52,9 @@ def matrix_rate(precision: str = "float32") -> float:
         product = jax.jit(jnp.matmul)
         factor = jnp.ones((side, side), jnp.float32)
         product(factor, factor).block_until_ready()
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        product(factor, factor).block_until_ready()
-        best = min(best, time.perf_counter() - start)
+        best = float("inf")
+        for _ in range(repeats):
+            start = time.perf_counter()
+            product(factor, factor).block_until_ready()
+            best = min(best, time.perf_counter() - start)
     return 2.0 * side**3 / best

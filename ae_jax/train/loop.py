@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from ae_jax.data.batches import Totals
-from ae_jax.errors import TrainingDiverged
+from ae_jax.errors import TrainingDiverged, UserError
 from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import Checkpoints
@@ -23,6 +26,9 @@ from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import Setup
 from ae_jax.train.step import NO_STEP, StepReport, TrainState
 from ae_jax.train.streaming import Streamed
+
+# A run that is looked at seldom does not begin anew when it is killed.
+SAVE_SECONDS = 300.0
 
 Record = dict[str, Any]
 Listener = Callable[[Record], None]
@@ -64,11 +70,11 @@ def train(
 ) -> Outcome:
     """Trains up to epoch `until`, by default to the end of the run, from where it stands.
 
-    With a directory, the run continues from its latest checkpoint and saves one at every look;
-    records go to metrics.jsonl. A record holds epoch, step, samples (seen in training), seconds
-    (of training so far), `running/...` (means over the epoch while it changed the parameters) and
-    at a look `train/...`, `valid/...`, `test/...`: nats per example unless the metric says
-    otherwise.
+    With a directory, the run continues from its latest checkpoint. It saves one at every look, and
+    at the end of an epoch when `SAVE_SECONDS` have gone by since the last; records go to
+    metrics.jsonl. A record holds epoch, step, samples (seen in training), seconds (of training so
+    far), `running/...` (means over the epoch while it changed the parameters) and at a look
+    `train/...`, `valid/...`, `test/...`: nats per example unless the metric says otherwise.
 
     Raises TrainingDiverged at the first loss that is not finite; what was saved stays.
     """
@@ -110,14 +116,19 @@ class _Place:
     saved: Checkpoints | None = None
     error: TrainingDiverged | None = None
 
-    def keep(self, record: Record) -> None:
-        """Adds the record of an epoch, to the files and for the listeners too."""
+    def keep(self, record: Record, save: bool) -> None:
+        """Adds the record of an epoch, to the files and for the listeners too.
+
+        Saves the state after a look, and without one if it is time to and the state is sound.
+        """
         self.records.append(record)
         if self.run.directory is not None and processes.is_first():
             self.run.directory.append(record)
         if self.saved is not None and is_look(record):
             headline = self.run.setup.numbers.objective.headline
             self.saved.save(self.state, {headline: record[_selection_metric(self.run.setup)]})
+        elif self.saved is not None and save and bool(_all_finite(self.state.params)):
+            self.saved.save(self.state)
         for listener in self.run.listeners if processes.is_first() else ():
             listener(record)
 
@@ -132,10 +143,14 @@ def _placed(run: Run) -> Iterator[_Place]:
         return
     objective = setup.numbers.objective
     with ExitStack() as stack:
+        refused = None
         if processes.is_first():
             known_by = None if setup.start is None else setup.start.fingerprint
-            stack.enter_context(directory.claim(setup.config, setup.dataset, known_by))
-        processes.wait_for_all(f"{directory.path} is claimed")
+            try:
+                stack.enter_context(directory.claim(setup.config, setup.dataset, known_by))
+            except UserError as error:
+                refused = error
+        processes.end_together(refused)
         saved = stack.enter_context(
             Checkpoints(directory.checkpoints, objective.headline, objective.maximise)
         )
@@ -154,31 +169,43 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
     looks = {*look_epochs(setup.config), last}
     first = int(places[0].state.step) // setup.steps_per_epoch + 1
     going = {i: place for i, place in enumerate(places) if not _is_out_of_patience(place)}
-    work = None
+    work: dict[int, float] = {}
+    saved_at = time.monotonic()
     for epoch in range(first, last + 1):
         if not going:
             return
         start = time.perf_counter()
         reports = engine.epoch(epoch)
         elapsed = (time.perf_counter() - start) / len(places)
-        if work is None:  # not before the first epoch, whose start is waited for
+        if not work:  # not before the first epoch, whose start is waited for
             rate = engine.devices * matrix_rate(setup.config.train.precision)
-            work = step_flops(setup) * setup.steps_per_epoch / rate
+            work = {
+                i: step_flops(place.run.setup) * setup.steps_per_epoch / rate
+                for i, place in going.items()
+            }
         looked = engine.look() if epoch in looks else None
+        save = processes.agree(looked is not None or time.monotonic() - saved_at >= SAVE_SECONDS)
+        if save:
+            saved_at = time.monotonic()
         for i, place in list(going.items()):
             try:
-                record = _record(place, reports[i], epoch, elapsed, work)
+                record = _record(place, reports[i], epoch, elapsed, work[i])
                 if looked is not None:
                     record |= _look(place.run.setup, looked[i], epoch)
             except TrainingDiverged as error:
                 place.error = error
                 del going[i]
                 continue
-            if looked is not None:  # there is a look at the end
+            if save:  # there is a look at the end
                 place.state = engine.state(i)
-            place.keep(record)
+            place.keep(record, save)
             if _is_out_of_patience(place):
                 del going[i]
+
+
+@jax.jit
+def _all_finite(tree: Any) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 
 def _is_out_of_patience(place: _Place) -> bool:

@@ -8,6 +8,7 @@ runs the same program on the same arguments; the first one writes.
 import os
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from ae_jax.errors import UserError
@@ -59,10 +60,23 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def wait_for_all(what: str) -> None:
-    """Returns when every process has come here."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)
+def agree(first_says: bool) -> bool:
+    """What the first process says, in every process; all must come here."""
+    if jax.process_count() == 1:
+        return first_says
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(first_says)))
+
+
+def end_together(error: UserError | None) -> None:
+    """Goes on where the first process met no error; else raises it there, and word of it elsewhere.
+
+    All must come here, so that none waits for one that has ended.
+    """
+    failed = agree(error is not None)
+    if is_first() and error is not None:
+        raise error
+    if failed:
+        raise UserError("the first process cannot go on; it says why")
 
 
 def check_mode(parallel: str) -> None:
