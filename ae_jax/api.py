@@ -83,6 +83,8 @@ class Fitted:
 
         Raises UserError for a codec without a distribution over codes.
         """
+        if count < 0:
+            raise UserError(f"{count} samples cannot be drawn")
         prior = self.setup.prior(self.params)
         return self.decode(np.asarray(prior.sample(jax.random.key(seed), count)))
 
@@ -294,4 +296,6 @@ def restore(
         directory.checkpoints, setup.headline, setup.maximise, read_only=True
     ) as saved:
         state = saved.restore(setup.initial_state(), which)
-    return Fitted(setup, state.params, int(state.step), directory.records())
+    records = directory.records()
+    directory.check_records(directory.records(int(state.step)), int(state.step))
+    return Fitted(setup, state.params, int(state.step), records)

@@ -9,6 +9,8 @@ import click
 
 from ae_jax.shell import run_command
 
+MOST_SHOWN = 1_000_000
+
 RUN = click.argument("run", type=click.Path(path_type=Path))
 CHECKPOINT = click.option(
     "--checkpoint",
@@ -36,12 +38,12 @@ def cli() -> None:
 @cli.command(short_help="Train an autoencoder or fit a codec, or continue the training.")
 @click.argument("data", required=False)
 @click.option("--codec", help="Fit this without backprop, instead of a network: pca, kmeans, ...")
-@click.option("--objective", help="What is optimised.  [default: elbo]")
+@click.option("--objective", help="What is optimised; `ae-jax list` names them.  [default: elbo]")
 @click.option("--latent-dim", type=int, help="Size of the code.  [default: 20]")
 @click.option("--hidden", help="Layer sizes of the encoder, as 500 or 500,200.  [default: 500]")
 @click.option("--epochs", type=int, help="Passes over the training examples.  [default: 10]")
 @click.option("--batch-size", type=int, help="Examples a step.  [default: 100]")
-@click.option("--optimiser", help="How steps are taken.  [default: adam]")
+@click.option("--optimiser", help="How steps are taken; see `ae-jax list`.  [default: adam]")
 @click.option("--learning-rate", type=float, help="Step size.  [default: the optimiser's]")
 @click.option("--seed", type=int, help="Of weights, order and noise.  [default: 0]")
 @click.option(
@@ -71,7 +73,7 @@ def cli() -> None:
 @click.option(
     "--distributed",
     is_flag=True,
-    help="One of several processes. Slurm steps, Open MPI and TPU pods are recognised without it.",
+    help="One of several processes. Slurm steps and Open MPI are recognised without it.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Show configuration and parameter counts; do not train."
@@ -79,7 +81,8 @@ def cli() -> None:
 def train(
     data: str | None, config_file: Path | None, assignments: tuple[str, ...], **flags
 ) -> None:
-    """Train on DATA: a named set, a .npy or .npz file of yours, or path/to/file.py:function.
+    """Train on DATA: a named set, a .npy or .npz file of yours, a folder of array_record files, or
+    path/to/file.py:function.
 
     With --codec, --latent-dim is the number of atoms, and --set codec.OPTION=VALUE sets the rest.
 
@@ -137,8 +140,16 @@ def evaluate(
 @cli.command(short_help="Decode codes drawn from the prior of a run.")
 @RUN
 @CHECKPOINT
-@click.option("--count", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--count", type=click.IntRange(1, MOST_SHOWN), default=100, show_default=True, help="How many."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of the codes that are drawn.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="A .npz file for the samples.")
 def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) -> None:
     """Decode codes drawn from the prior of a RUN: means of p(x|z), as a figure or as numbers."""
@@ -151,7 +162,9 @@ def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) 
 @RUN
 @CHECKPOINT
 @SPLIT
-@click.option("--count", type=click.IntRange(min=1), default=12, show_default=True)
+@click.option(
+    "--count", type=click.IntRange(1, MOST_SHOWN), default=12, show_default=True, help="How many."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="A .npz file for the examples.")
 def reconstruct(run: Path, checkpoint: str, split: str, count: int, out: Path | None) -> None:
     """Examples of a split beside what a RUN makes of them."""

@@ -28,11 +28,15 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
 
 
 class Registry(Generic[T]):
-    """A read-mostly mapping from names to parts, with errors that say what would be valid."""
+    """A read-mostly mapping from names to parts, with errors that say what would be valid.
 
-    def __init__(self, kind: str, entries: dict[str, T]):
+    With a `base`, what a user's file holds has to be a class derived from it.
+    """
+
+    def __init__(self, kind: str, entries: dict[str, T], base: type | None = None):
         self.kind = kind
         self._entries = dict(entries)
+        self._base = base
 
     def register(self, name: str, entry: T) -> None:
         """Adds an entry from outside the library. Raises ValueError if the name is taken."""
@@ -46,8 +50,18 @@ class Registry(Generic[T]):
             return self._entries[name]
         path, _, attribute = name.rpartition(":")
         if path.endswith(".py"):
-            return _load_from_file(self.kind, Path(path), attribute)
+            return self._checked(_load_from_file(self.kind, Path(path), attribute), name)
+        if name.endswith(".py"):
+            raise UserError(f"{self.kind} {name!r} is a file: name what is in it, as {name}:Name")
         raise unknown_name(self.kind, name, self._entries)
+
+    def _checked(self, entry: Any, name: str) -> T:
+        base = self._base
+        if base is None or isinstance(entry, type) and issubclass(entry, base):
+            return entry
+        raise UserError(
+            f"{self.kind} {name!r} is no class derived from {base.__module__}.{base.__name__}"
+        )
 
     def name_of(self, entry: T) -> str:
         """The name that `get` answers with this entry. Raises UserError for one it cannot find."""

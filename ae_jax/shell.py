@@ -29,12 +29,19 @@ def run_command(command: click.Command) -> None:
     except click.ClickException as error:
         error.show()
         raise SystemExit(EXIT_USER_ERROR) from error
+    except MemoryError as error:
+        _fail("Error: the machine has not enough memory for this", EXIT_USER_ERROR, error)
     except UserError as error:
         _fail(f"Error: {error}", EXIT_USER_ERROR, error)
     except TrainingDiverged as error:
         _fail(f"Diverged: {error}", EXIT_DIVERGED, error)
     except (KeyboardInterrupt, click.Abort) as error:
         _fail("Interrupted; the same command continues.", EXIT_INTERRUPTED, error)
+    except RuntimeError as error:  # JAX's, which is not to be imported before it is needed
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        reason = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
+        _fail(f"Error: the device has not enough memory: {reason}", EXIT_USER_ERROR, error)
 
 
 def _keep_compiled_programs() -> None:

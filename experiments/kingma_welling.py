@@ -10,8 +10,8 @@ Command python -m experiments.kingma_welling --preset smoke|quick|standard|paper
             [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]
 
         smoke     seconds; the 8x8 digits, nothing to compare with
-        quick     1e6 training samples a latent size; about 6 minutes on two CPU cores
-        standard  1e7; about an hour on two CPU cores
+        quick     1e6 training samples a latent size; 5 to 8 minutes on two CPU cores
+        standard  1e7; about two hours on two CPU cores
         paper     1e8 and five seeds, for an accelerator
 
 Protocol  One hidden layer of 500 tanh units (200 for Frey Face) on either side, Bernoulli pixels
@@ -22,9 +22,9 @@ Protocol  One hidden layer of 500 tanh units (200 for Frey Face) on either side,
         part. Two things that the paper leaves open are settled by the first author's published
         code (github.com/dpkingma/anglepy, VAE_Z_X.init_w and step_vae): N(0, 0.01) means a
         standard deviation of 0.01, and for the first 100 minibatches Adagrad only collects
-        squared gradients. `paper` tries a standard deviation of 0.1 as well. Which of the settings
-        tracks each of the paper's test curves best is a finding beside the claims. Bounds are nats
-        per example, means over 10,000 examples with one sample each.
+        squared gradients. `standard` and `paper` try a standard deviation of 0.1 as well. Which of
+        the settings tracks each of the paper's test curves best is a finding beside the claims.
+        Bounds are nats per example, means over 10,000 examples with one sample each.
 
 Figures figures/lower_bound.png (after Fig. 2), prior_samples.png (Fig. 5), manifold.png (Fig. 4),
         reconstructions.png.

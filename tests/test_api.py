@@ -47,6 +47,24 @@ def applied(fitted, x: np.ndarray, method: str) -> np.ndarray:
     return np.asarray(model.apply({"params": fitted.params}, x, method=method).mean())
 
 
+def test_codes_and_their_reconstructions_are_float32_products_on_every_device(fitted, images):
+    """Devices with coarser products use them unless they are told: each product says so."""
+    setup, ids = fitted.setup, jnp.arange(4)
+    arguments = (fitted.params, images[:4, ..., None], ids, setup.numbers.statistics)
+    codes = (fitted.params, jnp.zeros((4, 2)), ids, setup.numbers.statistics)
+    for function, given in ((api._encode, arguments), (api._decode, codes)):
+        text = function.lower(*given, architecture=setup.architecture).as_text()
+        products = [line for line in text.splitlines() if "dot_general" in line]
+        assert products and all("[HIGHEST, HIGHEST]" in line for line in products)
+
+
+def test_what_cannot_be_is_refused(fitted, workdir, images, labels):
+    with pytest.raises(UserError, match="-1 samples cannot be drawn"):
+        fitted.sample(-1)
+    with pytest.raises(UserError, match="unknown checkpoint 'bst': valid: best, latest"):
+        api.load(workdir, "bst", images, labels)
+
+
 def test_encode_and_decode_are_the_model_on_scaled_images(fitted, images):
     scaled = (images[..., None] / 255.0).astype(np.float32)
     codes = fitted.encode(images)

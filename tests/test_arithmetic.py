@@ -5,6 +5,7 @@ from collections import Counter
 import jax
 import jax.numpy as jnp
 import pytest
+from compile_counts import compilations
 
 from ae_jax.api import configure
 from ae_jax.train import arithmetic, setup
@@ -81,5 +82,10 @@ def test_like_runs_are_checked_and_counted_by_one_trace(vector_set, monkeypatch)
     assert traces == {"evaluate_objective": 1, "make_step": 1}
 
 
-def test_the_matrix_rate_is_measured_once():
-    assert matrix_rate() == matrix_rate() > 0
+def test_the_matrix_rate_is_measured_once_on_one_program():
+    """A second one would be of another precision, and have its compilation in the time."""
+    matrix_rate.cache_clear()
+    jax.clear_caches()
+    with compilations() as counts:
+        assert matrix_rate() == matrix_rate() > 0
+    assert counts["jit(matmul)"] == 1

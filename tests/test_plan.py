@@ -1,5 +1,6 @@
 """Plans: what would be trained is counted from directories made by hand."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from ae_jax.config import EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.launch import Local, plan
 from ae_jax.train.grid import Member
 from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import prepare_run
 from experiments import kingma_welling
 from experiments.kingma_welling_grid import Grid, most_epochs, search
 
@@ -156,3 +158,11 @@ def test_the_experiment_prints_its_plan_and_trains_nothing(tmp_path):
     assert "next: 6 of 6 runs, 450 steps, about 0:00:" in result.stdout
     assert "to the end: at most 6 runs, 930 steps, of which 0 are done" in result.stdout
     assert not workdir.exists()
+
+
+def test_the_rate_of_a_run_that_streams_is_measured_on_what_its_steps_need(vector_set):
+    one = member("streams")
+    data = dataclasses.replace(one.config.data, memory_budget=4000)
+    config = dataclasses.replace(one.config, data=data, eval=EvalConfig(batch_size=50))
+    assert prepare_run(config, vector_set).streams
+    assert plan.measured_rate(Member("streams", config), vector_set) > 0

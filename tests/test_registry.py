@@ -21,11 +21,32 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_valid_ones(shapes)
     assert str(caught.value) == expected
 
 
-@pytest.mark.parametrize("name", ["zzz", "zzz.py", "zzz:Name", ""])
+@pytest.mark.parametrize("name", ["zzz", "zzz:Name", ""])
 def test_a_name_like_none_is_answered_without_a_guess(shapes, name):
     with pytest.raises(UserError) as caught:
         shapes.get(name)
     assert str(caught.value) == f"unknown shape {name!r}: valid: circle, square"
+
+
+def test_a_file_without_an_object_is_answered_with_the_form_of_the_name(shapes):
+    with pytest.raises(UserError, match="shape 'mine.py' is a file: .* as mine.py:Name"):
+        shapes.get("mine.py")
+
+
+@pytest.mark.parametrize("name", ["Plain", "function", "derived"])
+def test_what_is_no_class_of_the_kind_is_refused(name, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import collections\n"
+        "class Plain: pass\n"
+        "def function(): pass\n"
+        "class Derived(collections.OrderedDict): pass\n"
+        "derived = Derived()\n"
+    )
+    kinds = Registry("kind", {}, base=dict)
+    assert kinds.get(f"{file}:Derived").__name__ == "Derived"
+    with pytest.raises(UserError, match=f":{name}' is no class derived from builtins.dict"):
+        kinds.get(f"{file}:{name}")
 
 
 def test_it_reads_like_a_mapping(shapes):

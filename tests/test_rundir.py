@@ -180,7 +180,7 @@ def test_a_line_that_a_crash_cut_short_is_left_out_at_every_length(tmp_path):
     for length in range(len(last)):
         directory.metrics_file.write_text(whole + last[:length])
         assert directory.records() == [record(4)]
-    directory.rewind(8)
+    directory.rewind(4)
     assert directory.metrics_file.read_text() == whole
 
 
@@ -195,3 +195,15 @@ def test_what_is_not_finite_is_null_in_the_records(tmp_path):
     expected = record(4) | {"nan": None, "up": None, "down": None}
     assert json.loads(line, parse_constant=refuse) == expected
     assert directory.rewind(4) == [expected]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe{}\n", b"[1]\n", b'{"epoch": 1}\n', b'{"epoch": 2']
+)
+def test_a_lost_record_of_the_checkpoint_is_said(tmp_path, content):
+    directory = RunDirectory(tmp_path)
+    directory.metrics_file.write_bytes(content)
+    assert directory.records() == []
+    assert directory.rewind(0) == []
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged: the record of step 8"):
+        directory.rewind(8)

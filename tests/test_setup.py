@@ -250,3 +250,9 @@ def test_objectives_and_optimisers_with_equal_fields_never_share_a_program(vecto
     assert len(set(architectures)) == 4
     again = prepare_run(dataclasses.replace(config, optim=Adagrad(0.5)), vector_set)
     assert again.architecture == architectures[0], "numbers do not matter"
+
+
+def test_more_samples_than_fit_are_refused(vector_set):
+    options = {"hidden": [4], "latent_dim": 2, "objective__num_samples": 10**9}
+    with pytest.raises(UserError, match="does not fit: 1,000,000,000 samples of each example"):
+        prepare_run(configure(None, options), vector_set)

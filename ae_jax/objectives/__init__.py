@@ -23,6 +23,7 @@ OBJECTIVES = Registry[type[Objective]](
         "sparse_kl": SparseKL,
         "sparse_l1": SparseL1,
     },
+    base=Objective,
 )
 
 __all__ = [

@@ -49,7 +49,9 @@ class Checkpoints:
             raise UserError(f"cannot write a checkpoint in {self.path}: {error}") from error
 
     def step(self, which: Literal["latest", "best"] = "latest") -> int | None:
-        """The step of the latest or best checkpoint; None if there is none."""
+        """The step of the latest or best checkpoint; None if there is none. Raises UserError."""
+        if which not in ("latest", "best"):
+            raise UserError(f"unknown checkpoint {which!r}: valid: best, latest")
         found = self._checkpointer.checkpoints
         with _readable(self.path):
             if which == "best":
@@ -83,6 +85,8 @@ class Checkpoints:
     def _check_structure(self, step: int, like: Any) -> None:
         with _readable(self.path / str(step)):
             saved = _shapes(self._checkpointer.metadata(step).metadata)
+        if not saved:
+            raise UserError(f"the checkpoint {self.path / str(step)} is corrupt: it holds nothing")
         expected = _shapes(like)
         changes = [
             f"{name}: {saved.get(name, 'absent')} saved, {expected.get(name, 'absent')} expected"

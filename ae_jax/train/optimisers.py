@@ -153,4 +153,5 @@ OPTIMISERS = Registry[type[Optimiser]](
         "rmsprop": RmsProp,
         "sgd": Sgd,
     },
+    base=Optimiser,
 )

@@ -1,7 +1,7 @@
 """A run's directory: who may use it, what it is a run of, and its records."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,15 +91,18 @@ class RunDirectory:
         return differences(found | {"name": ""}, now | {"name": ""})
 
     def records(self, step: int | None = None) -> list[dict[str, Any]]:
-        """The records so far, or up to a step; a line that a crash cut short is left out."""
+        """The records so far, or up to a step; what comes after a damaged line is left out."""
         if not self.metrics_file.exists():
             return []
         records = []
-        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
+        for line in self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                records.append(json.loads(line))
+                record = json.loads(line)
             except json.JSONDecodeError:
                 break
+            if not (isinstance(record, dict) and "step" in record):
+                break
+            records.append(record)
         return records if step is None else [r for r in records if r["step"] <= step]
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -114,9 +117,18 @@ class RunDirectory:
     def rewind(self, step: int) -> list[dict[str, Any]]:
         """Drops the records after a step, which a resumed run will write again."""
         records = self.records(step)
+        self.check_records(records, step)
         if self.metrics_file.exists():
             write_text(self.metrics_file, "".join(json.dumps(r) + "\n" for r in records))
         return records
+
+    def check_records(self, records: Sequence[Mapping[str, Any]], step: int) -> None:
+        """Raises UserError where the record of the checkpoint at a step is lost."""
+        if step and (not records or records[-1]["step"] != step):
+            raise UserError(
+                f"{self.metrics_file} is damaged: the record of step {step}, at which the run was "
+                "saved, is not in it; another --workdir trains anew"
+            )
 
 
 def describe(dataset: DataSet) -> dict[str, Any]:

@@ -222,6 +222,10 @@ def _check_size(setup: Setup, state: TrainState) -> None:
     needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in arrays)
     examples = _chunk_bytes(setup) if setup.streams else _bytes(setup.dataset)
     refuse_beyond_memory("examples, parameters, gradients and optimiser state", needed + examples)
+    samples = getattr(setup.numbers.objective, "num_samples", 1)
+    batch = min(setup.config.train.batch_size, len(setup.dataset.splits["train"]))
+    decoded = 4 * samples * batch * math.prod(setup.dataset.shape)  # float32 means of p(x|z)
+    refuse_beyond_memory(f"{samples:,} samples of each example of a batch", decoded)
 
 
 def _chunk_bytes(setup: Setup) -> int:

@@ -66,8 +66,10 @@ def _curves(model: Fitted) -> Figure:
 
 
 def _final_table(model: Fitted) -> Table:
-    last = next(record for record in model.records if record["step"] == model.step)
-    rows = []
+    looks = [r for r in model.records if is_look(r) and r["step"] <= model.step]
+    if not looks:  # it was saved by the clock, before its first look
+        return Table("Final values", [], "The run has not been looked at yet.")
+    last, rows = looks[-1], []
     for split in model.setup.splits:
         prefix = f"{split}/"
         values = {k.removeprefix(prefix): v for k, v in last.items() if k.startswith(prefix)}
