@@ -4,8 +4,9 @@ Command python -m experiments.readme [--collect RUN_DIR NAME]
 
 `--collect` first copies `results.json` and the figures of a finished experiment to
 `experiments/results/NAME`, which is what README.md shows. Each part of README.md between
-`<!-- results: NAME -->` and `<!-- end -->` is then written anew from there, and each one that
-begins with `<!-- table: NAME -->` from the code (`TABLES`).
+`<!-- results: NAME -->` and `<!-- end -->` is then written anew from there, each one that begins
+with `<!-- table: NAME -->` by a function (`TABLES`), and the one that begins with
+`<!-- gallery -->` shows all figures that the rest does not.
 """
 
 import re
@@ -27,8 +28,8 @@ RESULTS = ROOT / "experiments" / "results"
 README = ROOT / "README.md"
 PART = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+GALLERY = re.compile(r"(<!-- gallery -->\n).*?(<!-- end -->)", re.DOTALL)
 LARGEST = 200_000  # bytes of a figure that is kept as it is
-TABLES = {"codecs": form.markdown}
 
 
 def collect(run: Path, name: str) -> None:
@@ -55,7 +56,52 @@ def copy_figure(figure: Path, target: Path) -> None:
 def rendered(text: str) -> str:
     """The README with every part written from the results that it names."""
     text = TABLE.sub(lambda part: f"{part[1]}\n{TABLES[part[2]]()}\n{part[3]}", text)
-    return PART.sub(lambda part: f"{part[1]}\n{_part(part[2])}\n{part[3]}", text)
+    text = PART.sub(lambda part: f"{part[1]}\n{_part(part[2])}\n{part[3]}", text)
+    elsewhere = GALLERY.sub("", text)
+    return GALLERY.sub(lambda part: f"{part[1]}\n{_gallery(elsewhere)}\n{part[2]}", text)
+
+
+def _collected() -> dict[str, dict[str, Any]]:
+    """The committed results by name."""
+    files = sorted(RESULTS.rglob("results.json"))
+    return {file.parent.relative_to(RESULTS).as_posix(): read_json(file) for file in files}
+
+
+def _claims_that_hold() -> str:
+    """One row for each of the committed results: how many of its claims hold."""
+    rows = []
+    for name, results in _collected().items():
+        held = [claim["holds"] for claim in results["claims"]]
+        facts = results["environment"]
+        rows.append(
+            {
+                "results": name,
+                "claims": len(held),
+                "that hold": sum(held),
+                "on": facts["device"],
+                "written": facts["date"],
+            }
+        )
+    return markdown_table(rows) + "\n"
+
+
+TABLES = {"codecs": form.markdown, "claims": _claims_that_hold}
+
+
+def _gallery(elsewhere: str) -> str:
+    """The figures that are not shown elsewhere, folded up by experiment."""
+    lines = []
+    for name, results in _collected().items():
+        titles = results.get("figures", {})
+        shown = []
+        for picture in sorted((RESULTS / name).glob("*.png")):
+            place = picture.relative_to(ROOT).as_posix()
+            if f"({place})" not in elsewhere:
+                title = titles.get(picture.stem, picture.stem.replace("_", " "))
+                shown += [f"{title}:", "", f"![{title}]({place})", ""]
+        if shown:
+            lines += [f"<details><summary>{name}</summary>", "", *shown, "</details>", ""]
+    return "\n".join(lines)
 
 
 def _part(name: str) -> str:

@@ -1,5 +1,6 @@
 """README.md shows what the committed results say, and nothing that was typed in by hand."""
 
+import json
 import re
 from pathlib import Path
 
@@ -24,6 +25,23 @@ def test_every_part_and_picture_exists():
         assert (readme.RESULTS / name / "results.json").is_file()
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text):
         assert (readme.ROOT / picture).is_file(), picture
+
+
+def test_every_committed_figure_is_shown_once():
+    text = readme.README.read_text(encoding="utf-8")
+    figures = [path.relative_to(readme.ROOT).as_posix() for path in readme.RESULTS.rglob("*.png")]
+    assert figures
+    for figure in figures:
+        assert text.count(f"({figure})") == 1, figure
+
+
+def test_claims_are_counted_by_hand():
+    text = readme.README.read_text(encoding="utf-8")
+    for file in readme.RESULTS.rglob("results.json"):
+        held = [claim["holds"] for claim in json.loads(file.read_text())["claims"]]
+        name = file.parent.relative_to(readme.RESULTS).as_posix()
+        row = next(line for line in text.splitlines() if line.startswith(f"| {name} "))
+        assert [int(cell) for cell in row.split("|")[2:4]] == [len(held), sum(held)]
 
 
 def test_the_table_of_codecs_is_that_of_the_code():

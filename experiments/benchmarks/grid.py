@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import jax
-
 from experiments.benchmarks.contender import measure
 from experiments.benchmarks.report import Results
 from experiments.benchmarks.workload import Workload
@@ -18,7 +16,7 @@ COUNTS = {
 
 def run(preset: str, say: Callable[[str], None]) -> Results:
     """Steps a second against the number of runs, and what the paper's whole figure takes."""
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = measure("ours:device", Workload())["kind"] == "cpu"
     workload = Workload(epochs=2, examples=50_000)
     if preset == "smoke":
         counts, workload = COUNTS["smoke"], Workload(epochs=1, examples=2000)

@@ -42,7 +42,8 @@ def bare_scan(workload: Workload, without: Sequence[str] = ()) -> dict:
     def epoch(carry, key: Array):
         order = jax.random.permutation(key, len(pixels))
         order = order[: batches * workload.batch_size].reshape(batches, workload.batch_size)
-        return jax.lax.scan(step, carry, order)
+        with jax.default_matmul_precision("float32"):  # as the library's, on every device
+            return jax.lax.scan(step, carry, order)
 
     carry = _start(workload)
 
@@ -63,7 +64,8 @@ def tutorial_loop(workload: Workload) -> dict:
         params, sums, key = carry
         key, noise_key = jax.random.split(key)
         noise = jax.random.normal(noise_key, (x.shape[0], workload.latent_dim))
-        loss, grads = jax.value_and_grad(_loss)(params, x, noise, len(pixels))
+        with jax.default_matmul_precision("float32"):
+            loss, grads = jax.value_and_grad(_loss)(params, x, noise, len(pixels))
         return (*_adagrad(params, sums, grads), key), loss
 
     carry, shuffle = _start(workload), np.random.default_rng(0)

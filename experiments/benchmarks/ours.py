@@ -7,6 +7,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
@@ -43,14 +44,22 @@ def config_of(workload: Workload, data: DataConfig, **train: Any) -> RunConfig:
     )
 
 
-def library(workload: Workload, preprocess: str = "grey", convolutional: bool = False) -> dict:
-    """A run with all that it does for a user: metrics, checkpoints, progress.
+def library(
+    workload: Workload,
+    preprocess: str = "grey",
+    convolutional: bool = False,
+    precision: str = "float32",
+) -> dict:
+    """A run with all that it does for a user: metrics, records, progress.
 
-    A look at the data is not part of training and is not timed; its checkpoint is.
+    A look at the data, with its checkpoint, is no part of an epoch: the run ends in two of them,
+    of which the second, with everything compiled, tells what it takes ("look", seconds).
     """
-    # One epoch more: the look falls into the interval after the last one.
-    longer = dataclasses.replace(workload, epochs=workload.epochs + 1)
-    config = config_of(longer, DataConfig(preprocess=preprocess))
+    longer = dataclasses.replace(workload, epochs=workload.epochs + 2)
+    config = config_of(longer, DataConfig(preprocess=preprocess), precision=precision)
+    config = dataclasses.replace(
+        config, eval=dataclasses.replace(config.eval, every=config.train.epochs - 1)
+    )
     if convolutional:
         channels = dict(encoder="conv", decoder="conv", hidden=(32, 64), activation="relu")
         model = dataclasses.replace(config.model, **channels, init="he_normal", init_scale=1.0)
@@ -67,16 +76,24 @@ def library(workload: Workload, preprocess: str = "grey", convolutional: bool = 
 
             start = time.perf_counter()
             outcome = train(setup, RunDirectory(Path(folder) / "run"), listeners=[listen])
-    seconds = np.diff([start, *arrived]).tolist()
+    first, *timed, _, last = np.diff([start, *arrived]).tolist()
     return {
-        "seconds": seconds[1:-1],
-        "first": seconds[0],
+        "seconds": timed,
+        "first": first,
+        "look": last - float(np.median(timed)),
+        "bound": outcome.records[-1]["test/elbo"],
         "share": outcome.records[-1]["matrix_rate_share"],
         "peak_mib": peak_mib(),
     }
 
 
-def matrix_product(workload: Workload) -> dict:
-    """The float32 matrix-product rate of the machine, GFLOP/s."""
+def matrix_product(workload: Workload, precision: str = "float32") -> dict:
+    """The matrix-product rate of the machine, GFLOP/s."""
     del workload
-    return {"rate": matrix_rate() / 1e9}
+    return {"rate": matrix_rate(precision) / 1e9}
+
+
+def device(workload: Workload) -> dict:
+    """The kind of device at hand, asked for by a process that does not keep it."""
+    del workload
+    return {"kind": jax.default_backend()}

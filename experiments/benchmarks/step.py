@@ -26,6 +26,7 @@ ABLATIONS = {
 ROUNDS = {"smoke": 1, "standard": 3}
 BATCH_SIZES = (20, 50, 100, 250, 1000, 4096)
 HIDDEN_SIZES = (200, 500, 1000, 2000)
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 CONV_BATCH_SIZES, CONV_EXAMPLES = (100, 1000), 5000
 
 
@@ -49,12 +50,16 @@ def run(preset: str, say: Callable[[str], None]) -> Results:
     facts = {
         "matrix-product rate (GFLOP/s)": round(rate, 1),
         "dynamic binarisation (seconds an epoch)": round(_median([binarised]), 3),
+        "a look at 1,000 training and 10,000 test examples, with its checkpoint (seconds)": round(
+            statistics.median(result["look"] for result in measured["ae_jax"]), 3
+        ),
     }
     return Results(
         tables={
             "Seconds an epoch": _table(measured, workload, rate),
             "What the bare scan spends its time on": ablated,
             **_curves(preset, workload, rate),
+            "By precision of matrix products": _precisions(workload, say),
         },
         claims=claims,
         facts=facts,
@@ -63,7 +68,8 @@ def run(preset: str, say: Callable[[str], None]) -> Results:
             f"{workload.hidden}-784 tanh, batch {workload.batch_size}, Adagrad, MAP. Each "
             f"contender in a process of its own, medians of {workload.epochs} "
             f"epochs in {ROUNDS[preset]} rounds in turn, without the first epoch. Only the matrix "
-            "products that are needed count for the rate."
+            "products that are needed count for the rate. The library writes metrics, records "
+            "and progress; looks and checkpoints are apart."
         ),
     )
 
@@ -153,6 +159,26 @@ def _curves(preset: str, workload: Workload, rate: float) -> dict[str, list[dict
             convolutional_row(size) for size in CONV_BATCH_SIZES[: len(batches)]
         ],
     }
+
+
+def _precisions(workload: Workload, say: Callable[[str], None]) -> list[dict]:
+    """What coarser products bring, and what they change in the bound; each has its own rate."""
+    rows = []
+    for precision in PRECISIONS:
+        say(f"precision {precision}")
+        result = measure("ours:library", workload, precision=precision)
+        rate = measure("ours:matrix_product", workload, precision=precision)["rate"]
+        seconds = _median([result])
+        rows.append(
+            {
+                "precision": precision,
+                "seconds an epoch": round(seconds, 3),
+                "matrix-product rate (GFLOP/s)": round(rate, 1),
+                "share of it": share(workload.flops() / seconds / 1e9 / rate),
+                f"test bound after {workload.epochs + 3} epochs (nats)": round(result["bound"], 2),
+            }
+        )
+    return rows
 
 
 def _median(results: list[dict]) -> float:

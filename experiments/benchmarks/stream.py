@@ -5,8 +5,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-
 from experiments.benchmarks.contender import measure
 from experiments.benchmarks.report import Results
 from experiments.benchmarks.stream_contenders import write_set
@@ -29,7 +27,7 @@ SIZES = {
 
 def run(preset: str, say: Callable[[str], None]) -> Results:
     """The rate of both on one set, in turns; and that of the reader with nothing to wait for."""
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = measure("ours:device", Workload())["kind"] == "cpu"
     shape, rounds, workload = SIZES[
         "smoke" if preset == "smoke" else "cpu" if on_cpu else "accelerator"
     ]

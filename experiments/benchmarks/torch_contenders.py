@@ -47,8 +47,9 @@ def eager(workload: Workload, compiled: bool = False) -> dict:
     The MAP term is the optimiser's weight decay of 1/N, which costs least there.
     """
     torch.manual_seed(0)
-    pixels = torch.from_numpy(digits(workload).copy())
-    network = Network(workload)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    pixels = torch.from_numpy(digits(workload).copy()).to(device)
+    network = Network(workload).to(device)
     loss_of = torch.compile(network) if compiled else network
     optimiser = torch.optim.Adagrad(
         network.parameters(), lr=LEARNING_RATE, weight_decay=1 / len(pixels)
@@ -56,12 +57,14 @@ def eager(workload: Workload, compiled: bool = False) -> dict:
 
     def run(index: int) -> None:
         del index
-        order = torch.randperm(len(pixels))
+        order = torch.randperm(len(pixels), device=device)
         for first in range(0, len(pixels) - workload.batch_size + 1, workload.batch_size):
             x = pixels[order[first : first + workload.batch_size]].float() / 255
             optimiser.zero_grad(set_to_none=True)
             loss_of(x).backward()
             optimiser.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return timed_epochs(run, workload)
 
@@ -110,7 +113,7 @@ def pythae(workload: Workload) -> dict:
                 optimizer_cls="Adagrad",
                 optimizer_params={"weight_decay": 1 / len(x)},
                 learning_rate=LEARNING_RATE,
-                no_cuda=True,
+                no_cuda=not torch.cuda.is_available(),
             ),
             callbacks=[clock := Clock()],
         )
