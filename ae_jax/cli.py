@@ -218,12 +218,20 @@ def info(name: str) -> None:
     commands.show_data(name)
 
 
-@cli.command(name="list", short_help="All names that commands and --set accept, by kind.")
-def list_names() -> None:
-    """All names that the other commands and --set accept, by kind."""
+@cli.command(name="list", short_help="All names that commands and --set accept, or what one means.")
+@click.argument("name", required=False)
+def list_names(name: str | None) -> None:
+    """All names that the other commands and --set accept, by kind.
+
+    With a NAME from there, or that of a section of options (data, model, train, eval): what it is
+    and what its options mean.
+    """
     from ae_jax import commands
 
-    commands.list_names()
+    if name is None:
+        commands.list_names()
+    else:
+        commands.describe_name(name)
 
 
 def main() -> None:

@@ -3,7 +3,9 @@
 Matplotlib is imported by the commands that draw: the others are over sooner.
 """
 
+import dataclasses
 import hashlib
+import inspect
 import io
 import json
 from contextlib import ExitStack
@@ -15,7 +17,18 @@ import numpy as np
 
 from ae_jax.api import load
 from ae_jax.codecs import CODECS
-from ae_jax.config import AnyConfig, CodecConfig, from_dict, is_of_codec, override, to_dict
+from ae_jax.config import (
+    AnyConfig,
+    CodecConfig,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    TrainConfig,
+    from_dict,
+    is_of_codec,
+    override,
+    to_dict,
+)
 from ae_jax.corruption import CORRUPTIONS
 from ae_jax.data import DATA_SETS, DataSet, info, prepare
 from ae_jax.data import load as load_data
@@ -28,6 +41,7 @@ from ae_jax.missing import PATTERNS
 from ae_jax.models import MODELS, parameter_counts
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS
 from ae_jax.objectives import OBJECTIVES
+from ae_jax.registry import unknown_name
 from ae_jax.train import loop, processes
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.codec_fit import fit_codec, prepare_codec
@@ -294,15 +308,45 @@ def show_data(name: str) -> None:
         click.echo(f"{key}: {value}")
 
 
+REGISTRIES = (
+    DATA_SETS, PREPROCESSING, MODELS, ENCODERS, LATENTS, DECODERS, HEADS, ACTIVATIONS,
+    INITIALISERS, OBJECTIVES, OPTIMISERS, EVALUATORS, CODECS, CORRUPTIONS, PATTERNS,
+)  # fmt: skip
+SECTIONS = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}
+
+
 def list_names() -> None:
     """Prints every registry."""
-    registries = (
-        DATA_SETS, PREPROCESSING, MODELS, ENCODERS, LATENTS, DECODERS, HEADS, ACTIVATIONS,
-        INITIALISERS, OBJECTIVES, OPTIMISERS, EVALUATORS, CODECS, CORRUPTIONS, PATTERNS,
-    )  # fmt: skip
-    width = max(len(registry.kind) for registry in registries)
-    for registry in registries:
+    width = max(len(registry.kind) for registry in REGISTRIES)
+    for registry in REGISTRIES:
         click.echo(f"{registry.kind:>{width}}: {', '.join(registry)}")
+
+
+def describe_name(name: str) -> None:
+    """Prints what every part of that name, or section of options, says of itself."""
+    parts = [(registry.kind, registry.get(name)) for registry in REGISTRIES if name in registry]
+    if name in SECTIONS:
+        parts.append(("options", SECTIONS[name]))
+    if not parts:
+        valid = {*SECTIONS, *(each for registry in REGISTRIES for each in registry)}
+        raise unknown_name("name", name, valid)
+    for kind, part in parts:
+        texts = [inspect.cleandoc(text) for text in _docs(part)]
+        click.echo("\n\n".join([f"{kind} {name}", *texts]) + "\n")
+
+
+def _docs(part: Any) -> list[str]:
+    """The text of a part and, for a class, of those from which it has options."""
+    if not isinstance(part, type):
+        text = part.__doc__ or type(part).__doc__ or "(undocumented)"
+        own = getattr(part, "__module__", "").startswith("ae_jax")
+        return [text if own else text.split("\n\n")[0]]
+    classes = [one for one in part.__mro__ if one.__module__.startswith("ae_jax")]
+    with_options = [
+        one for one in classes if dataclasses.is_dataclass(one) and dataclasses.fields(one)
+    ]
+    chosen = dict.fromkeys([part, *with_options])
+    return [one.__dict__.get("__doc__") or "(undocumented)" for one in chosen]
 
 
 def _save_figure(figure, path: Path) -> None:

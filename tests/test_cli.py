@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ae_jax import commands
+
 OBJECTIVE = '''
 from flax import struct
 from ae_jax.objectives import Elbo, Terms
@@ -174,6 +176,18 @@ def test_dry_run_counts_parameters(ae_jax, folder):
     biases = 10 + 2 + 10 + 64
     assert f"parameters: {weights + biases:,} in all, {weights:,} of them" in done.stdout
     assert not (folder / "dry").exists()
+
+
+def test_list_tells_what_a_name_and_its_options_mean(ae_jax):
+    told = ae_jax("list", "elbo").stdout
+    assert told.startswith("objective elbo\n") and "beta_warmup      steps over which" in told
+    # What an optimiser has from all of them is told too, and options of a section.
+    told = ae_jax("list", "adagrad").stdout
+    assert "burn_in " in told and "warmup          share of the run" in told
+    assert "memory_budget" in ae_jax("list", "data").stdout
+    for registry in commands.REGISTRIES:
+        for name, part in registry.items():
+            assert "(undocumented)" not in commands._docs(part), (registry.kind, name)
 
 
 def test_list_names_everything(ae_jax):
