@@ -10,7 +10,7 @@ Command python -m experiments.deep_digits --preset smoke|quick|standard [--workd
         smoke     seconds; the 8x8 digits
         quick     2 epochs a layer, 5 of fine-tuning; minutes on two CPU cores. It is to be better
                   than logistic PCA and shows how far it is from 3.00.
-        standard  20 epochs a layer, 200 of fine-tuning; hours on two CPU cores, minutes on an
+        standard  20 epochs a layer, 50 of fine-tuning; an hour on two CPU cores, minutes on an
                   accelerator
 
 Protocol  60,000 training and 10,000 test digits in [0, 1]. Each layer is an RBM trained by CD-1 on
@@ -87,7 +87,7 @@ MNIST_HIDDEN = (1000, 500, 250)
 PRESETS = {
     "smoke": Preset("digits", (32,), 8, 4, 12, 12, 4, None),
     "quick": Preset("mnist", MNIST_HIDDEN, 30, 2, 5, 12, 1, "logistic PCA"),
-    "standard": Preset("mnist", MNIST_HIDDEN, 30, 20, 200, 100, 10, "autoencoder"),
+    "standard": Preset("mnist", MNIST_HIDDEN, 30, 20, 50, 50, 5, "autoencoder"),
 }
 LOGISTIC_RATE = 3e-3
 # Within the rounding of the published figure.
