@@ -125,7 +125,10 @@ PRESETS = {
     "standard": Preset("mnist", 256, 50, KINDS, 20_000),
 }
 ERROR = "squared error per image"
-CODE_DIGITS = {"active units": 2, "mean activation": 4, "squared error": 3, "accuracy": 4}
+CODE_DIGITS = {"active units": 2, "mean activation": 4, "squared error": 3} | {
+    "of the whole code": 3,
+    "accuracy": 4,
+}
 FEATURES = 64  # units shown
 RESTING = 10_000  # training examples that tell where inactive units rest
 
@@ -224,7 +227,7 @@ def main(preset: Preset, lab: Lab) -> Findings:
         ),
         note=(
             f"{ERROR.capitalize()} on the test split, inactive units at their mean while inactive "
-            "in training; active units are means over it, dead ones are active on none of it. "
+            "in training, or of the whole code as it is; active units are means over it, dead ones are active on none of it. "
             "Accuracy is that of logistic regression fitted on the codes of "
             f"{preset.probe:,} training examples; on the pixels it is "
             f"{pixel_accuracy(dataset, preset.probe):.4f}. A sigmoid unit counts as active above "
@@ -248,6 +251,7 @@ def code_row(coder: Coder, probe: int) -> dict:
         "dead units": int(coder.use["dead_units"]),
         "mean activation": coder.use["mean_activation"],
         "squared error": coder.error,
+        "of the whole code": coder.model.records[-1]["test/squared_error"],
         "accuracy": coder.accuracy(probe),
     }
 
@@ -262,7 +266,8 @@ def pca_row(preset: Preset, dataset: DataSet) -> dict:
         "active units": codes.shape[1],
         "dead units": 0,
         "mean activation": float(codes.mean()),
-        "squared error": squared_error(test, pca_reconstructions(codec, test)),
+        "squared error": (error := squared_error(test, pca_reconstructions(codec, test))),
+        "of the whole code": error,
         "accuracy": probe_accuracy(
             (np.asarray(codec.encode(x)), dataset.splits["train"].y[: preset.probe]),
             (codes, dataset.splits["test"].y),

@@ -50,6 +50,8 @@ def test_numbers_are_those_of_the_saved_codes(smoke):
         decoded = np.where(active, codes, resting) @ np.asarray(weights) + np.asarray(bias)
         error = np.square(decoded - digit_rows("test")).sum(axis=1).mean()
         assert row["squared error"] == pytest.approx(error, abs=2e-3)
+        whole = np.square(codes @ np.asarray(weights) + np.asarray(bias) - digit_rows("test"))
+        assert row["of the whole code"] == pytest.approx(whole.sum(axis=1).mean(), abs=2e-3)
 
 
 def test_accuracy_is_that_of_logistic_regression(smoke):
