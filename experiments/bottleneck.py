@@ -82,8 +82,8 @@ CLAIMED = range(1, 65)
 LEARNING_RATE = 2e-3
 OPTIMISERS: dict[str, tuple[Optimiser, ...]] = {
     "SGD": (Sgd(learning_rate=0.003), Sgd(learning_rate=0.01), Sgd(learning_rate=0.03)),
-    "RMSProp": tuple(RmsProp(learning_rate=rate) for rate in (5e-4, LEARNING_RATE, 8e-3)),
-    "Adam": tuple(Adam(learning_rate=rate) for rate in (5e-4, LEARNING_RATE, 8e-3)),
+    "RMSProp": tuple(RmsProp(learning_rate=rate) for rate in (5e-4, LEARNING_RATE, 8e-3, 0.03)),
+    "Adam": tuple(Adam(learning_rate=rate) for rate in (5e-4, LEARNING_RATE, 8e-3, 0.03)),
 }
 VISIBLE = 1e-6  # squared error per image: less is rounding
 PUBLISHED = "closed form, experiments/targets/pca_mnist.json"

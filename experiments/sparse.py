@@ -227,9 +227,9 @@ def main(preset: Preset, lab: Lab) -> Findings:
         ),
         note=(
             f"{ERROR.capitalize()} on the test split, inactive units at their mean while inactive "
-            "in training, or of the whole code as it is; active units are means over it, dead ones are active on none of it. "
-            "Accuracy is that of logistic regression fitted on the codes of "
-            f"{preset.probe:,} training examples; on the pixels it is "
+            "in training, or of the whole code as it is; active units are means over it, dead ones "
+            "are active on none of it. Accuracy is that of logistic regression fitted on the codes "
+            f"of {preset.probe:,} training examples; on the pixels it is "
             f"{pixel_accuracy(dataset, preset.probe):.4f}. A sigmoid unit counts as active above "
             f"{SIGMOID_THRESHOLD:g}, others above 0; the KL has weight {KL_WEIGHT:g}."
         ),
