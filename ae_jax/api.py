@@ -30,7 +30,7 @@ from ae_jax.noise import stream_key
 from ae_jax.registry import unknown_name
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.codec_fit import CodecSetup, fit_codec, prepare_codec
-from ae_jax.train.devices import product_precision
+from ae_jax.train.devices import float32_products
 from ae_jax.train.loop import Listener, Record, train
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
@@ -166,13 +166,13 @@ def _inputs(params: Any, raw: Array, ids: Array, statistics, *, architecture) ->
 @partial(jax.jit, static_argnames="architecture")
 def _encode(params: Any, raw: Array, ids: Array, statistics, *, architecture) -> Array:
     x = architecture.preprocess(raw, statistics, jax.random.key(0), ids)
-    with jax.default_matmul_precision(product_precision("float32")):
+    with float32_products():
         return architecture.model.apply({"params": params}, x, method="encode").mean()
 
 
 @partial(jax.jit, static_argnames="architecture")
 def _decode(params: Any, z: Array, ids: Array, statistics, *, architecture) -> Array:
-    with jax.default_matmul_precision(product_precision("float32")):
+    with float32_products():
         return architecture.model.apply({"params": params}, z, method="decode").mean()
 
 
@@ -297,5 +297,5 @@ def restore(
     ) as saved:
         state = saved.restore(setup.initial_state(), which)
     records = directory.records()
-    directory.check_records(directory.records(int(state.step)), int(state.step))
+    directory.check_records(records, int(state.step))
     return Fitted(setup, state.params, int(state.step), records)

@@ -9,8 +9,6 @@ import click
 
 from ae_jax.shell import run_command
 
-MOST_SHOWN = 1_000_000
-
 RUN = click.argument("run", type=click.Path(path_type=Path))
 CHECKPOINT = click.option(
     "--checkpoint",
@@ -23,6 +21,11 @@ CHECKPOINT = click.option(
 SPLIT = click.option(
     "--split", default="test", show_default=True, help="Which examples: train, valid or test."
 )
+
+
+def _count(default: int):
+    most = click.IntRange(1, 1_000_000)
+    return click.option("--count", type=most, default=default, show_default=True, help="How many.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -140,9 +143,7 @@ def evaluate(
 @cli.command(short_help="Decode codes drawn from the prior of a run.")
 @RUN
 @CHECKPOINT
-@click.option(
-    "--count", type=click.IntRange(1, MOST_SHOWN), default=100, show_default=True, help="How many."
-)
+@_count(100)
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
@@ -162,9 +163,7 @@ def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) 
 @RUN
 @CHECKPOINT
 @SPLIT
-@click.option(
-    "--count", type=click.IntRange(1, MOST_SHOWN), default=12, show_default=True, help="How many."
-)
+@_count(12)
 @click.option("--out", type=click.Path(path_type=Path), help="A .npz file for the examples.")
 def reconstruct(run: Path, checkpoint: str, split: str, count: int, out: Path | None) -> None:
     """Examples of a split beside what a RUN makes of them."""

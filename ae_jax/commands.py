@@ -50,6 +50,12 @@ from ae_jax.train.optimisers import OPTIMISERS
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
 
+REGISTRIES = (
+    DATA_SETS, PREPROCESSING, MODELS, ENCODERS, LATENTS, DECODERS, HEADS, ACTIVATIONS,
+    INITIALISERS, OBJECTIVES, OPTIMISERS, EVALUATORS, CODECS, CORRUPTIONS, PATTERNS,
+)  # fmt: skip
+SECTIONS = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}
+
 _FLAGS = {
     "objective": "objective.name",
     "latent_dim": "model.latent_dim",
@@ -306,13 +312,6 @@ def show_data(name: str) -> None:
         if isinstance(value, list | tuple) and key == "sources":
             value = "".join(f"\n  {number}. {text}" for number, text in enumerate(value, 1))
         click.echo(f"{key}: {value}")
-
-
-REGISTRIES = (
-    DATA_SETS, PREPROCESSING, MODELS, ENCODERS, LATENTS, DECODERS, HEADS, ACTIVATIONS,
-    INITIALISERS, OBJECTIVES, OPTIMISERS, EVALUATORS, CODECS, CORRUPTIONS, PATTERNS,
-)  # fmt: skip
-SECTIONS = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}
 
 
 def list_names() -> None:

@@ -89,8 +89,12 @@ VISIBLE = 1e-6  # squared error per image: less is rounding
 PUBLISHED = "closed form, experiments/targets/pca_mnist.json"
 ERROR = "squared error per image"
 ERROR_DIGITS = {"train": 3, "test": 3}
-SIZE_DIGITS = {"autoencoder": 4, "PCA": 4, "per pixel": 6, "PCA per pixel": 6} | {
-    "PCA / autoencoder": 3
+SIZE_DIGITS = {
+    "autoencoder": 4,
+    "PCA": 4,
+    "per pixel": 6,
+    "PCA per pixel": 6,
+    "PCA / autoencoder": 3,
 }
 
 

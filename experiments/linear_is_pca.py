@@ -219,7 +219,7 @@ def raw_reconstructions(model: Fitted) -> np.ndarray:
     return made * np.asarray(statistics.scale)[None] + np.asarray(statistics.mean)[None]
 
 
-def units(model: Fitted) -> np.ndarray:
+def spans_of(model: Fitted) -> np.ndarray:
     """What each dimension of the code adds to the output of an affine decoder, [Z, D]."""
     size = model.config.model.latent_dim
     codes = np.concatenate([np.zeros((1, size)), np.eye(size)])
@@ -230,7 +230,7 @@ def units(model: Fitted) -> np.ndarray:
 def directions(model: Fitted) -> np.ndarray:
     """The same in the units of the data, [Z, D]."""
     scale = model.setup.numbers.statistics.scale
-    return units(model) if scale is None else units(model) * np.asarray(scale)[None]
+    return spans_of(model) if scale is None else spans_of(model) * np.asarray(scale)[None]
 
 
 def principal_angles(spans: np.ndarray, components: np.ndarray) -> np.ndarray:
@@ -292,7 +292,7 @@ def equals_own_pca(model: Fitted, line: bool) -> bool:
     codec = pca_of_rows(x, model.config.model.latent_dim)
     error = squared_error(x, model.reconstruct(model.setup.dataset.splits["train"]))
     optimum = squared_error(x, pca_reconstructions(codec, x))
-    spans = units(model) if line else None
+    spans = spans_of(model) if line else None
     return verdict(error, optimum, spans, np.asarray(codec.components))["equals PCA"]
 
 

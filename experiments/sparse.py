@@ -125,7 +125,10 @@ PRESETS = {
     "standard": Preset("mnist", 256, 50, KINDS, 20_000),
 }
 ERROR = "squared error per image"
-CODE_DIGITS = {"active units": 2, "mean activation": 4, "squared error": 3} | {
+CODE_DIGITS = {
+    "active units": 2,
+    "mean activation": 4,
+    "squared error": 3,
     "of the whole code": 3,
     "accuracy": 4,
 }
@@ -261,12 +264,13 @@ def pca_row(preset: Preset, dataset: DataSet) -> dict:
     codec = pca_of(dataset, min(preset.latent_dim, int(np.prod(dataset.shape))))
     x, test = rows_of(dataset, "train")[: preset.probe], rows_of(dataset, "test")
     codes = np.asarray(codec.encode(test))
+    error = squared_error(test, pca_reconstructions(codec, test))
     return {
         "code": "PCA",
         "active units": codes.shape[1],
         "dead units": 0,
         "mean activation": float(codes.mean()),
-        "squared error": (error := squared_error(test, pca_reconstructions(codec, test))),
+        "squared error": error,
         "of the whole code": error,
         "accuracy": probe_accuracy(
             (np.asarray(codec.encode(x)), dataset.splits["train"].y[: preset.probe]),

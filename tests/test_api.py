@@ -13,6 +13,7 @@ from ae_jax.data import DataSet, from_array
 from ae_jax.data.batches import sequential_order, take_batch
 from ae_jax.data.preprocess import FIXED_NOISE_SEED
 from ae_jax.errors import UserError
+from ae_jax.eval import EvaluationData, base
 from ae_jax.noise import example_keys
 from ae_jax.objectives import Elbo
 from ae_jax.train.loop import train
@@ -54,8 +55,25 @@ def test_codes_and_their_reconstructions_are_float32_products_on_every_device(fi
     codes = (fitted.params, jnp.zeros((4, 2)), ids, setup.numbers.statistics)
     for function, given in ((api._encode, arguments), (api._decode, codes)):
         text = function.lower(*given, architecture=setup.architecture).as_text()
-        products = [line for line in text.splitlines() if "dot_general" in line]
-        assert products and all("[HIGHEST, HIGHEST]" in line for line in products)
+        assert_float32_products(text)
+    data = EvaluationData(
+        setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess
+    )
+    model = setup.architecture.model
+    for function in (base._total, base._batches):
+        lowered = function.lower(
+            fitted.params, data, jax.random.key(0), values_of=values_of, model=model
+        )
+        assert_float32_products(lowered.as_text())
+
+
+def values_of(model, params, batch, key):
+    return {"mean": model.apply({"params": params}, batch["x"]).mean().sum(axis=(1, 2, 3))}
+
+
+def assert_float32_products(program: str) -> None:
+    products = [line for line in program.splitlines() if "dot_general" in line]
+    assert products and all("[HIGHEST, HIGHEST]" in line for line in products)
 
 
 def test_what_cannot_be_is_refused(fitted, workdir, images, labels):

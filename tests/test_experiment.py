@@ -115,6 +115,13 @@ def command(error: BaseException | None) -> click.Command:
         (click.ClickException("no such thing"), [], 2, "Error: no such thing\n"),
         (click.FileError("a.json", "is a folder"), [], 2, "a.json"),
         (click.Abort(), [], 130, "Interrupted"),
+        (MemoryError(), [], 2, "Error: the machine has not enough memory for this\n"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore"),
+            [],
+            2,
+            "Error: the device has not enough memory: Out of memory allocating 9 bytes.\n",
+        ),
     ],
 )
 def test_commands_end_with_a_sentence_and_a_status(
@@ -135,7 +142,8 @@ def test_a_command_that_works_says_nothing(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_faults_of_the_program_keep_their_traceback(monkeypatch):
+@pytest.mark.parametrize("fault", [ZeroDivisionError, RuntimeError])
+def test_faults_of_the_program_keep_their_traceback(fault, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["command"])
-    with pytest.raises(ZeroDivisionError):
-        run_command(command(ZeroDivisionError()))
+    with pytest.raises(fault):
+        run_command(command(fault()))

@@ -11,7 +11,7 @@ from jax import Array
 
 from ae_jax.data.batches import DeviceSplit, Order, Totals, sequential_order, take_batch, total_over
 from ae_jax.data.preprocess import Preprocess, Statistics
-from ae_jax.train.devices import product_precision
+from ae_jax.train.devices import float32_products
 
 Evaluator = Callable[[Any, Any, "EvaluationData", Array], dict[str, float]]
 ValuesOf = Callable[[Any, Any, dict[str, Array], Array], dict[str, Array]]
@@ -58,7 +58,7 @@ class EvaluationData:
 @partial(jax.jit, static_argnames=("values_of", "model"))
 def _total(params: Any, data: EvaluationData, key: Array, *, values_of: ValuesOf, model) -> Totals:
     count = len(data.split)
-    with jax.default_matmul_precision(product_precision("float32")):
+    with float32_products():
         return total_over(
             data.split,
             sequential_order(count, min(count, data.batch_size)),
@@ -82,5 +82,5 @@ def _batches(
         batch = take_batch(data.split, row, data.preprocess, data.statistics, preprocess_key)
         return None, values_of(model, params, batch, values_key)
 
-    with jax.default_matmul_precision(product_precision("float32")):
+    with float32_products():
         return jax.lax.scan(body, None, order)[1], order.mask

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import AbstractContextManager
 from functools import cache
 
 import jax
@@ -24,6 +25,11 @@ _PRECISIONS = {
 def product_precision(name: str) -> str:
     """JAX's name for matrix products of a `train.precision` on the devices at hand."""
     return _PRECISIONS.get(jax.default_backend(), _PRECISIONS["cpu"])[name]
+
+
+def float32_products() -> AbstractContextManager:
+    """Within it, matrix products are float32 on every device: for what is measured, not trained."""
+    return jax.default_matmul_precision(product_precision("float32"))
 
 
 def stacking_pays() -> bool:

@@ -119,16 +119,18 @@ class _Place:
     def keep(self, record: Record, save: bool) -> None:
         """Adds the record of an epoch, to the files and for the listeners too.
 
-        Saves the state after a look, and without one if it is time to and the state is sound.
+        Saves the state if it is time to. No look has told whether it is finite where the record
+        holds none: then it must be.
         """
         self.records.append(record)
         if self.run.directory is not None and processes.is_first():
             self.run.directory.append(record)
-        if self.saved is not None and is_look(record):
-            headline = self.run.setup.numbers.objective.headline
-            self.saved.save(self.state, {headline: record[_selection_metric(self.run.setup)]})
-        elif self.saved is not None and save and bool(_all_finite(self.state.params)):
-            self.saved.save(self.state)
+        if self.saved is not None and save:
+            if is_look(record):
+                headline = self.run.setup.numbers.objective.headline
+                self.saved.save(self.state, {headline: record[_selection_metric(self.run.setup)]})
+            elif _all_finite(self.state.params):
+                self.saved.save(self.state)
         for listener in self.run.listeners if processes.is_first() else ():
             listener(record)
 

@@ -124,7 +124,7 @@ class RunDirectory:
 
     def check_records(self, records: Sequence[Mapping[str, Any]], step: int) -> None:
         """Raises UserError where the record of the checkpoint at a step is lost."""
-        if step and (not records or records[-1]["step"] != step):
+        if step and all(record["step"] != step for record in records):
             raise UserError(
                 f"{self.metrics_file} is damaged: the record of step {step}, at which the run was "
                 "saved, is not in it; another --workdir trains anew"
