@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from ae_jax.softplus import softplus
+
 
 @dataclasses.dataclass(frozen=True)
 class Support:
@@ -45,7 +47,7 @@ class Bernoulli:
         """sum_d x_d log p_d + (1 - x_d) log(1 - p_d), nats, [..., B]."""
         # softplus(l) - x l never forms p, so it is exact and has finite gradients for large |l|.
         x, logits = _flat_events(self.event_ndims, x, self.logits)
-        return jnp.sum(x * logits - jax.nn.softplus(logits), axis=-1)
+        return jnp.sum(x * logits - softplus(logits), axis=-1)
 
     def mean(self) -> Array:
         """Pixel probabilities, [..., B, D...]."""

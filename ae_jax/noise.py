@@ -7,12 +7,14 @@ same on one device and on many, and the same after a resume.
 import jax
 from jax import Array
 
+from ae_jax.train.devices import bit_generator
+
 _STREAMS = ("initialisation", "order", "preprocessing", "objective", "evaluation", "fit")
 
 
 def stream_key(seed: Array | int, stream: str, step: Array | int = 0) -> Array:
     """The key of one use of randomness in a run, at a step (or epoch) of it."""
-    key = jax.random.fold_in(jax.random.key(seed), _STREAMS.index(stream))
+    key = jax.random.fold_in(jax.random.key(seed, impl=bit_generator()), _STREAMS.index(stream))
     return jax.random.fold_in(key, step)
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from ae_jax.config import ModelConfig
 from ae_jax.models import build_autoencoder, parameter_counts
@@ -14,6 +15,7 @@ from ae_jax.nn.convolutions import doubled, halved
 from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
 from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
 from ae_jax.nn.initialisers import initialise
+from ae_jax.softplus import softplus
 
 
 def _shapes(module, *inputs):
@@ -207,3 +209,17 @@ def test_activations_are_those_of_their_names():
     for name, values in expected.items():
         actual = ACTIVATIONS.get(name)(jnp.asarray(x, jnp.float32))
         np.testing.assert_allclose(actual, values, rtol=2e-6, atol=1e-6, err_msg=name)
+
+
+def test_softplus_is_exact_with_its_derivatives_where_logits_saturate():
+    x = np.array([-200.0, -40.0, -1.0, 0.0, 1.0, 40.0, 200.0])
+    sigmoid = expit(x)
+    # The slope of the sigmoid is p (1 - p), and 1 - p has the precision of 1.
+    derivatives = [(np.logaddexp(0, x), 1e-37), (sigmoid, 1e-37), (sigmoid * expit(-x), 1e-7)]
+    function = softplus
+    for expected, absolute in derivatives:
+        values = jax.vmap(function)(jnp.asarray(x, jnp.float32))
+        np.testing.assert_allclose(values, expected, rtol=1e-6, atol=absolute)
+        function = jax.grad(function)
+    assert jnp.isnan(softplus(jnp.nan)) and jnp.isposinf(softplus(jnp.inf))
+    assert softplus(-jnp.inf) == 0

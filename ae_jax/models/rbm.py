@@ -21,6 +21,7 @@ from jax import Array
 from ae_jax.errors import UserError
 from ae_jax.latents import PointMass, StandardNormal, UnitPointMass
 from ae_jax.likelihoods import Bernoulli, Gaussian
+from ae_jax.softplus import softplus
 
 Units = Literal["bernoulli", "gaussian"]
 MOST_ENUMERATED = 20
@@ -56,7 +57,7 @@ class RBM:
         """F(v) = -log sum_h exp(-E(v, h)), nats, [..., D] -> [...]; p(v) = exp(-F(v)) / Z."""
         s = self.hidden_input(v)
         if self.hidden == "bernoulli":
-            gained = jax.nn.softplus(s)
+            gained = softplus(s)
         else:  # the Gaussian integral over h, which has mean s
             gained = 0.5 * (jnp.square(s) - _square(self.hidden_bias, s) + math.log(2 * math.pi))
         return _own_energy(v, self.visible_bias, self.visible) - gained.sum(axis=-1)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ae_jax.registry import Registry
+from ae_jax.softplus import softplus
 
 
 def linear(x: jax.Array) -> jax.Array:
@@ -21,7 +22,7 @@ ACTIVATIONS = Registry(
         "relu": jax.nn.relu,
         "sigmoid": jax.nn.sigmoid,
         "silu": jax.nn.silu,
-        "softplus": jax.nn.softplus,
+        "softplus": softplus,
         "tanh": jnp.tanh,
     },
 )

@@ -1,12 +1,15 @@
-"""All that depends on the kind of device: memory, precision, and whether stacking pays."""
+"""All that depends on the kind of device: memory, precision, noise, and whether stacking pays."""
 
 import os
 import time
+from collections.abc import Hashable
 from contextlib import AbstractContextManager
 from functools import cache
 
 import jax
 import jax.numpy as jnp
+
+from ae_jax.threefry import THREEFRY
 
 # What `train.precision` means for matrix products. The names on the right are JAX's: on a CPU,
 # which has float32 products only, all of them are the same.
@@ -30,6 +33,11 @@ def product_precision(name: str) -> str:
 def float32_products() -> AbstractContextManager:
     """Within it, matrix products are float32 on every device: for what is measured, not trained."""
     return jax.default_matmul_precision(product_precision("float32"))
+
+
+def bit_generator() -> Hashable:
+    """What `jax.random.key` takes for noise inside steps; the bits are the same on every device."""
+    return THREEFRY if jax.default_backend() == "cpu" else "threefry2x32"
 
 
 def stacking_pays() -> bool:
