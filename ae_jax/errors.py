@@ -1,4 +1,4 @@
-"""The two ways a run can fail on purpose."""
+"""The two ways a run can fail on purpose, and one of those that it cannot help."""
 
 
 class UserError(Exception):
@@ -7,3 +7,8 @@ class UserError(Exception):
 
 class TrainingDiverged(Exception):
     """The loss became infinite or NaN. Names the step; the command line exits with status 3."""
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether JAX says that a device has not enough memory."""
+    return "RESOURCE_EXHAUSTED" in str(error)

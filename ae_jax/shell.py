@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ae_jax.errors import TrainingDiverged, UserError
+from ae_jax.errors import TrainingDiverged, UserError, is_out_of_memory
 from ae_jax.files import cache_root
 
 EXIT_USER_ERROR, EXIT_DIVERGED, EXIT_INTERRUPTED = 2, 3, 130
@@ -38,7 +38,7 @@ def run_command(command: click.Command) -> None:
     except (KeyboardInterrupt, click.Abort) as error:
         _fail("Interrupted; the same command continues.", EXIT_INTERRUPTED, error)
     except RuntimeError as error:  # JAX's, which is not to be imported before it is needed
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not is_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
         _fail(f"Error: the device has not enough memory: {reason}", EXIT_USER_ERROR, error)

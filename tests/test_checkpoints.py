@@ -35,6 +35,7 @@ def saved(path: Path, scores: list[float], maximise: bool = True) -> Checkpoints
     checkpoints = Checkpoints(path, "elbo", maximise)
     for step, score in enumerate(scores, start=1):
         checkpoints.save(state_at(step), {"elbo": score})
+    checkpoints.wait()
     return checkpoints
 
 
@@ -98,6 +99,45 @@ def test_restores_the_bits_and_placement_of_every_optimiser(tmp_path, optimiser)
     chex.assert_trees_all_equal(restored, state)
     chex.assert_trees_all_equal_dtypes(restored, state)
     assert jax.tree.structure(restored) == jax.tree.structure(state)
+
+
+def test_a_state_may_be_given_away_while_it_is_written(tmp_path):
+    """Training goes on in the memory of the state that is being saved."""
+    state, go_on = state_at(0, width=200_000), jax.jit(_plus_one, donate_argnums=0)
+    with Checkpoints(tmp_path, "elbo", True) as checkpoints:
+        for _ in range(3):
+            state = go_on(state)
+            expected = jax.tree.map(lambda leaf: np.array(leaf, copy=True), state)
+            checkpoints.save(state, {"elbo": float(state.step)})
+            for _ in range(5):
+                state = go_on(state)
+            chex.assert_trees_all_equal(
+                jax.device_get(checkpoints.restore(state_at(0, width=200_000))), expected
+            )
+
+
+def _plus_one(state):
+    return jax.tree.map(lambda leaf: leaf + 1, state)
+
+
+def test_what_cannot_be_written_in_the_background_is_said_at_the_next_occasion(
+    tmp_path, monkeypatch
+):
+    checkpoints = saved(tmp_path, [0.0])
+
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.rename", no_space)
+        patch.setattr("os.replace", no_space)
+        patch.setattr(Path, "rename", no_space)
+        with pytest.raises(UserError, match="cannot write a checkpoint in .*No space left"):
+            checkpoints.save(state_at(2), {"elbo": 1.0})
+            checkpoints.wait()
+    checkpoints.close()
+    with Checkpoints(tmp_path, "elbo", True) as again:
+        assert again.step() == 1
 
 
 def test_another_width_is_one_sentence_with_parameter_and_shapes(tmp_path):
@@ -193,6 +233,7 @@ def test_a_reader_takes_the_newer_checkpoint_where_a_live_run_replaced_the_older
         Checkpoints(tmp_path, "elbo", True, read_only=True) as reader,
     ):
         writer.save(state_at(2), {"elbo": -0.5})
+        writer.wait()
         assert steps_on_disk(tmp_path) == [2]
         assert reader.step() == 1, "the reader has listed the folder before"
         chex.assert_trees_all_equal(reader.restore(state_at(0)), state_at(2))

@@ -10,6 +10,7 @@ from compile_counts import compilations
 
 from ae_jax.api import configure
 from ae_jax.errors import TrainingDiverged, UserError
+from ae_jax.train.engines import Stacked
 from ae_jax.train.grid import Member, shared_program, train_grid
 from ae_jax.train.loop import is_look, train
 from ae_jax.train.optimisers import OPTIMISERS
@@ -121,6 +122,37 @@ def test_two_devices_share_a_member(members, vector_set, tmp_path, alone):
     outcomes = train_grid(some, vector_set, tmp_path, stack="always", devices_each=2)
     for one in some:
         assert_same_run(outcomes[one.name], alone[one.name])
+
+
+def test_members_that_do_not_fit_together_train_in_halves(
+    members, vector_set, tmp_path, alone, monkeypatch
+):
+    sizes, epoch = [], Stacked.epoch
+
+    def small(self, number):
+        sizes.append(len(self._shapes))
+        if len(self._shapes) > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return epoch(self, number)
+
+    monkeypatch.setattr(Stacked, "epoch", small)
+    chosen = members[:5]
+    outcomes = train_grid(chosen, vector_set, tmp_path, stack="always")
+    assert list(outcomes) == [one.name for one in chosen]
+    assert sizes == [5, 2, 2, 2, 3, 2, 2, 2]  # a half of the three that are left trains alone
+    for one in chosen:
+        assert_same_run(outcomes[one.name], alone[one.name])
+
+
+def test_other_errors_of_the_device_are_not_taken_for_memory(
+    members, vector_set, tmp_path, monkeypatch
+):
+    def broken(self, number):
+        raise jax.errors.JaxRuntimeError("INTERNAL: it broke")
+
+    monkeypatch.setattr(Stacked, "epoch", broken)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="it broke"):
+        train_grid(members[:3], vector_set, tmp_path, stack="always")
 
 
 def test_devices_that_do_not_divide_are_refused(members, vector_set, tmp_path):

@@ -19,8 +19,9 @@ class Checkpoints:
 
     One that was saved without metrics can be the latest and never the best.
 
-    Saving is complete when `save` returns, and atomic: a crash leaves the ones before it. Only
-    the process that has claimed the run may open them for writing; `read_only` leaves alone what
+    A checkpoint is written while training goes on, and complete at the latest when the next is
+    saved or the object is closed. Writing is atomic: a crash leaves the ones before it. Only the
+    process that has claimed the run may open them for writing; `read_only` leaves alone what
     another process may be writing.
     """
 
@@ -32,6 +33,7 @@ class Checkpoints:
             keep_checkpoints_without_metrics=False,
         )
         self.path = path
+        self._unfinished = False
         self._score = lambda checkpoint: sign * checkpoint.metrics[headline]
         with _readable(path):
             self._checkpointer = ocp.training.Checkpointer(
@@ -41,10 +43,28 @@ class Checkpoints:
             )
 
     def save(self, state: Any, metrics: Mapping[str, float] | None = None) -> None:
-        """Saves the state under its step; `metrics`, where there are any, hold the headline."""
+        """Starts to save the state under its step; `metrics`, if any, hold the headline.
+
+        The state may change or go once this returns. Raises UserError where this checkpoint or
+        the one before cannot be written.
+        """
         known = None if metrics is None else dict(metrics)
+        self.wait()
+        with self._writing():
+            self._checkpointer.save_async(int(state.step), state, metrics=known, force=True)
+            self._unfinished = True
+
+    def wait(self) -> None:
+        """Returns when what was saved is complete. Raises UserError if it cannot be written."""
+        if self._unfinished:  # of a reader Orbax would list the folder anew
+            self._unfinished = False
+            with self._writing():
+                self._checkpointer.wait()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            self._checkpointer.save(int(state.step), state, metrics=known, force=True)
+            yield
         except OSError as error:
             raise UserError(f"cannot write a checkpoint in {self.path}: {error}") from error
 
@@ -52,6 +72,7 @@ class Checkpoints:
         """The step of the latest or best checkpoint; None if there is none. Raises UserError."""
         if which not in ("latest", "best"):
             raise UserError(f"unknown checkpoint {which!r}: valid: best, latest")
+        self.wait()
         found = self._checkpointer.checkpoints
         with _readable(self.path):
             if which == "best":
@@ -99,7 +120,9 @@ class Checkpoints:
             )
 
     def close(self) -> None:
-        self._checkpointer.close()
+        """Waits for what was saved. Raises UserError if it cannot be written."""
+        with self._writing():
+            self._checkpointer.close()
 
     def __enter__(self) -> "Checkpoints":
         return self

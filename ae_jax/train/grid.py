@@ -16,7 +16,7 @@ import jax
 
 from ae_jax.config import RunConfig
 from ae_jax.data.base import DataSet
-from ae_jax.errors import TrainingDiverged, UserError
+from ae_jax.errors import TrainingDiverged, UserError, is_out_of_memory
 from ae_jax.nn import LATENTS
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.devices import memory_limit, stacking_pays
@@ -56,9 +56,11 @@ def train_grid(
 
     Members share the examples on the device, and the compiled program where they differ in
     numbers only. `stack` says whether those train at once (`auto`: on accelerators), in groups as
-    large as memory allows, spread over all devices with `devices_each` of them to a member. Each
-    continues from where its own directory stands. A member whose loss does not stay finite has
-    that error for its outcome; the others go on. Raises UserError.
+    large as memory allows (halved where a device still runs out of it), spread over all devices
+    with `devices_each` of them to a member. Each continues from where its own directory stands. A
+    member whose loss does not stay finite has that error for its outcome; the others go on.
+
+    Raises UserError.
     """
     _check_devices(devices_each)
     setups = prepare_members(members, dataset)
@@ -83,7 +85,7 @@ def train_grid(
                 )
                 for member in group
             }
-            outcomes |= _train_group(runs, until, devices_each)
+            outcomes |= _train_what_fits(runs, until, devices_each)
     return {member.name: outcomes[member.name] for member in members}
 
 
@@ -133,6 +135,23 @@ def _members_that_fit(setups: Sequence[Setup]) -> int:
     each = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
     available = STATE_SHARE * memory_limit(jax.local_devices()[0]) * jax.device_count()
     return max(1, int(available // each))
+
+
+def _train_what_fits(
+    runs: Mapping[str, Run], until: int | None, devices_each: int
+) -> dict[str, Outcome | TrainingDiverged]:
+    """Trains runs that share a program, in halves where the devices cannot hold them together."""
+    try:
+        return _train_group(runs, until, devices_each)
+    except RuntimeError as error:
+        # Processes that share the runs would have to agree on this.
+        if not is_out_of_memory(error) or len(runs) == 1 or jax.process_count() > 1:
+            raise
+    # Out of the handler: the error keeps alive what could not be held.
+    outcomes, names, middle = {}, list(runs), len(runs) // 2
+    for half in (names[:middle], names[middle:]):
+        outcomes |= _train_what_fits({name: runs[name] for name in half}, until, devices_each)
+    return outcomes
 
 
 def _train_group(

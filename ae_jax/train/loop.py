@@ -71,10 +71,11 @@ def train(
     """Trains up to epoch `until`, by default to the end of the run, from where it stands.
 
     With a directory, the run continues from its latest checkpoint. It saves one at every look, and
-    at the end of an epoch when `SAVE_SECONDS` have gone by since the last; records go to
-    metrics.jsonl. A record holds epoch, step, samples (seen in training), seconds (of training so
-    far), `running/...` (means over the epoch while it changed the parameters) and at a look
-    `train/...`, `valid/...`, `test/...`: nats per example unless the metric says otherwise.
+    at the end of an epoch when `SAVE_SECONDS` have gone by since the last, and trains on while it
+    is written; records go to metrics.jsonl. A record holds epoch, step, samples (seen in
+    training), seconds (of training so far), `running/...` (means over the epoch while it changed
+    the parameters) and at a look `train/...`, `valid/...`, `test/...`: nats per example unless the
+    metric says otherwise.
 
     Raises TrainingDiverged at the first loss that is not finite; what was saved stays.
     """
