@@ -36,7 +36,7 @@ from ae_jax.data.preprocess import PREPROCESSING
 from ae_jax.errors import UserError
 from ae_jax.eval import EVALUATORS, ImportanceSampledLikelihood
 from ae_jax.experiment import write_results
-from ae_jax.files import finite_or_none, read_json, write_atomically
+from ae_jax.files import finite_or_none, make_directory, read_json, write_atomically
 from ae_jax.missing import PATTERNS
 from ae_jax.models import MODELS, parameter_counts
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS
@@ -225,6 +225,7 @@ def evaluate(
     if nll_samples is not None:
         chosen.append(ImportanceSampledLikelihood(nll_samples))
     model.split_named(split)
+    make_directory(run)  # a run that cannot be written to is refused before the work
     values = model.evaluate(split, chosen)
     protocol = {
         "split": split,
@@ -254,6 +255,7 @@ def _keep_row(path: Path, row: dict[str, Any]) -> None:
 def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) -> None:
     """Writes samples as a figure, or as numbers where they are no images or `out` asks for it."""
     model = load(run, checkpoint)
+    make_directory(run if out is None else out.parent)
     samples = model.sample(count, seed)
     if out is None and model.setup.dataset.is_picture:
         from ae_jax.viz import figures
@@ -268,7 +270,9 @@ def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) 
 def reconstruct(run: Path, checkpoint: str, split: str, count: int, out: Path | None) -> None:
     """Writes examples and their reconstructions as a figure or as numbers."""
     model = load(run, checkpoint)
-    examples = model.setup.dataset.splits[model.split_named(split)].head(count)
+    split = model.split_named(split)
+    make_directory(run if out is None else out.parent)
+    examples = model.setup.dataset.splits[split].head(count)
     inputs, outputs = model.inputs(examples), model.reconstruct(examples)
     if out is None and model.setup.dataset.is_picture:
         from ae_jax.viz import figures
@@ -285,6 +289,7 @@ def encode(run: Path, checkpoint: str, split: str, out: Path) -> None:
     """Writes the codes of a split."""
     model = load(run, checkpoint)
     examples = model.setup.dataset.splits[model.split_named(split)]
+    make_directory(out.parent)
     arrays = {"z": model.encode(examples)}
     if examples.y is not None:
         arrays["y"] = np.asarray(examples.y)
@@ -296,6 +301,7 @@ def report(run: Path, checkpoint: str) -> None:
     from ae_jax.viz import codec_report, run_report
 
     model = load(run, checkpoint)
+    make_directory(run)
     kind = codec_report if isinstance(model.config, CodecConfig) else run_report
     path = kind.write(model, RunDirectory(run))
     click.echo(f"report: {path}")

@@ -244,6 +244,8 @@ def test_a_reader_takes_the_newer_checkpoint_where_a_live_run_replaced_the_older
     gc.collect()
 
 
+# Orbax leaves other failed reads of the same damaged checkpoint behind it, unawaited.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_checkpoint_whose_arrays_are_cut_off_is_corrupt_and_not_another_model(tmp_path):
     saved(tmp_path, [-1.0]).close()
     arrays = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent.name == "d"]
@@ -255,3 +257,4 @@ def test_a_checkpoint_whose_arrays_are_cut_off_is_corrupt_and_not_another_model(
         pytest.raises(UserError, match="the checkpoint .*1 is corrupt"),
     ):
         reader.restore(state_at(0))
+    gc.collect()

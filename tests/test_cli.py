@@ -222,7 +222,7 @@ BAD = {
         "unknown split 'tset'",
     ),
     "no such evaluator": (["evaluate", "run", "--evaluator", "bond"], "did you mean 'bound'"),
-    "no such figure folder": (["encode", "run", "--out", "big.npy/codes.npz"], "cannot write"),
+    "no such figure folder": (["encode", "run", "--out", "big.npy/codes.npz"], "cannot create"),
     "other configuration": (
         [
             "train",
@@ -259,6 +259,21 @@ def test_bad_input_is_one_sentence(case, run, bad_files, command):
     status, _, errors = command(*arguments)
     assert status == 2
     assert_one_sentence(errors, expected)
+
+
+@pytest.mark.parametrize("name", ["evaluate", "sample", "reconstruct", "report"])
+def test_a_run_that_cannot_be_written_to_is_refused_before_the_work(
+    name, run, command, monkeypatch
+):
+    class Untouchable:
+        def split_named(self, split):
+            return split
+
+    monkeypatch.setattr(commands, "load", lambda *_: Untouchable())
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    status, _, errors = command(name, "run")
+    assert status == 2
+    assert_one_sentence(errors, "no permission to write in the folder run")
 
 
 def test_bad_input_ends_the_process_with_status_2(ae_jax, run):

