@@ -4,8 +4,8 @@ Settings come before JAX is imported: eight CPU devices, so that every mode of p
 can be tested anywhere, and an error wherever arrays of different rank broadcast by accident.
 Programs here are tiny and mostly run once, so that compiling them is what takes time: XLA leaves
 most of its optimisations out, unless JAX_DISABLE_MOST_OPTIMIZATIONS=0 asks for them, and the new
-emitters of fused loops, which take twice as long to compile what then runs faster (XLA_FLAGS= asks
-for those).
+emitters of fused loops, which take twice as long to compile what then runs faster; and it does not
+split a program into parts, as there are few cores and small programs (XLA_FLAGS= asks for both).
 """
 
 import importlib.metadata
@@ -19,7 +19,10 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA ends at a flag it has not
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+    )
 
 import jax
 import numpy as np
