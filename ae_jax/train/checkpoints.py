@@ -20,9 +20,9 @@ class Checkpoints:
     One that was saved without metrics can be the latest and never the best.
 
     A checkpoint is written while training goes on, and complete at the latest when the next is
-    saved or the object is closed. Writing is atomic: a crash leaves the ones before it. Only the
-    process that has claimed the run may open them for writing; `read_only` leaves alone what
-    another process may be writing.
+    saved or the object is closed; several processes complete it together at once. Writing is
+    atomic: a crash leaves the ones before it. Only the process that has claimed the run may open
+    them for writing; `read_only` leaves alone what another process may be writing.
     """
 
     def __init__(self, path: Path, headline: str, maximise: bool, *, read_only: bool = False):
@@ -53,6 +53,8 @@ class Checkpoints:
         with self._writing():
             self._checkpointer.save_async(int(state.step), state, metrics=known, force=True)
             self._unfinished = True
+        if jax.process_count() > 1:  # which meet on the devices to save, as they do to train
+            self.wait()
 
     def wait(self) -> None:
         """Returns when what was saved is complete. Raises UserError if it cannot be written."""
