@@ -44,7 +44,9 @@ def _random_bits(key: Array, width: int, shape: tuple[int, ...]) -> Array:
         return jax.random.bits(_own(key), shape, f"uint{width}")
     position = jax.lax.iota(jnp.uint32, prod(shape)).reshape(shape)
     first, second = threefry_2x32(key, jnp.zeros_like(position), position)
-    return first ^ second
+    # Where JAX's loop ends, fusion does: so that programs which are given the same bits go on from
+    # them in the same way, to the last bit, whatever surrounds the step.
+    return jax.lax.optimization_barrier(first ^ second)
 
 
 def _own(key: Array) -> Array:

@@ -179,6 +179,10 @@ def test_a_state_that_is_not_finite_is_not_saved_by_the_clock(
     monkeypatch.setattr(loop, "_all_finite", lambda params: False)
     train(prepared(vector_set), RunDirectory(tmp_path), until=3)
     assert saved_steps == [8, 12], "a look saves, and there is one at the end"
+    assert latest_step(tmp_path / "checkpoints") == 12
+    saved_steps.clear()
+    train(prepared(vector_set), RunDirectory(tmp_path / "again"), until=4)
+    assert saved_steps == [8, 16]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -33,7 +33,6 @@ class Checkpoints:
             keep_checkpoints_without_metrics=False,
         )
         self.path = path
-        self._unfinished = False
         self._score = lambda checkpoint: sign * checkpoint.metrics[headline]
         with _readable(path):
             self._checkpointer = ocp.training.Checkpointer(
@@ -52,16 +51,15 @@ class Checkpoints:
         self.wait()
         with self._writing():
             self._checkpointer.save_async(int(state.step), state, metrics=known, force=True)
-            self._unfinished = True
-        if jax.process_count() > 1:  # which meet on the devices to save, as they do to train
+        if jax.process_count() > 1:
+            # They meet on the devices to finish a checkpoint, and must not meet there to train
+            # in the meantime: each would wait for the others at another place.
             self.wait()
 
     def wait(self) -> None:
         """Returns when what was saved is complete. Raises UserError if it cannot be written."""
-        if self._unfinished:  # of a reader Orbax would list the folder anew
-            self._unfinished = False
-            with self._writing():
-                self._checkpointer.wait()
+        with self._writing():
+            self._checkpointer.wait()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

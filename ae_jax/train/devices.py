@@ -60,8 +60,12 @@ def memory_limit(device: jax.Device) -> int:
 @cache
 def matrix_rate(precision: str = "float32") -> float:
     """Multiply-adds a second, times two, of a large matrix product on one device, measured once."""
+    return measured_matrix_rate(precision, 3 if jax.default_backend() == "cpu" else 10)
+
+
+def measured_matrix_rate(precision: str, repeats: int) -> float:
+    """The rate of the best of so many large products, one after another."""
     side = 1024 if jax.default_backend() == "cpu" else 8192
-    repeats = 3 if jax.default_backend() == "cpu" else 10
     with jax.default_matmul_precision(product_precision(precision)):
         product = jax.jit(jnp.matmul)
         factor = jnp.ones((side, side), jnp.float32)
