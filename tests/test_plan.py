@@ -71,8 +71,43 @@ def test_the_next_runs_are_those_of_the_first_call_that_trains(root, vector_set)
 
 
 def test_the_rate_is_the_median_without_compilation_and_without_what_is_lost(root):
-    assert plan.recorded_rate(MEMBERS, root) == 100.0
-    assert plan.recorded_rate(MEMBERS[2:], root) is None
+    assert plan.recorded_rate(root / "done") == 100.0
+    assert plan.recorded_rate(root / "half") == 100.0
+    assert plan.recorded_rate(root / "new") is None
+
+
+def with_hidden(one: Member, size: int) -> Member:
+    model = dataclasses.replace(one.config.model, hidden=(size,))
+    return Member(one.name, dataclasses.replace(one.config, model=model))
+
+
+def products_of(one: Member, inputs: int) -> int:
+    """Multiply-adds an example, by hand: forward and twice back, but not to the inputs."""
+    (hidden,), code = one.config.model.hidden, one.config.model.latent_dim
+    layers = [inputs * hidden, hidden * 2 * code, code * hidden, hidden * inputs]
+    return 3 * sum(layers) - inputs * hidden
+
+
+def test_a_run_without_records_is_as_fast_in_arithmetic_as_the_others(root, vector_set):
+    wide = with_hidden(MEMBERS[2], 80)
+    pace = plan.pace_of([*MEMBERS[:2], wide], vector_set, root)
+    inputs = vector_set.shape[0]
+    slower = products_of(wide, inputs) / products_of(MEMBERS[0], inputs)
+    assert slower > 9
+    assert pace.rates["done"] == pace.rates["half"] == 100.0
+    assert pace.rates["new"] == pytest.approx(100.0 / slower)
+    assert pace.seconds_a_step(wide) == pytest.approx(0.5 * slower)
+    assert f"{100 / slower:.0f} to 100 examples/s" in str(pace)
+
+
+def test_without_any_records_the_largest_run_is_measured(vector_set, tmp_path, monkeypatch):
+    measured = []
+    monkeypatch.setattr(plan, "measured_rate", lambda one, data: measured.append(one.name) or 7.0)
+    wide = with_hidden(member("wide"), 80)
+    pace = plan.pace_of([member("small"), wide], vector_set, tmp_path)
+    assert measured == ["wide"]
+    assert pace.rates["wide"] == 7.0
+    assert pace.rates["small"] > 9 * 7.0
 
 
 class TwoTasks(Local):

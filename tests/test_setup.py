@@ -148,10 +148,44 @@ def test_the_configuration_names_the_data_that_there_are(image_set):
     }
 
 
-def test_placed_splits_are_used_as_they_are(image_set):
+def test_examples_and_what_is_known_of_them_are_shared_with_a_like_run(image_set):
     first = prepared(image_set)
-    second = prepare_run(dataclasses.replace(first.config), image_set, first.splits)
+    second = prepare_run(configure(None, SMALL | {"seed": 1}), image_set, like=first)
     assert second.splits is first.splits
+    assert second.values is first.values
+
+
+def test_of_a_run_with_other_preprocessing_the_examples_alone_are_shared():
+    first = prepared(with_values(255.0, max_value=255.0))
+    options = SMALL | {"data__preprocess": "identity", "model__head": "gaussian"}
+    second = prepare_run(configure(None, options), first.dataset, like=first)
+    assert second.splits is first.splits
+    assert (first.values.high, second.values.high) == (1.0, 255.0)
+
+
+def test_nothing_is_shared_with_a_run_that_has_its_examples_elsewhere(image_set):
+    streams = configure(None, SMALL | {"data__memory_budget": 4000, "eval__batch_size": 10})
+    first = prepare_run(streams, image_set)
+    second = prepare_run(configure(None, SMALL), image_set, like=first)
+    assert first.streams and not second.streams
+    spread = configure(None, SMALL | {"train__parallel": "sharded", "batch_size": 16})
+    third = prepare_run(spread, image_set, like=second)
+    assert third.splits is not second.splits
+
+
+@struct.dataclass
+class TakesMissing(Elbo):
+    accepts_missing = True
+
+
+def test_missing_values_are_refused_beside_a_run_that_takes_them():
+    dataset = with_values(np.nan)
+    config = configure(None, SMALL)
+    takes = dataclasses.replace(config, objective=TakesMissing())
+    first = prepare_run(takes, dataset)
+    assert first.values.missing_in == "test"
+    with pytest.raises(UserError, match="the test split of values holds NaN"):
+        prepare_run(config, dataset, like=first)
 
 
 @struct.dataclass

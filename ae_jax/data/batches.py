@@ -6,6 +6,7 @@ repeats that carry mask 0, so that every example counts once and nothing is comp
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -53,11 +54,14 @@ def num_batches(num_examples: int, batch_size: int) -> int:
     return math.ceil(num_examples / batch_size)
 
 
+# Compiled: small sets would wait longer for their orders, piece by piece, than for their steps.
+@partial(jax.jit, static_argnums=(0, 1))
 def sequential_order(num_examples: int, batch_size: int) -> Order:
     """Every example once, as stored."""
     return _into_batches(jnp.arange(num_examples, dtype=jnp.int32), batch_size)
 
 
+@partial(jax.jit, static_argnums=(2, 3))
 def shuffled_order(seed: Array, epoch: Array, num_examples: int, batch_size: int) -> Order:
     """Every example once, in the random order that belongs to the seed and the epoch."""
     key = stream_key(seed, "order", epoch)

@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from ae_jax.data.base import DataSet
 from ae_jax.data.batches import shuffled_order
 from ae_jax.launch import Launcher, ListenerFor, Outcomes, goal, kept_records
+from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import latest_step
-from ae_jax.train.grid import Member
+from ae_jax.train.grid import Member, prepare_members
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
 
@@ -86,16 +87,49 @@ def next_runs(search: Callable[[Launcher], Any]) -> list[PlannedRun]:
     return []
 
 
-def recorded_rate(members: Sequence[Member], root: Path) -> float | None:
-    """The median of examples per second over the records of members, None without any.
+@dataclasses.dataclass(frozen=True)
+class Pace:
+    """Examples a second of each member by name, and by what that is known."""
 
-    The first record of a run is left out, as its time has the compilation in it.
+    rates: Mapping[str, float]
+    source: str
+
+    def seconds_a_step(self, member: Member) -> float:
+        """Seconds that a step of the member takes."""
+        return member.config.train.batch_size / self.rates[member.name]
+
+    def __str__(self) -> str:
+        low, high = (f"{bound(self.rates.values()):,.0f}" for bound in (min, max))
+        return f"{low if low == high else f'{low} to {high}'} examples/s ({self.source})"
+
+
+def pace_of(members: Sequence[Member], dataset: DataSet, root: Path) -> Pace:
+    """The pace of members by what their records say, or else by a few steps of the largest.
+
+    Members without records are taken to be as fast in arithmetic as the others in the middle.
     """
-    rates = [
-        record["examples_per_second"]
+    setups = prepare_members(members, dataset)
+    work = {
+        member.name: step_flops(setups[member.name]) / member.config.train.batch_size
         for member in members
-        for record in kept_records(root / member.name)[1:]
-    ]
+    }
+    rates = {member.name: recorded_rate(root / member.name) for member in members}
+    speeds = {name: rate * work[name] for name, rate in rates.items() if rate is not None}
+    source = "by the records of runs here"
+    if not speeds:
+        largest = max(members, key=lambda member: work[member.name])
+        speeds = {largest.name: measured_rate(largest, dataset) * work[largest.name]}
+        source = "measured on this machine just now"
+    middle = statistics.median(speeds.values())
+    return Pace({name: speeds.get(name, middle) / each for name, each in work.items()}, source)
+
+
+def recorded_rate(path: Path) -> float | None:
+    """The median of examples per second over the records of a run, None without any.
+
+    The first record is left out, as its time has the compilation in it.
+    """
+    rates = [record["examples_per_second"] for record in kept_records(path)[1:]]
     return statistics.median(rates) if rates else None
 
 
@@ -139,7 +173,7 @@ def show(
     """Prints the runs, their steps and an estimate of the time.
 
     whole    the most runs and steps that the experiment takes from start to end
-    members  all that it may train: what they have done counts, and their records tell the rate
+    members  all that it may train: what they have done counts, and their records tell the pace
     """
     done = sum(stands_at(member, root) for member in members)
     most_runs, most_steps = whole
@@ -150,24 +184,23 @@ def show(
     if not going:
         click.echo(f"nothing to train; {done:,} steps are done")
         return
-    rate, source = recorded_rate(members, root), "by the records of runs here"
-    dataset = going[0].dataset
-    if rate is None:
-        rate, source = measured_rate(going[0].member, dataset), "measured on this machine just now"
-    batch = going[0].member.config.train.batch_size
-    parts = launcher.parts([run.member for run in going], dataset)
-    steps_of = {run.member.name: run.steps for run in going}
-    longest = max(sum(steps_of[member.name] for member in part) for part in parts)
-    now = sum(steps_of.values())
-    left = max(most_steps - done, now)  # some are past what this plan takes
-
-    def duration(steps: int) -> str:
-        return str(timedelta(seconds=round(steps * batch / rate)))
-
-    at_once = f", in {len(parts)} tasks at once {duration(longest)}" if len(parts) > 1 else ""
+    pace = pace_of(members, going[0].dataset, root)
+    seconds = {run.member.name: run.steps * pace.seconds_a_step(run.member) for run in going}
+    parts = launcher.parts([run.member for run in going], going[0].dataset)
+    longest = max(sum(seconds[member.name] for member in part) for part in parts)
+    now = sum(run.steps for run in going)
+    # Steps past what this plan takes are of any of the members.
+    later = max(0, most_steps - done - now)
+    each = statistics.mean(map(pace.seconds_a_step, members))
+    at_once = f", in {len(parts)} tasks at once {_duration(longest)}" if len(parts) > 1 else ""
     click.echo(
-        f"next: {len(going)} of {len(runs)} runs, {now:,} steps, about {duration(now)}{at_once}\n"
+        f"next: {len(going)} of {len(runs)} runs, {now:,} steps, "
+        f"about {_duration(sum(seconds.values()))}{at_once}\n"
         f"to the end: at most {most_runs} runs, {most_steps:,} steps, of which {done:,} are done "
-        f"and the others take about {duration(left)}\n"
-        f"rate: {rate:,.0f} examples/s ({source}); compilation and evaluation come on top"
+        f"and the others take about {_duration(sum(seconds.values()) + later * each)}\n"
+        f"rate: {pace}; compilation and evaluation come on top"
     )
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

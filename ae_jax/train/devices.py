@@ -1,5 +1,6 @@
 """All that depends on the kind of device: memory, precision, noise, and whether stacking pays."""
 
+import math
 import os
 import time
 from collections.abc import Hashable
@@ -63,16 +64,24 @@ def matrix_rate(precision: str = "float32") -> float:
     return measured_matrix_rate(precision, 3 if jax.default_backend() == "cpu" else 10)
 
 
-def measured_matrix_rate(precision: str, repeats: int) -> float:
-    """The rate of the best of so many large products, one after another."""
+def measured_matrix_rate(precision: str, repeats: int, operations: float = 0.0) -> float:
+    """The rate of the best of so many large products, one after another.
+
+    With `operations`, each of the repeats is a chain of products of at least so many: a clock that
+    sinks under load, and neighbours on the machine, then count as they do for a long program.
+    """
     side = 1024 if jax.default_backend() == "cpu" else 8192
+    each = 2.0 * side**3
+    count = max(1, math.ceil(operations / each))
     with jax.default_matmul_precision(product_precision(precision)):
         product = jax.jit(jnp.matmul)
-        factor = jnp.ones((side, side), jnp.float32)
+        factor = jnp.full((side, side), 1.0 / side)  # whose powers are itself
         product(factor, factor).block_until_ready()
         best = float("inf")
         for _ in range(repeats):
-            start = time.perf_counter()
-            product(factor, factor).block_until_ready()
+            start, power = time.perf_counter(), factor
+            for _ in range(count):
+                power = product(power, factor)
+            power.block_until_ready()
             best = min(best, time.perf_counter() - start)
-    return 2.0 * side**3 / best
+    return count * each / best

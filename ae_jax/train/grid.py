@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import jax
 
-from ae_jax.config import RunConfig
+from ae_jax.config import DataConfig, RunConfig
 from ae_jax.data.base import DataSet
 from ae_jax.errors import TrainingDiverged, UserError, is_out_of_memory
 from ae_jax.nn import LATENTS
@@ -92,9 +92,11 @@ def train_grid(
 def prepare_members(members: Sequence[Member], dataset: DataSet) -> dict[str, Setup]:
     """The setups of members by name, on one copy of the data. Raises UserError for any."""
     setups: dict[str, Setup] = {}
+    by_data: dict[DataConfig, Setup] = {}
     for member in members:
-        placed = next(iter(setups.values())).splits if setups else None
-        setups[member.name] = prepare_run(member.config, dataset, placed, member.start)
+        like = by_data.get(member.config.data) or next(iter(setups.values()), None)
+        setup = prepare_run(member.config, dataset, member.start, like)
+        setups[member.name] = by_data[member.config.data] = setup
     return setups
 
 

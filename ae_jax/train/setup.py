@@ -15,7 +15,7 @@ from jax import Array
 from ae_jax.config import DataConfig, RunConfig
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.batches import DeviceSplit, num_batches, sequential_order
-from ae_jax.data.preprocess import PREPROCESSING, statistics_for
+from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statistics_for
 from ae_jax.data.streaming import CHUNKS_ON_DEVICE, steps_in_chunk
 from ae_jax.errors import UserError
 from ae_jax.models import MODELS
@@ -33,10 +33,18 @@ from ae_jax.train.execution import (
 )
 from ae_jax.train.start import Start, check_start
 from ae_jax.train.step import NO_STEP, TrainState, evaluate_objective
-from ae_jax.train.values import check_support, extreme_examples, settled_preprocess, value_range
+from ae_jax.train.values import (
+    ValueRange,
+    check_support,
+    extreme_examples,
+    settled_preprocess,
+    value_range,
+)
 
 # Of a device's memory; the rest is for parameters and activations.
 EXAMPLES_SHARE = 0.9
+
+Splits = dict[str, DeviceSplit] | dict[str, Split]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +52,15 @@ class Setup:
     """A run that is ready to start: its complete configuration and what was built from it.
 
     `splits` lie on the devices; those of a set that is larger than its budget stay on the host.
+    `values` is the range of model inputs.
     """
 
     config: RunConfig
     dataset: DataSet
     architecture: Architecture
     numbers: Numbers
-    splits: dict[str, DeviceSplit] | dict[str, Split]
+    splits: Splits
+    values: ValueRange
     execution: Execution
     steps_per_epoch: int
     start: Start | None = None
@@ -152,38 +162,32 @@ class Setup:
 
 
 def prepare_run(
-    config: RunConfig,
-    dataset: DataSet,
-    placed: dict[str, DeviceSplit] | None = None,
-    start: Any = None,
+    config: RunConfig, dataset: DataSet, start: Any = None, like: Setup | None = None
 ) -> Setup:
     """Builds a run, with every `auto` of the configuration settled. Raises UserError.
 
-    placed   the `splits` of an earlier setup of the same data and devices, to be shared
     start    parameters that the run starts from, in place of drawn ones: a tree as `model.init`
              makes it. They are part of what the run is: its directory refuses any others.
+    like     an earlier setup on the same data set: its examples on the devices, and what was found
+             out about their values, are shared as far as both runs take them alike
     """
     processes.check_mode(config.train.parallel)
-    train = dataset.splits["train"]
-    _check_batch(config, len(train))
+    num_train = len(dataset.splits["train"])
+    _check_batch(config, num_train)
     preprocess_name = settled_preprocess(config, dataset)
     preprocess = PREPROCESSING.get(preprocess_name)
-    statistics = statistics_for(preprocess, train, dataset.max_value)
     execution = execution_for(config.train.parallel)
-    if _bytes(dataset) > _examples_budget(config):
-        splits, seen = dict(dataset.splits), extreme_examples(dataset)
-    else:
-        splits = seen = placed or _device_splits(dataset, execution)
-    low, high = value_range(dataset, seen, preprocess, statistics, config.objective.accepts_missing)
-    config = _settled(config, dataset, preprocess_name, low, high)
-    check_support(config, dataset, low, high)
+    splits, statistics, values = _examples(config, dataset, preprocess, execution, like)
+    values.check_missing(dataset, config.objective.accepts_missing)
+    config = _settled(config, dataset, preprocess_name, values)
+    check_support(config, dataset, values)
     INITIALISERS.get(config.model.init)
     model = MODELS.get(config.model.name)(config.model, dataset.shape)
-    steps_per_epoch = num_batches(len(train), config.train.batch_size)
+    steps_per_epoch = num_batches(num_train, config.train.batch_size)
     numbers = Numbers(
-        objective=config.objective.bind(len(train)),
+        objective=config.objective.bind(num_train),
         optimiser=config.optim,
-        statistics=execution.replicate(statistics),
+        statistics=statistics,
         total_steps=float(steps_per_epoch * config.train.epochs),
     )
     architecture = Architecture(
@@ -193,7 +197,9 @@ def prepare_run(
         type(config.optim),
         product_precision(config.train.precision),
     )
-    setup = Setup(config, dataset, architecture, numbers, splits, execution, steps_per_epoch)
+    setup = Setup(
+        config, dataset, architecture, numbers, splits, values, execution, steps_per_epoch
+    )
     state = setup.state_shapes()
     _check_size(setup, state)
     _check_objective(setup, state)
@@ -201,6 +207,32 @@ def prepare_run(
         return setup
     check_start(start, state.params)
     return dataclasses.replace(setup, start=Start(start))
+
+
+def _examples(
+    config: RunConfig,
+    dataset: DataSet,
+    preprocess: Preprocess,
+    execution: Execution,
+    like: Setup | None,
+) -> tuple[Splits, Statistics, ValueRange]:
+    """The splits where training takes them from, and the facts about their values."""
+    streams = _bytes(dataset) > _examples_budget(config)
+    if like is not None and (like.streams != streams or like.execution is not execution):
+        like = None
+    if like is not None and like.architecture.preprocess == preprocess:
+        return like.splits, like.numbers.statistics, like.values
+    statistics = statistics_for(preprocess, dataset.splits["train"], dataset.max_value)
+    statistics = execution.replicate(statistics)
+    splits: Splits
+    if like is not None:
+        splits = like.splits
+    elif streams:
+        splits = dict(dataset.splits)
+    else:
+        splits = _device_splits(dataset, execution)
+    seen = extreme_examples(dataset) if streams else splits
+    return splits, statistics, value_range(dataset, seen, preprocess, statistics)
 
 
 def _check_batch(config: RunConfig, num_train: int) -> None:
@@ -291,13 +323,11 @@ def _device_splits(dataset: DataSet, execution: Execution) -> dict[str, DeviceSp
     }
 
 
-def _settled(
-    config: RunConfig, dataset: DataSet, preprocess: str, low: float, high: float
-) -> RunConfig:
+def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: ValueRange) -> RunConfig:
     """The configuration with nothing left open, which names the data that there really are."""
     head = config.model.head
     if head == "auto":
-        head = "bernoulli" if low >= 0.0 and high <= 1.0 else "gaussian"
+        head = "bernoulli" if values.low >= 0.0 and values.high <= 1.0 else "gaussian"
     return dataclasses.replace(
         config,
         data=DataConfig(

@@ -1,5 +1,7 @@
 """What the values of a data set are to a run: their preprocessing, range and likelihood."""
 
+import dataclasses
+from collections.abc import Mapping
 from functools import partial
 
 import jax
@@ -45,25 +47,41 @@ def extreme_examples(dataset: DataSet) -> dict[str, DeviceSplit]:
     return extremes
 
 
+@dataclasses.dataclass(frozen=True)
+class ValueRange:
+    """Smallest and largest model input over all splits, and the first split with NaN in it."""
+
+    low: float
+    high: float
+    missing_in: str | None
+
+    def check_missing(self, dataset: DataSet, accepts_missing: bool) -> None:
+        """Raises UserError for NaN, which is a missing value where the objective takes them."""
+        if self.missing_in is not None and not accepts_missing:
+            raise _not_finite(self.missing_in, dataset)
+
+
 def value_range(
     dataset: DataSet,
-    splits: dict[str, DeviceSplit],
+    splits: Mapping[str, DeviceSplit],
     preprocess: Preprocess,
     statistics: Statistics,
-    accepts_missing: bool,
-) -> tuple[float, float]:
-    """Smallest and largest model input over all splits. Raises UserError for NaN or infinity.
-
-    NaN stands for a missing value where the objective takes them.
-    """
-    lows, highs = [], []
+) -> ValueRange:
+    """The range of model inputs. Raises UserError for infinite ones."""
+    lows, highs, missing_in = [], [], None
     for name, split in splits.items():
         low, high, missing, infinite = _extremes(split, statistics, preprocess=preprocess)
-        if infinite or (missing and not accepts_missing):
-            raise UserError(f"the {name} split of {dataset.name} holds NaN or infinite values")
+        if infinite:
+            raise _not_finite(name, dataset)
+        if missing and missing_in is None:
+            missing_in = name
         lows.append(float(low))
         highs.append(float(high))
-    return min(lows), max(highs)
+    return ValueRange(min(lows), max(highs), missing_in)
+
+
+def _not_finite(name: str, dataset: DataSet) -> UserError:
+    return UserError(f"the {name} split of {dataset.name} holds NaN or infinite values")
 
 
 @partial(jax.jit, static_argnames="preprocess")
@@ -85,11 +103,12 @@ def _extremes(
     return low.min(), high.max(), missing.any(), infinite.any()
 
 
-def check_support(config: RunConfig, dataset: DataSet, low: float, high: float) -> None:
+def check_support(config: RunConfig, dataset: DataSet, values: ValueRange) -> None:
+    """Raises UserError for model inputs that the likelihood gives no density."""
     support = HEADS.get(config.model.head).support
-    if not (support.low <= low and high <= support.high):
+    if not (support.low <= values.low and values.high <= support.high):
         raise UserError(
             f"head {config.model.head!r} needs data in {support.description}, but {dataset.name} "
-            f"has values from {low:g} to {high:g} after preprocessing {config.data.preprocess!r}; "
-            "choose another model.head or data.preprocess"
+            f"has values from {values.low:g} to {values.high:g} after preprocessing "
+            f"{config.data.preprocess!r}; choose another model.head or data.preprocess"
         )
