@@ -1,6 +1,5 @@
 """The count of arithmetic against products counted by hand."""
 
-import itertools
 from collections import Counter
 
 import jax
@@ -9,7 +8,7 @@ import pytest
 from compile_counts import compilations
 
 from ae_jax.api import configure
-from ae_jax.train import arithmetic, devices, setup
+from ae_jax.train import arithmetic, setup
 from ae_jax.train.arithmetic import product_flops, step_flops
 from ae_jax.train.devices import matrix_rate
 from ae_jax.train.setup import prepare_run
@@ -90,12 +89,3 @@ def test_the_matrix_rate_is_measured_once_on_one_program():
     with compilations() as counts:
         assert matrix_rate() == matrix_rate() > 0
     assert counts["jit(matmul)"] == 1
-
-
-def test_all_products_in_a_row_count_for_their_rate(monkeypatch):
-    """By a clock that goes on by two seconds between its readings."""
-    readings = itertools.count(10.0, 2.0)
-    monkeypatch.setattr(devices.time, "perf_counter", lambda: next(readings))
-    each = 2.0 * 1024**3
-    assert devices.measured_matrix_rate("float32", repeats=2) == each / 2
-    assert devices.measured_matrix_rate("float32", 1, operations=2.1 * each) == 3 * each / 2

@@ -1,5 +1,6 @@
 """Contenders of the benchmark do the same arithmetic, and a suite writes what it measured."""
 
+import contextlib
 import dataclasses
 import json
 from types import SimpleNamespace
@@ -12,13 +13,16 @@ from click.testing import CliRunner
 
 from ae_jax.config import DataConfig
 from ae_jax.data import from_array
+from ae_jax.errors import UserError
 from ae_jax.objectives import Elbo
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import evaluate_objective
 from experiments import benchmark
-from experiments.benchmarks import grid_contenders, jax_contenders
+from experiments.benchmarks import contender, grid_contenders, jax_contenders
+from experiments.benchmarks.contender import Contender
 from experiments.benchmarks.ours import config_of
+from experiments.benchmarks.step import times
 from experiments.benchmarks.workload import Workload
 
 WORKLOAD = Workload(hidden=7, latent_dim=3, batch_size=5, epochs=1, examples=40)
@@ -121,3 +125,46 @@ def test_the_runs_of_the_grid_are_those_of_the_figure(tmp_path, monkeypatch):
         for step in (0.01, 0.02, 0.1)
         for size in (3, 5, 10, 20, 200)
     }
+
+
+def test_contenders_take_turns_epoch_by_epoch(monkeypatch):
+    calls = []
+
+    class Recorder(contextlib.nullcontext):
+        def __init__(self, one, environment):
+            super().__init__(self)
+            self.name = one.function
+
+        def turn(self):
+            calls.append(self.name)
+
+        def result(self):
+            calls.append(self.name.upper())
+            return {}
+
+    monkeypatch.setattr(contender, "_Process", Recorder)
+    workload = dataclasses.replace(WORKLOAD, epochs=2)
+    contender.in_turns({name: Contender(name, workload) for name in "abc"}, lambda text: None)
+    assert "".join(calls) == "abc" + "abc" + "cba" + "ABC"
+
+
+def test_a_contender_waits_for_its_turns_and_ends_with_its_result():
+    workload = dataclasses.replace(WORKLOAD, epochs=2)
+    one = Contender("ours:matrix_products", workload)
+    measured = contender.in_turns({"one": one, "other": one}, lambda text: None)
+    for result in measured.values():
+        assert len(result["seconds"]) == 2 and min(result["seconds"]) > 0
+    alone = contender.measure("ours:matrix_products", workload)
+    assert len(alone["seconds"]) == 2
+
+
+def test_a_contender_that_fails_is_named_with_its_reason():
+    failing = Contender("ours:matrix_products", WORKLOAD, {"precision": "nonesuch"})
+    with pytest.raises(UserError, match="contender ours:matrix_products failed: .*nonesuch"):
+        contender.in_turns({"one": failing}, lambda text: None)
+
+
+def test_ratios_are_medians_within_turns():
+    measured = {"ae_jax": {"seconds": [1.0, 2.0, 4.0]}, "other": {"seconds": [3.0, 4.0, 4.0]}}
+    assert times(measured, "other") == 2.0
+    assert times(measured, "ae_jax", "other") == 0.5

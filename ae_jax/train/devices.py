@@ -1,14 +1,14 @@
 """All that depends on the kind of device: memory, precision, noise, and whether stacking pays."""
 
-import math
 import os
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from functools import cache
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from ae_jax.threefry import THREEFRY
 
@@ -61,27 +61,23 @@ def memory_limit(device: jax.Device) -> int:
 @cache
 def matrix_rate(precision: str = "float32") -> float:
     """Multiply-adds a second, times two, of a large matrix product on one device, measured once."""
-    return measured_matrix_rate(precision, 3 if jax.default_backend() == "cpu" else 10)
+    product, factor = large_product(precision)
+    best = float("inf")
+    for _ in range(3 if jax.default_backend() == "cpu" else 10):
+        start = time.perf_counter()
+        product(factor, factor).block_until_ready()
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * factor.shape[0] ** 3 / best
 
 
-def measured_matrix_rate(precision: str, repeats: int, operations: float = 0.0) -> float:
-    """The rate of the best of so many large products, one after another.
+def large_product(precision: str) -> tuple[Callable[[Array, Array], Array], Array]:
+    """A compiled matrix product, large enough to fill the device, and a factor for both its sides.
 
-    With `operations`, each of the repeats is a chain of products of at least so many: a clock that
-    sinks under load, and neighbours on the machine, then count as they do for a long program.
+    All powers of the factor are the factor itself.
     """
     side = 1024 if jax.default_backend() == "cpu" else 8192
-    each = 2.0 * side**3
-    count = max(1, math.ceil(operations / each))
     with jax.default_matmul_precision(product_precision(precision)):
-        product = jax.jit(jnp.matmul)
-        factor = jnp.full((side, side), 1.0 / side)  # whose powers are itself
-        product(factor, factor).block_until_ready()
-        best = float("inf")
-        for _ in range(repeats):
-            start, power = time.perf_counter(), factor
-            for _ in range(count):
-                power = product(power, factor)
-            power.block_until_ready()
-            best = min(best, time.perf_counter() - start)
-    return count * each / best
+        factor = jnp.full((side, side), 1.0 / side)
+        product = jax.jit(jnp.matmul).lower(factor, factor).compile()
+    product(factor, factor).block_until_ready()
+    return product, factor

@@ -1,6 +1,7 @@
 """The workload as a run of this library: one configuration behind all suites."""
 
 import dataclasses
+import math
 import tempfile
 import time
 from contextlib import redirect_stderr
@@ -8,21 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.data import load
 from ae_jax.objectives import Elbo
-from ae_jax.train.devices import measured_matrix_rate
+from ae_jax.train.arithmetic import step_flops
+from ae_jax.train.devices import large_product
 from ae_jax.train.listeners import progress
 from ae_jax.train.loop import train
 from ae_jax.train.optimisers import Adagrad
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
-from experiments.benchmarks.workload import INIT_SCALE, LEARNING_RATE, Workload, peak_mib
+from experiments.benchmarks.workload import (
+    INIT_SCALE,
+    LEARNING_RATE,
+    Workload,
+    peak_mib,
+    timed_epochs,
+    wait_for_turn,
+)
 
 LOOK_EXAMPLES = 1000
-PEAK_REPEATS = 30
 
 
 def config_of(workload: Workload, data: DataConfig, **train: Any) -> RunConfig:
@@ -55,7 +62,7 @@ def library(
 
     A look at the data is no part of an epoch: the run ends in two of them, of which the second,
     with everything compiled, tells what it takes, and what it takes to start saving ("look",
-    seconds).
+    seconds). "flops" are those of the products of an epoch.
     """
     longer = dataclasses.replace(workload, epochs=workload.epochs + 2)
     config = config_of(longer, DataConfig(preprocess=preprocess), precision=precision)
@@ -67,39 +74,50 @@ def library(
         model = dataclasses.replace(config.model, **channels, init="he_normal", init_scale=1.0)
         config = dataclasses.replace(config, model=model)
     data = load("mnist", protocol="full", limit=workload.examples)
-    arrived = []
+    spans = []
     with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "w") as log:
         setup = prepare_run(config, data)
         with redirect_stderr(log), progress("benchmark", config.train.epochs, "elbo") as show:
 
             def listen(record: dict) -> None:
+                nonlocal begun
                 show(record)
-                arrived.append(time.perf_counter())
+                spans.append(time.perf_counter() - begun)
+                if len(spans) <= workload.epochs:
+                    wait_for_turn()
+                begun = time.perf_counter()
 
-            start = time.perf_counter()
+            wait_for_turn()
+            begun = time.perf_counter()
             outcome = train(setup, RunDirectory(Path(folder) / "run"), listeners=[listen])
-    first, *timed, _, last = np.diff([start, *arrived]).tolist()
+    first, *timed, _, last = spans
     before, after = (record["seconds"] for record in outcome.records[-2:])
     return {
         "seconds": timed,
         "first": first,
         "look": last - (after - before),
         "bound": outcome.records[-1]["test/elbo"],
-        "share": outcome.records[-1]["matrix_rate_share"],
+        "flops": step_flops(setup) * setup.steps_per_epoch,
         "peak_mib": peak_mib(),
     }
 
 
-def matrix_product(workload: Workload, precision: str = "float32") -> dict:
-    """The matrix-product rates of the machine, GFLOP/s.
+def matrix_products(workload: Workload, precision: str = "float32") -> dict:
+    """Large matrix products, one after another, with as many operations as the workload needs."""
+    product, factor = large_product(precision)
+    each = 2.0 * factor.shape[0] ** 3
+    count = math.ceil(workload.flops() / each)
 
-    `rate` is that of large products in a row of as many operations as an epoch has, the best row
-    of as many as there are epochs; `peak` that of the best single product.
-    """
-    return {
-        "rate": measured_matrix_rate(precision, workload.epochs, workload.flops()) / 1e9,
-        "peak": measured_matrix_rate(precision, PEAK_REPEATS) / 1e9,
-    }
+    def run(index: int) -> None:
+        del index
+        power = factor
+        for _ in range(count):
+            power = product(power, factor)
+        power.block_until_ready()
+
+    result = timed_epochs(run, workload)
+    beyond = count * each / workload.flops()
+    return result | {"seconds": [second / beyond for second in result["seconds"]]}
 
 
 def device(workload: Workload) -> dict:

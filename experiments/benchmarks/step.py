@@ -1,13 +1,16 @@
 """The training step: this library against other code for the same arithmetic, and its curves."""
 
 import dataclasses
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from experiments.benchmarks.contender import measure
+from experiments.benchmarks.contender import Contender, in_turns
 from experiments.benchmarks.report import Results, share
 from experiments.benchmarks.workload import Workload
 
 OURS, BINARISED, BARE = "ae_jax", "ae_jax, dynamic binarisation", "bare scan"
+PRODUCTS = "large matrix products alone"
 CONTENDERS = {
     OURS: ("ours:library", {}),
     BINARISED: ("ours:library", {"preprocess": "dynamic_binarization"}),
@@ -16,6 +19,7 @@ CONTENDERS = {
     "PyTorch": ("torch_contenders:eager", {}),
     "PyTorch, compiled": ("torch_contenders:compiled", {}),
     "pythae": ("torch_contenders:pythae", {}),
+    PRODUCTS: ("ours:matrix_products", {}),
 }
 # What the bare scan leaves out, one more from row to row: what is left in the end are the products.
 ABLATIONS = {
@@ -24,165 +28,197 @@ ABLATIONS = {
     "and without the MAP term": ("adagrad", "prior"),
     "and without activations: products alone": ("adagrad", "prior", "activations"),
 }
-ROUNDS = {"smoke": 1, "standard": 3}
-BATCH_SIZES = (20, 50, 100, 250, 1000, 4096)
-HIDDEN_SIZES = (200, 500, 1000, 2000)
+# Epochs of each contender, and of each point of a curve.
+TURNS = {"smoke": (1, 1), "standard": (12, 4)}
+BATCH_SIZES = {"smoke": (100, 250), "standard": (20, 50, 100, 250, 1000, 4096)}
+HIDDEN_SIZES = {"smoke": (200,), "standard": (200, 500, 1000, 2000)}
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 CONV_BATCH_SIZES, CONV_EXAMPLES = (100, 1000), 5000
 
+Measured = Mapping[str, Mapping[str, Any]]
+
 
 def run(preset: str, say: Callable[[str], None]) -> Results:
-    """Measures everything; contenders take turns, so that a slow minute of the machine hits all."""
-    workload = Workload() if preset == "standard" else Workload(epochs=1, examples=5000)
-    measured, rates = _in_turns(workload, ROUNDS[preset], say)
-    rate, peak = (max(each[kind] for each in rates) for kind in ("rate", "peak"))
-    seconds = {name: _best(results) for name, results in measured.items()}
-    ablated = _ablated(workload, ROUNDS[preset], rate, say)
-    say("curves")
-    ours, needed = seconds[OURS], workload.flops() / 1e9
+    """Measures everything; what is compared takes turns, epoch by epoch."""
+    turns, short = TURNS[preset]
+    workload = (
+        Workload(epochs=turns) if preset == "standard" else Workload(epochs=turns, examples=5000)
+    )
+    contenders = {
+        name: Contender(function, workload, options)
+        for name, (function, options) in CONTENDERS.items()
+    }
+    measured = in_turns(contenders, say)
+    brief = dataclasses.replace(workload, epochs=short)
     claims = [
-        ("within 3 % of the bare scan: bare scan / ae_jax", seconds[BARE] / ours, 1 / 1.03),
-        ("share of the matrix-product rate", needed / ours / rate, 0.75),
-        ("PyTorch / ae_jax", seconds["PyTorch"] / ours, 1.45),
-        ("pythae / ae_jax", seconds["pythae"] / ours, 2.5),
-        ("plain / dynamically binarised", ours / seconds[BINARISED], 1 / 1.15),
+        ("within 3 % of the bare scan: bare scan / ae_jax", times(measured, BARE), 1 / 1.03),
+        ("share of the matrix-product rate", times(measured, PRODUCTS), 0.75),
+        ("PyTorch / ae_jax", times(measured, "PyTorch"), 1.45),
+        ("pythae / ae_jax", times(measured, "pythae"), 2.5),
+        ("plain / dynamically binarised", 1 / times(measured, BINARISED), 1 / 1.15),
     ]
+    rate = workload.flops() / statistics.median(measured[PRODUCTS]["seconds"]) / 1e9
     facts = {
         "matrix-product rate (GFLOP/s)": round(rate, 1),
-        "rate of the best single product (GFLOP/s)": round(peak, 1),
         "a look at 1,000 training and 10,000 test examples (seconds)": round(
-            min(result["look"] for result in measured[OURS]), 3
+            measured[OURS]["look"], 3
         ),
     }
     return Results(
         tables={
-            "Seconds an epoch": _table(measured, workload, rate),
-            "What the bare scan spends its time on": ablated,
-            **_curves(preset, workload, rate),
-            "By precision of matrix products": _precisions(workload, say),
+            "Seconds an epoch": _table(measured, workload),
+            "What the bare scan spends its time on": _ablated(brief, say),
+            **_curves(preset, brief, say),
+            "By precision of matrix products": _precisions(brief, say),
         },
         claims=claims,
         facts=facts,
         note=(
             f"{workload.examples:,} MNIST digits, 784-{workload.hidden}-{workload.latent_dim}-"
             f"{workload.hidden}-784 tanh, batch {workload.batch_size}, Adagrad, MAP. Each "
-            f"contender in a process of its own; the best of {workload.epochs} epochs in each of "
-            f"{ROUNDS[preset]} rounds in turn, without the first epoch. The matrix-product rate "
-            "is measured likewise, in the same rounds, over large products in a row of as many "
-            "operations as an epoch needs; of an epoch only the products that are needed count. "
-            "The library writes metrics, records and progress; looks are apart, and checkpoints "
-            "are written meanwhile."
+            "contender in a process of its own, all alive and taking turns, epoch by epoch: "
+            f"seconds are medians of {turns} epochs after the first ({short} in the tables below "
+            "the first), ratios are medians over turns of the ratio within the turn. The "
+            "matrix-product rate is that of large products with as many operations as an epoch "
+            "needs, which take their turns too; of an epoch only the products that are needed "
+            "count. The library writes metrics, records and progress; looks are apart, and "
+            "checkpoints are written meanwhile."
         ),
     )
 
 
-def _in_turns(
-    workload: Workload, rounds: int, say: Callable[[str], None]
-) -> tuple[dict[str, list[dict]], list[dict]]:
-    """What each contender measured in each round, and the matrix-product rates of each."""
-    measured: dict[str, list[dict]] = {name: [] for name in CONTENDERS}
-    rates = []
-    for turn in range(rounds):
-        for name, (function, options) in CONTENDERS.items():
-            say(f"{name}, round {turn + 1}")
-            measured[name].append(measure(function, workload, **options))
-        rates.append(measure("ours:matrix_product", workload))
-    return measured, rates
+def times(measured: Measured, name: str, other: str = OURS) -> float:
+    """How many times as long an epoch of one takes as one of the other: the median over turns."""
+    pairs = zip(measured[name]["seconds"], measured[other]["seconds"], strict=True)
+    return statistics.median(ours / theirs for ours, theirs in pairs)
 
 
-def _ablated(
-    workload: Workload, rounds: int, rate: float, say: Callable[[str], None]
-) -> list[dict]:
-    """The bare scan with less and less around its matrix products, in turns."""
-    measured: dict[str, list[dict]] = {name: [] for name in ABLATIONS}
-    for turn in range(rounds):
-        say(f"parts of the bare scan, round {turn + 1}")
-        for name, without in ABLATIONS.items():
-            result = measure("jax_contenders:bare_scan", workload, without=without)
-            measured[name].append(result)
-    seconds = {name: _best(results) for name, results in measured.items()}
-    return [
-        {
-            "arithmetic": name,
-            "seconds an epoch": round(value, 3),
-            "share of the matrix-product rate": share(workload.flops() / value / 1e9 / rate),
-        }
-        for name, value in seconds.items()
-    ]
+def _share(
+    measured: Measured, name: str, needed: float, workload: Workload, products: str = PRODUCTS
+) -> str:
+    """What share of the rate of products an epoch of `needed` operations has."""
+    return share(times(measured, products, name) * needed / workload.flops())
 
 
-def _table(measured: dict[str, list[dict]], workload: Workload, rate: float) -> list[dict]:
+def _median(result: Mapping[str, Any]) -> float:
+    return statistics.median(result["seconds"])
+
+
+def _table(measured: Measured, workload: Workload) -> list[dict]:
     """One row a contender."""
-    seconds = {name: _best(results) for name, results in measured.items()}
     return [
         {
             "contender": name,
-            "seconds an epoch": round(value, 3),
-            "examples a second": f"{workload.examples / value:,.0f}",
-            "time / ae_jax": round(value / seconds[OURS], 2),
-            "share of the matrix-product rate": share(workload.flops() / value / 1e9 / rate),
-            "peak memory (MiB)": round(measured[name][-1]["peak_mib"]),
+            "seconds an epoch": round(_median(result), 3),
+            "examples a second": f"{workload.examples / _median(result):,.0f}",
+            "time / ae_jax": round(times(measured, name), 2),
+            "share of the matrix-product rate": _share(measured, name, workload.flops(), workload),
+            "peak memory (MiB)": round(result["peak_mib"]),
         }
-        for name, value in seconds.items()
+        for name, result in measured.items()
     ]
 
 
-def _curves(preset: str, workload: Workload, rate: float) -> dict[str, list[dict]]:
+def _with_products(
+    contenders: Mapping[str, Contender], workload: Workload, say: Callable[[str], None]
+) -> Measured:
+    """What contenders measure beside the matrix products of the workload."""
+    products = Contender("ours:matrix_products", workload)
+    return in_turns({**contenders, PRODUCTS: products}, say)
+
+
+def _ablated(workload: Workload, say: Callable[[str], None]) -> list[dict]:
+    """The bare scan with less and less around its matrix products."""
+    contenders = {
+        name: Contender("jax_contenders:bare_scan", workload, {"without": without})
+        for name, without in ABLATIONS.items()
+    }
+    measured = _with_products(contenders, workload, say)
+    return [
+        {
+            "arithmetic": name,
+            "seconds an epoch": round(_median(measured[name]), 3),
+            "time / all": round(times(measured, name, "all"), 2),
+            "share of the matrix-product rate": _share(measured, name, workload.flops(), workload),
+        }
+        for name in contenders
+    ]
+
+
+def _curves(preset: str, workload: Workload, say: Callable[[str], None]) -> dict[str, list[dict]]:
     """How the library's rate depends on the batch and on the width."""
-    short = dataclasses.replace(workload, epochs=2 if preset == "standard" else 1)
-    batches = BATCH_SIZES if preset == "standard" else BATCH_SIZES[2:4]
-    widths = HIDDEN_SIZES if preset == "standard" else HIDDEN_SIZES[:1]
 
-    def row(label: str, value: int, changed: Workload) -> dict:
-        seconds = _best([measure("ours:library", changed)])
-        return {
-            label: value,
-            "seconds an epoch": round(seconds, 3),
-            "share of the matrix-product rate": share(changed.flops() / seconds / 1e9 / rate),
-        }
+    def rows(label: str, changed: Mapping[int, Workload]) -> list[dict]:
+        contenders = {f"{label} {v}": Contender("ours:library", w) for v, w in changed.items()}
+        measured = _with_products(contenders, workload, say)
+        return [
+            {
+                label: value,
+                "seconds an epoch": round(_median(measured[name]), 3),
+                "share of the matrix-product rate": _share(
+                    measured, name, contenders[name].workload.flops(), workload
+                ),
+            }
+            for value, name in zip(changed, contenders, strict=True)
+        ]
 
-    def convolutional_row(size: int) -> dict:
-        changed = dataclasses.replace(short, batch_size=size, epochs=1, examples=CONV_EXAMPLES)
-        result = measure("ours:library", changed, convolutional=True)
-        return {
-            "batch size": size,
-            "examples a second": f"{CONV_EXAMPLES / _best([result]):,.0f}",
-            "share of the matrix-product rate": share(result["share"]),
-        }
+    def resized(sizes: tuple[int, ...], of: str) -> dict[int, Workload]:
+        return {size: dataclasses.replace(workload, **{of: size}) for size in sizes}
 
     return {
-        "By batch size": [
-            row("batch size", size, dataclasses.replace(short, batch_size=size)) for size in batches
-        ],
-        "By hidden size": [
-            row("hidden units", size, dataclasses.replace(short, hidden=size)) for size in widths
-        ],
-        "Convolutional, 32 and 64 channels, by batch size": [
-            convolutional_row(size) for size in CONV_BATCH_SIZES[: len(batches)]
-        ],
+        "By batch size": rows("batch size", resized(BATCH_SIZES[preset], "batch_size")),
+        "By hidden size": rows("hidden units", resized(HIDDEN_SIZES[preset], "hidden")),
+        "Convolutional, 32 and 64 channels, by batch size": _convolutional(workload, say),
     }
+
+
+def _convolutional(workload: Workload, say: Callable[[str], None]) -> list[dict]:
+    contenders = {
+        f"{size}, convolutional": Contender(
+            "ours:library",
+            dataclasses.replace(workload, batch_size=size, examples=CONV_EXAMPLES),
+            {"convolutional": True},
+        )
+        for size in CONV_BATCH_SIZES
+    }
+    measured = _with_products(contenders, workload, say)
+    return [
+        {
+            "batch size": size,
+            "examples a second": f"{CONV_EXAMPLES / _median(measured[name]):,.0f}",
+            "share of the matrix-product rate": _share(
+                measured, name, measured[name]["flops"], workload
+            ),
+        }
+        for size, name in zip(CONV_BATCH_SIZES, contenders, strict=True)
+    ]
 
 
 def _precisions(workload: Workload, say: Callable[[str], None]) -> list[dict]:
     """What coarser products bring, and what they change in the bound; each has its own rate."""
-    rows = []
+    contenders = {}
     for precision in PRECISIONS:
-        say(f"precision {precision}")
-        result = measure("ours:library", workload, precision=precision)
-        rate = measure("ours:matrix_product", workload, precision=precision)["rate"]
-        seconds = _best([result])
-        rows.append(
-            {
-                "precision": precision,
-                "seconds an epoch": round(seconds, 3),
-                "matrix-product rate (GFLOP/s)": round(rate, 1),
-                "share of it": share(workload.flops() / seconds / 1e9 / rate),
-                f"test bound after {workload.epochs + 3} epochs (nats)": round(result["bound"], 2),
-            }
-        )
-    return rows
+        options = {"precision": precision}
+        contenders[precision] = Contender("ours:library", workload, options)
+        contenders[_products_in(precision)] = Contender("ours:matrix_products", workload, options)
+    measured = in_turns(contenders, say)
+    return [
+        {
+            "precision": precision,
+            "seconds an epoch": round(_median(measured[precision]), 3),
+            "matrix-product rate (GFLOP/s)": round(
+                workload.flops() / _median(measured[_products_in(precision)]) / 1e9, 1
+            ),
+            "share of it": _share(
+                measured, precision, workload.flops(), workload, _products_in(precision)
+            ),
+            f"test bound after {workload.epochs + 3} epochs (nats)": round(
+                measured[precision]["bound"], 2
+            ),
+        }
+        for precision in PRECISIONS
+    ]
 
 
-def _best(results: list[dict]) -> float:
-    """Seconds of the best epoch: whatever else the machine does only ever adds to it."""
-    return min(second for result in results for second in result["seconds"])
+def _products_in(precision: str) -> str:
+    return f"products in {precision}"
