@@ -27,6 +27,7 @@ from ae_jax.data import DataSet
 from ae_jax.errors import TrainingDiverged
 from ae_jax.experiment import Claim, write_results
 from ae_jax.launch import Launcher, Local, plan
+from ae_jax.train import processes
 from ae_jax.train.grid import Member, prepare_members
 from ae_jax.train.listeners import fit_progress, progress
 from ae_jax.train.rundir import RunDirectory
@@ -145,8 +146,13 @@ def fit_row(name: str, model: Fitted) -> dict[str, Any]:
     }
 
 
-def publish(root: Path, title: str, findings: Findings) -> dict[str, Any]:
-    """Writes figures, results.json and report.html below `root`; returns the results."""
+def publish(root: Path, title: str, findings: Findings) -> None:
+    """Writes figures, results.json and report.html below `root` and says what they hold.
+
+    Of several processes the first one does.
+    """
+    if not processes.is_first():
+        return
     directory = RunDirectory(root)
     pictures = kept_pictures(directory.figures, findings.pictures)
     results = write_results(
@@ -162,7 +168,7 @@ def publish(root: Path, title: str, findings: Findings) -> dict[str, Any]:
     )
     sections = _sections(results, findings, pictures)
     write_report(directory.report_file, title, findings.protocol, sections)
-    return results
+    _show(results, directory)
 
 
 def _sections(
@@ -178,9 +184,8 @@ def _sections(
     return [*sections, environment_table(results["environment"])]
 
 
-def show(results: Mapping[str, Any], root: Path) -> None:
+def _show(results: Mapping[str, Any], directory: RunDirectory) -> None:
     """Prints the tables and the verdicts and says where everything lies."""
-    directory = RunDirectory(root)
     click.echo(f"\n{results['protocol']}\n")
     for heading, rows in results["tables"].items():
         click.echo(f"{heading}\n\n{markdown_table(rows)}\n")
@@ -203,14 +208,13 @@ def experiment(
         title = inspect.getdoc(function).split("\n")[0].rstrip(".")
 
         @functools.wraps(function)
-        def main(preset, workdir, launcher, assignments, members_per_task, print_only, **own):
+        def main(preset, workdir, where, print_only, **own):
             root = workdir or Path("checkpoints") / name / preset
-            where = launch.launcher_named(launcher, assignments, members_per_task)
             if print_only:
                 _show_plan(lambda lab: function(presets[preset], lab, **own), root, where)
                 return
             findings = function(presets[preset], Lab(root, where), **own)
-            show(publish(root, f"{title}: {preset}", findings), root)
+            publish(root, f"{title}: {preset}", findings)
 
         for option in (
             click.option(

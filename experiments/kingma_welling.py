@@ -45,7 +45,7 @@ from ae_jax.shell import run_command
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adagrad
 from experiments import kingma_welling_report as reporting
-from experiments.frame import publish, show
+from experiments.frame import publish
 from experiments.kingma_welling_grid import Curves, Grid, most_epochs, search
 from experiments.published import load_curves
 
@@ -214,16 +214,13 @@ def main(
     preset: str,
     dataset: str | None,
     workdir: Path | None,
-    launcher: str,
-    assignments: tuple[str, ...],
-    members_per_task: int | None,
+    where: Launcher,
     print_only: bool,
 ) -> None:
     """The lower bounds of Kingma & Welling 2014 for each latent size, beside the paper's.
 
     Interrupted and started again, it continues; what is finished is reused.
     """
-    where = launch.launcher_named(launcher, assignments, members_per_task)
     chosen = PRESETS[preset]
     name = dataset or chosen.dataset
     if workdir is None:
@@ -236,7 +233,7 @@ def main(
         show_plan(grid, protocol, paper, chosen.follow)
         return
     findings = search(grid, protocol.sizes, paper, chosen.follow)
-    results = publish(
+    publish(
         workdir,
         f"The latent-size grid of Kingma & Welling: {name}, {preset}",
         reporting.report(
@@ -249,7 +246,6 @@ def main(
             note=note(chosen),
         ),
     )
-    show(results, workdir)
 
 
 def grid_of(preset: Preset, protocol: Protocol, data: DataSet, root: Path, where: Launcher) -> Grid:

@@ -5,6 +5,7 @@ reads the same whichever it was given.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ import click
 from ae_jax.data.base import DataSet
 from ae_jax.data.batches import num_batches
 from ae_jax.errors import TrainingDiverged, UserError
+from ae_jax.train import processes
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.grid import Member, train_grid
 from ae_jax.train.loop import Listener, Record
@@ -50,7 +52,7 @@ class Launcher(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Local:
-    """This process."""
+    """This process, with those that were started with it as one."""
 
     def train(
         self,
@@ -85,8 +87,29 @@ def kept_records(path: Path) -> list[Record]:
 
 
 def options(command: Callable) -> Callable:
-    """The options of an experiment that say where its grid is trained."""
+    """The options of an experiment that say where its grid is trained.
+
+    The command is given `where`, a launcher, and `print_only`, whether to show what it would train
+    instead. Where several processes were started as one, each runs the command to its end; what is
+    trained they train together, and the first one writes and speaks.
+    """
+
+    @functools.wraps(command)
+    def launched(launcher, assignments, members_per_task, distributed, print_only, **others):
+        where = launcher_named(launcher, assignments, members_per_task)
+        if distributed and launcher != "local":
+            raise UserError("--distributed is for --launcher local: tasks of Slurm find each other")
+        if launcher == "local" and not print_only:
+            processes.start(distributed)
+        return command(where=where, print_only=print_only, **others)
+
     for option in (
+        click.option(
+            "--distributed",
+            is_flag=True,
+            help="One of several processes that train together. Slurm steps and Open MPI are "
+            "recognised without it.",
+        ),
         click.option(
             "--print-only", is_flag=True, help="Show what would be trained; train nothing."
         ),
@@ -111,8 +134,8 @@ def options(command: Callable) -> Callable:
             help="Train in this process, or as an array of Slurm jobs that it waits for.",
         ),
     ):
-        command = option(command)
-    return command
+        launched = option(launched)
+    return launched
 
 
 def launcher_named(

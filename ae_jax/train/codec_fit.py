@@ -26,7 +26,9 @@ from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statis
 from ae_jax.errors import UserError
 from ae_jax.eval.base import EvaluationData
 from ae_jax.noise import stream_key
+from ae_jax.train import processes
 from ae_jax.train.checkpoints import Checkpoints
+from ae_jax.train.execution import common
 from ae_jax.train.loop import Record
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import refuse_beyond_memory
@@ -173,22 +175,25 @@ def fit_codec(
 
     Records hold step (the iteration), samples (examples visited so far), seconds and objective
     (what it is, `ae_jax.codecs.form` says; a mean over training examples); they go to
-    metrics.jsonl. Seconds are measured every few iterations and lie evenly between.
+    metrics.jsonl. Seconds are measured every few iterations and lie evenly between. Of several
+    processes each fits the same, and the first one writes.
     """
     if directory is None:
         return _fit(setup, listeners)
     with ExitStack() as stack:
-        stack.enter_context(directory.claim(setup.config, setup.dataset))
+        claim = partial(directory.claim, setup.config, setup.dataset)
+        stack.enter_context(processes.held_by_first(claim))
         saved = stack.enter_context(
             Checkpoints(directory.checkpoints, setup.headline, setup.maximise)
         )
         if saved.step() is not None:
             return CodecOutcome(saved.restore(setup.initial_state()), directory.records())
         outcome = _fit(setup, listeners)
-        directory.rewind(0)  # of an attempt that was cut short
-        for record in outcome.records:
-            directory.append(record)
-        saved.save(outcome.state, {OBJECTIVE: outcome.records[-1][OBJECTIVE]})
+        if processes.is_first():
+            directory.rewind(0)  # of an attempt that was cut short
+            for record in outcome.records:
+                directory.append(record)
+        saved.save(common(outcome.state), {OBJECTIVE: outcome.records[-1][OBJECTIVE]})
         return outcome
 
 

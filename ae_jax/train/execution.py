@@ -165,7 +165,7 @@ class Execution:
         # Committed to a device even where there is one only: a restored checkpoint is, and the
         # compiled program would otherwise be compiled again for it.
         if self.mesh is None:
-            return jax.device_put(tree, jax.devices()[0])
+            return jax.device_put(tree, jax.local_devices()[0])
         return place(tree, NamedSharding(self.mesh, PartitionSpec()))
 
 
@@ -187,6 +187,13 @@ def place(tree: Any, sharding: Any) -> Any:
         sharding, tree, is_leaf=lambda leaf: isinstance(leaf, NamedSharding)
     )
     return jax.tree.map(put, tree, shardings)
+
+
+def common(tree: Any) -> Any:
+    """A tree that every process holds in full, as arrays of all processes; one keeps its own."""
+    if jax.process_count() == 1:
+        return tree
+    return place(tree, NamedSharding(data_mesh(), PartitionSpec()))
 
 
 def fetch(tree: Any) -> Any:

@@ -55,16 +55,18 @@ def train_grid(
     """Trains the members up to epoch `until` and returns their outcomes by name, in order.
 
     Members share the examples on the device, and the compiled program where they differ in
-    numbers only. `stack` says whether those train at once (`auto`: on accelerators), in groups as
-    large as memory allows (halved where a device still runs out of it), spread over all devices
-    with `devices_each` of them to a member. Each continues from where its own directory stands. A
-    member whose loss does not stay finite has that error for its outcome; the others go on.
+    numbers only. `stack` says whether those train at once (`auto`: on accelerators, and where
+    several processes share the work), in groups as large as memory allows (halved where a device
+    still runs out of it), spread over all devices with `devices_each` of them to a member. Each
+    continues from where its own directory stands. A member whose loss does not stay finite has
+    that error for its outcome; the others go on.
 
     Raises UserError.
     """
     _check_devices(devices_each)
     setups = prepare_members(members, dataset)
-    at_once = stacking_pays() if stack == "auto" else stack == "always"
+    pays = stacking_pays() or jax.process_count() > 1
+    at_once = pays if stack == "auto" else stack == "always"
     # Stacked runs gather their batches from the device.
     at_once = at_once and not any(setup.streams for setup in setups.values())
     groups = [[member] for member in members]

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ae_jax.codecs import Progress
 from ae_jax.errors import UserError
+from ae_jax.train import processes
 from ae_jax.train.loop import Listener, Record, is_look
 
 
@@ -19,8 +20,14 @@ from ae_jax.train.loop import Listener, Record, is_look
 def progress(
     label: str, epochs: int, headline: str, stream: TextIO | None = None
 ) -> Iterator[Listener]:
-    """A bar with rate and time left on a terminal; elsewhere a plain line for each look."""
+    """A bar with rate and time left on a terminal; elsewhere a plain line for each look.
+
+    Of several processes the first one shows it.
+    """
     stream = sys.stderr if stream is None else stream
+    if not processes.is_first():
+        yield lambda record: None
+        return
     if not stream.isatty():
         yield lambda record: _print_look(label, epochs, headline, record, stream)
         return
@@ -55,6 +62,9 @@ def _print_look(label: str, epochs: int, headline: str, record: Record, stream: 
 def fit_progress(label: str, stream: TextIO | None = None) -> Iterator[Progress]:
     """As `progress`, for the iterations of a codec: a bar, or a plain line now and then."""
     stream = sys.stderr if stream is None else stream
+    if not processes.is_first():
+        yield lambda done, most, objective: None
+        return
     if not stream.isatty():
 
         def write(done: int, most: int, objective: float) -> None:

@@ -9,13 +9,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ae_jax.data.batches import Totals
-from ae_jax.errors import TrainingDiverged, UserError
+from ae_jax.errors import TrainingDiverged
 from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import Checkpoints
@@ -77,8 +78,10 @@ def train(
     the parameters) and at a look `train/...`, `valid/...`, `test/...`: nats per example unless the
     metric says otherwise.
 
-    Raises TrainingDiverged at the first loss that is not finite; what was saved stays.
+    Raises TrainingDiverged at the first loss that is not finite; what was saved stays. Raises
+    UserError, in several processes, for a run that stays within one.
     """
+    processes.check_mode(setup.config.train.parallel)
     (outcome,) = train_together([Run(setup, directory, tuple(listeners))], until=until)
     if isinstance(outcome, TrainingDiverged):
         raise outcome
@@ -97,14 +100,22 @@ def train_together(
     with ExitStack() as stack:
         places = [stack.enter_context(_placed(run)) for run in runs]
         setups = [run.setup for run in runs]
-        if len(runs) == 1:
-            kind = Streamed if setups[0].streams else Single
-            engine: Engine = kind(setups[0], places[0].state)
-        else:
-            engine = Stacked(setups, [place.state for place in places], devices_each)
+        engine = _engine_for(setups, [place.state for place in places], devices_each)
         last = setups[0].config.train.epochs if until is None else until
         _run(places, engine, last)
         return [place.error or Outcome(place.state, place.records) for place in places]
+
+
+def _engine_for(setups: Sequence[Setup], states: Sequence[TrainState], devices_each: int) -> Engine:
+    """What drives the runs. Raises UserError, in several processes, for one that streams in one."""
+    (first, *others), parallel = setups, setups[0].config.train.parallel
+    if first.streams:
+        processes.check_mode(parallel)
+        return Streamed(first, states[0])
+    # A run of one device is a member like any other where several processes train it.
+    if others or (jax.process_count() > 1 and parallel == "jit"):
+        return Stacked(setups, states, devices_each)
+    return Single(first, states[0])
 
 
 @dataclasses.dataclass
@@ -146,14 +157,9 @@ def _placed(run: Run) -> Iterator[_Place]:
         return
     objective = setup.numbers.objective
     with ExitStack() as stack:
-        refused = None
-        if processes.is_first():
-            known_by = None if setup.start is None else setup.start.fingerprint
-            try:
-                stack.enter_context(directory.claim(setup.config, setup.dataset, known_by))
-            except UserError as error:
-                refused = error
-        processes.end_together(refused)
+        known_by = None if setup.start is None else setup.start.fingerprint
+        claim = partial(directory.claim, setup.config, setup.dataset, known_by)
+        stack.enter_context(processes.held_by_first(claim))
         saved = stack.enter_context(
             Checkpoints(directory.checkpoints, objective.headline, objective.maximise)
         )

@@ -6,6 +6,8 @@ runs the same program on the same arguments; the first one writes.
 """
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import jax
 import numpy as np
@@ -77,6 +79,23 @@ def end_together(error: UserError | None) -> None:
         raise error
     if failed:
         raise UserError("the first process cannot go on; it says why")
+
+
+@contextmanager
+def held_by_first(claim: Callable[[], AbstractContextManager]) -> Iterator[None]:
+    """What `claim` makes is entered in the first process, for as long as all need it.
+
+    All must come here. Raises the UserError of the first, and word of it elsewhere.
+    """
+    with ExitStack() as stack:
+        refused = None
+        if is_first():
+            try:
+                stack.enter_context(claim())
+            except UserError as error:
+                refused = error
+        end_together(refused)
+        yield
 
 
 def check_mode(parallel: str) -> None:

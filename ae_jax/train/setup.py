@@ -22,7 +22,6 @@ from ae_jax.models import MODELS
 from ae_jax.nn.initialisers import INITIALISERS, initialise
 from ae_jax.noise import stream_key
 from ae_jax.objectives import Batch, Terms
-from ae_jax.train import processes
 from ae_jax.train.devices import memory_limit, product_precision
 from ae_jax.train.execution import (
     Architecture,
@@ -171,7 +170,6 @@ def prepare_run(
     like     an earlier setup on the same data set: its examples on the devices, and what was found
              out about their values, are shared as far as both runs take them alike
     """
-    processes.check_mode(config.train.parallel)
     num_train = len(dataset.splits["train"])
     _check_batch(config, num_train)
     preprocess_name = settled_preprocess(config, dataset)

@@ -182,7 +182,7 @@ class _Programs:
     def place(self, chunk: Chunk) -> dict[str, Array]:
         """A chunk of this process's places on the devices, as part of the chunk of all."""
         if self.mesh is None:
-            return jax.device_put(chunk, jax.devices()[0])
+            return jax.device_put(chunk, jax.local_devices()[0])
         sharding = self._sharding(None, AXIS)
         if jax.process_count() == 1:
             return jax.device_put(chunk, sharding)
