@@ -12,9 +12,11 @@ from compile_counts import compilations
 from flax import struct
 
 from ae_jax.api import configure
+from ae_jax.config import from_dict, override
 from ae_jax.data.batches import Order, take_batch
 from ae_jax.errors import UserError
 from ae_jax.noise import stream_key
+from ae_jax.objectives import OBJECTIVES as REGISTERED
 from ae_jax.objectives import Elbo, Terms
 from ae_jax.train.execution import run_epoch
 from ae_jax.train.loop import train
@@ -203,3 +205,18 @@ def test_a_parallel_run_resumes_bitwise_and_shares_its_program(mode, vector_set,
         train(setup(seed=3, rate=0.1))
     chex.assert_trees_all_equal(jax.device_get(resumed.state), jax.device_get(whole.state))
     assert not set(counts) & PROGRAMS, counts
+
+
+@pytest.mark.parametrize("name", ["contractive", "contrastive_divergence"])
+def test_loops_and_derivatives_within_an_objective_run_in_parts(name, image_set):
+    """What they begin with is the same on all devices, and what comes of it is not."""
+    head = image_set.splits["train"].head(64)
+    few = dataclasses.replace(image_set, splits={"train": head})
+    base = from_dict(override({}, [f"objective.name={name}", *REGISTERED.get(name).needs]))
+    options = OPTIONS | {"epochs": 1, "batch_size": 32}
+    ends = [
+        train(prepare_run(configure(base, options | {"train__parallel": mode}), few)).state.params
+        for mode in ("jit", "shard_map")
+    ]
+    one, parts = jax.device_get(ends)
+    chex.assert_trees_all_close(parts, one, rtol=2e-5, atol=2e-6)

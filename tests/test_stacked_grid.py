@@ -9,7 +9,9 @@ import pytest
 from compile_counts import compilations
 
 from ae_jax.api import configure
+from ae_jax.config import from_dict, override
 from ae_jax.errors import TrainingDiverged, UserError
+from ae_jax.objectives import OBJECTIVES
 from ae_jax.train.engines import Stacked
 from ae_jax.train.grid import Member, shared_program, train_grid
 from ae_jax.train.loop import is_look, train
@@ -115,6 +117,27 @@ def test_every_optimiser_keeps_padded_codes_apart(optimiser, train_only, tmp_pat
     outcomes = train_grid(some, train_only, tmp_path, stack="always")
     for one in some:
         assert_same_run(outcomes[one.name], train(prepare_run(one.config, train_only)))
+
+
+WHOLE_CODES = [name for name in OBJECTIVES if not OBJECTIVES.get(name).can_pad]
+
+
+@pytest.mark.parametrize("objective", WHOLE_CODES)
+def test_an_objective_that_needs_whole_codes_is_stacked_with_its_own_model(
+    objective, image_set, tmp_path
+):
+    """Contrastive divergence, for one, asks for a machine."""
+    head = image_set.splits["train"].head(64)
+    few = dataclasses.replace(image_set, splits={"train": head})
+    needs = OBJECTIVES.get(objective).needs
+    base = from_dict(override({}, [f"objective.name={objective}", *needs]))
+    some = [
+        Member(name, configure(base, OPTIONS | {"epochs": 1, "batch_size": 32, "seed": seed}))
+        for seed, name in enumerate(("one", "other"))
+    ]
+    outcomes = train_grid(some, few, tmp_path, stack="always")
+    for one in some:
+        assert_same_run(outcomes[one.name], train(prepare_run(one.config, few)))
 
 
 def test_two_devices_share_a_member(members, vector_set, tmp_path, alone):

@@ -18,6 +18,7 @@ from ae_jax.data.batches import DeviceSplit, Order, Totals, sequential_order, sh
 from ae_jax.models.padding import cropped, padded
 from ae_jax.train.execution import (
     AXIS,
+    TRACKED,
     Architecture,
     Numbers,
     compiled_evaluation,
@@ -166,13 +167,14 @@ def _member(stacked: Any, index: Array | int) -> Any:
 
 def _stacked_numbers(setups: Sequence[Setup]) -> Numbers:
     """Numbers with a leading axis of members; the statistics of the data are common to all."""
+    sizes = [setup.config.model.latent_dim for setup in setups]
+    # Codes of one size are whole in every member, and their model is what it is alone.
+    in_use = [None] * len(sizes)
+    if len(set(sizes)) > 1:
+        in_use = [jnp.asarray(size, jnp.int32) for size in sizes]
     numbers = [
-        dataclasses.replace(
-            setup.numbers,
-            statistics=None,
-            latent_dim=jnp.asarray(setup.config.model.latent_dim, jnp.int32),
-        )
-        for setup in setups
+        dataclasses.replace(setup.numbers, statistics=None, latent_dim=size)
+        for setup, size in zip(setups, in_use, strict=True)
     ]
     return dataclasses.replace(_stack(numbers), statistics=setups[0].numbers.statistics)
 
@@ -211,7 +213,11 @@ def member_programs(devices_each: int) -> MemberPrograms:
         """`function` of one member, mapped over those of a device, on all devices."""
         axes = [_axes(spec) for spec in specs]
         return jax.shard_map(
-            jax.vmap(function, in_axes=tuple(axes)), mesh=mesh, in_specs=specs, out_specs=members
+            jax.vmap(function, in_axes=tuple(axes)),
+            mesh=mesh,
+            in_specs=specs,
+            out_specs=members,
+            check_vma=TRACKED,
         )
 
     @partial(jax.jit, static_argnames=("architecture", "batch_size"), donate_argnums=0)

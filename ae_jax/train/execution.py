@@ -28,6 +28,9 @@ from ae_jax.train.optimisers import Optimiser
 from ae_jax.train.step import StepReport, TrainState, evaluate_objective, make_step
 
 AXIS = "data"
+# Whether `shard_map` tracks along which axes values differ. It would refuse loops and derivatives
+# of an objective whose first value is the same everywhere and whose next is not.
+TRACKED = False
 
 # What makes a batch of model inputs of an item, with the key of its noise.
 BatchOf = Callable[[Any, Array], Batch]
@@ -246,6 +249,7 @@ def _shard_map() -> Execution:
             mesh=mesh,
             in_specs=(everywhere, batches, everywhere, everywhere),
             out_specs=everywhere,
+            check_vma=TRACKED,
         )
         return mapped(state, order, split, numbers)
 

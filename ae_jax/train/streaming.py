@@ -21,6 +21,7 @@ from ae_jax.objectives import Batch
 from ae_jax.train.engines import look_orders
 from ae_jax.train.execution import (
     AXIS,
+    TRACKED,
     Architecture,
     BatchOf,
     Numbers,
@@ -221,6 +222,7 @@ def _programs(mode: str) -> _Programs:
             mesh=mesh,
             in_specs=(everywhere, PartitionSpec(None, AXIS), everywhere),
             out_specs=everywhere,
+            check_vma=TRACKED,
         )
         return mapped(state, chunk, numbers)
 
