@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ae_jax.shell import run_command
+from ae_jax.shell import DISTRIBUTED, run_command
 
 RUN = click.argument("run", type=click.Path(path_type=Path))
 CHECKPOINT = click.option(
@@ -73,11 +73,7 @@ def cli() -> None:
     help="Of matrix products: float32, tensorfloat32 or bfloat16.  [default: float32]",
 )
 @click.option("--profile", is_flag=True, help="Trace an epoch for TensorBoard or Perfetto.")
-@click.option(
-    "--distributed",
-    is_flag=True,
-    help="One of several processes. Slurm steps and Open MPI are recognised without it.",
-)
+@DISTRIBUTED
 @click.option(
     "--dry-run", is_flag=True, help="Show configuration and parameter counts; do not train."
 )

@@ -1,4 +1,6 @@
-"""How commands end: one sentence and a status instead of a traceback, for what went wrong."""
+"""What commands share: an option, and how they end: for what went wrong with one sentence and a
+status instead of a traceback.
+"""
 
 import hashlib
 import os
@@ -12,6 +14,13 @@ from ae_jax.errors import TrainingDiverged, UserError, is_out_of_memory
 from ae_jax.files import cache_root
 
 EXIT_USER_ERROR, EXIT_DIVERGED, EXIT_INTERRUPTED = 2, 3, 130
+
+DISTRIBUTED = click.option(
+    "--distributed",
+    is_flag=True,
+    help="One of several processes that train together. Slurm steps and Open MPI are recognised "
+    "without it.",
+)
 
 _CACHE_FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _CACHE_THRESHOLD = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"

@@ -113,5 +113,5 @@ def test_the_grid_of_the_paper_in_two_processes(tmp_path):
 
 def test_tasks_of_a_cluster_are_not_joined_by_hand():
     options = ["--preset", "smoke", "--launcher", "slurm", "--distributed"]
-    with pytest.raises(UserError, match="Slurm"):
+    with pytest.raises(UserError, match="--distributed is for --launcher local"):
         kingma_welling.main(options, standalone_mode=False)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from compile_counts import compilations
 from flax import struct
+from jax.sharding import PartitionSpec
 
 from ae_jax.api import configure
 from ae_jax.config import from_dict, override
@@ -18,7 +19,7 @@ from ae_jax.errors import UserError
 from ae_jax.noise import stream_key
 from ae_jax.objectives import OBJECTIVES as REGISTERED
 from ae_jax.objectives import Elbo, Terms
-from ae_jax.train.execution import run_epoch
+from ae_jax.train.execution import AXIS, data_mesh, run_epoch
 from ae_jax.train.loop import train
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
@@ -205,6 +206,21 @@ def test_a_parallel_run_resumes_bitwise_and_shares_its_program(mode, vector_set,
         train(setup(seed=3, rate=0.1))
     chex.assert_trees_all_equal(jax.device_get(resumed.state), jax.device_get(whole.state))
     assert not set(counts) & PROGRAMS, counts
+
+
+def test_the_step_is_the_same_where_jax_tracks_what_differs(case, on_one_device, image_set):
+    """`shard_map` as it is by default, around the step by hand: gradients arrive summed."""
+    setup = prepared(case, "shard_map", image_set)
+    everywhere, parts = PartitionSpec(), PartitionSpec(None, AXIS)
+    mapped = jax.shard_map(
+        partial(run_epoch, architecture=setup.architecture, axis_name=AXIS),
+        mesh=data_mesh(),
+        in_specs=(everywhere, parts, everywhere, everywhere),
+        out_specs=everywhere,
+    )
+    arguments = uneven_order(), setup.splits["train"], setup.numbers
+    result = jax.jit(mapped)(setup.initial_state(), *arguments)
+    assert_same_update(jax.device_get(result), on_one_device)
 
 
 @pytest.mark.parametrize("name", ["contractive", "contrastive_divergence"])

@@ -102,10 +102,15 @@ def test_a_run_without_records_is_as_fast_in_arithmetic_as_the_others(root, vect
 
 def test_without_any_records_the_largest_run_is_measured(vector_set, tmp_path, monkeypatch):
     measured = []
-    monkeypatch.setattr(plan, "measured_rate", lambda one, data: measured.append(one.name) or 7.0)
+
+    def measure(setup):
+        measured.append(setup.config.model.hidden)
+        return 7.0
+
+    monkeypatch.setattr(plan, "measured_rate", measure)
     wide = with_hidden(member("wide"), 80)
     pace = plan.pace_of([member("small"), wide], vector_set, tmp_path)
-    assert measured == ["wide"]
+    assert measured == [(80,)]
     assert pace.rates["wide"] == 7.0
     assert pace.rates["small"] > 9 * 7.0
 
@@ -202,5 +207,6 @@ def test_the_rate_of_a_run_that_streams_is_measured_on_what_its_steps_need(vecto
     one = member("streams")
     data = dataclasses.replace(one.config.data, memory_budget=4000)
     config = dataclasses.replace(one.config, data=data, eval=EvalConfig(batch_size=50))
-    assert prepare_run(config, vector_set).streams
-    assert plan.measured_rate(Member("streams", config), vector_set) == 100.0
+    setup = prepare_run(config, vector_set)
+    assert setup.streams
+    assert plan.measured_rate(setup) == 100.0

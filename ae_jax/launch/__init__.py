@@ -17,6 +17,7 @@ import click
 from ae_jax.data.base import DataSet
 from ae_jax.data.batches import num_batches
 from ae_jax.errors import TrainingDiverged, UserError
+from ae_jax.shell import DISTRIBUTED
 from ae_jax.train import processes
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.grid import Member, train_grid
@@ -86,6 +87,32 @@ def kept_records(path: Path) -> list[Record]:
     return directory.records(latest_step(directory.checkpoints))
 
 
+_OPTIONS = (
+    DISTRIBUTED,
+    click.option("--print-only", is_flag=True, help="Show what would be trained; train nothing."),
+    click.option(
+        "--members-per-task",
+        type=click.IntRange(min=1),
+        help="Runs a task of the job array takes.  [default: all that share a program]",
+    ),
+    click.option(
+        "--slurm",
+        "assignments",
+        multiple=True,
+        metavar="OPTION=VALUE",
+        help="An option of submitit for sbatch, as partition=gpu, gpus_per_node=1 or time=240 "
+        "(minutes); may be repeated.",
+    ),
+    click.option(
+        "--launcher",
+        type=click.Choice(LAUNCHERS),
+        default="local",
+        show_default=True,
+        help="Train in this process, or as an array of Slurm jobs that it waits for.",
+    ),
+)
+
+
 def options(command: Callable) -> Callable:
     """The options of an experiment that say where its grid is trained.
 
@@ -96,44 +123,14 @@ def options(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def launched(launcher, assignments, members_per_task, distributed, print_only, **others):
-        where = launcher_named(launcher, assignments, members_per_task)
         if distributed and launcher != "local":
             raise UserError("--distributed is for --launcher local: tasks of Slurm find each other")
+        where = launcher_named(launcher, assignments, members_per_task)
         if launcher == "local" and not print_only:
             processes.start(distributed)
         return command(where=where, print_only=print_only, **others)
 
-    for option in (
-        click.option(
-            "--distributed",
-            is_flag=True,
-            help="One of several processes that train together. Slurm steps and Open MPI are "
-            "recognised without it.",
-        ),
-        click.option(
-            "--print-only", is_flag=True, help="Show what would be trained; train nothing."
-        ),
-        click.option(
-            "--members-per-task",
-            type=click.IntRange(min=1),
-            help="Runs a task of the job array takes.  [default: all that share a program]",
-        ),
-        click.option(
-            "--slurm",
-            "assignments",
-            multiple=True,
-            metavar="OPTION=VALUE",
-            help="An option of submitit for sbatch, as partition=gpu, gpus_per_node=1 or time=240 "
-            "(minutes); may be repeated.",
-        ),
-        click.option(
-            "--launcher",
-            type=click.Choice(LAUNCHERS),
-            default="local",
-            show_default=True,
-            help="Train in this process, or as an array of Slurm jobs that it waits for.",
-        ),
-    ):
+    for option in _OPTIONS:
         launched = option(launched)
     return launched
 

@@ -19,7 +19,7 @@ from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.grid import Member, prepare_members
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.setup import Setup, prepare_run
 
 # Steps of a measurement of the rate, after as many that compile the program.
 MEASURED_STEPS = 50
@@ -118,7 +118,7 @@ def pace_of(members: Sequence[Member], dataset: DataSet, root: Path) -> Pace:
     source = "by the records of runs here"
     if not speeds:
         largest = max(members, key=lambda member: work[member.name])
-        speeds = {largest.name: measured_rate(largest, dataset) * work[largest.name]}
+        speeds = {largest.name: measured_rate(setups[largest.name]) * work[largest.name]}
         source = "measured on this machine just now"
     middle = statistics.median(speeds.values())
     return Pace({name: speeds.get(name, middle) / each for name, each in work.items()}, source)
@@ -133,18 +133,17 @@ def recorded_rate(path: Path) -> float | None:
     return statistics.median(rates) if rates else None
 
 
-def measured_rate(member: Member, dataset: DataSet) -> float:
-    """Examples per second of a member alone on the devices at hand, over a few steps in memory.
+def measured_rate(setup: Setup) -> float:
+    """Examples per second of a run alone on the devices at hand, over a few steps in memory.
 
     A set that would stream is cut to what these steps need.
     """
-    config = member.config
-    setup = prepare_run(config, dataset, start=member.start)
     if setup.streams:
-        few = min(len(dataset.splits["train"]), MEASURED_STEPS * config.train.batch_size)
+        config = setup.config
+        few = min(len(setup.splits["train"]), MEASURED_STEPS * config.train.batch_size)
         data = dataclasses.replace(config.data, memory_budget=None, limit=few)
         config = dataclasses.replace(config, data=data)
-        setup = prepare_run(config, dataset.limited(few), start=member.start)
+        setup = prepare_run(config, setup.dataset.limited(few))
     train, split = setup.config.train, setup.splits["train"]
     seed, epoch = jnp.asarray(train.seed, jnp.uint32), jnp.asarray(1, jnp.uint32)
     order = shuffled_order(seed, epoch, len(split), train.batch_size)

@@ -18,12 +18,12 @@ from ae_jax.data.batches import DeviceSplit, Order, Totals, sequential_order, sh
 from ae_jax.models.padding import cropped, padded
 from ae_jax.train.execution import (
     AXIS,
-    TRACKED,
     Architecture,
     Numbers,
     compiled_evaluation,
     evaluate_split,
     fetch,
+    on_parts,
     place,
     run_epoch,
 )
@@ -212,13 +212,7 @@ def member_programs(devices_each: int) -> MemberPrograms:
     def over_members(function: Callable, *specs: Any) -> Callable:
         """`function` of one member, mapped over those of a device, on all devices."""
         axes = [_axes(spec) for spec in specs]
-        return jax.shard_map(
-            jax.vmap(function, in_axes=tuple(axes)),
-            mesh=mesh,
-            in_specs=specs,
-            out_specs=members,
-            check_vma=TRACKED,
-        )
+        return on_parts(jax.vmap(function, in_axes=tuple(axes)), mesh, specs, members)
 
     @partial(jax.jit, static_argnames=("architecture", "batch_size"), donate_argnums=0)
     def run_member_epochs(states, epoch, split, numbers, *, architecture, batch_size):

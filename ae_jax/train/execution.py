@@ -28,9 +28,6 @@ from ae_jax.train.optimisers import Optimiser
 from ae_jax.train.step import StepReport, TrainState, evaluate_objective, make_step
 
 AXIS = "data"
-# Whether `shard_map` tracks along which axes values differ. It would refuse loops and derivatives
-# of an objective whose first value is the same everywhere and whose next is not.
-TRACKED = False
 
 # What makes a batch of model inputs of an item, with the key of its noise.
 BatchOf = Callable[[Any, Array], Batch]
@@ -213,6 +210,15 @@ def data_mesh() -> Mesh:
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
+def on_parts(function: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable:
+    """`function` on each device's part of its arguments, which lie as partition specs say."""
+    # Untracked: to track which values differ between devices would refuse loops and derivatives
+    # of an objective that begin with what all devices share.
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+    )
+
+
 @cache  # so that runs which differ in numbers only share the compiled program
 def execution_for(mode: str) -> Execution:
     """The execution of a mode of `train.parallel`: `jit` on the first device, others on all."""
@@ -244,12 +250,11 @@ def _shard_map() -> Execution:
 
     @partial(jax.jit, static_argnames="architecture", donate_argnums=0)
     def program(state, order, split, numbers, *, architecture):
-        mapped = jax.shard_map(
+        mapped = on_parts(
             partial(run_epoch, architecture=architecture, axis_name=AXIS),
-            mesh=mesh,
-            in_specs=(everywhere, batches, everywhere, everywhere),
-            out_specs=everywhere,
-            check_vma=TRACKED,
+            mesh,
+            (everywhere, batches, everywhere, everywhere),
+            everywhere,
         )
         return mapped(state, order, split, numbers)
 

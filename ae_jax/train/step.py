@@ -68,9 +68,9 @@ def make_step(model: Any, objective: Objective, optimiser: optax.GradientTransfo
 
         (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         if axis_name is not None:
-            # The loss is a mean over devices already. Where the axis is tracked (shard_map by
-            # default) the gradient of replicated parameters arrives summed and this changes
-            # nothing; where it is not each device has its own part, scaled to be averaged.
+            # The loss is a mean over devices already, so each has its own part of the gradient,
+            # scaled to be averaged. Where the axis is tracked (`shard_map` by default) it arrives
+            # summed and this changes nothing.
             grads = jax.lax.pmean(grads, axis_name)
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

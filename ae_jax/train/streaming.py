@@ -21,12 +21,12 @@ from ae_jax.objectives import Batch
 from ae_jax.train.engines import look_orders
 from ae_jax.train.execution import (
     AXIS,
-    TRACKED,
     Architecture,
     BatchOf,
     Numbers,
     data_mesh,
     evaluate_batches,
+    on_parts,
     run_steps,
 )
 from ae_jax.train.setup import Setup
@@ -217,12 +217,11 @@ def _programs(mode: str) -> _Programs:
 
     @compiled
     def run_chunk_on_parts(state, chunk, numbers, *, architecture):
-        mapped = jax.shard_map(
+        mapped = on_parts(
             partial(run_chunk, architecture=architecture, axis_name=AXIS),
-            mesh=mesh,
-            in_specs=(everywhere, PartitionSpec(None, AXIS), everywhere),
-            out_specs=everywhere,
-            check_vma=TRACKED,
+            mesh,
+            (everywhere, PartitionSpec(None, AXIS), everywhere),
+            everywhere,
         )
         return mapped(state, chunk, numbers)
 
