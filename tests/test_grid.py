@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+from functools import partial
 
 import chex
 import jax
@@ -8,6 +9,7 @@ from compile_counts import compilations
 
 from ae_jax.api import configure
 from ae_jax.errors import TrainingDiverged
+from ae_jax.train import devices
 from ae_jax.train import grid as grids
 from ae_jax.train.grid import Member, train_grid
 from ae_jax.train.loop import train, train_together
@@ -23,6 +25,8 @@ DIFFERENCES = {
     "warm-up": {"objective__beta_warmup": 6.0},
     "scale": {"model__init_scale": 0.5},
 }
+# Runs in turn keep the bits that they have alone.
+in_turn = partial(train_grid, stack="never")
 TRAINING = ("jit(run_epoch)", "jit(evaluate_split)")
 
 
@@ -40,8 +44,8 @@ def grid(members, vector_set, tmp_path_factory):
     """A grid trained to epoch 2 and then resumed to the end, and what that compiled."""
     root = tmp_path_factory.mktemp("grid")
     with compilations() as counts:
-        train_grid(members, vector_set, root, until=2)
-        outcomes = train_grid(members, vector_set, root)
+        in_turn(members, vector_set, root, until=2)
+        outcomes = in_turn(members, vector_set, root)
     return outcomes, counts, root
 
 
@@ -57,7 +61,7 @@ def test_members_that_differ_in_numbers_share_one_program_over_a_resume(grid):
 
 def test_another_hidden_size_is_one_more_program(grid, vector_set, tmp_path):
     with compilations() as counts:
-        train_grid(
+        in_turn(
             [member("wide", hidden=[10]), member("again", hidden=[10], seed=1)],
             vector_set,
             tmp_path,
@@ -94,7 +98,7 @@ def test_members_share_the_examples_on_the_device(members, vector_set, tmp_path,
         return train_together(runs, **options)
 
     monkeypatch.setattr(grids, "train_together", spy)
-    train_grid(members[:3], vector_set, tmp_path, until=1)
+    in_turn(members[:3], vector_set, tmp_path, until=1)
     for splits in placed[1:]:
         for name, split in splits.items():
             assert split.x is placed[0][name].x
@@ -113,7 +117,7 @@ def test_listeners_are_opened_for_each_member_and_closed(members, vector_set, tm
         def __exit__(self, *_):
             log.append((self.member.name, "closed"))
 
-    train_grid(members[:2], vector_set, tmp_path, until=1, listener_for=Opened)
+    in_turn(members[:2], vector_set, tmp_path, until=1, listener_for=Opened)
     assert log == [("base", 1), ("base", "closed"), ("seed", 1), ("seed", "closed")]
 
 
@@ -128,9 +132,25 @@ def test_a_member_that_diverges_does_not_stop_the_others(vector_set, tmp_path):
 
     wild = member("wild", optim__name="sgd", learning_rate=1e6)
     tame = member("tame", optim__name="sgd", learning_rate=1e-3)
-    outcomes = train_grid([wild, tame], vector_set, tmp_path, listener_for=opened)
+    outcomes = in_turn([wild, tame], vector_set, tmp_path, listener_for=opened)
     assert isinstance(outcomes["wild"], TrainingDiverged)
     assert "not finite at step" in str(outcomes["wild"])
     alone = train(prepare_run(tame.config, vector_set))
     chex.assert_trees_all_equal(jax.device_get(outcomes["tame"].state), jax.device_get(alone.state))
     assert closed == ["wild", "tame"]
+
+
+@pytest.mark.parametrize(("full_step", "sizes"), [(1e12, [2]), (1.0, [1, 1])])
+def test_on_a_cpu_only_steps_that_do_not_fill_it_are_stacked(
+    full_step, sizes, members, vector_set, tmp_path, monkeypatch
+):
+    together = []
+
+    def count(runs, **options):
+        together.append(len(runs))
+        return [None] * len(runs)
+
+    monkeypatch.setattr(grids, "train_together", count)
+    monkeypatch.setattr(devices, "CPU_FULL_STEP", full_step)
+    train_grid(members[:2], vector_set, tmp_path)
+    assert together == sizes

@@ -1,6 +1,7 @@
 """Runs stacked into one program come out as they do alone."""
 
 import dataclasses
+import shutil
 
 import chex
 import jax
@@ -12,9 +13,10 @@ from ae_jax.api import configure
 from ae_jax.config import from_dict, override
 from ae_jax.errors import TrainingDiverged, UserError
 from ae_jax.objectives import OBJECTIVES
+from ae_jax.train import grid as grids
 from ae_jax.train.engines import Stacked
 from ae_jax.train.grid import Member, shared_program, train_grid
-from ae_jax.train.loop import is_look, train
+from ae_jax.train.loop import is_look, train, train_together
 from ae_jax.train.optimisers import OPTIMISERS
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
@@ -107,6 +109,51 @@ def test_members_that_stand_at_different_epochs_catch_up(members, vector_set, tm
     outcomes = train_grid(some, vector_set, tmp_path, stack="always")
     for one in some:
         assert_same_run(outcomes[one.name], alone[one.name])
+
+
+@pytest.mark.parametrize("saved_last", [2, 3])
+def test_a_group_killed_while_it_saved_continues_in_one_program_with_the_same_bits(
+    saved_last, members, stacked, vector_set, tmp_path
+):
+    """Two members to a device: fewer of them would be another program."""
+    whole, _, root = stacked
+    train_grid(members, vector_set, tmp_path, until=saved_last - 1, stack="always")
+    if saved_last == 3:
+        ahead = root
+    else:
+        ahead = shutil.copytree(tmp_path, tmp_path.with_name("ahead"))
+        train_grid(members, vector_set, ahead, until=saved_last, stack="always")
+    for one in members[::2]:
+        shutil.rmtree(tmp_path / one.name)
+        shutil.copytree(ahead / one.name, tmp_path / one.name)
+    with compilations() as counts:
+        outcomes = train_grid(members, vector_set, tmp_path, stack="always")
+    assert counts["jit(run_member_epochs)"] == 0
+    for one in members:
+        ours, theirs = outcomes[one.name], whole[one.name]
+        chex.assert_trees_all_equal(jax.device_get(ours.state), jax.device_get(theirs.state))
+        for left, right in zip(ours.records, theirs.records, strict=True):
+            assert {k: v for k, v in left.items() if k not in CLOCK} == {
+                k: v for k, v in right.items() if k not in CLOCK
+            }
+
+
+def test_members_that_are_over_are_not_trained_with_those_added(
+    members, train_only, tmp_path, monkeypatch
+):
+    train_grid(members[:2], train_only, tmp_path, stack="always")
+    groups = []
+
+    def spy(runs, **options):
+        groups.append([run.directory.path.name for run in runs])
+        return train_together(runs, **options)
+
+    monkeypatch.setattr(grids, "train_together", spy)
+    outcomes = train_grid(members[:4], train_only, tmp_path, stack="always")
+    names = [one.name for one in members[:4]]
+    assert groups == [names[:2], names[2:]]
+    assert list(outcomes) == names
+    assert all(len(outcome.records) == 3 for outcome in outcomes.values())
 
 
 @pytest.mark.parametrize("optimiser", list(OPTIMISERS))

@@ -25,6 +25,9 @@ _PRECISIONS = {
     "tpu": {"float32": "float32", "tensorfloat32": "tensorfloat32", "bfloat16": "bfloat16"},
 }
 
+# From so many operations on, the products of one step keep a CPU busy.
+CPU_FULL_STEP = 2e7
+
 
 def product_precision(name: str) -> str:
     """JAX's name for matrix products of a `train.precision` on the devices at hand."""
@@ -41,13 +44,14 @@ def bit_generator() -> Hashable:
     return THREEFRY if jax.default_backend() == "cpu" else "threefry2x32"
 
 
-def stacking_pays() -> bool:
-    """Whether runs that share a program are faster stacked than in turn.
+def stacking_pays(step_flops: float) -> bool:
+    """Whether runs of so many operations a step (`arithmetic`) are faster stacked than in turn.
 
-    An accelerator is nowhere near full with one small network. A CPU is: there, batched products
-    of stacked runs are slower than those of one run (`experiments.benchmark --suite grid`).
+    An accelerator is nowhere near full with one small network. A CPU is, but for the smallest:
+    there what a step costs beside its products is shared, and beyond them batched products of
+    stacked runs are no faster than those of one run (`experiments.benchmark --suite grid`).
     """
-    return jax.default_backend() != "cpu"
+    return jax.default_backend() != "cpu" or step_flops < CPU_FULL_STEP
 
 
 def memory_limit(device: jax.Device) -> int:

@@ -34,7 +34,7 @@ MEMBERS = "members"
 
 
 class Engine(Protocol):
-    """Trains one or more runs, which stand at the same epoch, on so many `devices`."""
+    """Trains one or more runs on so many `devices`; each from the epoch after that of its state."""
 
     devices: int
 
@@ -92,7 +92,9 @@ class Stacked:
     """Runs that differ in numbers and in the size of the code, stepped together by `vmap`.
 
     Codes are padded to the largest, and the members are spread over the devices, with
-    `devices_each` of them sharing the batches of a member.
+    `devices_each` of them sharing the batches of a member. All are stepped at every epoch, so that
+    the program and its rounding stay the same: those that stand further along start over from
+    their own state when their epoch comes.
     """
 
     def __init__(
@@ -106,15 +108,23 @@ class Stacked:
         # Every device has as many members: the last one fills up.
         filled = list(range(len(setups)))
         filled += [filled[-1]] * (-len(filled) % mesh.shape[MEMBERS])
-        full = largest.state_shapes()
+        self._full = largest.state_shapes()
         apart = NamedSharding(mesh, PartitionSpec(MEMBERS))
-        self._states = place(_stack([padded(states[i], full) for i in filled]), apart)
-        everywhere = NamedSharding(mesh, PartitionSpec())
+        self._states = place(_stack([padded(states[i], self._full) for i in filled]), apart)
+        epochs = [epoch_of(*run) for run in zip(setups, states, strict=True)]
+        self._waiting = {
+            i: (epoch, states[i]) for i, epoch in enumerate(epochs) if epoch > min(epochs)
+        }
+        self._everywhere = everywhere = NamedSharding(mesh, PartitionSpec())
         placement = _by_member(apart, everywhere)
         self._numbers = place(_stacked_numbers([setups[i] for i in filled]), placement)
         self._splits = {name: place(split, everywhere) for name, split in largest.splits.items()}
 
     def epoch(self, epoch: int) -> list[StepReport]:
+        for index in [i for i, (stand, _) in self._waiting.items() if stand == epoch - 1]:
+            _, state = self._waiting.pop(index)
+            state = place(padded(state, self._full), self._everywhere)
+            self._states = _with_member(self._states, state, index)
         self._states, reports = self._programs.epoch(
             self._states,
             jnp.asarray(epoch, jnp.uint32),
@@ -147,6 +157,11 @@ class Stacked:
         return [jax.tree.map(lambda leaf, i=i: leaf[i], values) for i in range(len(self._shapes))]
 
 
+def epoch_of(setup: Setup, state: TrainState) -> int:
+    """How many epochs a state has been trained."""
+    return int(state.step) // setup.steps_per_epoch
+
+
 def look_orders(setup: Setup) -> dict[str, Order]:
     """Which examples a look takes of each split."""
     looks, orders = setup.config.eval, {}
@@ -163,6 +178,16 @@ def _stack(trees: Sequence[Any]) -> Any:
 @jax.jit
 def _member(stacked: Any, index: Array | int) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], stacked)
+
+
+@partial(jax.jit, donate_argnums=0)
+def _with_member(stacked: Any, member: Any, index: Array | int) -> Any:
+    def chosen(leaf: Array, own: Array) -> Array:
+        # A choice by element, unlike a write at an index, leaves each member on its device.
+        is_it = jnp.arange(len(leaf)) == index
+        return jnp.where(is_it.reshape(-1, *[1] * own.ndim), own, leaf)
+
+    return jax.tree.map(chosen, stacked, member)
 
 
 def _stacked_numbers(setups: Sequence[Setup]) -> Numbers:

@@ -18,10 +18,12 @@ from ae_jax.config import DataConfig, RunConfig
 from ae_jax.data.base import DataSet
 from ae_jax.errors import TrainingDiverged, UserError, is_out_of_memory
 from ae_jax.nn import LATENTS
+from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.devices import memory_limit, stacking_pays
 from ae_jax.train.loop import Listener, Outcome, Run, train_together
 from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import Setup, prepare_run
 
 Stack = Literal["auto", "always", "never"]
@@ -55,27 +57,21 @@ def train_grid(
     """Trains the members up to epoch `until` and returns their outcomes by name, in order.
 
     Members share the examples on the device, and the compiled program where they differ in
-    numbers only. `stack` says whether those train at once (`auto`: on accelerators, and where
-    several processes share the work), in groups as large as memory allows (halved where a device
-    still runs out of it), spread over all devices with `devices_each` of them to a member. Each
-    continues from where its own directory stands. A member whose loss does not stay finite has
-    that error for its outcome; the others go on.
+    numbers only. `stack` says whether those train at once (`auto`: on accelerators, where steps
+    are too small to fill a CPU, and where several processes share the work), in groups as large
+    as memory allows (halved where a device still runs out of it), spread over all devices with
+    `devices_each` of them to a member. Each continues from where its own directory stands. A
+    member whose loss does not stay finite has that error for its outcome; the others go on.
 
     Raises UserError.
     """
     _check_devices(devices_each)
     setups = prepare_members(members, dataset)
-    pays = stacking_pays() or jax.process_count() > 1
-    at_once = pays if stack == "auto" else stack == "always"
-    # Stacked runs gather their batches from the device.
-    at_once = at_once and not any(setup.streams for setup in setups.values())
-    groups = [[member] for member in members]
-    if at_once:
-        groups = [
-            part
-            for alike in by_program(members, setups)
-            for part in parts_of(alike, _members_that_fit([setups[m.name] for m in alike]))
-        ]
+    groups = [
+        part
+        for alike in by_program(members, setups)
+        for part in parts_of(alike, _members_at_once([setups[m.name] for m in alike], stack))
+    ]
     outcomes = {}
     for group in groups:
         with ExitStack() as opened:
@@ -131,9 +127,18 @@ def shared_program(setup: Setup) -> Hashable:
     return config.data, model, train, config.eval, types, branches
 
 
-def _members_that_fit(setups: Sequence[Setup]) -> int:
-    """How many states with their gradients fit on all devices together, at least one."""
+def _members_at_once(setups: Sequence[Setup], stack: Stack) -> int:
+    """How many of the runs that share a program train together; 1 where they take turns."""
+    if stack == "never" or any(setup.streams for setup in setups):
+        return 1  # stacked runs gather their batches from the device
     largest = max(setups, key=lambda setup: setup.config.model.latent_dim)
+    if stack == "auto" and jax.process_count() == 1 and not stacking_pays(step_flops(largest)):
+        return 1
+    return _members_that_fit(largest)
+
+
+def _members_that_fit(largest: Setup) -> int:
+    """How many states with their gradients fit on all devices together, at least one."""
     state = largest.state_shapes()
     leaves = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # gradients are alike
     each = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
@@ -161,37 +166,30 @@ def _train_what_fits(
 def _train_group(
     runs: Mapping[str, Run], until: int | None, devices_each: int
 ) -> dict[str, Outcome | TrainingDiverged]:
-    """Trains runs that share a program; those behind catch up with the others first."""
-    outcomes: dict[str, Outcome | TrainingDiverged] = {}
-    going = dict(runs)
-    while going:
-        stands = {name: _epochs_done(run) for name, run in going.items()}
-        least, *more = sorted(set(stands.values()))
-        behind = [name for name in going if stands[name] == least]
-        ends = train_together(
-            [going[name] for name in behind],
-            until=more[0] if more else until,
-            devices_each=devices_each,
-        )
-        outcomes |= dict(zip(behind, ends, strict=True))
-        going = {
-            name: run
-            for name, run in going.items()
-            if more and not _has_ended(outcomes.get(name), more[0])
-        }
+    """Trains runs that share a program.
+
+    A group that was killed while it saved is in one program again, and continues with the same
+    bits. Runs that were over when others were added to the grid are not trained with those.
+    """
+    config = next(iter(runs.values())).setup.config
+    end = config.train.epochs if until is None else until
+    stands = {name: _epochs_done(run) for name, run in runs.items()}
+    # Between two saves there is at most one look: what was killed at the last has seen this one.
+    last_look = max((epoch for epoch in look_epochs(config) if epoch < end), default=0)
+    furthest = max((epoch for epoch in stands.values() if epoch < end), default=end)
+    over = [name for name in runs if stands[name] >= end and furthest < last_look]
+    outcomes = {}
+    for part in (over, [name for name in runs if name not in over]):
+        if part:
+            together = [runs[name] for name in part]
+            ends = train_together(together, until=until, devices_each=devices_each)
+            outcomes |= dict(zip(part, ends, strict=True))
     return outcomes
 
 
 def _epochs_done(run: Run) -> int:
     """Where a run continues: the epoch of its latest checkpoint."""
     return latest_step(run.directory.checkpoints) // run.setup.steps_per_epoch
-
-
-def _has_ended(end: Outcome | TrainingDiverged | None, epoch: int) -> bool:
-    """Whether a run diverged or ran out of patience before the epoch that others stand at."""
-    if isinstance(end, TrainingDiverged):
-        return True
-    return end is not None and end.records[-1]["epoch"] < epoch
 
 
 def _check_devices(devices_each: int) -> None:

@@ -21,7 +21,7 @@ from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.devices import matrix_rate
-from ae_jax.train.engines import Engine, Single, Stacked
+from ae_jax.train.engines import Engine, Single, Stacked, epoch_of
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import Setup
@@ -93,9 +93,9 @@ def train_together(
 ) -> list[Outcome | TrainingDiverged]:
     """Trains runs as one program, each with its own directory, records, checkpoints and end.
 
-    All must share a program (`grid.shared_program`) and stand at the same epoch. The seconds of a
-    record are then the run's share of the time of all. A run that diverges or runs out of patience
-    ends there; the others go on.
+    All must share a program (`grid.shared_program`). Runs that stand further along wait, in the
+    program, until the others have caught up. The seconds of a record are the run's share of the
+    time of all. A run that diverges or runs out of patience ends there; the others go on.
     """
     with ExitStack() as stack:
         places = [stack.enter_context(_placed(run)) for run in runs]
@@ -176,11 +176,11 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
     """Epochs up to the last one, for as long as some run goes on."""
     setup = places[0].run.setup
     looks = {*look_epochs(setup.config), last}
-    first = int(places[0].state.step) // setup.steps_per_epoch + 1
     going = {i: place for i, place in enumerate(places) if not _is_out_of_patience(place)}
+    stands = {i: epoch_of(place.run.setup, place.state) for i, place in going.items()}
     work: dict[int, float] = {}
     saved_at = time.monotonic()
-    for epoch in range(first, last + 1):
+    for epoch in range(min(stands.values(), default=last) + 1, last + 1):
         if not going:
             return
         start = time.perf_counter()
@@ -196,7 +196,7 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
         save = processes.agree(looked is not None or time.monotonic() - saved_at >= SAVE_SECONDS)
         if save:
             saved_at = time.monotonic()
-        for i, place in list(going.items()):
+        for i, place in [item for item in going.items() if stands[item[0]] < epoch]:
             try:
                 record = _record(place, reports[i], epoch, elapsed, work[i])
                 if looked is not None:

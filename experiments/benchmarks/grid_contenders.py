@@ -2,6 +2,7 @@
 
 import dataclasses
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ae_jax.config import DataConfig, RunConfig
@@ -14,10 +15,12 @@ from experiments.benchmarks.workload import Workload, peak_mib
 LATENT_SIZES, STEP_SIZES = (3, 5, 10, 20, 200), (0.01, 0.02, 0.1)
 
 
-def members(workload: Workload, count: int, stack: str) -> dict:
+def members(
+    workload: Workload, count: int, stack: str, sizes: Sequence[int] = LATENT_SIZES
+) -> dict:
     """Trains the first `count` runs of the figure's grid; seconds of a later epoch of all."""
     data = load("mnist", limit=workload.examples)
-    each_seed = [(step, size) for step in STEP_SIZES for size in reversed(LATENT_SIZES)]
+    each_seed = [(step, size) for step in STEP_SIZES for size in reversed(sizes)]
     chosen = []
     for index in range(count):
         seed, setting = divmod(index, len(each_seed))
