@@ -26,7 +26,6 @@ Figures figures/lines.png (the irises with both lines), loss.png (error over tha
 import dataclasses
 
 import numpy as np
-from scipy.linalg import subspace_angles
 
 from ae_jax.api import Fitted
 from ae_jax.codecs.pca import PcaCodec
@@ -47,6 +46,15 @@ from experiments.baselines import (
     squared_error,
 )
 from experiments.frame import Findings, Lab, Rows, Shown, experiment, rounded, run_rows
+from experiments.subspaces import (
+    comparison,
+    directions,
+    excess_curve,
+    principal_angles,
+    raw_reconstructions,
+    spans_of,
+    training_rows,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,55 +213,6 @@ def train_choice(choice: Choice, preset: Preset, lab: Lab) -> Fitted:
     return lab.train([member], dataset)[member.name]
 
 
-def training_rows(model: Fitted) -> np.ndarray:
-    return rows_of(model.setup.dataset, "train")
-
-
-def raw_reconstructions(model: Fitted) -> np.ndarray:
-    """Reconstructions of the training split in the units of the data, [N, D]."""
-    split = model.setup.dataset.splits["train"]
-    made = model.reconstruct(split).reshape(len(split), -1)
-    statistics = model.setup.numbers.statistics
-    if statistics.mean is None:
-        return made
-    return made * np.asarray(statistics.scale)[None] + np.asarray(statistics.mean)[None]
-
-
-def spans_of(model: Fitted) -> np.ndarray:
-    """What each dimension of the code adds to the output of an affine decoder, [Z, D]."""
-    size = model.config.model.latent_dim
-    codes = np.concatenate([np.zeros((1, size)), np.eye(size)])
-    decoded = model.decode(codes).reshape(size + 1, -1)
-    return decoded[1:] - decoded[:1]
-
-
-def directions(model: Fitted) -> np.ndarray:
-    """The same in the units of the data, [Z, D]."""
-    scale = model.setup.numbers.statistics.scale
-    return spans_of(model) if scale is None else spans_of(model) * np.asarray(scale)[None]
-
-
-def principal_angles(spans: np.ndarray, components: np.ndarray) -> np.ndarray:
-    """Angles between two row spans [Z, D], degrees, the largest first, [Z]."""
-    return np.degrees(subspace_angles(spans.T.astype(float), components.T.astype(float)))
-
-
-def comparison(model: Fitted, codec: PcaCodec) -> dict:
-    """Error and subspace of a linear autoencoder beside those of PCA."""
-    x = training_rows(model)
-    ours = squared_error(x, raw_reconstructions(model))
-    optimum = squared_error(x, pca_reconstructions(codec, x))
-    angles = principal_angles(directions(model), np.asarray(codec.components))
-    return {
-        "code size": len(angles),
-        "autoencoder": ours,
-        "PCA": optimum,
-        "excess (%)": 100 * (ours / optimum - 1),
-        "largest angle (degrees)": float(angles[0]),
-        "angles": angles,
-    }
-
-
 def choice_rows(chosen: dict[Choice, Fitted]) -> Rows:
     """One row a choice, and one for the optimum without biases, in closed form."""
     raw = rows_of(irises("raw"), "train")
@@ -354,23 +313,11 @@ def pictures(
     codec: PcaCodec,
     images: DataSet,
 ) -> dict[str, Shown]:
-    raw = irises("raw")
-    points = raw.splits["train"].x
-    labels = np.array([SPECIES[label] for label in raw.splits["train"].y])
-    mean = points.mean(axis=0)
-    lines = {
-        "first principal component": (mean, np.asarray(flower_codec.components)[0]),
-        "linear autoencoder": (mean + flowers.decode(np.zeros((1, 1)))[0], directions(flowers)[0]),
-    }
     test = images.splits["test"]
     chosen = one_of_each(test)
     rows = rows_of(images, "test")[chosen]
     return {
-        "lines": Shown(
-            comparisons.lines_through_points(points, lines, IRIS_AXES, labels),
-            "Irises with the line of the autoencoder and that of PCA",
-            "The autoencoder was trained on centred data; its line is moved back by their mean.",
-        ),
+        "lines": lines(flowers, flower_codec),
         "loss": Shown(
             comparisons.curves(
                 {
@@ -399,14 +346,20 @@ def pictures(
     }
 
 
-def excess_curve(model: Fitted, codec: PcaCodec) -> tuple[np.ndarray, np.ndarray]:
-    """Epochs and the training error over that of PCA, per cent; not finite where it is below."""
-    x = training_rows(model)
-    optimum = squared_error(x, pca_reconstructions(codec, x))
-    epochs = np.array([record["epoch"] for record in model.records])
-    errors = np.array([record["running/squared_error"] for record in model.records])
-    excess = 100 * (errors / optimum - 1)
-    return epochs, np.where(excess > 0, excess, np.nan)
+def lines(model: Fitted, codec: PcaCodec) -> Shown:
+    """The irises as measured, with the line of the decoder and that of PCA."""
+    train = irises("raw").splits["train"]
+    mean = train.x.mean(axis=0)
+    drawn = {
+        "first principal component": (mean, np.asarray(codec.components)[0]),
+        "linear autoencoder": (mean + model.decode(np.zeros((1, 1)))[0], directions(model)[0]),
+    }
+    labels = np.array([SPECIES[label] for label in train.y])
+    return Shown(
+        comparisons.lines_through_points(train.x, drawn, IRIS_AXES, labels),
+        "Irises with the line of the autoencoder and that of PCA",
+        "The autoencoder was trained on centred data; its line is moved back by their mean.",
+    )
 
 
 if __name__ == "__main__":

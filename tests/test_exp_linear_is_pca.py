@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
-from experiments import linear_is_pca
+from experiments import linear_is_pca, subspaces
 from tests.smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
 
 MAIN = "The linear autoencoder beside PCA"
@@ -77,7 +77,7 @@ def test_angles_of_a_known_rotation():
     turned = np.array([[1.0, 0, 0, 0], [0, np.cos(0.5), np.sin(0.5), 0]])
     # Neither length nor the choice of basis matters.
     mixed = np.array([[3.0, 1.0], [0.5, -2.0]]) @ turned
-    angles = linear_is_pca.principal_angles(mixed, plane)
+    angles = subspaces.principal_angles(mixed, plane)
     np.testing.assert_allclose(angles, [np.degrees(0.5), 0], atol=1e-5)
 
 

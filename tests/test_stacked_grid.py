@@ -238,6 +238,23 @@ def test_a_member_that_diverges_leaves_the_others_alone(train_only, tmp_path):
     assert_same_run(outcomes["tame"], train(prepare_run(tame.config, train_only)))
 
 
+def test_nothing_is_trained_again_for_members_that_wait(train_only, tmp_path, monkeypatch):
+    wild = member("wild", optim__name="sgd", learning_rate=1e6)
+    tame = member("tame", optim__name="sgd", learning_rate=1e-3)
+    train_grid([tame], train_only, tmp_path, until=2)
+    epochs, step = [], Stacked.epoch
+
+    def spy(engine, epoch):
+        epochs.append(epoch)
+        return step(engine, epoch)
+
+    monkeypatch.setattr(Stacked, "epoch", spy)
+    outcomes = train_grid([wild, tame], train_only, tmp_path, stack="always")
+    assert isinstance(outcomes["wild"], TrainingDiverged)
+    assert epochs == [1, 3]
+    assert_same_run(outcomes["tame"], train(prepare_run(tame.config, train_only)))
+
+
 def test_another_architecture_is_another_group(vector_set):
     def key(**options):
         return shared_program(prepare_run(configure(None, OPTIONS | options), vector_set))

@@ -6,7 +6,7 @@ loop cannot tell one from many; a run among others comes out as it does alone, t
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -31,10 +31,15 @@ from ae_jax.train.setup import Setup
 from ae_jax.train.step import StepReport, TrainState
 
 MEMBERS = "members"
+# Where a leading axis of members lies, and what all members share.
+EACH, COMMON = PartitionSpec(MEMBERS), PartitionSpec()
 
 
 class Engine(Protocol):
-    """Trains one or more runs on so many `devices`; each from the epoch after that of its state."""
+    """Trains one or more runs on so many `devices`; each from the epoch after that of its state.
+
+    Epochs that no run is left for may be skipped.
+    """
 
     devices: int
 
@@ -101,35 +106,35 @@ class Stacked:
         self, setups: Sequence[Setup], states: Sequence[TrainState], devices_each: int = 1
     ):
         largest = max(setups, key=lambda setup: setup.config.model.latent_dim)
-        self._setup, self._programs = largest, member_programs(devices_each)
+        self._setup, self._mesh = largest, member_mesh(devices_each)
         self._shapes = [setup.state_shapes() for setup in setups]
-        mesh = self._programs.mesh
-        self.devices = mesh.size
+        self._full = largest.state_shapes()
+        self.devices = self._mesh.size
         # Every device has as many members: the last one fills up.
         filled = list(range(len(setups)))
-        filled += [filled[-1]] * (-len(filled) % mesh.shape[MEMBERS])
-        self._full = largest.state_shapes()
-        apart = NamedSharding(mesh, PartitionSpec(MEMBERS))
+        filled += [filled[-1]] * (-len(filled) % self._mesh.shape[MEMBERS])
+        apart, everywhere = NamedSharding(self._mesh, EACH), NamedSharding(self._mesh, COMMON)
+        self._everywhere = everywhere
         self._states = place(_stack([padded(states[i], self._full) for i in filled]), apart)
-        epochs = [epoch_of(*run) for run in zip(setups, states, strict=True)]
+        stands = [epoch_of(*run) for run in zip(setups, states, strict=True)]
         self._waiting = {
-            i: (epoch, states[i]) for i, epoch in enumerate(epochs) if epoch > min(epochs)
+            i: (stand, states[i]) for i, stand in enumerate(stands) if stand > min(stands)
         }
-        self._everywhere = everywhere = NamedSharding(mesh, PartitionSpec())
         placement = _by_member(apart, everywhere)
         self._numbers = place(_stacked_numbers([setups[i] for i in filled]), placement)
         self._splits = {name: place(split, everywhere) for name, split in largest.splits.items()}
 
     def epoch(self, epoch: int) -> list[StepReport]:
-        for index in [i for i, (stand, _) in self._waiting.items() if stand == epoch - 1]:
+        for index in [i for i, (stand, _) in self._waiting.items() if stand < epoch]:
             _, state = self._waiting.pop(index)
             state = place(padded(state, self._full), self._everywhere)
             self._states = _with_member(self._states, state, index)
-        self._states, reports = self._programs.epoch(
+        self._states, reports = run_member_epochs(
             self._states,
             jnp.asarray(epoch, jnp.uint32),
             self._splits["train"],
             self._numbers,
+            mesh=self._mesh,
             architecture=self._setup.architecture,
             batch_size=self._setup.config.train.batch_size,
         )
@@ -137,11 +142,12 @@ class Stacked:
 
     def look(self) -> list[dict[str, Totals]]:
         totals = {
-            name: self._programs.evaluate(
+            name: evaluate_members(
                 self._states,
                 order,
                 self._splits[name],
                 self._numbers,
+                mesh=self._mesh,
                 architecture=self._setup.architecture,
             )
             for name, order in look_orders(self._setup).items()
@@ -209,62 +215,67 @@ def _by_member(member: Any, common: Any) -> Numbers:
     return Numbers(member, member, common, member, member)
 
 
-@dataclasses.dataclass(frozen=True)
-class MemberPrograms:
-    """The compiled programs of stacked runs, and the devices that they run on."""
-
-    mesh: Mesh
-    epoch: Callable[..., tuple[TrainState, StepReport]]
-    evaluate: Callable[..., Totals]
-
-
-@cache  # so that groups of the same shape share the compiled programs
-def member_programs(devices_each: int) -> MemberPrograms:
-    """Programs in which a mesh of all devices holds members along one axis, batches along another.
-
-    `devices_each` devices share each member.
-    """
+def member_mesh(devices_each: int) -> Mesh:
+    """All devices, as many times as there are groups of `devices_each`, which share a member."""
     devices = jax.devices()
-    mesh = jax.make_mesh(
+    return jax.make_mesh(
         (len(devices) // devices_each, devices_each),
         (MEMBERS, AXIS),
         axis_types=(AxisType.Auto, AxisType.Auto),
         devices=devices,
     )
-    members, common = PartitionSpec(MEMBERS), PartitionSpec()
-    axis_name = AXIS if devices_each > 1 else None
 
-    def over_members(function: Callable, *specs: Any) -> Callable:
-        """`function` of one member, mapped over those of a device, on all devices."""
-        axes = [_axes(spec) for spec in specs]
-        return on_parts(jax.vmap(function, in_axes=tuple(axes)), mesh, specs, members)
 
-    @partial(jax.jit, static_argnames=("architecture", "batch_size"), donate_argnums=0)
-    def run_member_epochs(states, epoch, split, numbers, *, architecture, batch_size):
-        def one(state: TrainState, order: Order, split: DeviceSplit, numbers: Numbers):
-            return run_epoch(
-                state, order, split, numbers, architecture=architecture, axis_name=axis_name
-            )
+@partial(jax.jit, static_argnames=("mesh", "architecture", "batch_size"), donate_argnums=0)
+def run_member_epochs(
+    states: TrainState,
+    epoch: Array,
+    split: DeviceSplit,
+    numbers: Numbers,
+    *,
+    mesh: Mesh,
+    architecture: Architecture,
+    batch_size: int,
+) -> tuple[TrainState, StepReport]:
+    """An epoch of all members: states, numbers and reports have a leading axis of members."""
+    axis_name = AXIS if mesh.shape[AXIS] > 1 else None
 
-        orders = jax.vmap(lambda seed: shuffled_order(seed, epoch, len(split), batch_size))(
-            states.seed
+    def one(state: TrainState, order: Order, split: DeviceSplit, numbers: Numbers):
+        return run_epoch(
+            state, order, split, numbers, architecture=architecture, axis_name=axis_name
         )
-        batches = PartitionSpec(MEMBERS, None, axis_name)
-        mapped = over_members(one, members, batches, common, _by_member(members, common))
-        return mapped(states, orders, split, numbers)
 
-    @partial(jax.jit, static_argnames="architecture")
-    def evaluate_members(states, order, split, numbers, *, architecture: Architecture):
-        def one(state: TrainState, order: Order, split: DeviceSplit, numbers: Numbers):
-            return evaluate_split(
-                state.params, order, split, numbers, state.seed, state.step,
-                architecture=architecture,
-            )  # fmt: skip
+    orders = jax.vmap(lambda seed: shuffled_order(seed, epoch, len(split), batch_size))(states.seed)
+    batches = PartitionSpec(MEMBERS, None, axis_name)
+    mapped = _over_members(one, mesh, EACH, batches, COMMON, _by_member(EACH, COMMON))
+    return mapped(states, orders, split, numbers)
 
-        mapped = over_members(one, members, common, common, _by_member(members, common))
-        return mapped(states, order, split, numbers)
 
-    return MemberPrograms(mesh, run_member_epochs, evaluate_members)
+@partial(jax.jit, static_argnames=("mesh", "architecture"))
+def evaluate_members(
+    states: TrainState,
+    order: Order,
+    split: DeviceSplit,
+    numbers: Numbers,
+    *,
+    mesh: Mesh,
+    architecture: Architecture,
+) -> dict[str, Totals]:
+    """The metrics of all members on the same examples, with a leading axis of members."""
+
+    def one(state: TrainState, order: Order, split: DeviceSplit, numbers: Numbers):
+        return evaluate_split(
+            state.params, order, split, numbers, state.seed, state.step, architecture=architecture
+        )
+
+    mapped = _over_members(one, mesh, EACH, COMMON, COMMON, _by_member(EACH, COMMON))
+    return mapped(states, order, split, numbers)
+
+
+def _over_members(function: Callable, mesh: Mesh, *specs: Any) -> Callable:
+    """`function` of one member, mapped over those of a device, on all devices."""
+    axes = tuple(_axes(spec) for spec in specs)
+    return on_parts(jax.vmap(function, in_axes=axes), mesh, specs, EACH)
 
 
 def _axes(spec: Any) -> Any:

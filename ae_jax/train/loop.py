@@ -94,8 +94,8 @@ def train_together(
     """Trains runs as one program, each with its own directory, records, checkpoints and end.
 
     All must share a program (`grid.shared_program`). Runs that stand further along wait, in the
-    program, until the others have caught up. The seconds of a record are the run's share of the
-    time of all. A run that diverges or runs out of patience ends there; the others go on.
+    program, until the others have caught up. The seconds of a record are a share of the time of
+    those that train. A run that diverges or runs out of patience ends there; the others go on.
     """
     with ExitStack() as stack:
         places = [stack.enter_context(_placed(run)) for run in runs]
@@ -181,11 +181,12 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
     work: dict[int, float] = {}
     saved_at = time.monotonic()
     for epoch in range(min(stands.values(), default=last) + 1, last + 1):
-        if not going:
-            return
+        active = {i: place for i, place in going.items() if stands[i] < epoch}
+        if not active:
+            continue
         start = time.perf_counter()
         reports = engine.epoch(epoch)
-        elapsed = (time.perf_counter() - start) / len(places)
+        elapsed = (time.perf_counter() - start) / len(active)
         if not work:  # not before the first epoch, whose start is waited for
             rate = engine.devices * matrix_rate(setup.config.train.precision)
             work = {
@@ -196,7 +197,7 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
         save = processes.agree(looked is not None or time.monotonic() - saved_at >= SAVE_SECONDS)
         if save:
             saved_at = time.monotonic()
-        for i, place in [item for item in going.items() if stands[item[0]] < epoch]:
+        for i, place in active.items():
             try:
                 record = _record(place, reports[i], epoch, elapsed, work[i])
                 if looked is not None:
