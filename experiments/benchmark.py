@@ -6,7 +6,7 @@ Command python -m experiments.benchmark --suite step|grid|stream|startup|codecs
         step      an epoch of the network of Kingma & Welling 2014 on MNIST: this library, a bare
                   scan of the same arithmetic, one jitted step a batch, PyTorch plain and
                   compiled, pythae; by batch size and width; needs the extra `benchmark`
-        grid      runs of the latent-size grid stacked into one program and one after another, by
+        grid      runs of the latent-size grid, and of smaller networks, stacked and in turn, by
                   their number; what the 75 runs of the paper's figure would take
         stream    a set four times its share of the device's memory, streamed from files, against
                   the same from device memory
