@@ -9,6 +9,7 @@ from experiments.baselines import pca_reconstructions, rows_of, squared_error
 
 
 def training_rows(model: Fitted) -> np.ndarray:
+    """The training split in the units of the data, [N, D]."""
     return rows_of(model.setup.dataset, "train")
 
 

@@ -6,6 +6,7 @@ import chex
 import jax
 import pytest
 from compile_counts import compilations
+from timeless import timeless
 
 from ae_jax.api import configure
 from ae_jax.errors import TrainingDiverged
@@ -77,11 +78,6 @@ def test_a_member_equals_the_same_run_alone_bitwise(name, grid, members, vector_
     chex.assert_trees_all_equal(jax.device_get(outcomes[name].state), jax.device_get(alone.state))
     assert timeless(outcomes[name].records) == timeless(alone.records)
     assert timeless(RunDirectory(root / name).records()) == timeless(alone.records)
-
-
-def timeless(records: list[dict]) -> list[dict]:
-    clock = ("seconds", "examples_per_second", "matrix_rate_share")
-    return [{k: v for k, v in record.items() if k not in clock} for record in records]
 
 
 def test_members_that_differ_really_differ(grid):

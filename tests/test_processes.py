@@ -7,6 +7,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from timeless import CLOCK
 from two_processes import run_in_two
 
 from ae_jax.api import configure
@@ -35,7 +36,6 @@ KNOWN = (
     "JAX_NUM_PROCESSES",
     "JAX_PROCESS_ID",
 )
-CLOCK = ("seconds", "examples_per_second", "matrix_rate_share")
 
 
 def dataset():
@@ -81,7 +81,7 @@ def alone():
 def assert_same_records(ours: list[dict], theirs: list[dict]) -> None:
     assert [record["epoch"] for record in ours] == [record["epoch"] for record in theirs]
     for one, other in zip(ours, theirs, strict=True):
-        for name in other.keys() - set(CLOCK):
+        for name in other.keys() - CLOCK:
             np.testing.assert_allclose(one[name], other[name], rtol=1e-5, err_msg=name)
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from timeless import timeless
 
 from ae_jax.api import Fitted, configure, fit
 from ae_jax.errors import UserError
@@ -28,7 +29,6 @@ OPTIONS = {
     "learning_rate": 0.01,
 }
 CONFIG = configure(None, OPTIONS)
-CLOCK = ("seconds", "examples_per_second", "matrix_rate_share")
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,6 @@ def given(image_set):
 
 def setup_from(given, image_set) -> Setup:
     return prepare_run(CONFIG, image_set, start=given)
-
-
-def timeless(records: list[dict]) -> list[dict]:
-    return [{k: v for k, v in record.items() if k not in CLOCK} for record in records]
 
 
 def test_training_begins_at_the_loss_of_the_given_parameters(given, image_set):

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from statistics import geometric_mean, median
 
-from ae_jax.train.devices import CPU_FULL_STEP
 from experiments.benchmarks.contender import measure
 from experiments.benchmarks.grid_contenders import LATENT_SIZES
 from experiments.benchmarks.report import Results
@@ -14,6 +13,7 @@ WAYS = {"stacked": "always", "in turn": "never"}
 # Hidden units, size of the code, batch size: from hardly any arithmetic to that of the figure.
 NETWORKS = ((16, 2, 100), (50, 10, 20), (100, 10, 20), (100, 10, 100), (500, 20, 100))
 RUNS, ROUNDS, FEW = 8, 3, 10_000
+IN_TURN = 4  # the most runs that take turns on an accelerator
 COUNTS = {
     "smoke": (1, 2),
     "cpu": (1, 2, 4, 8),
@@ -29,33 +29,26 @@ def run(preset: str, say: Callable[[str], None]) -> Results:
         counts, workload = COUNTS["smoke"], Workload(epochs=1, examples=2000)
     else:
         counts = COUNTS["cpu" if on_cpu else "accelerator"]
-    table, rates = [], {}
-    for count in counts:
-        row = {"runs": count}
-        for name, stack in WAYS.items():
-            if not on_cpu and stack == "never" and count > 4:
-                continue  # in turn, twice the runs take twice the time
-            say(f"{count} runs, {name}")
-            rates[name, count], used = _rate(workload, count, stack)
-            row |= {f"steps a second, {name}": round(rates[name, count]), f"MiB, {name}": used}
-        table.append(row)
     last = max(counts)
+    table, measured = _by_count(workload, counts, on_cpu, say)
+    stacked = measured["stacked", last]
+    in_turn = measured.get(("in turn", last), measured["in turn", min(IN_TURN, last)])
+    pays = stacked["rate"] / in_turn["rate"]
+    networks, choices = _by_network(preset, say)
+    hours = FIGURE_RUNS * FIGURE_SAMPLES / workload.batch_size / stacked["rate"] / 3600
     facts = {
         f"{FIGURE_RUNS} runs of {FIGURE_SAMPLES:.0e} samples, stacked (estimated hours)": round(
-            FIGURE_RUNS * FIGURE_SAMPLES / workload.batch_size / rates["stacked", last] / 3600, 2
-        )
+            hours, 2
+        ),
+        f"stacked / in turn at {last} runs": round(pays, 2),
     }
-    pays = rates["stacked", last] / rates.get(("in turn", last), rates["in turn", min(4, last)])
-    facts[f"stacked / in turn at {last} runs"] = round(pays, 2)
-    choice = pays if _stacks(workload, on_cpu) else 1 / pays
-    networks, choices = _by_network(preset, on_cpu, say)
     return Results(
         tables={
             "Steps a second of all runs together": table,
-            "Steps a second of eight runs of other networks": networks,
+            f"Steps a second of {RUNS} runs of other networks": networks,
         },
         claims=[
-            ("what `auto` chooses on this device / the other way", choice, 1.0),
+            ("what `auto` chooses on this device / the other way", _chosen(stacked, pays), 1.0),
             ("the same for the other networks, geometric mean", geometric_mean(choices), 1.0),
         ],
         facts=facts,
@@ -69,47 +62,63 @@ def run(preset: str, say: Callable[[str], None]) -> Results:
     )
 
 
-def _by_network(
-    preset: str, on_cpu: bool, say: Callable[[str], None]
-) -> tuple[list[dict], list[float]]:
+def _by_count(
+    workload: Workload, counts: Sequence[int], on_cpu: bool, say: Callable[[str], None]
+) -> tuple[list[dict], dict[tuple[str, int], dict]]:
+    """A row for each number of runs, and what was measured for each way and number."""
+    table, measured = [], {}
+    for count in counts:
+        row = {"runs": count}
+        for way in WAYS:
+            if not on_cpu and way == "in turn" and count > IN_TURN:
+                continue  # twice the runs take twice the time
+            say(f"{count} runs, {way}")
+            measured[way, count] = took = _measured(workload, count, way)
+            row |= {f"steps a second, {way}": round(took["rate"]), f"MiB, {way}": took["peak_mib"]}
+        table.append(row)
+    return table, measured
+
+
+def _by_network(preset: str, say: Callable[[str], None]) -> tuple[list[dict], list[float]]:
     """A row for each network, and how much faster than the other way is what `auto` chooses."""
     table, choices = [], []
     for hidden, code, batch in NETWORKS[:1] if preset == "smoke" else NETWORKS:
         workload = Workload(hidden, code, batch, epochs=5, examples=FEW)
-        say(f"{RUNS} runs of 784-{hidden}-{code}")
+        name = f"784-{hidden}-{code}-{hidden}-784"
+        say(f"{RUNS} runs of {name}, batch {batch}")
         rounds = [
-            {name: _rate(workload, RUNS, stack, (code,))[0] for name, stack in WAYS.items()}
+            {way: _measured(workload, RUNS, way, (code,)) for way in WAYS}
             for _ in range(_rounds(preset))
         ]
-        pays = median(rates["stacked"] / rates["in turn"] for rates in rounds)
-        stacks = _stacks(workload, on_cpu)
-        choices.append(pays if stacks else 1 / pays)
+        pays = median(took["stacked"]["rate"] / took["in turn"]["rate"] for took in rounds)
+        found = rounds[0]["stacked"]
+        choices.append(_chosen(found, pays))
         table.append(
             {
-                "network": f"784-{hidden}-{code}-{hidden}-784",
+                "network": name,
                 "batch size": batch,
-                "MFLOP a step": round(workload.step_flops() / 1e6, 1),
-                **{name: round(median(rates[name] for rates in rounds)) for name in WAYS},
+                "MFLOP a step": round(found["step_flops"] / 1e6, 1),
+                **{way: round(median(took[way]["rate"] for took in rounds)) for way in WAYS},
                 "stacked / in turn": round(pays, 2),
-                "`auto`": "stacked" if stacks else "in turn",
+                "`auto`": "stacked" if found["stacks"] else "in turn",
             }
         )
     return table, choices
+
+
+def _chosen(found: dict, pays: float) -> float:
+    """How much faster than the other way is what `auto` chooses, where stacking gains `pays`."""
+    return pays if found["stacks"] else 1 / pays
 
 
 def _rounds(preset: str) -> int:
     return 1 if preset == "smoke" else ROUNDS
 
 
-def _stacks(workload: Workload, on_cpu: bool) -> bool:
-    """What `auto` chooses; asked without JAX, which would take the memory of an accelerator."""
-    return not on_cpu or workload.step_flops() < CPU_FULL_STEP
-
-
-def _rate(
-    workload: Workload, count: int, stack: str, sizes: Sequence[int] = LATENT_SIZES
-) -> tuple[float, int]:
-    """Steps a second of so many runs together, and the most memory, MiB."""
-    options = {"count": count, "stack": stack, "sizes": sizes}
+def _measured(
+    workload: Workload, count: int, way: str, sizes: Sequence[int] = LATENT_SIZES
+) -> dict:
+    """What `grid_contenders.members` tells of so many runs, with steps a second of all ("rate")."""
+    options = {"count": count, "stack": WAYS[way], "sizes": sizes}
     took = measure("grid_contenders:members", workload, **options)
-    return count * workload.examples / workload.batch_size / took["epoch"], took["peak_mib"]
+    return took | {"rate": count * workload.examples / workload.batch_size / took["epoch"]}

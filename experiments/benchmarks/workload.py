@@ -42,10 +42,6 @@ class Workload:
         )
         return 3 * sum(layers) - PIXELS * self.hidden
 
-    def step_flops(self) -> float:
-        """Floating-point operations of the matrix products of a step."""
-        return 2.0 * self.products() * self.batch_size
-
     def flops(self) -> float:
         """Floating-point operations of the matrix products of an epoch."""
         return 2.0 * self.products() * self.examples
