@@ -9,12 +9,12 @@ from typing import Any
 __all__ = ["CodecConfig", "Fitted", "RunConfig", "UserError", "fit", "fit_layerwise", "load"]
 
 _HOMES = {
-    "CodecConfig": "ae_jax.config",
+    "CodecConfig": "ae_jax.train.config",
     "Fitted": "ae_jax.api",
-    "RunConfig": "ae_jax.config",
-    "UserError": "ae_jax.errors",
+    "RunConfig": "ae_jax.train.config",
+    "UserError": "ae_jax.core.errors",
     "fit": "ae_jax.api",
-    "fit_layerwise": "ae_jax.layerwise",
+    "fit_layerwise": "ae_jax.api.layerwise",
     "load": "ae_jax.api",
 }
 

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import click
 
-from ae_jax.files import make_directory
-from ae_jax.shell import run_command
-from ae_jax.viz.report import markdown_table
+from ae_jax.cli.shell import run_command
+from ae_jax.core.files import make_directory
+from ae_jax.report.pages import markdown_table
 from experiments.benchmarks import report
 
 SUITES = ("step", "grid", "stream", "startup", "codecs")

@@ -27,14 +27,14 @@ import dataclasses
 import numpy as np
 
 from ae_jax.api import Fitted
-from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
-from ae_jax.experiment import Claim, at_least, at_most
 from ae_jax.objectives import Reconstruction
-from ae_jax.shell import run_command
+from ae_jax.report import comparisons, figures
+from ae_jax.report.claims import Claim, at_least, at_most
+from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam, Optimiser, RmsProp, Sgd
-from ae_jax.viz import comparisons, figures
 from experiments.baselines import (
     first_components,
     one_of_each,

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ae_jax.api import Fitted
+from ae_jax.api.layerwise import WHOLE, Layerwise, Pretrained, Train, pretrain
 from ae_jax.codecs.pca import PcaCodec
-from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.core.errors import TrainingDiverged
+from ae_jax.core.files import read_json
 from ae_jax.data import DataSet
-from ae_jax.errors import TrainingDiverged
-from ae_jax.files import read_json
-from ae_jax.layerwise import WHOLE, Layerwise, Pretrained, Train, pretrain
 from ae_jax.objectives import ContrastiveDivergence, Reconstruction
+from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam, Momentum
 from experiments.baselines import pca_reconstructions, rows_of, squared_error

@@ -28,13 +28,13 @@ Figures figures/reconstructions.png (test digits, the three methods below each o
 import dataclasses
 
 from ae_jax.api import Fitted
-from ae_jax.config import DataConfig
+from ae_jax.api.layerwise import Pretrained
+from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
-from ae_jax.experiment import Claim, at_most, close_to
-from ae_jax.layerwise import Pretrained
-from ae_jax.shell import run_command
+from ae_jax.report import figures
+from ae_jax.report.claims import Claim, at_most, close_to
+from ae_jax.train.config import DataConfig
 from ae_jax.train.grid import Member
-from ae_jax.viz import figures
 from experiments.baselines import (
     one_of_each,
     pca_of,

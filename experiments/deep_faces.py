@@ -31,13 +31,13 @@ import dataclasses
 import numpy as np
 
 from ae_jax.api import Fitted
-from ae_jax.config import DataConfig
+from ae_jax.api.layerwise import Pretrained
+from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, Split, load
-from ae_jax.experiment import Claim, at_most, close_to
-from ae_jax.layerwise import Pretrained
-from ae_jax.shell import run_command
+from ae_jax.report import figures
+from ae_jax.report.claims import Claim, at_most, close_to
+from ae_jax.train.config import DataConfig
 from ae_jax.train.optimisers import Momentum
-from ae_jax.viz import figures
 from experiments.baselines import pca_of, pca_reconstructions, rows_of, squared_error
 from experiments.deep import (
     RBMS,

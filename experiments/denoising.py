@@ -37,20 +37,20 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax.api import Fitted
-from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.corruption import CORRUPTIONS
+from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, Split, load
 from ae_jax.data.batches import DeviceSplit
+from ae_jax.data.corruption import CORRUPTIONS
+from ae_jax.data.missing import fill_in, observed_entries
 from ae_jax.eval import Completion, EvaluationData
 from ae_jax.eval.reconstruction import psnr
-from ae_jax.experiment import Claim, at_least, at_most
-from ae_jax.missing import fill_in, observed_entries
-from ae_jax.noise import example_keys
+from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Denoising, MaskedReconstruction, Objective
-from ae_jax.shell import run_command
+from ae_jax.report import comparisons, figures
+from ae_jax.report.claims import Claim, at_least, at_most
+from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
-from ae_jax.viz import comparisons, figures
 from experiments.baselines import one_of_each, rows_of
 from experiments.frame import Findings, Lab, Rows, Shown, experiment, rounded, run_rows
 from experiments.linear_filters import Moments, linear_completion, moments_of, wiener_filter

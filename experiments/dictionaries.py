@@ -28,6 +28,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
+from ae_jax.cli.shell import run_command
 from ae_jax.codecs import (
     CodecSpec,
     Ica,
@@ -38,10 +39,9 @@ from ae_jax.codecs import (
     SparseCoding,
 )
 from ae_jax.data import DataSet, Split, load
-from ae_jax.experiment import Claim, at_least, at_most
-from ae_jax.shell import run_command
-from ae_jax.viz import figures
-from ae_jax.viz.dictionaries import dictionary_panels
+from ae_jax.report import figures
+from ae_jax.report.claims import Claim, at_least, at_most
+from ae_jax.report.dictionaries import dictionary_panels
 from experiments.baselines import rows_of
 from experiments.frame import Findings, Lab, Rows, Shown, experiment, fit_row
 from experiments.patches import images_option, natural_patches

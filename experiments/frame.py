@@ -19,19 +19,15 @@ from typing import Any
 
 import click
 
-from ae_jax import launch
 from ae_jax.api import Fitted, fit, restore
+from ae_jax.cli import launch
+from ae_jax.cli.launch import Launcher, Local, plan
+from ae_jax.cli.listeners import fit_progress, progress
 from ae_jax.codecs import CodecSpec
-from ae_jax.config import CodecConfig, DataConfig
+from ae_jax.core.errors import TrainingDiverged
 from ae_jax.data import DataSet
-from ae_jax.errors import TrainingDiverged
-from ae_jax.experiment import Claim, write_results
-from ae_jax.launch import Launcher, Local, plan
-from ae_jax.train import processes
-from ae_jax.train.grid import Member, prepare_members
-from ae_jax.train.listeners import fit_progress, progress
-from ae_jax.train.rundir import RunDirectory
-from ae_jax.viz.report import (
+from ae_jax.report.claims import Claim, write_results
+from ae_jax.report.pages import (
     Picture,
     Section,
     Shown,
@@ -43,6 +39,10 @@ from ae_jax.viz.report import (
     runs_table,
     write_report,
 )
+from ae_jax.train import processes
+from ae_jax.train.config import CodecConfig, DataConfig
+from ae_jax.train.grid import Member, prepare_members
+from ae_jax.train.rundir import RunDirectory
 
 Rows = list[dict[str, Any]]
 

@@ -36,12 +36,12 @@ from pathlib import Path
 
 import click
 
-from ae_jax import launch
-from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.cli import launch
+from ae_jax.cli.launch import Launcher, plan
+from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
-from ae_jax.launch import Launcher, plan
 from ae_jax.objectives import Elbo
-from ae_jax.shell import run_command
+from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adagrad
 from experiments import kingma_welling_report as reporting

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ae_jax.cli.launch import Launcher, Local
+from ae_jax.cli.listeners import progress
+from ae_jax.core.errors import TrainingDiverged
 from ae_jax.data import DataSet
-from ae_jax.errors import TrainingDiverged
-from ae_jax.launch import Launcher, Local
 from ae_jax.train.grid import Member
-from ae_jax.train.listeners import progress
 from ae_jax.train.loop import Listener, Record, is_look
 from experiments.published import bound_at
 

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 from scipy.linalg import solve
 
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 # Added to the diagonal of what is inverted: pixels of the border never vary.
 FLOOR = 1e-6
@@ -52,8 +52,8 @@ def corrupted_moments(
 ) -> tuple[float, float, np.ndarray]:
     """What is known of a corrupted entry y of x: (a, c, s) with E[y|x] = a x + c, s = E[y^2] [D].
 
-    Entries are corrupted independently of each other (`ae_jax.corruption`). Raises UserError for a
-    corruption whose moments are not known here.
+    Entries are corrupted independently of each other (`ae_jax.data.corruption`). Raises UserError
+    for a corruption whose moments are not known here.
     """
     kept = 1.0 - level
     known = {

@@ -23,15 +23,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax.api import Fitted
+from ae_jax.cli.shell import run_command
 from ae_jax.codecs import CODECS
-from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.data import DataSet, load
 from ae_jax.eval import EvaluationData, LinearProbe
-from ae_jax.experiment import Claim, at_least, at_most
 from ae_jax.objectives import Elbo, Objective, Reconstruction
-from ae_jax.shell import run_command
+from ae_jax.report import figures
+from ae_jax.report.claims import Claim, at_least, at_most
+from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
-from ae_jax.viz import figures
 from experiments.frame import Findings, Lab, Rows, Shown, experiment
 
 SHOWN = 12

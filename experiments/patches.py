@@ -6,8 +6,8 @@ import click
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, Split
-from ae_jax.errors import UserError
 
 images_option = click.option(
     "--images",

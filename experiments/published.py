@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ae_jax.registry import unknown_name
+from ae_jax.core.registry import unknown_name
 
 TARGETS = Path(__file__).parent / "targets"
 FIGURE_2 = TARGETS / "kingma_welling_fig2.json"

@@ -17,11 +17,11 @@ from typing import Any
 import click
 from PIL import Image
 
+from ae_jax.cli.shell import run_command
 from ae_jax.codecs import form
-from ae_jax.errors import UserError
-from ae_jax.files import make_directory, read_json, write_text
-from ae_jax.shell import run_command
-from ae_jax.viz.report import markdown_table
+from ae_jax.core.errors import UserError
+from ae_jax.core.files import make_directory, read_json, write_text
+from ae_jax.report.pages import markdown_table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"

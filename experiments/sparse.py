@@ -31,16 +31,16 @@ import functools
 import numpy as np
 
 from ae_jax.api import Fitted
-from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
 from ae_jax.eval import CodeUse
 from ae_jax.eval.codes import probe_accuracy
-from ae_jax.experiment import Claim, at_least, at_most, equal_to
 from ae_jax.objectives import Objective, Reconstruction, Sparse, SparseKL, SparseL1
-from ae_jax.shell import run_command
+from ae_jax.report import comparisons, figures
+from ae_jax.report.claims import Claim, at_least, at_most, equal_to
+from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
-from ae_jax.viz import comparisons, figures
 from experiments.baselines import (
     first_components,
     pca_of,

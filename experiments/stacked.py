@@ -25,15 +25,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax.api import Fitted
-from ae_jax.config import DataConfig, RunConfig
+from ae_jax.api.layerwise import Layerwise
+from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
-from ae_jax.experiment import Claim, at_most
-from ae_jax.layerwise import Layerwise
 from ae_jax.objectives import Denoising, Reconstruction
-from ae_jax.shell import run_command
+from ae_jax.report import figures
+from ae_jax.report.claims import Claim, at_most
+from ae_jax.train.config import DataConfig, RunConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
-from ae_jax.viz import figures
 from experiments.baselines import (
     first_components,
     one_of_each,

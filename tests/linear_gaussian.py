@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from ae_jax.config import ModelConfig
 from ae_jax.models import Autoencoder, build_autoencoder
+from ae_jax.train.config import ModelConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,14 +8,15 @@ import pytest
 from flax import struct
 
 import ae_jax.api as api
-from ae_jax.config import ModelConfig, RunConfig, TrainConfig
+from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, from_array
+from ae_jax.data import passes as base
 from ae_jax.data.batches import sequential_order, take_batch
 from ae_jax.data.preprocess import FIXED_NOISE_SEED
-from ae_jax.errors import UserError
-from ae_jax.eval import EvaluationData, base
-from ae_jax.noise import example_keys
+from ae_jax.eval import EvaluationData
+from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Elbo
+from ae_jax.train.config import ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.loop import train
 from ae_jax.train.setup import prepare_run
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ae_jax.config import DataConfig
+from ae_jax.core.errors import UserError
 from ae_jax.data import from_array
-from ae_jax.errors import UserError
 from ae_jax.objectives import Elbo
 from ae_jax.train.arithmetic import step_flops
+from ae_jax.train.config import DataConfig
 from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import evaluate_objective
 from experiments import benchmark

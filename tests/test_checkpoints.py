@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.optimisers import OPTIMISERS
 from ae_jax.train.step import TrainState

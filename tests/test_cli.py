@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_jax import commands
+from ae_jax.cli import commands
 
 OBJECTIVE = '''
 from flax import struct

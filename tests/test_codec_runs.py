@@ -12,12 +12,12 @@ import pytest
 from sklearn.datasets import load_digits
 
 import ae_jax
+from ae_jax.cli.listeners import fit_progress
 from ae_jax.codecs import CODECS, Pca
 from ae_jax.codecs.form import FORMS
-from ae_jax.config import CodecConfig, from_dict, override, to_dict
-from ae_jax.errors import UserError
-from ae_jax.noise import stream_key
-from ae_jax.train.listeners import fit_progress
+from ae_jax.core.errors import UserError
+from ae_jax.numerics.noise import stream_key
+from ae_jax.train.config import CodecConfig, from_dict, override, to_dict
 
 SMALL = {"latent_dim": 4, "codec__max_iterations": 8}
 

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from ae_jax.codecs import CODECS, Codec, as_rows
 from ae_jax.codecs.form import FORMS, markdown
 from ae_jax.codecs.iterate import iterate
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 KEY = jax.random.key(0)
 NAMES = list(CODECS)

@@ -9,7 +9,7 @@ from sklearn.decomposition import FastICA
 
 from ae_jax.codecs import Ica, Pca
 from ae_jax.codecs.ica import CONTRASTS
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 KEY = jax.random.key(0)
 

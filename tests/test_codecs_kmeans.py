@@ -13,7 +13,7 @@ from ae_jax.codecs import KMeans, Pca
 from ae_jax.codecs.kmeans import _cluster_sums, _fill_empty, _Lloyd, _sums_anew
 from ae_jax.codecs.rows import as_rows
 from ae_jax.codecs.seeding import kmeans_plus_plus
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 KEY = jax.random.key(0)
 

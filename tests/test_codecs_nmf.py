@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ae_jax.codecs import Nmf, Pca, as_rows, mean_squared_error
 from ae_jax.codecs.nmf import NmfCodec
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 KEY = jax.random.key(0)
 

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from ae_jax.codecs import Pca, ProbabilisticPca, as_rows, mean_squared_error
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 KEY = jax.random.key(0)
 

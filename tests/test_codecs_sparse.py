@@ -15,7 +15,7 @@ from ae_jax.codecs import Pca, SparseCoding
 from ae_jax.codecs.coordinate import positive, solve, sweep
 from ae_jax.codecs.sparse_codes import largest_eigenvalue_bound, matching_pursuit
 from ae_jax.codecs.sparse_coding import SparseCodingCodec
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 KEY = jax.random.key(0)
 

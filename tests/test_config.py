@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from ae_jax.config import RunConfig, TrainConfig, differences, from_dict, override, to_dict
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 from ae_jax.objectives import OBJECTIVES, Elbo
+from ae_jax.train.config import RunConfig, TrainConfig, differences, from_dict, override, to_dict
 from ae_jax.train.optimisers import OPTIMISERS, Adam, Momentum, Sgd
 
 

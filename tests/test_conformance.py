@@ -13,18 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ae_jax.config import ModelConfig, RunConfig, from_dict, override
+from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet
 from ae_jax.data.batches import Order, take_batch
 from ae_jax.data.preprocess import PREPROCESSING
-from ae_jax.errors import UserError
+from ae_jax.distributions.latents import StandardNormal
 from ae_jax.eval import EVALUATORS, EvaluationData
-from ae_jax.latents import StandardNormal
 from ae_jax.models import MODELS
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS
 from ae_jax.nn.initialisers import initialise
-from ae_jax.noise import example_keys, stream_key
+from ae_jax.numerics.noise import example_keys, stream_key
 from ae_jax.objectives import OBJECTIVES
+from ae_jax.train.config import ModelConfig, RunConfig, from_dict, override
 from ae_jax.train.optimisers import OPTIMISERS
 from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import NO_STEP, evaluate_objective, make_step

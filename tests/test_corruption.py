@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ae_jax.config import ModelConfig
-from ae_jax.corruption import CORRUPTIONS
+from ae_jax.core.errors import UserError
 from ae_jax.data import Split
 from ae_jax.data.batches import DeviceSplit
-from ae_jax.data.preprocess import PREPROCESSING, Statistics
-from ae_jax.errors import UserError
-from ae_jax.eval import Completion, EvaluationData
-from ae_jax.missing import (
+from ae_jax.data.corruption import CORRUPTIONS
+from ae_jax.data.missing import (
     PATTERNS,
     fill_in,
     observed_entries,
     observed_log_prob,
     quadrants,
 )
+from ae_jax.data.preprocess import PREPROCESSING, Statistics
+from ae_jax.eval import Completion, EvaluationData
 from ae_jax.models import build_autoencoder
-from ae_jax.noise import example_keys
+from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import MaskedReconstruction
+from ae_jax.train.config import ModelConfig
 from tests.linear_gaussian import LinearGaussian
 
 KEY = jax.random.key(3)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from ae_jax.core.errors import UserError
 from ae_jax.data import from_array, load
-from ae_jax.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import ae_jax
+from ae_jax.core.errors import UserError
+from ae_jax.core.files import cache_root
 from ae_jax.data.base import Split
 from ae_jax.data.protocols import Stored
-from ae_jax.data.sources import CachedSource
-from ae_jax.errors import UserError
-from ae_jax.files import cache_root
+from ae_jax.data.sources.base import CachedSource
 
 X = np.arange(60, dtype=np.uint8).reshape(10, 6)
 Y = np.arange(10, dtype=np.int32)
@@ -150,7 +150,7 @@ def test_two_processes_at_once_prepare_once(folder):
 
 KILLED = """
 import os, signal
-from ae_jax.data.sources import CachedSource
+from ae_jax.data.sources.base import CachedSource
 
 def build(work, log):
     (work / "half").write_bytes(b"half")

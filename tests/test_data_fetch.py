@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from ae_jax.data import mirrors
-from ae_jax.data.fetch import LocalFolder, RawFile, Unavailable, fetch
-from ae_jax.data.mirrors import DebianPackage, GzipHeader, NpmPackage, Official
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
+from ae_jax.data.sources import mirrors
+from ae_jax.data.sources.fetch import LocalFolder, RawFile, Unavailable, fetch
+from ae_jax.data.sources.mirrors import DebianPackage, GzipHeader, NpmPackage, Official
 
 CONTENT = b"the published bytes" * 50
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_jax.data import formats, tfds_sets
-from ae_jax.data.catalogue import MNIST_HEADERS
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
+from ae_jax.data.sources import formats, tfds_sets
+from ae_jax.data.sources.catalogue import MNIST_HEADERS
 
 IDX = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2, 2, 3) + bytes(range(12))
 

@@ -9,12 +9,13 @@ import pytest
 from scipy.io import savemat
 from sklearn.datasets import load_digits, load_iris
 
-from ae_jax.data import DATA_SETS, from_array, info, load, prepare, tfds_sets
+from ae_jax.core.errors import UserError
+from ae_jax.data import DATA_SETS, from_array, info, load, prepare
 from ae_jax.data.base import Split
-from ae_jax.data.fetch import LocalFolder, RawFile
 from ae_jax.data.protocols import Stored, hold_out
-from ae_jax.data.sources import CachedSource
-from ae_jax.errors import UserError
+from ae_jax.data.sources import tfds_sets
+from ae_jax.data.sources.base import CachedSource
+from ae_jax.data.sources.fetch import LocalFolder, RawFile
 
 CATALOGUE = ("mnist", "fashion_mnist", "binarized_mnist")
 

@@ -9,10 +9,10 @@ import pytest
 from jax.test_util import check_grads
 from scipy import stats
 
-from ae_jax.config import ModelConfig
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 from ae_jax.models import build_autoencoder
 from ae_jax.objectives import Elbo, batch_mean, draw
+from ae_jax.train.config import ModelConfig
 from tests.linear_gaussian import LinearGaussian
 
 KNOWN = LinearGaussian.example()

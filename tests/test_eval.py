@@ -7,15 +7,15 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
-from ae_jax.config import ModelConfig
+from ae_jax.core.errors import UserError
 from ae_jax.data import Split
 from ae_jax.data.batches import DeviceSplit
 from ae_jax.data.preprocess import PREPROCESSING, Statistics
-from ae_jax.errors import UserError
 from ae_jax.eval import EVALUATORS, EvaluationData, ImportanceSampledLikelihood
 from ae_jax.models import build_autoencoder
-from ae_jax.noise import example_keys
+from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import draw
+from ae_jax.train.config import ModelConfig
 from tests.linear_gaussian import LinearGaussian
 
 KNOWN = LinearGaussian.example()

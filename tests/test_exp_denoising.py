@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import ae_jax
-from ae_jax.corruption import CORRUPTIONS
+from ae_jax.core.errors import UserError
 from ae_jax.data import load
-from ae_jax.errors import UserError
-from ae_jax.missing import observed_entries
-from ae_jax.noise import example_keys
+from ae_jax.data.corruption import CORRUPTIONS
+from ae_jax.data.missing import observed_entries
+from ae_jax.numerics.noise import example_keys
 from experiments import denoising
 from experiments.linear_filters import (
     Moments,

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 
 from ae_jax.codecs import Nmf, Pca
 from ae_jax.data import DataSet, Split
-from ae_jax.viz.dictionaries import dictionary_panels, scaled
+from ae_jax.report.dictionaries import dictionary_panels, scaled
 from experiments import baselines, dictionaries
 from experiments.dictionaries import Source, fit, joined, on_and_off, sparseness
 from experiments.frame import Lab, WouldFit

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 from experiments import natural_patches as experiment
 from experiments.gabor import fit_gabors, gabor
 from experiments.natural_patches import THRESHOLD, excess_kurtosis, orientation_spread

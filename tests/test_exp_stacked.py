@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from sklearn.decomposition import PCA
 
 from ae_jax.api import load
-from ae_jax.layerwise import codes_of
+from ae_jax.api.layerwise import codes_of
 from experiments import stacked
 
 pytestmark = pytest.mark.slow

@@ -5,10 +5,10 @@ import sys
 import click
 import pytest
 
-from ae_jax.errors import TrainingDiverged, UserError
-from ae_jax.experiment import at_least, close_to, environment, same_order, write_results
-from ae_jax.files import write_json
-from ae_jax.shell import run_command
+from ae_jax.cli.shell import run_command
+from ae_jax.core.errors import TrainingDiverged, UserError
+from ae_jax.core.files import write_json
+from ae_jax.report.claims import at_least, close_to, environment, same_order, write_results
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from compile_counts import compilations
 from timeless import timeless
 
 from ae_jax.api import configure
-from ae_jax.errors import TrainingDiverged
+from ae_jax.core.errors import TrainingDiverged
 from ae_jax.train import devices
 from ae_jax.train import grid as grids
 from ae_jax.train.grid import Member, train_grid

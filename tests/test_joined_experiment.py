@@ -10,9 +10,9 @@ from timeless import CLOCK
 from two_processes import run_in_two
 
 from ae_jax.api import configure
+from ae_jax.cli.launch import Local
+from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, load
-from ae_jax.errors import UserError
-from ae_jax.launch import Local
 from ae_jax.train.grid import Member
 from ae_jax.train.rundir import RunDirectory
 from experiments import kingma_welling

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from kingma_welling_curves import LARGE, SMALL, look, paper
 
-from ae_jax.errors import TrainingDiverged
+from ae_jax.core.errors import TrainingDiverged
 from experiments import kingma_welling_report as reporting
 from experiments.kingma_welling_grid import Grid, search
 

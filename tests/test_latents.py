@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from ae_jax.latents import DiagonalGaussian, PointMass, StandardNormal
-from ae_jax.noise import example_keys
+from ae_jax.distributions.latents import DiagonalGaussian, PointMass, StandardNormal
+from ae_jax.numerics.noise import example_keys
 
 BATCH, DIM = 4, 3
 PRIOR = StandardNormal(DIM)

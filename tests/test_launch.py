@@ -17,12 +17,12 @@ import pytest
 import slurm
 from timeless import timeless
 
-from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.cli.launch import Local, cluster, launcher_named
+from ae_jax.cli.launch.cluster import Slurm
+from ae_jax.cli.shell import run_command
+from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.data import load
-from ae_jax.errors import TrainingDiverged, UserError
-from ae_jax.launch import Local, cluster, launcher_named
-from ae_jax.launch.cluster import Slurm
-from ae_jax.shell import run_command
+from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Sgd
 from experiments import kingma_welling
@@ -134,7 +134,7 @@ def test_a_submission_is_plain_data_and_the_name_of_a_function(digits, tmp_path)
     assert (again.function, again.args) == (cluster.run_task, (task,))
     pickled = cloudpickle.dumps(cluster.run_task)
     names = {argument for _, argument, _ in pickletools.genops(pickled) if argument}
-    assert {"ae_jax.launch.cluster", "run_task"} <= names and len(pickled) < 100
+    assert {"ae_jax.cli.launch.cluster", "run_task"} <= names and len(pickled) < 100
 
 
 @pytest.mark.parametrize(("size", "groups"), [(None, ["abd", "c"]), (2, ["ab", "d", "c"])])

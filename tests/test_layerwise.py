@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ae_jax.api import Fitted, configure, fit
+from ae_jax.api.layerwise import Layerwise, fit_layerwise, layer_config, pretrain
+from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet
-from ae_jax.errors import UserError
-from ae_jax.layerwise import Layerwise, fit_layerwise, layer_config, pretrain
 from ae_jax.models.rbm import rbm_from_params
 from ae_jax.objectives import ContrastiveDivergence, Denoising, Reconstruction
 from ae_jax.train.grid import Member

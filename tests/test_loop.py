@@ -15,18 +15,18 @@ from scipy.special import log_expit
 from timeless import CLOCK
 
 from ae_jax.api import configure, restore
-from ae_jax.config import EvalConfig, RunConfig, TrainConfig
+from ae_jax.cli.listeners import progress, tensorboard
+from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.data.batches import shuffled_order, take_batch
-from ae_jax.errors import TrainingDiverged, UserError
-from ae_jax.noise import example_keys, stream_key
+from ae_jax.numerics.noise import example_keys, stream_key
+from ae_jax.report import run_report
 from ae_jax.train.checkpoints import Checkpoints
-from ae_jax.train.listeners import progress, tensorboard
+from ae_jax.train.config import EvalConfig, RunConfig, TrainConfig
 from ae_jax.train.loop import is_look, train
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import make_step
-from ae_jax.viz import run_report
 
 # 200 examples in batches of 64 are four steps an epoch, the last one with 8 real examples.
 OPTIONS = {"hidden": [8], "latent_dim": 3, "batch_size": 64, "epochs": 5, "learning_rate": 0.01}

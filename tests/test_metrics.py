@@ -11,17 +11,17 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ae_jax.config import ModelConfig
-from ae_jax.corruption import CORRUPTIONS
+from ae_jax.core.errors import UserError
 from ae_jax.data import Split
 from ae_jax.data.batches import DeviceSplit
+from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.data.preprocess import PREPROCESSING, Statistics
-from ae_jax.errors import UserError
 from ae_jax.eval import EVALUATORS, CodeUse, EvaluationData, LinearProbe, PeakSignalToNoise
 from ae_jax.eval.codes import probe_accuracy
 from ae_jax.eval.reconstruction import psnr
 from ae_jax.models import build_autoencoder
-from ae_jax.noise import example_keys
+from ae_jax.numerics.noise import example_keys
+from ae_jax.train.config import ModelConfig
 
 KEY = jax.random.key(2)
 RNG = np.random.default_rng(0)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from ae_jax.config import ModelConfig
 from ae_jax.models import build_autoencoder, parameter_counts
 from ae_jax.nn import ACTIVATIONS
 from ae_jax.nn.convolutions import doubled, halved
 from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
 from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
 from ae_jax.nn.initialisers import initialise
-from ae_jax.softplus import softplus
+from ae_jax.numerics.softplus import softplus
+from ae_jax.train.config import ModelConfig
 
 
 def _shapes(module, *inputs):

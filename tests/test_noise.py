@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ae_jax.noise import example_keys, stream_key
-from ae_jax.threefry import THREEFRY, threefry_2x32
+from ae_jax.numerics.noise import example_keys, stream_key
+from ae_jax.numerics.threefry import THREEFRY, threefry_2x32
 
 SEED = 2**31 + 5
 

@@ -10,9 +10,8 @@ import pytest
 from scipy import stats
 from scipy.special import expit, rel_entr
 
-from ae_jax.config import ModelConfig
-from ae_jax.corruption import CORRUPTIONS
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
+from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.models import Autoencoder, build_autoencoder
 from ae_jax.models.padding import FirstCodes, padded
 from ae_jax.nn import LATENTS
@@ -20,7 +19,7 @@ from ae_jax.nn.decoders import MLPDecoder
 from ae_jax.nn.encoders import MLPEncoder
 from ae_jax.nn.heads import FixedGaussianHead
 from ae_jax.nn.latents import SigmoidLatent, TopKLatent
-from ae_jax.noise import example_keys
+from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import (
     Contractive,
     Denoising,
@@ -31,6 +30,7 @@ from ae_jax.objectives import (
     SparseL1,
 )
 from ae_jax.objectives.sparse import bernoulli_kl
+from ae_jax.train.config import ModelConfig
 
 KEY = jax.random.key(5)
 RNG = np.random.default_rng(0)

@@ -13,14 +13,14 @@ from flax import struct
 from jax.sharding import PartitionSpec
 
 from ae_jax.api import configure
-from ae_jax.config import from_dict, override
+from ae_jax.core.errors import UserError
 from ae_jax.data.batches import Order, take_batch
-from ae_jax.errors import UserError
-from ae_jax.noise import stream_key
+from ae_jax.numerics.noise import stream_key
 from ae_jax.objectives import OBJECTIVES as REGISTERED
 from ae_jax.objectives import Elbo, Terms
-from ae_jax.train.execution import AXIS, data_mesh, run_epoch
+from ae_jax.train.config import from_dict, override
 from ae_jax.train.loop import train
+from ae_jax.train.program import AXIS, data_mesh, run_epoch
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import NO_STEP, make_step

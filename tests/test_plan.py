@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 from kingma_welling_curves import paper
 
-from ae_jax.config import EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.launch import Local, plan
+from ae_jax.cli.launch import Local, plan
+from ae_jax.train.config import EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run

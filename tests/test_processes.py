@@ -11,8 +11,8 @@ from timeless import CLOCK
 from two_processes import run_in_two
 
 from ae_jax.api import configure
+from ae_jax.core.errors import UserError
 from ae_jax.data import from_array
-from ae_jax.errors import UserError
 from ae_jax.train import processes
 from ae_jax.train.grid import Member, train_grid
 from ae_jax.train.loop import train

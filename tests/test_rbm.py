@@ -10,11 +10,11 @@ import optax
 import pytest
 from scipy.special import logsumexp
 
-from ae_jax.config import ModelConfig
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 from ae_jax.models import build_autoencoder
 from ae_jax.models.rbm import RBM, RestrictedBoltzmannMachine, build_rbm, rbm_from_params
 from ae_jax.objectives import ContrastiveDivergence
+from ae_jax.train.config import ModelConfig
 from ae_jax.train.step import TrainState, make_step
 
 KEY = jax.random.key(0)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, Split, info, load, prepare, write_records
-from ae_jax.errors import UserError
 
 EXAMPLE = 64  # bytes of a bar
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ae_jax.errors import UserError
-from ae_jax.registry import Registry, absolute_reference
+from ae_jax.core.errors import UserError
+from ae_jax.core.registry import Registry, absolute_reference
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ae_jax.api import configure
-from ae_jax.config import RunConfig
+from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, Split
-from ae_jax.errors import UserError
+from ae_jax.train.config import RunConfig
 from ae_jax.train.rundir import RunDirectory
 
 

@@ -8,11 +8,11 @@ import pytest
 from flax import struct
 
 from ae_jax.api import configure
-from ae_jax.config import to_dict
+from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, Split
-from ae_jax.errors import UserError
 from ae_jax.objectives import Elbo, Terms
 from ae_jax.train import setup as setups
+from ae_jax.train.config import to_dict
 from ae_jax.train.loop import train
 from ae_jax.train.optimisers import Adagrad
 from ae_jax.train.rundir import RunDirectory

@@ -11,10 +11,10 @@ from compile_counts import compilations
 from timeless import CLOCK, timeless
 
 from ae_jax.api import configure
-from ae_jax.config import from_dict, override
-from ae_jax.errors import TrainingDiverged, UserError
+from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.objectives import OBJECTIVES
 from ae_jax.train import grid as grids
+from ae_jax.train.config import from_dict, override
 from ae_jax.train.engines import Stacked
 from ae_jax.train.grid import Member, shared_program, train_grid
 from ae_jax.train.loop import is_look, train, train_together

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ae_jax.config import ModelConfig
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 from ae_jax.models import build_autoencoder
+from ae_jax.models.layers import autoencoder_layers, rbm_layer, unroll
 from ae_jax.models.rbm import RestrictedBoltzmannMachine
-from ae_jax.models.stacking import autoencoder_layers, rbm_layer, unroll
 from ae_jax.nn.initialisers import initialise
 from ae_jax.nn.tying import tie, untie
+from ae_jax.train.config import ModelConfig
 
 SIZES = (12, 8, 6, 3)
 X = jnp.asarray(np.random.default_rng(0).random((5, 12)), jnp.float32)

@@ -21,16 +21,16 @@ from two_processes import run_in_two
 
 from ae_jax.api import configure, fit
 from ae_jax.api import load as load_run
-from ae_jax.config import from_dict, to_dict
+from ae_jax.core.errors import UserError
 from ae_jax.data import Split, load
 from ae_jax.data.batches import sequential_order, shuffled_order
 from ae_jax.data.streaming import CHUNK_BYTES, chunks, steps_in_chunk
-from ae_jax.errors import UserError
+from ae_jax.train.config import from_dict, to_dict
 from ae_jax.train.engines import Single
 from ae_jax.train.loop import train
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
-from ae_jax.train.streaming import Streamed
+from ae_jax.train.streamed import Streamed
 
 # Two chunks of three batches of 16 bars: the 13 batches of 200 are four chunks and a batch more.
 BUDGET = 2 * 3 * 16 * EXAMPLE

@@ -6,12 +6,12 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax.config import ModelConfig
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 from ae_jax.models import build_autoencoder, parameter_counts
 from ae_jax.nn.initialisers import initialise
 from ae_jax.nn.tying import tie, untie
 from ae_jax.objectives import Elbo, Reconstruction, draw
+from ae_jax.train.config import ModelConfig
 
 KEY = jax.random.key(0)
 SHAPE = (4, 3, 1)

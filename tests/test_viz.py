@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from scipy.stats import norm
 
-from ae_jax.errors import UserError
-from ae_jax.viz import figures, report
+from ae_jax.core.errors import UserError
+from ae_jax.report import figures
+from ae_jax.report import pages as report
 from experiments import published
 
 

@@ -10,8 +10,8 @@ import pytest
 from timeless import timeless
 
 from ae_jax.api import Fitted, configure, fit
-from ae_jax.errors import UserError
-from ae_jax.launch.cluster import Slurm
+from ae_jax.cli.launch.cluster import Slurm
+from ae_jax.core.errors import UserError
 from ae_jax.train.grid import Member, train_grid
 from ae_jax.train.loop import train
 from ae_jax.train.rundir import RunDirectory
@@ -115,7 +115,7 @@ def test_members_of_a_grid_start_where_each_is_told(given, image_set, tmp_path, 
 
 
 def test_a_cluster_refuses_what_it_cannot_send(given, image_set, tmp_path, monkeypatch):
-    monkeypatch.setattr("ae_jax.launch.cluster.can_load", lambda name: True)
+    monkeypatch.setattr("ae_jax.cli.launch.cluster.can_load", lambda name: True)
     members = [Member("cold", CONFIG), Member("warm", CONFIG, given)]
     with pytest.raises(UserError, match="draw their own parameters, and warm starts from given"):
         Slurm(cluster="local").train(members, image_set, tmp_path)

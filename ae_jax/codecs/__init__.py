@@ -11,7 +11,7 @@ from ae_jax.codecs.pca import Pca
 from ae_jax.codecs.probabilistic_pca import ProbabilisticPca
 from ae_jax.codecs.rows import Rows, as_rows
 from ae_jax.codecs.sparse_coding import SparseCoding
-from ae_jax.registry import Registry
+from ae_jax.core.registry import Registry
 
 CODECS = Registry[type[CodecSpec]](
     "codec",

@@ -20,8 +20,8 @@ from jax import Array
 from pydantic import TypeAdapter, ValidationError
 
 from ae_jax.codecs.rows import Rows, as_rows, dot
-from ae_jax.errors import UserError
-from ae_jax.ranges import Count
+from ae_jax.core.errors import UserError
+from ae_jax.core.ranges import Count
 
 # progress(iterations done, most iterations there can be, objective)
 Progress = Callable[[int, int, float], None]

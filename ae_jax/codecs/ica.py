@@ -15,7 +15,7 @@ from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
 from ae_jax.codecs.iterate import iterate
 from ae_jax.codecs.pca import Pca
 from ae_jax.codecs.rows import Rows, dot
-from ae_jax.ranges import Count, NonNegative
+from ae_jax.core.ranges import Count, NonNegative
 
 
 @struct.dataclass

@@ -13,7 +13,7 @@ from jax import Array
 
 from ae_jax.codecs.base import Progress
 from ae_jax.codecs.rows import Rows
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 # step(spec, rows, state, iteration) -> state, objective, change
 Step = Callable[[Any, Rows, Any, Array], tuple[Any, Array, Array]]

@@ -14,8 +14,8 @@ from ae_jax.codecs.iterate import iterate, relative_decrease
 from ae_jax.codecs.moments import mean_of
 from ae_jax.codecs.rows import Rows, dot
 from ae_jax.codecs.seeding import kmeans_plus_plus, squared_distances
-from ae_jax.errors import UserError
-from ae_jax.ranges import Count, NonNegative
+from ae_jax.core.errors import UserError
+from ae_jax.core.ranges import Count, NonNegative
 
 
 @struct.dataclass

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from ae_jax.codecs.base import Codec
-from ae_jax.latents import PointMass
-from ae_jax.likelihoods import Gaussian
+from ae_jax.distributions.latents import PointMass
+from ae_jax.distributions.likelihoods import Gaussian
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from flax import struct
 from jax import Array
 
 from ae_jax.codecs.rows import Rows, as_rows, dot
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 # Column strips of a Gram matrix: only those on and above the diagonal are computed.
 _STRIPS = 4

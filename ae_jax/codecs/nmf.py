@@ -13,8 +13,8 @@ from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
 from ae_jax.codecs.iterate import iterate
 from ae_jax.codecs.nmf_start import starting_atoms
 from ae_jax.codecs.rows import Rows, dot, put_rows, smallest
-from ae_jax.errors import UserError
-from ae_jax.ranges import Count, NonNegative
+from ae_jax.core.errors import UserError
+from ae_jax.core.ranges import Count, NonNegative
 
 Divergence = Literal["frobenius", "kullback_leibler"]
 

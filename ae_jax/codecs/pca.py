@@ -18,8 +18,8 @@ from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
 from ae_jax.codecs.iterate import iterate
 from ae_jax.codecs.moments import Moments, mean_of, moments_of, moments_of_batches
 from ae_jax.codecs.rows import Rows, dot
-from ae_jax.errors import UserError
-from ae_jax.ranges import Count, NonNegative
+from ae_jax.core.errors import UserError
+from ae_jax.core.ranges import Count, NonNegative
 
 # `auto`: an SVD costs little up to so many values; a Gram matrix is kept up to so many rows.
 _SVD_VALUES = 2**20

@@ -14,8 +14,8 @@ from jax.scipy.linalg import solve_triangular
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
 from ae_jax.codecs.pca import Pca, PcaCodec, unexplained
 from ae_jax.codecs.rows import Rows, dot
-from ae_jax.errors import UserError
-from ae_jax.latents import DiagonalGaussian, StandardNormal
+from ae_jax.core.errors import UserError
+from ae_jax.distributions.latents import DiagonalGaussian, StandardNormal
 
 
 @struct.dataclass

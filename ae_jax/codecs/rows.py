@@ -9,7 +9,7 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 Carry = TypeVar("Carry")
 

@@ -14,8 +14,8 @@ from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
 from ae_jax.codecs.iterate import iterate, relative_decrease
 from ae_jax.codecs.rows import Rows, dot, put_rows
 from ae_jax.codecs.sparse_codes import fista, matching_pursuit
-from ae_jax.errors import UserError
-from ae_jax.ranges import Count, NonNegative
+from ae_jax.core.errors import UserError
+from ae_jax.core.ranges import Count, NonNegative
 
 Sparsity = Literal["l1", "l1_positive", "omp"]
 Solver = Literal["coordinate_descent", "fista"]

@@ -6,15 +6,15 @@ A new data set is one line here and, where it needs more than a function, one fi
 import sys
 from pathlib import Path
 
-from ae_jax.data import catalogue, embedded, faces, local_archives
+from ae_jax.core.registry import Registry
 from ae_jax.data.arrays import ArrayFile, from_array
 from ae_jax.data.base import DataSet, Split
-from ae_jax.data.cache import Log
 from ae_jax.data.protocols import PROTOCOLS
-from ae_jax.data.records import RecordFolder, is_folder_of_records
-from ae_jax.data.records_writer import write_records
-from ae_jax.data.sources import CachedSource, Source, UserFunction
-from ae_jax.registry import Registry
+from ae_jax.data.sources import catalogue, embedded, faces, local_archives
+from ae_jax.data.sources.base import CachedSource, Source, UserFunction
+from ae_jax.data.sources.cache import Log
+from ae_jax.data.sources.records import RecordFolder, is_folder_of_records
+from ae_jax.data.sources.records_writer import write_records
 
 DATA_SETS: Registry[Source] = Registry(
     "data set",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ae_jax.core.errors import UserError
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.protocols import Stored, hold_out
-from ae_jax.errors import UserError
 
 _PARTS = ("train", "valid", "test")
 UNREADABLE = (

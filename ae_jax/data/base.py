@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 SPLITS = ("train", "valid", "test")
 

@@ -17,8 +17,8 @@ from jax import Array
 
 from ae_jax.data.base import Split
 from ae_jax.data.preprocess import Preprocess, Statistics
-from ae_jax.noise import stream_key
-from ae_jax.reductions import masked_sum
+from ae_jax.numerics.noise import stream_key
+from ae_jax.numerics.reductions import masked_sum
 
 
 @struct.dataclass

@@ -15,9 +15,9 @@ import numpy as np
 from flax import struct
 from jax import Array
 
+from ae_jax.core.registry import Registry
 from ae_jax.data.base import Split
-from ae_jax.noise import example_keys
-from ae_jax.registry import Registry
+from ae_jax.numerics.noise import example_keys
 
 FIXED_NOISE_SEED = 20140501
 

@@ -8,9 +8,9 @@ import dataclasses
 
 import numpy as np
 
+from ae_jax.core.errors import UserError
+from ae_jax.core.registry import unknown_name
 from ae_jax.data.base import DataSet, Split
-from ae_jax.errors import UserError
-from ae_jax.registry import unknown_name
 
 PROTOCOLS = ("paper", "full")
 HOLD_OUT_SEED = 1312_6114

@@ -3,12 +3,12 @@
 To add one: a function in a file of this folder, and one line here.
 """
 
-from ae_jax.eval.base import EvaluationData, Evaluator
+from ae_jax.core.registry import Registry
+from ae_jax.data.passes import EvaluationData, Evaluator
 from ae_jax.eval.bounds import ImportanceSampledLikelihood, lower_bound
 from ae_jax.eval.codes import CodeUse, LinearProbe
 from ae_jax.eval.completion import Completion
 from ae_jax.eval.reconstruction import PeakSignalToNoise, explained_variance, squared_error
-from ae_jax.registry import Registry
 
 EVALUATORS = Registry[Evaluator](
     "evaluator",

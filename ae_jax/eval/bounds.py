@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import logsumexp
 
-from ae_jax.errors import UserError
-from ae_jax.eval.base import EvaluationData
+from ae_jax.core.errors import UserError
+from ae_jax.data.passes import EvaluationData
 from ae_jax.objectives import Batch, Elbo, draw
 
 

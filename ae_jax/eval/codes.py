@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ae_jax.errors import UserError
-from ae_jax.eval.base import EvaluationData
+from ae_jax.core.errors import UserError
+from ae_jax.data.passes import EvaluationData
 from ae_jax.objectives import Batch
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from jax import Array
 
-from ae_jax.eval.base import EvaluationData
-from ae_jax.missing import fill_in, observed_entries, observed_squared_error
+from ae_jax.data.missing import fill_in, observed_entries, observed_squared_error
+from ae_jax.data.passes import EvaluationData
 from ae_jax.objectives import Batch
 
 

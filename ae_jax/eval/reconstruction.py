@@ -7,9 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from ae_jax.corruption import CORRUPTIONS
-from ae_jax.eval.base import EvaluationData
-from ae_jax.noise import example_keys
+from ae_jax.data.corruption import CORRUPTIONS
+from ae_jax.data.passes import EvaluationData
+from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Batch
 
 

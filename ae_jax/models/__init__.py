@@ -4,12 +4,12 @@ A model offers `encode`, `decode` and `prior`; objectives, evaluators, figures a
 line use nothing else.
 """
 
-from ae_jax.config import ModelConfig
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
+from ae_jax.core.registry import Registry
 from ae_jax.models.autoencoder import Autoencoder, parameter_counts
+from ae_jax.models.config import ModelConfig
 from ae_jax.models.rbm import build_rbm
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, LATENTS
-from ae_jax.registry import Registry
 
 
 def build_autoencoder(config: ModelConfig, shape: tuple[int, ...]) -> Autoencoder:

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 from jax import Array
 
-from ae_jax.latents import StandardNormal
+from ae_jax.distributions.latents import StandardNormal
 from ae_jax.nn.tying import tie, untie
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from ae_jax.errors import UserError
-from ae_jax.latents import PointMass, StandardNormal, UnitPointMass
-from ae_jax.likelihoods import Bernoulli, Gaussian
-from ae_jax.softplus import softplus
+from ae_jax.core.errors import UserError
+from ae_jax.distributions.latents import PointMass, StandardNormal, UnitPointMass
+from ae_jax.distributions.likelihoods import Bernoulli, Gaussian
+from ae_jax.numerics.softplus import softplus
 
 Units = Literal["bernoulli", "gaussian"]
 MOST_ENUMERATED = 20

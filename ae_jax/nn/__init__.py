@@ -1,5 +1,6 @@
 """The exchangeable parts of a model: one line registers one."""
 
+from ae_jax.core.registry import Registry
 from ae_jax.nn.activations import ACTIVATIONS
 from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
 from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
@@ -18,7 +19,6 @@ from ae_jax.nn.latents import (
     SigmoidLatent,
     TopKLatent,
 )
-from ae_jax.registry import Registry
 
 ENCODERS = Registry("encoder", {"mlp": MLPEncoder, "conv": ConvEncoder})
 DECODERS = Registry("decoder", {"mlp": MLPDecoder, "conv": ConvDecoder})

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from ae_jax.registry import Registry
-from ae_jax.softplus import softplus
+from ae_jax.core.registry import Registry
+from ae_jax.numerics.softplus import softplus
 
 
 def linear(x: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import initializers
 
-from ae_jax.registry import Registry
+from ae_jax.core.registry import Registry
 
 Scheme = Callable[[Array, tuple[int, ...], str, float], Array]
 

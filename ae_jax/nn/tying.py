@@ -4,7 +4,7 @@ A tied parameter tree has no kernels in its decoder, so that what is shared is s
 counted and updated once; its gradient is the sum over both uses.
 """
 
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 # The dense map that a latent or a head begins or ends with; others of them stay free.
 CODE_LAYERS = ("code", "loc")

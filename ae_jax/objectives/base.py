@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from flax import struct
 from jax import Array
 
-from ae_jax.noise import example_keys
+from ae_jax.numerics.noise import example_keys
 
 Batch = dict[str, Array]
 

@@ -8,10 +8,10 @@ from flax import struct
 from jax import Array
 from pydantic import Field
 
-from ae_jax.noise import example_keys
+from ae_jax.core.ranges import NonNegative
+from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives.base import Batch, Objective, Terms, draw
 from ae_jax.objectives.reconstruction import fit_metrics
-from ae_jax.ranges import NonNegative
 
 
 @struct.dataclass

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from ae_jax.errors import UserError
-from ae_jax.noise import example_keys
+from ae_jax.core.errors import UserError
+from ae_jax.core.ranges import Count, NonNegative
+from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives.base import Batch, Objective, Terms
 from ae_jax.objectives.reconstruction import fit_metrics
-from ae_jax.ranges import Count, NonNegative
 
 
 @struct.dataclass

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
+from ae_jax.core.ranges import Count, NonNegative
+from ae_jax.numerics.reductions import batch_mean
 from ae_jax.objectives.base import Batch, Draws, Objective, Terms, draw
-from ae_jax.ranges import Count, NonNegative
-from ae_jax.reductions import batch_mean
 
 
 @struct.dataclass

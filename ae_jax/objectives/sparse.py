@@ -7,12 +7,12 @@ from flax import struct
 from jax import Array
 from pydantic import Field
 
-from ae_jax.errors import UserError
-from ae_jax.likelihoods import REAL_LINE, UNIT_INTERVAL
+from ae_jax.core.errors import UserError
+from ae_jax.core.ranges import NonNegative
+from ae_jax.distributions.likelihoods import REAL_LINE, UNIT_INTERVAL
+from ae_jax.numerics.reductions import batch_mean
 from ae_jax.objectives.base import Batch, Objective, Terms, draw
 from ae_jax.objectives.reconstruction import fit_metrics
-from ae_jax.ranges import NonNegative
-from ae_jax.reductions import batch_mean
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
 # Sigmoids reach 0 and 1 in float32; the logarithm and its gradient stay finite.

@@ -8,7 +8,7 @@ import jax
 from jax.extend import core
 
 from ae_jax.objectives import Batch
-from ae_jax.train.execution import Architecture, Numbers
+from ae_jax.train.program import Architecture, Numbers
 from ae_jax.train.setup import Setup
 from ae_jax.train.step import StepReport, TrainState, make_step
 

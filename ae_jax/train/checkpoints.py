@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 _policies = ocp.training.preservation_policies
 

@@ -19,17 +19,17 @@ from jax import Array
 
 from ae_jax.codecs import Codec, Fit, Progress, Rows, as_rows
 from ae_jax.codecs.model import CodecModel
-from ae_jax.config import CodecConfig, DataConfig
+from ae_jax.core.errors import UserError
 from ae_jax.data.base import DataSet
 from ae_jax.data.batches import DeviceSplit
+from ae_jax.data.passes import EvaluationData
 from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statistics_for
-from ae_jax.errors import UserError
-from ae_jax.eval.base import EvaluationData
-from ae_jax.noise import stream_key
+from ae_jax.numerics.noise import stream_key
 from ae_jax.train import processes
 from ae_jax.train.checkpoints import Checkpoints
-from ae_jax.train.execution import common
+from ae_jax.train.config import CodecConfig, DataConfig
 from ae_jax.train.loop import Record
+from ae_jax.train.program import common
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import refuse_beyond_memory
 from ae_jax.train.values import settled_preprocess

@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ae_jax.data.batches import DeviceSplit, Order, Totals, sequential_order, shuffled_order
 from ae_jax.models.padding import cropped, padded
-from ae_jax.train.execution import (
+from ae_jax.train.program import (
     AXIS,
     Architecture,
     Numbers,

@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 import jax
 
-from ae_jax.config import DataConfig, RunConfig
+from ae_jax.core.errors import TrainingDiverged, UserError, is_out_of_memory
 from ae_jax.data.base import DataSet
-from ae_jax.errors import TrainingDiverged, UserError, is_out_of_memory
 from ae_jax.nn import LATENTS
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import latest_step
+from ae_jax.train.config import DataConfig, RunConfig
 from ae_jax.train.devices import memory_limit, stacking_pays
 from ae_jax.train.loop import Listener, Outcome, Run, train_together
 from ae_jax.train.rundir import RunDirectory

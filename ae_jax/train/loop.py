@@ -15,8 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ae_jax.core.errors import TrainingDiverged
 from ae_jax.data.batches import Totals
-from ae_jax.errors import TrainingDiverged
 from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import Checkpoints
@@ -26,7 +26,7 @@ from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import Setup
 from ae_jax.train.step import NO_STEP, StepReport, TrainState
-from ae_jax.train.streaming import Streamed
+from ae_jax.train.streamed import Streamed
 
 # A run that is looked at seldom does not begin anew when it is killed.
 SAVE_SECONDS = 300.0

@@ -14,8 +14,8 @@ from flax import struct
 from jax import Array
 from pydantic import Field
 
-from ae_jax.ranges import NonNegative, Positive
-from ae_jax.registry import Registry
+from ae_jax.core.ranges import NonNegative, Positive
+from ae_jax.core.registry import Registry
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 ShareOfRun = Annotated[float, Field(ge=0, le=1)]

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 # Set by the launchers in every process of a job, with the number of processes. In an allocation of
 # Slurm that runs no step yet there is nothing to wait for, so only a step counts.

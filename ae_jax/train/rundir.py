@@ -8,10 +8,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ae_jax.config import AnyConfig, differences, from_dict, to_dict
+from ae_jax.core.errors import UserError
+from ae_jax.core.files import finite_or_none, make_directory, read_json, write_json, write_text
 from ae_jax.data.base import DataSet
-from ae_jax.errors import UserError
-from ae_jax.files import finite_or_none, make_directory, read_json, write_json, write_text
+from ae_jax.train.config import AnyConfig, differences, from_dict, to_dict
 
 
 class RunDirectory:

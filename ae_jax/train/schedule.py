@@ -2,7 +2,7 @@
 
 import math
 
-from ae_jax.config import RunConfig
+from ae_jax.train.config import RunConfig
 
 
 def look_epochs(config: RunConfig) -> list[int]:

@@ -12,18 +12,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ae_jax.config import DataConfig, RunConfig
+from ae_jax.core.errors import UserError
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.batches import DeviceSplit, num_batches, sequential_order
 from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statistics_for
 from ae_jax.data.streaming import CHUNKS_ON_DEVICE, steps_in_chunk
-from ae_jax.errors import UserError
 from ae_jax.models import MODELS
 from ae_jax.nn.initialisers import INITIALISERS, initialise
-from ae_jax.noise import stream_key
+from ae_jax.numerics.noise import stream_key
+from ae_jax.numerics.precision import product_precision
 from ae_jax.objectives import Batch, Terms
-from ae_jax.train.devices import memory_limit, product_precision
-from ae_jax.train.execution import (
+from ae_jax.train.config import DataConfig, RunConfig
+from ae_jax.train.devices import memory_limit
+from ae_jax.train.program import (
     Architecture,
     Execution,
     Numbers,

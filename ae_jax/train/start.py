@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -9,11 +9,11 @@ import optax
 from flax import struct
 from jax import Array
 
+from ae_jax.core.errors import UserError
 from ae_jax.data.batches import Totals, masked_totals
-from ae_jax.errors import UserError
-from ae_jax.noise import stream_key
+from ae_jax.numerics.noise import stream_key
+from ae_jax.numerics.reductions import loss_mean
 from ae_jax.objectives import Batch, Objective, Terms
-from ae_jax.reductions import loss_mean
 
 # Larger than any step, so that the first bad step of many is their minimum.
 NO_STEP = jnp.iinfo(jnp.int32).max

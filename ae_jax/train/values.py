@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ae_jax.config import AnyConfig, RunConfig
+from ae_jax.core.errors import UserError
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.batches import DeviceSplit, sequential_order, take_batch
 from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics
-from ae_jax.errors import UserError
 from ae_jax.nn import HEADS
+from ae_jax.train.config import AnyConfig, RunConfig
 
 CHECK_BATCH = 1000
 

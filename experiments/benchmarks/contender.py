@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any
 
-from ae_jax.errors import UserError
+from ae_jax.core.errors import UserError
 from experiments.benchmarks.workload import READY, Workload
 
 MARK = "result: "

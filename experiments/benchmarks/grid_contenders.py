@@ -5,9 +5,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ae_jax.config import DataConfig, RunConfig
 from ae_jax.data import load
 from ae_jax.train.arithmetic import step_flops
+from ae_jax.train.config import DataConfig, RunConfig
 from ae_jax.train.devices import stacking_pays
 from ae_jax.train.grid import Member, prepare_members, train_grid
 from ae_jax.train.optimisers import Adagrad

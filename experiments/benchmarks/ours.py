@@ -10,12 +10,12 @@ from typing import Any
 
 import jax
 
-from ae_jax.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.cli.listeners import progress
 from ae_jax.data import load
 from ae_jax.objectives import Elbo
 from ae_jax.train.arithmetic import step_flops
+from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.devices import large_product
-from ae_jax.train.listeners import progress
 from ae_jax.train.loop import train
 from ae_jax.train.optimisers import Adagrad
 from ae_jax.train.rundir import RunDirectory

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ae_jax.experiment import at_least, write_results
+from ae_jax.report.claims import at_least, write_results
 
 SOURCE = "this machine, in the same run"
 

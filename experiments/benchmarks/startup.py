@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ae_jax.core.errors import UserError
 from ae_jax.data import prepare
-from ae_jax.errors import UserError
 from experiments.benchmarks.report import Results
 
 EXAMPLES = 100  # one batch: the first epoch is the first step

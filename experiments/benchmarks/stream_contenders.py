@@ -9,10 +9,10 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from ae_jax.config import DataConfig
 from ae_jax.data import Split, load, write_records
 from ae_jax.data.batches import num_batches, shuffled_order
 from ae_jax.data.streaming import chunks, steps_in_chunk
+from ae_jax.train.config import DataConfig
 from ae_jax.train.loop import train
 from ae_jax.train.setup import prepare_run
 from experiments.benchmarks.ours import LOOK_EXAMPLES, config_of

@@ -1,0 +1,5 @@
+"""The command line `ae-jax`: `app` declares its commands, `commands` carries them out."""
+
+from ae_jax.cli.app import cli, main
+
+__all__ = ["cli", "main"]

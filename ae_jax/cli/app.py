@@ -1,0 +1,234 @@
+"""ae-jax: train, evaluate, sample, reconstruct, encode, report, data, list.
+
+Nothing heavy is imported before a command needs it, so that help is instant.
+"""
+
+from pathlib import Path
+
+import click
+
+from ae_jax.cli.shell import DISTRIBUTED, run_command
+
+RUN = click.argument("run", type=click.Path(path_type=Path))
+CHECKPOINT = click.option(
+    "--checkpoint",
+    type=click.Choice(["latest", "best"]),
+    default="latest",
+    show_default=True,
+    help="The last one, or the best by the objective's headline on validation examples (training "
+    "examples, where none are held out).",
+)
+SPLIT = click.option(
+    "--split", default="test", show_default=True, help="Which examples: train, valid or test."
+)
+
+
+def _count(default: int):
+    most = click.IntRange(1, 1_000_000)
+    return click.option("--count", type=most, default=default, show_default=True, help="How many.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ae_jax")
+def cli() -> None:
+    """Train and study autoencoders: from PCA to the variational autoencoder.
+
+    Bounds and likelihoods are in nats per example, summed over pixels. A run keeps everything in
+    one directory; started again, it continues where it was.
+    """
+
+
+@cli.command(short_help="Train an autoencoder or fit a codec, or continue the training.")
+@click.argument("data", required=False)
+@click.option("--codec", help="Fit this without backprop, instead of a network: pca, kmeans, ...")
+@click.option("--objective", help="What is optimised; `ae-jax list` names them.  [default: elbo]")
+@click.option("--latent-dim", type=int, help="Size of the code.  [default: 20]")
+@click.option("--hidden", help="Layer sizes of the encoder, as 500 or 500,200.  [default: 500]")
+@click.option("--epochs", type=int, help="Passes over the training examples.  [default: 10]")
+@click.option("--batch-size", type=int, help="Examples a step.  [default: 100]")
+@click.option("--optimiser", help="How steps are taken; see `ae-jax list`.  [default: adam]")
+@click.option("--learning-rate", type=float, help="Step size.  [default: the optimiser's]")
+@click.option("--seed", type=int, help="Of weights, order and noise.  [default: 0]")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Start from the configuration in a JSON file, for example another run's config.json.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="SECTION.OPTION=VALUE",
+    help="Set any option, as objective.beta=4; may be repeated. --dry-run shows all of them.",
+)
+@click.option(
+    "--workdir",
+    type=click.Path(path_type=Path),
+    help="Where the run lives.  [default: checkpoints/DATA-OBJECTIVE-zSIZE-HASH]",
+)
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard logs.")
+@click.option(
+    "--precision",
+    help="Of matrix products: float32, tensorfloat32 or bfloat16.  [default: float32]",
+)
+@click.option("--profile", is_flag=True, help="Trace an epoch for TensorBoard or Perfetto.")
+@DISTRIBUTED
+@click.option(
+    "--dry-run", is_flag=True, help="Show configuration and parameter counts; do not train."
+)
+def train(
+    data: str | None, config_file: Path | None, assignments: tuple[str, ...], **flags
+) -> None:
+    """Train on DATA: a named set, a .npy or .npz file of yours, a folder of array_record files, or
+    path/to/file.py:function.
+
+    With --codec, --latent-dim is the number of atoms, and --set codec.OPTION=VALUE sets the rest.
+
+    Where a name is asked for (objective, optimiser, head, ...), path/to/file.py:Name takes yours.
+    """
+    from ae_jax.cli import commands
+
+    commands.train(
+        data=data,
+        config_file=config_file,
+        assignments=assignments,
+        workdir=flags.pop("workdir"),
+        use_tensorboard=flags.pop("tensorboard"),
+        use_profiler=flags.pop("profile"),
+        distributed=flags.pop("distributed"),
+        dry_run=flags.pop("dry_run"),
+        flags=flags,
+    )
+
+
+@cli.command(short_help="Bound, reconstruction error, log-likelihood of a run.")
+@RUN
+@CHECKPOINT
+@SPLIT
+@click.option(
+    "--nll-samples",
+    type=click.IntRange(min=1),
+    help="Also estimate log p(x) by importance sampling with so many codes an example.",
+)
+@click.option(
+    "--evaluator",
+    "evaluators",
+    multiple=True,
+    metavar="NAME",
+    help="Also ask a registered evaluator or path/to/file.py:name; may be repeated.",
+)
+def evaluate(
+    run: Path,
+    checkpoint: str,
+    split: str,
+    nll_samples: int | None,
+    evaluators: tuple[str, ...],
+) -> None:
+    """The objective's metrics and the reconstruction error of a RUN on a split.
+
+    Of a codec with a density, its exact log p(x).
+
+    Kept in the run's results.json, one row for each split and checkpoint.
+    """
+    from ae_jax.cli import commands
+
+    commands.evaluate(run, checkpoint, split, nll_samples, evaluators)
+
+
+@cli.command(short_help="Decode codes drawn from the prior of a run.")
+@RUN
+@CHECKPOINT
+@_count(100)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of the codes that are drawn.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="A .npz file for the samples.")
+def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) -> None:
+    """Decode codes drawn from the prior of a RUN: means of p(x|z), as a figure or as numbers."""
+    from ae_jax.cli import commands
+
+    commands.sample(run, checkpoint, count, seed, out)
+
+
+@cli.command(short_help="Show examples beside their reconstructions.")
+@RUN
+@CHECKPOINT
+@SPLIT
+@_count(12)
+@click.option("--out", type=click.Path(path_type=Path), help="A .npz file for the examples.")
+def reconstruct(run: Path, checkpoint: str, split: str, count: int, out: Path | None) -> None:
+    """Examples of a split beside what a RUN makes of them."""
+    from ae_jax.cli import commands
+
+    commands.reconstruct(run, checkpoint, split, count, out)
+
+
+@cli.command(short_help="Write the codes of a split to a file.")
+@RUN
+@CHECKPOINT
+@SPLIT
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A .npz file.")
+def encode(run: Path, checkpoint: str, split: str, out: Path) -> None:
+    """Codes (posterior means) of a split by a RUN: `z`, and `y` where there are labels."""
+    from ae_jax.cli import commands
+
+    commands.encode(run, checkpoint, split, out)
+
+
+@cli.command(short_help="Write figures and report.html of a run.")
+@RUN
+@CHECKPOINT
+def report(run: Path, checkpoint: str) -> None:
+    """Write figures and a self-contained report.html of a RUN."""
+    from ae_jax.cli import commands
+
+    commands.report(run, checkpoint)
+
+
+@cli.group()
+def data() -> None:
+    """Prepare data sets and show what they hold."""
+
+
+@data.command()
+@click.argument("name")
+def prepare(name: str) -> None:
+    """Fetch, verify and store the data set NAME; nothing is done twice."""
+    from ae_jax.cli import commands
+
+    commands.prepare_data(name)
+
+
+@data.command()
+@click.argument("name")
+def info(name: str) -> None:
+    """What NAME holds, where it is stored and where it comes from; downloads nothing."""
+    from ae_jax.cli import commands
+
+    commands.show_data(name)
+
+
+@cli.command(name="list", short_help="All names that commands and --set accept, or what one means.")
+@click.argument("name", required=False)
+def list_names(name: str | None) -> None:
+    """All names that the other commands and --set accept, by kind.
+
+    With a NAME from there, or that of a section of options (data, model, train, eval): what it is
+    and what its options mean.
+    """
+    from ae_jax.cli import commands
+
+    if name is None:
+        commands.list_names()
+    else:
+        commands.describe_name(name)
+
+
+def main() -> None:
+    """The entry point of the `ae-jax` script."""
+    run_command(cli)

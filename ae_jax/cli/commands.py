@@ -1,0 +1,369 @@
+"""What the commands of `ae-jax` do, once their arguments are known.
+
+Matplotlib is imported by the commands that draw: the others are over sooner.
+"""
+
+import dataclasses
+import hashlib
+import inspect
+import io
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ae_jax.api import load
+from ae_jax.cli.listeners import fit_progress, profile, progress, tensorboard
+from ae_jax.codecs import CODECS
+from ae_jax.core.errors import UserError
+from ae_jax.core.files import finite_or_none, make_directory, read_json, write_atomically
+from ae_jax.core.registry import unknown_name
+from ae_jax.data import DATA_SETS, DataSet, info, prepare
+from ae_jax.data import load as load_data
+from ae_jax.data.corruption import CORRUPTIONS
+from ae_jax.data.missing import PATTERNS
+from ae_jax.data.preprocess import PREPROCESSING
+from ae_jax.eval import EVALUATORS, ImportanceSampledLikelihood
+from ae_jax.models import MODELS, parameter_counts
+from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS
+from ae_jax.objectives import OBJECTIVES
+from ae_jax.report.claims import write_results
+from ae_jax.train import loop, processes
+from ae_jax.train.checkpoints import latest_step
+from ae_jax.train.codec_fit import fit_codec, prepare_codec
+from ae_jax.train.config import (
+    AnyConfig,
+    CodecConfig,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    TrainConfig,
+    from_dict,
+    is_of_codec,
+    override,
+    to_dict,
+)
+from ae_jax.train.optimisers import OPTIMISERS
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import Setup, prepare_run
+
+REGISTRIES = (
+    DATA_SETS, PREPROCESSING, MODELS, ENCODERS, LATENTS, DECODERS, HEADS, ACTIVATIONS,
+    INITIALISERS, OBJECTIVES, OPTIMISERS, EVALUATORS, CODECS, CORRUPTIONS, PATTERNS,
+)  # fmt: skip
+SECTIONS = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}
+
+_FLAGS = {
+    "objective": "objective.name",
+    "latent_dim": "model.latent_dim",
+    "hidden": "model.hidden",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "optimiser": "optim.name",
+    "learning_rate": "optim.learning_rate",
+    "seed": "train.seed",
+    "precision": "train.precision",
+}
+_SWITCHES = ("tensorboard", "profile", "distributed")  # of networks, and no part of their numbers
+_CODEC_FLAGS = {
+    "codec": "codec.name",
+    "latent_dim": "codec.latent_dim",
+    "batch_size": "codec.batch_size",
+    "seed": "train.seed",
+}
+
+
+def train(
+    *,
+    data: str | None,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    workdir: Path | None,
+    use_tensorboard: bool,
+    use_profiler: bool,
+    distributed: bool,
+    dry_run: bool,
+    flags: dict[str, Any],
+) -> None:
+    """Trains a run, or continues it."""
+    switches = zip(_SWITCHES, (use_tensorboard, use_profiler, distributed), strict=True)
+    given = {name: value for name, value in flags.items() if value is not None}
+    given |= {name: on for name, on in switches if on}
+    config = _configured(data, config_file, assignments, given)
+    if isinstance(config, CodecConfig):
+        _fit(config, workdir, dry_run)
+        return
+    processes.start(distributed)
+    dataset = _dataset(config)
+    setup = prepare_run(config, dataset)
+    if dry_run:
+        _show_plan(setup)
+        return
+    directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
+    with ExitStack() as stack:
+        listeners = _listeners(setup, directory, stack, use_tensorboard, use_profiler)
+        outcome = loop.train(setup, directory, listeners=listeners)
+    if not processes.is_first():
+        return
+    last, headline = outcome.last_look, setup.numbers.objective.headline
+    for name in setup.splits:
+        click.echo(f"{name:>5}: {headline} {last[f'{name}/{headline}']:.3f} nats per example")
+    click.echo(f"run: {directory.path}")
+
+
+def _fit(config: CodecConfig, workdir: Path | None, dry_run: bool) -> None:
+    """Fits a codec, or reads a finished fit back, and says how it ended."""
+    setup = prepare_codec(config, _dataset(config))
+    if dry_run:
+        click.echo(json.dumps(to_dict(setup.config), indent=2))
+        return
+    directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
+    label = f"{setup.dataset.name} {to_dict(setup.config)['codec']['name']}"
+    with fit_progress(label) as listener:
+        outcome = fit_codec(setup, directory, listeners=[listener])
+    last = outcome.records[-1]
+    ended = (
+        "converged" if outcome.converged else "did NOT converge: more codec.max_iterations may help"
+    )
+    click.echo(
+        f"train: objective {last['objective']:.6g} after {last['step']} iterations "
+        f"({last['seconds']:.1f} s); {ended}"
+    )
+    click.echo(f"run: {directory.path}")
+
+
+def _dataset(config: AnyConfig) -> DataSet:
+    source = config.data
+    return load_data(source.name, protocol=source.protocol, limit=source.limit)
+
+
+def _listeners(
+    setup: Setup,
+    directory: RunDirectory,
+    stack: ExitStack,
+    use_tensorboard: bool,
+    use_profiler: bool,
+) -> list[loop.Listener]:
+    """Who hears of a run: nobody in the other processes of a job."""
+    if not processes.is_first():
+        return []
+    epochs, headline = setup.config.train.epochs, setup.numbers.objective.headline
+    opened = [progress(setup.dataset.name, epochs, headline)]
+    if use_tensorboard:
+        opened.append(tensorboard(directory.path / "tensorboard"))
+    if use_profiler:
+        done = latest_step(directory.checkpoints) // setup.steps_per_epoch
+        opened.append(profile(directory.path / "profile", epochs - done))
+    return [stack.enter_context(listener) for listener in opened]
+
+
+def _configured(
+    data: str | None, config_file: Path | None, assignments: tuple[str, ...], flags: dict[str, Any]
+) -> AnyConfig:
+    """The configuration of a file with flags and assignments; `flags` holds those given."""
+    values = {} if config_file is None else read_json(config_file)
+    if not isinstance(values, dict):
+        raise UserError(f"{config_file} does not hold a configuration")
+    of_codec = "codec" in flags or is_of_codec(values, assignments)
+    paths = _CODEC_FLAGS if of_codec else _FLAGS
+    given = []
+    for name, value in flags.items():
+        if name in _SWITCHES and not of_codec:
+            continue
+        if name not in paths:
+            raise UserError(
+                f"--{name.replace('_', '-')} is for networks; of a codec, --set codec.OPTION=VALUE "
+                "sets everything beside --latent-dim, --batch-size and --seed"
+            )
+        value = _sizes(value) if name == "hidden" else value
+        given.append(f"{paths[name]}={json.dumps(value)}")
+    if data is not None:
+        given.append(f"data.name={json.dumps(data)}")
+    elif config_file is None:
+        raise UserError("name the data to train on, or give --config")
+    return from_dict(override(values, [*given, *assignments]))
+
+
+def _sizes(text: str) -> list[int]:
+    """`500,200` as numbers. Raises UserError."""
+    try:
+        return [int(size) for size in text.split(",") if size]
+    except ValueError as error:
+        raise UserError(f"--hidden takes sizes such as 500,200, not {text!r}") from error
+
+
+def _default_name(config: AnyConfig) -> str:
+    """A folder name that tells runs apart: what they are, and a hash of the rest."""
+    values = to_dict(config)
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    data = Path(values["data"]["name"].partition(".py:")[0]).stem
+    of_codec = isinstance(config, CodecConfig)
+    method = values["codec" if of_codec else "objective"]["name"].rpartition(":")[2]
+    size = values["codec" if of_codec else "model"]["latent_dim"]
+    return f"{data}-{method}-z{size}-{digest}"
+
+
+def _show_plan(setup: Setup) -> None:
+    click.echo(json.dumps(to_dict(setup.config), indent=2))
+    counts = parameter_counts(setup.state_shapes().params)
+    click.echo(
+        f"parameters: {counts['total']:,} in all, {counts['weights']:,} of them in weight matrices"
+    )
+    sizes = ", ".join(f"{name} {len(split):,}" for name, split in setup.splits.items())
+    click.echo(f"examples: {sizes}; {setup.total_steps:,} steps")
+
+
+def evaluate(
+    run: Path, checkpoint: str, split: str, nll_samples: int | None, evaluators: tuple[str, ...]
+) -> None:
+    """Prints what is known of a split and keeps it in results.json."""
+    model = load(run, checkpoint)
+    chosen: list[Any] = list(evaluators)
+    if nll_samples is not None:
+        chosen.append(ImportanceSampledLikelihood(nll_samples))
+    model.split_named(split)
+    make_directory(run)  # a run that cannot be written to is refused before the work
+    values = model.evaluate(split, chosen)
+    protocol = {
+        "split": split,
+        "checkpoint": checkpoint,
+        "step": model.step,
+        "examples": len(model.setup.splits[split]),
+        "preprocess": model.config.data.preprocess,
+        **({} if nll_samples is None else {"samples of log_likelihood": nll_samples}),
+    }
+    click.echo("  ".join(f"{name}: {value}" for name, value in protocol.items()))
+    for name, value in values.items():
+        click.echo(f"{name:>27} {value:12.5f}")
+    click.echo("Nats per example; squared errors of model inputs, per example and per dimension.")
+    results = RunDirectory(run).results_file
+    _keep_row(results, {"run": str(run), **protocol, **values})
+    click.echo(f"results: {results}")
+
+
+def _keep_row(path: Path, row: dict[str, Any]) -> None:
+    """Adds a row to results.json, in place of an older one on the same split and checkpoint."""
+    rows = read_json(path)["runs"] if path.exists() else []
+    identity = ("split", "checkpoint")
+    kept = [old for old in rows if any(old.get(key) != row[key] for key in identity)]
+    write_results(path, [], [*kept, finite_or_none(row)])
+
+
+def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) -> None:
+    """Writes samples as a figure, or as numbers where they are no images or `out` asks for it."""
+    model = load(run, checkpoint)
+    make_directory(run if out is None else out.parent)
+    samples = model.sample(count, seed)
+    if out is None and model.setup.dataset.is_picture:
+        from ae_jax.report import figures
+
+        columns = min(count, 10)
+        grid = figures.image_grid(samples, -(-count // columns), columns)
+        _save_figure(grid, RunDirectory(run).figures / "samples.png")
+    else:
+        _save_arrays(out or Path(run) / "samples.npz", samples=samples)
+
+
+def reconstruct(run: Path, checkpoint: str, split: str, count: int, out: Path | None) -> None:
+    """Writes examples and their reconstructions as a figure or as numbers."""
+    model = load(run, checkpoint)
+    split = model.split_named(split)
+    make_directory(run if out is None else out.parent)
+    examples = model.setup.dataset.splits[split].head(count)
+    inputs, outputs = model.inputs(examples), model.reconstruct(examples)
+    if out is None and model.setup.dataset.is_picture:
+        from ae_jax.report import figures
+
+        figure = figures.reconstructions(inputs, {"reconstruction": outputs})
+        _save_figure(figure, RunDirectory(run).figures / "reconstructions.png")
+    else:
+        _save_arrays(
+            out or Path(run) / "reconstructions.npz", inputs=inputs, reconstructions=outputs
+        )
+
+
+def encode(run: Path, checkpoint: str, split: str, out: Path) -> None:
+    """Writes the codes of a split."""
+    model = load(run, checkpoint)
+    examples = model.setup.dataset.splits[model.split_named(split)]
+    make_directory(out.parent)
+    arrays = {"z": model.encode(examples)}
+    if examples.y is not None:
+        arrays["y"] = np.asarray(examples.y)
+    _save_arrays(out, **arrays)
+
+
+def report(run: Path, checkpoint: str) -> None:
+    """Writes figures and report.html."""
+    from ae_jax.report import codec_report, run_report
+
+    model = load(run, checkpoint)
+    make_directory(run)
+    kind = codec_report if isinstance(model.config, CodecConfig) else run_report
+    path = kind.write(model, RunDirectory(run))
+    click.echo(f"report: {path}")
+
+
+def prepare_data(name: str) -> None:
+    """Prepares a data set and says where it lies."""
+    click.echo(f"{name}: {prepare(name, click.echo)}")
+
+
+def show_data(name: str) -> None:
+    """Prints the facts about a data set."""
+    for key, value in info(name).items():
+        if isinstance(value, list | tuple) and key == "sources":
+            value = "".join(f"\n  {number}. {text}" for number, text in enumerate(value, 1))
+        click.echo(f"{key}: {value}")
+
+
+def list_names() -> None:
+    """Prints every registry."""
+    width = max(len(registry.kind) for registry in REGISTRIES)
+    for registry in REGISTRIES:
+        click.echo(f"{registry.kind:>{width}}: {', '.join(registry)}")
+
+
+def describe_name(name: str) -> None:
+    """Prints what every part of that name, or section of options, says of itself."""
+    parts = [(registry.kind, registry.get(name)) for registry in REGISTRIES if name in registry]
+    if name in SECTIONS:
+        parts.append(("options", SECTIONS[name]))
+    if not parts:
+        valid = {*SECTIONS, *(each for registry in REGISTRIES for each in registry)}
+        raise unknown_name("name", name, valid)
+    for kind, part in parts:
+        texts = [inspect.cleandoc(text) for text in _docs(part)]
+        click.echo("\n\n".join([f"{kind} {name}", *texts]) + "\n")
+
+
+def _docs(part: Any) -> list[str]:
+    """The text of a part and, for a class, of those from which it has options."""
+    if not isinstance(part, type):
+        text = part.__doc__ or type(part).__doc__ or "(undocumented)"
+        own = getattr(part, "__module__", "").startswith("ae_jax")
+        return [text if own else text.split("\n\n")[0]]
+    classes = [one for one in part.__mro__ if one.__module__.startswith("ae_jax")]
+    with_options = [
+        one for one in classes if dataclasses.is_dataclass(one) and dataclasses.fields(one)
+    ]
+    chosen = dict.fromkeys([part, *with_options])
+    return [one.__dict__.get("__doc__") or "(undocumented)" for one in chosen]
+
+
+def _save_figure(figure, path: Path) -> None:
+    from ae_jax.report import figures
+
+    for written in figures.save(figure, path):
+        click.echo(f"figure: {written}")
+
+
+def _save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
+    shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+    click.echo(f"{path}: {shapes}")

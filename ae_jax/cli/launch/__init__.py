@@ -1,0 +1,159 @@
+"""Where the runs of a grid are trained: in this process, or by the jobs of a cluster.
+
+A launcher trains members as `train_grid` does and returns their records, so that an experiment
+reads the same whichever it was given.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+
+from ae_jax.cli.shell import DISTRIBUTED
+from ae_jax.core.errors import TrainingDiverged, UserError
+from ae_jax.data.base import DataSet
+from ae_jax.data.batches import num_batches
+from ae_jax.train import processes
+from ae_jax.train.checkpoints import latest_step
+from ae_jax.train.grid import Member, train_grid
+from ae_jax.train.loop import Listener, Record
+from ae_jax.train.rundir import RunDirectory
+
+ListenerFor = Callable[[Member], AbstractContextManager[Listener]]
+Outcomes = dict[str, list[Record] | TrainingDiverged]
+
+LAUNCHERS = ("local", "slurm")
+
+
+class Launcher(Protocol):
+    """Trains the members of a grid somewhere."""
+
+    def train(
+        self,
+        members: Sequence[Member],
+        dataset: DataSet,
+        root: Path,
+        *,
+        until: int | None = None,
+        listener_for: ListenerFor | None = None,
+    ) -> Outcomes:
+        """Trains members up to epoch `until`; the records of each by name, in order.
+
+        A member whose loss did not stay finite has that error instead. Raises UserError.
+        """
+
+    def parts(self, members: Sequence[Member], dataset: DataSet) -> list[list[Member]]:
+        """What is trained at the same time where there is room: members by process."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Local:
+    """This process, with those that were started with it as one."""
+
+    def train(
+        self,
+        members: Sequence[Member],
+        dataset: DataSet,
+        root: Path,
+        *,
+        until: int | None = None,
+        listener_for: ListenerFor | None = None,
+    ) -> Outcomes:
+        outcomes = train_grid(members, dataset, root, until=until, listener_for=listener_for)
+        return {
+            name: end if isinstance(end, TrainingDiverged) else end.records
+            for name, end in outcomes.items()
+        }
+
+    def parts(self, members: Sequence[Member], dataset: DataSet) -> list[list[Member]]:
+        return [list(members)]
+
+
+def goal(member: Member, dataset: DataSet, until: int | None) -> int:
+    """The step at which a member stands after epoch `until`, by default after its last one."""
+    train = member.config.train
+    epochs = train.epochs if until is None else until
+    return epochs * num_batches(len(dataset.splits["train"]), train.batch_size)
+
+
+def kept_records(path: Path) -> list[Record]:
+    """The records of a run's directory up to its latest checkpoint, from where it would go on."""
+    directory = RunDirectory(path)
+    return directory.records(latest_step(directory.checkpoints))
+
+
+_OPTIONS = (
+    DISTRIBUTED,
+    click.option("--print-only", is_flag=True, help="Show what would be trained; train nothing."),
+    click.option(
+        "--members-per-task",
+        type=click.IntRange(min=1),
+        help="Runs a task of the job array takes.  [default: all that share a program]",
+    ),
+    click.option(
+        "--slurm",
+        "assignments",
+        multiple=True,
+        metavar="OPTION=VALUE",
+        help="An option of submitit for sbatch, as partition=gpu, gpus_per_node=1 or time=240 "
+        "(minutes); may be repeated.",
+    ),
+    click.option(
+        "--launcher",
+        type=click.Choice(LAUNCHERS),
+        default="local",
+        show_default=True,
+        help="Train in this process, or as an array of Slurm jobs that it waits for.",
+    ),
+)
+
+
+def options(command: Callable) -> Callable:
+    """The options of an experiment that say where its grid is trained.
+
+    The command is given `where`, a launcher, and `print_only`, whether to show what it would train
+    instead. Where several processes were started as one, each runs the command to its end; what is
+    trained they train together, and the first one writes and speaks.
+    """
+
+    @functools.wraps(command)
+    def launched(launcher, assignments, members_per_task, distributed, print_only, **others):
+        if distributed and launcher != "local":
+            raise UserError("--distributed is for --launcher local: tasks of Slurm find each other")
+        where = launcher_named(launcher, assignments, members_per_task)
+        if launcher == "local" and not print_only:
+            processes.start(distributed)
+        return command(where=where, print_only=print_only, **others)
+
+    for option in _OPTIONS:
+        launched = option(launched)
+    return launched
+
+
+def launcher_named(
+    name: str, assignments: Sequence[str] = (), members_per_task: int | None = None
+) -> Launcher:
+    """The launcher of `--launcher`, with `option=value` assignments for Slurm. Raises UserError."""
+    if name == "slurm":
+        from ae_jax.cli.launch.cluster import Slurm
+
+        return Slurm(dict(map(_assignment, assignments)), members_per_task)
+    if assignments or members_per_task is not None:
+        raise UserError("--slurm and --members-per-task need --launcher slurm")
+    return Local()
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """`option=value`, with a value in JSON, or text where it is not."""
+    name, equals, raw = text.partition("=")
+    if not (name and equals):
+        raise UserError(f"{text!r} is not of the form option=value")
+    try:
+        return name.replace("-", "_"), json.loads(raw)
+    except json.JSONDecodeError:
+        return name.replace("-", "_"), raw

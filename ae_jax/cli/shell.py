@@ -1,0 +1,86 @@
+"""What commands share: an option, and how they end: for what went wrong with one sentence and a
+status instead of a traceback.
+"""
+
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+import click
+
+from ae_jax.core.errors import TrainingDiverged, UserError, is_out_of_memory
+from ae_jax.core.files import cache_root
+
+EXIT_USER_ERROR, EXIT_DIVERGED, EXIT_INTERRUPTED = 2, 3, 130
+
+DISTRIBUTED = click.option(
+    "--distributed",
+    is_flag=True,
+    help="One of several processes that train together. Slurm steps and Open MPI are recognised "
+    "without it.",
+)
+
+_CACHE_FOLDER = "JAX_COMPILATION_CACHE_DIR"
+_CACHE_THRESHOLD = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+_CACHE_OPTIONS = (_CACHE_FOLDER, _CACHE_THRESHOLD, "JAX_ENABLE_COMPILATION_CACHE")
+
+
+def run_command(command: click.Command) -> None:
+    """Runs a click command; the process ends with 2 on a user's error, 3 on divergence.
+
+    Compiled programs are kept in the user's cache folder, so that the next process starts sooner.
+    """
+    _keep_compiled_programs()
+    try:
+        command.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(EXIT_USER_ERROR) from error
+    except MemoryError as error:
+        _fail("Error: the machine has not enough memory for this", EXIT_USER_ERROR, error)
+    except UserError as error:
+        _fail(f"Error: {error}", EXIT_USER_ERROR, error)
+    except TrainingDiverged as error:
+        _fail(f"Diverged: {error}", EXIT_DIVERGED, error)
+    except (KeyboardInterrupt, click.Abort) as error:
+        _fail("Interrupted; the same command continues.", EXIT_INTERRUPTED, error)
+    except RuntimeError as error:  # JAX's, which is not to be imported before it is needed
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
+        _fail(f"Error: the device has not enough memory: {reason}", EXIT_USER_ERROR, error)
+
+
+def _keep_compiled_programs() -> None:
+    """Turns JAX's compilation cache on, unless the user has said where it is or is not.
+
+    A folder that a parent process chose is chosen anew: a job that was sent to another machine
+    inherits the environment, but must not run code compiled for the processor of the first.
+    """
+    home = cache_root() / "compiled"
+    inherited = Path(os.environ.get(_CACHE_FOLDER, "")).parent == home
+    if not inherited and any(name in os.environ for name in _CACHE_OPTIONS):
+        return
+    options = {_CACHE_FOLDER: str(home / _processor()), _CACHE_THRESHOLD: "0.2"}
+    os.environ.update(options)
+    if "jax" in sys.modules:  # which has read the environment already
+        config = sys.modules["jax"].config
+        config.update(_CACHE_FOLDER.lower(), options[_CACHE_FOLDER])
+        config.update(_CACHE_THRESHOLD.lower(), float(options[_CACHE_THRESHOLD]))
+
+
+def _processor() -> str:
+    """A name for the processor with its features: code for one need not run on another."""
+    facts = platform.machine()
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+        facts += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"
+
+
+def _fail(message: str, status: int, cause: BaseException) -> None:
+    click.echo(message, err=True)
+    raise SystemExit(status) from cause

@@ -1,0 +1,78 @@
+"""Writing files so that a reader never meets half of one."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ae_jax.core.errors import UserError
+
+
+def write_atomically(path: str | Path, content: bytes) -> Path:
+    """Replaces the file at `path` in one step, making its folder first. Returns the path.
+
+    After a crash the file is the old one or the new one, whole. Raises UserError where the
+    folder or the file cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(content)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """As `write_atomically`, for text."""
+    write_atomically(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """As `write_text`, for JSON with an indent of two. Raises ValueError for NaN and infinity."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def finite_or_none(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with None, JSON's null, for floats that are not finite: JSON has no other way."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises UserError if it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not a JSON file: {error}") from error
+
+
+def make_directory(path: Path) -> Path:
+    """Creates a folder with its parents. Raises UserError where that is not permitted."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot create the folder {path}: {error.strerror}") from error
+    if not os.access(path, os.W_OK):
+        raise UserError(f"no permission to write in the folder {path}")
+    return path
+
+
+def cache_root() -> Path:
+    """Where things are kept for the next time: $AE_JAX_CACHE, or `ae_jax` in the user's cache."""
+    chosen = os.environ.get("AE_JAX_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(users) / "ae_jax"

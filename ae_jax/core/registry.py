@@ -1,0 +1,128 @@
+"""Names for exchangeable parts, and the one way to extend them.
+
+Every kind of part (objectives, optimisers, encoders, heads, data sets, ...) has one `Registry`
+in its folder's `__init__.py`, filled by one line an entry. Wherever a registered name is
+accepted, `path/to/file.py:Name` is accepted too, so that users extend the library without
+editing it.
+"""
+
+import difflib
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from ae_jax.core.errors import UserError
+
+T = TypeVar("T")
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
+    """The error for a name that nobody registered: the nearest one, then all valid ones."""
+    valid = sorted(valid)
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UserError(f"unknown {kind} {name!r}: {hint}valid: {', '.join(valid)}")
+
+
+class Registry(Generic[T]):
+    """A read-mostly mapping from names to parts, with errors that say what would be valid.
+
+    With a `base`, what a user's file holds has to be a class derived from it.
+    """
+
+    def __init__(self, kind: str, entries: dict[str, T], base: type | None = None):
+        self.kind = kind
+        self._entries = dict(entries)
+        self._base = base
+
+    def register(self, name: str, entry: T) -> None:
+        """Adds an entry from outside the library. Raises ValueError if the name is taken."""
+        if name in self._entries:
+            raise ValueError(f"{self.kind} {name!r} is registered already")
+        self._entries[name] = entry
+
+    def get(self, name: str) -> T:
+        """The entry of that name, or the object that `path/to/file.py:Name` points to."""
+        if name in self._entries:
+            return self._entries[name]
+        path, _, attribute = name.rpartition(":")
+        if path.endswith(".py"):
+            return self._checked(_load_from_file(self.kind, Path(path), attribute), name)
+        if name.endswith(".py"):
+            raise UserError(f"{self.kind} {name!r} is a file: name what is in it, as {name}:Name")
+        raise unknown_name(self.kind, name, self._entries)
+
+    def _checked(self, entry: Any, name: str) -> T:
+        base = self._base
+        if base is None or isinstance(entry, type) and issubclass(entry, base):
+            return entry
+        raise UserError(
+            f"{self.kind} {name!r} is no class derived from {base.__module__}.{base.__name__}"
+        )
+
+    def name_of(self, entry: T) -> str:
+        """The name that `get` answers with this entry. Raises UserError for one it cannot find."""
+        for name, candidate in self._entries.items():
+            if candidate is entry:
+                return name
+        origin = getattr(sys.modules.get(getattr(entry, "__module__", "")), "__file__", None)
+        if origin and entry.__module__.startswith(_PREFIX):
+            return f"{origin}:{entry.__name__}"
+        raise UserError(
+            f"{self.kind} {getattr(entry, '__name__', entry)} has no name: register it, or put it "
+            "in a file and name it as path/to/file.py:Name"
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def items(self) -> list[tuple[str, T]]:
+        return sorted(self._entries.items())
+
+
+def absolute_reference(value: Any) -> Any:
+    """A reference to a user's file (`x.npy`, `x.npz`, `x.py:Name`) with its whole path.
+
+    So it means the same from any folder. Anything else is given back as it is.
+    """
+    if not isinstance(value, str):
+        return value
+    path, colon, name = value.rpartition(":")
+    if path.endswith(".py"):
+        return f"{Path(path).expanduser().resolve()}{colon}{name}"
+    if value.endswith((".npy", ".npz")):
+        return str(Path(value).expanduser().resolve())
+    return value
+
+
+_PREFIX = "ae_jax_user_"
+
+
+def _load_from_file(kind: str, path: Path, attribute: str):
+    """Imports a user's file once a process, under a name of its own, and takes one object."""
+    path = path.expanduser().resolve()
+    if not path.is_file():
+        raise UserError(f"{kind} {path}:{attribute}: there is no such file")
+    module_name = _PREFIX + hashlib.sha256(str(path).encode()).hexdigest()[:16]
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module  # dataclasses look their module up while it executes
+        try:
+            spec.loader.exec_module(module)
+        except BaseException as error:
+            del sys.modules[module_name]
+            if not isinstance(error, Exception):
+                raise
+            raise UserError(f"{kind} file {path} fails on import: {error!r}") from error
+    module = sys.modules[module_name]
+    if not hasattr(module, attribute):
+        public = [n for n in vars(module) if not n.startswith("_")]
+        raise unknown_name(f"{kind} in {path}", attribute, public)
+    return getattr(module, attribute)

@@ -1,0 +1,86 @@
+"""What an evaluator is given, and the exact masked mean that all of them take."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from flax import struct
+from jax import Array
+
+from ae_jax.data.batches import DeviceSplit, Order, Totals, sequential_order, take_batch, total_over
+from ae_jax.data.preprocess import Preprocess, Statistics
+from ae_jax.numerics.precision import float32_products
+
+Evaluator = Callable[[Any, Any, "EvaluationData", Array], dict[str, float]]
+ValuesOf = Callable[[Any, Any, dict[str, Array], Array], dict[str, Array]]
+
+
+@struct.dataclass
+class EvaluationData:
+    """Examples on the device and their preprocessing; results do not depend on batch_size."""
+
+    split: DeviceSplit
+    statistics: Statistics
+    preprocess: Preprocess = struct.field(pytree_node=False)
+    batch_size: int = struct.field(pytree_node=False, default=1000)
+
+    def mean(self, values_of: ValuesOf, model: Any, params: Any, key: Array) -> dict[str, float]:
+        """Means over all examples of `values_of(model, params, batch, key) -> {name: [B]}`.
+
+        `values_of` and `model` are compiled in: give the same function object at every call.
+        Matrix products are float32 on every device, whatever a run was trained with.
+        """
+        return _total(params, self, key, values_of=values_of, model=model).means()
+
+    def sums(
+        self, values_of: ValuesOf, model: Any, params: Any, key: Array
+    ) -> dict[str, np.ndarray]:
+        """Sums over all examples of values that may be arrays, {name: [B, ...]} -> {name: [...]}.
+
+        Taken on the device; `values_of` as in `mean`.
+        """
+        return jax.device_get(_total(params, self, key, values_of=values_of, model=model).sums)
+
+    def rows(
+        self, values_of: ValuesOf, model: Any, params: Any, key: Array
+    ) -> dict[str, np.ndarray]:
+        """The values of every example in their order, {name: [B, ...]} -> {name: [N, ...]}."""
+        parts, mask = _batches(params, self, key, values_of=values_of, model=model)
+        real = np.asarray(mask).ravel() > 0
+        return {
+            name: value.reshape(-1, *value.shape[2:])[real]
+            for name, value in jax.device_get(parts).items()
+        }
+
+
+@partial(jax.jit, static_argnames=("values_of", "model"))
+def _total(params: Any, data: EvaluationData, key: Array, *, values_of: ValuesOf, model) -> Totals:
+    count = len(data.split)
+    with float32_products():
+        return total_over(
+            data.split,
+            sequential_order(count, min(count, data.batch_size)),
+            data.preprocess,
+            data.statistics,
+            key,
+            lambda batch, key: values_of(model, params, batch, key),
+        )
+
+
+@partial(jax.jit, static_argnames=("values_of", "model"))
+def _batches(
+    params: Any, data: EvaluationData, key: Array, *, values_of: ValuesOf, model
+) -> tuple[dict[str, Array], Array]:
+    """The values of each batch, [S, B, ...], and the masks [S, B]."""
+    count = len(data.split)
+    order = sequential_order(count, min(count, data.batch_size))
+    preprocess_key, values_key = jax.random.split(key)
+
+    def body(_: None, row: Order) -> tuple[None, dict[str, Array]]:
+        batch = take_batch(data.split, row, data.preprocess, data.statistics, preprocess_key)
+        return None, values_of(model, params, batch, values_key)
+
+    with float32_products():
+        return jax.lax.scan(body, None, order)[1], order.mask

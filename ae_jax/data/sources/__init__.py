@@ -1,0 +1,1 @@
+"""Where data come from: official archives, mirrors, packages, folders, users' functions."""

@@ -1,0 +1,1 @@
+"""Arithmetic that several rooms share: noise by identity, sums over batches, precision."""

@@ -1,0 +1,107 @@
+"""What experiments share: claims with a computed verdict, where they were measured."""
+
+import dataclasses
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ae_jax.core.files import write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A measured value beside what a source says; `holds` is computed by the constructors below."""
+
+    name: str
+    value: Any
+    target: Any
+    tolerance: float
+    unit: str
+    source: str
+    holds: bool
+
+
+def at_least(
+    name: str, value: float, target: float, tolerance: float, unit: str, source: str
+) -> Claim:
+    """The claim that a value is no more than `tolerance` below its target."""
+    holds = bool(value >= target - tolerance)
+    return Claim(name, round(value, 3), round(target, 3), tolerance, unit, source, holds)
+
+
+def at_most(
+    name: str, value: float, target: float, tolerance: float, unit: str, source: str
+) -> Claim:
+    """The claim that a value is no more than `tolerance` above its target."""
+    holds = bool(value <= target + tolerance)
+    return Claim(name, round(value, 3), round(target, 3), tolerance, unit, source, holds)
+
+
+def close_to(
+    name: str, value: float, target: float, tolerance: float, unit: str, source: str
+) -> Claim:
+    """The claim that a value differs from its target by no more than `tolerance`."""
+    holds = bool(abs(value - target) <= tolerance)
+    return Claim(name, round(value, 3), round(target, 3), tolerance, unit, source, holds)
+
+
+def equal_to(name: str, value: float, target: float, unit: str, source: str) -> Claim:
+    """The claim that a value is its target exactly, as a count is."""
+    return Claim(name, value, target, 0.0, unit, source, bool(value == target))
+
+
+def same_order(
+    name: str, values: dict[Any, float], targets: dict[Any, float], unit: str, source: str
+) -> Claim:
+    """The claim that keys sorted by value come in the order of their targets."""
+    ours, theirs = (sorted(table, key=table.get) for table in (values, targets))
+    return Claim(name, ours, theirs, 0.0, unit, source, ours == theirs)
+
+
+def environment() -> dict[str, str]:
+    """Where and with what a result was made."""
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+    device = jax.devices()[0]
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": _commit(),
+        "device": f"{jax.device_count()} x {device.device_kind}",
+        "processor": f"{platform.machine()}, {_cores()} cores",
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def _commit() -> str:
+    """The commit of the working tree, marked where files differ from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def write_results(
+    path: Path, claims: Sequence[Claim], runs: Sequence[dict], **more: Any
+) -> dict[str, Any]:
+    """Writes `results.json`: claims, environment, runs and whatever else is named; returns it."""
+    results = {
+        "claims": [dataclasses.asdict(claim) for claim in claims],
+        "environment": environment(),
+        "runs": list(runs),
+        **more,
+    }
+    write_json(path, results)
+    return results

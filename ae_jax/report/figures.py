@@ -1,0 +1,338 @@
+"""Figures from arrays: every function is pure and returns a `matplotlib.figure.Figure`.
+
+The object-oriented interface needs neither pyplot nor a display, and keeps no global state.
+Images are [N, H, W] or [N, H, W, C] with values in [0, 1], C one or three; values outside are
+clipped. Bounds are in nats per example.
+"""
+
+import dataclasses
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from scipy.special import ndtri
+
+from ae_jax.core.files import write_atomically
+
+PNG_DPI = 160
+VECTOR_DPI = 300  # of the pictures inside a PDF or SVG
+# The colours of Okabe & Ito, which the colour-blind tell apart.
+BLUE, RED, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7"
+CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, "black")
+
+Role = Literal["ours_train", "ours_test", "paper_train", "paper_test", "baseline"]
+DASHES = (0, (3, 1.5))
+# Train is solid, test dashed. The paper's thin lines lie on our broad ones: where they agree,
+# both are seen.
+ROLE_STYLE: Mapping[str, Mapping[str, object]] = {
+    "baseline": {"color": "0.7", "linestyle": "-", "linewidth": 1.3, "zorder": 2.0},
+    "ours_train": {"color": BLUE, "linestyle": "-", "linewidth": 2.4, "zorder": 2.1},
+    "ours_test": {"color": BLUE, "linestyle": DASHES, "linewidth": 2.4, "zorder": 2.2},
+    "paper_train": {"color": ORANGE, "linestyle": "-", "linewidth": 1.1, "zorder": 2.3},
+    "paper_test": {"color": ORANGE, "linestyle": DASHES, "linewidth": 1.1, "zorder": 2.4},
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curve:
+    """A lower bound `values` [n], nats per example, after `samples` [n] training examples.
+
+    An example counts each time it is visited. `role` decides the line's colour and dashes.
+    """
+
+    label: str
+    samples: np.ndarray
+    values: np.ndarray
+    role: Role
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Panel:
+    """One set of axes: a title such as "20 latent dimensions", and the curves drawn in it."""
+
+    title: str
+    curves: tuple[Curve, ...]
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG of 160 dots per inch."""
+    return _rendered(figure, "png", PNG_DPI)
+
+
+def save(figure: Figure, path: str | Path, also: Sequence[str] = ()) -> list[Path]:
+    """Writes `path` as PNG and, beside it, one file for each format in `also` ("pdf", "svg").
+
+    `path` may leave the suffix `.png` out. Each file is replaced in one step. Returns the paths,
+    the PNG first. Raises UserError where they cannot be written.
+    """
+    path = Path(path)
+    stem = path.stem if path.suffix == ".png" else path.name
+    contents = {"png": png(figure)} | {f: _rendered(figure, f, VECTOR_DPI) for f in also}
+    return [write_atomically(path.with_name(f"{stem}.{f}"), c) for f, c in contents.items()]
+
+
+def _rendered(figure: Figure, file_format: str, dpi: int) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=file_format, dpi=dpi, facecolor="white")
+    return buffer.getvalue()
+
+
+def tile(images: np.ndarray, rows: int, columns: int, pad: int = 1) -> np.ndarray:
+    """One picture [rows*(H+pad)-pad, columns*(W+pad)-pad] (and C, unless C is 1), row by row.
+
+    `pad` pixels of white (1.0) lie between neighbours; places beyond the last image are white.
+    Raises ValueError if there are more images than places.
+    """
+    images = np.asarray(images, dtype=np.float32)
+    if images.ndim == 4 and images.shape[-1] == 1:
+        images = images[..., 0]
+    count, height, width, *channels = images.shape
+    if count > rows * columns:
+        raise ValueError(f"{count} images do not fit a grid of {rows} x {columns}")
+    cells = np.ones((rows * columns, height + pad, width + pad, *channels), np.float32)
+    cells[:count, :height, :width] = images
+    cells = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
+    picture = cells.reshape(rows * (height + pad), columns * (width + pad), *channels)
+    return picture[: picture.shape[0] - pad, : picture.shape[1] - pad]
+
+
+def image_grid(images: np.ndarray, rows: int, columns: int, title: str | None = None) -> Figure:
+    """Images in a grid with thin white separators, nothing else but the title."""
+    picture = tile(images, rows, columns)
+    height, width = picture.shape[:2]
+    scale = 6.0 / max(height, width)
+    figure = Figure((scale * width, scale * height + (0.27 if title else 0)), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+    _show(figure.add_subplot(), picture)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def prior_sample_panels(samples: Mapping[int, np.ndarray]) -> Figure:
+    """Samples of p(x) for each latent size, as Fig. 5 of Kingma & Welling 2014.
+
+    `samples` maps a latent size to images, most naturally 100 of them for a 10 x 10 grid.
+    """
+    pictures = [tile(x, *2 * [math.isqrt(len(x) - 1) + 1]) for x in samples.values()]
+    height, width = pictures[0].shape[:2]
+    figure = Figure((2.9 * len(samples), 2.8 * height / width + 0.3), layout="constrained")
+    row = figure.subplots(1, len(samples), squeeze=False)[0]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for axes, picture, latent_dim, letter in zip(row, pictures, samples, letters, strict=False):
+        _show(axes, picture)
+        axes.set_xlabel(f"({letter}) {latent_dim}-D latent space", fontsize=11)
+    return figure
+
+
+def manifold_coordinates(n: int) -> np.ndarray:
+    """Codes [n*n, 2] on a grid of equal prior probability, row by row from the top.
+
+    The coordinates are the standard normal quantiles of (i + 1/2) / n. The first coordinate grows
+    to the right; the top row has the largest second coordinate (Fig. 4 of Kingma & Welling 2014).
+    """
+    quantiles = ndtri((np.arange(n) + 0.5) / n)
+    second, first = np.meshgrid(quantiles[::-1], quantiles, indexing="ij")
+    return np.stack([first.ravel(), second.ravel()], axis=-1)
+
+
+def manifold(images: np.ndarray, n: int, title: str | None = None) -> Figure:
+    """The decoded `manifold_coordinates(n)`: codes below and left, their probabilities opposite."""
+    picture = tile(images, n, n, pad=0)
+    height, width = picture.shape[:2]
+    figure = Figure((7.4, 5.7 * height / width + (1.25 if title else 1.0)), layout="constrained")
+    axes = figure.add_subplot()
+    _show(axes, picture)
+    lower = np.floor(np.linspace(0, n / 2, 3, endpoint=False)).astype(int)
+    shown = np.union1d(lower, n - 1 - lower)
+    probability = (shown + 0.5) / n
+    codes = [f"{z:.2f}".replace("-", "−") for z in ndtri(probability)]
+    chances = [f"{p:.3g}" for p in probability]
+    across = (shown + 0.5) * (width / n) - 0.5
+    upwards = height - (shown + 0.5) * (height / n) - 0.5
+    axes.set_xticks(across, codes)
+    axes.set_yticks(upwards, codes)
+    axes.set(xlabel=r"first code coordinate $z_1$", ylabel=r"second code coordinate $z_2$")
+    top, right = axes.secondary_xaxis("top"), axes.secondary_yaxis("right")
+    top.set_xticks(across, chances)
+    right.set_yticks(upwards, chances)
+    top.spines[:].set_visible(False)
+    right.spines[:].set_visible(False)
+    top.set_xlabel(r"prior probability below, $\Phi(z_1)$")
+    right.set_ylabel(r"prior probability below, $\Phi(z_2)$")
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def reconstructions(
+    originals: np.ndarray, rows: Mapping[str, np.ndarray], title: str | None = None
+) -> Figure:
+    """Originals in the top row and, under each, its reconstructions: one labelled row a method."""
+    labelled = {"original": originals, **rows}
+    columns = len(originals)
+    picture = tile(np.concatenate(list(labelled.values())), len(labelled), columns)
+    height, width = picture.shape[:2]
+    figure = Figure((8.0, 6.6 * height / width + (0.5 if title else 0.15)), layout="constrained")
+    axes = figure.add_subplot()
+    _show(axes, picture)
+    pitch = (height + 1) / len(labelled)
+    axes.set_yticks(pitch * (np.arange(len(labelled)) + 0.5) - 1, list(labelled))
+    axes.tick_params(axis="y", length=0)
+    # The layout counts the labels a little too narrow where pictures keep their aspect.
+    figure.get_layout_engine().set(w_pad=0.12)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def bound_limits(panels: Sequence[Panel]) -> tuple[float, float]:
+    """The y range that shows all curves but for the lowest tenth of them.
+
+    The first updates lift a bound by hundreds of nats and would flatten the rest. Curves count
+    alike, along the logarithm of their samples, however densely they were recorded.
+    """
+    pooled = np.concatenate([_along_log_samples(c) for panel in panels for c in panel.curves])
+    low, high = np.quantile(pooled, 0.1), pooled.max()
+    margin = 0.05 * max(high - low, 1.0)
+    return float(low - margin), float(high + margin)
+
+
+def _along_log_samples(curve: Curve, points: int = 100) -> np.ndarray:
+    """Values at equal steps of log samples; records that are not finite or before any sample go."""
+    kept = np.isfinite(curve.values) & (np.asarray(curve.samples) > 0)
+    if not kept.any():
+        return np.empty(0)
+    place = np.log(np.asarray(curve.samples)[kept])
+    return np.interp(
+        np.linspace(place[0], place[-1], points), place, np.asarray(curve.values)[kept]
+    )
+
+
+def bound_curves(
+    panels: Sequence[Panel],
+    protocol: str | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """The lower bound along training, one panel a latent size: Fig. 2 of Kingma & Welling 2014.
+
+    `protocol` is written above: the data, their binarisation, the network. The y range is shared
+    and is `bound_limits` unless `limits` gives another.
+    """
+    figure = Figure((max(2.35 * len(panels) + 0.6, 5.0), 3.6), layout="constrained")
+    row = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, panel in zip(row, panels, strict=True):
+        axes.set_xscale("log")
+        axes.set_title(panel.title, fontsize=10)
+        for curve in panel.curves:
+            style = ROLE_STYLE[curve.role]
+            axes.plot(curve.samples, curve.values, label=curve.label, **style)
+        axes.xaxis.set_major_locator(LogLocator(numticks=6))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("training samples seen", fontsize=9)
+        plain(axes)
+    samples = np.concatenate([np.asarray(c.samples) for p in panels for c in p.curves])
+    row[0].set_xlim(samples[samples > 0].min(), samples.max())
+    row[0].set_ylim(limits or bound_limits(panels))
+    row[0].set_ylabel("lower bound (nats per example)")
+    _shared_legend(figure)
+    if protocol:
+        figure.suptitle(protocol, fontsize=11)
+    return figure
+
+
+def _shared_legend(figure: Figure) -> None:
+    """One entry for each label of any panel, below them all."""
+    lines = {line.get_label(): line for axes in figure.axes for line in axes.lines}
+    figure.legend(
+        handles=lines.values(),
+        loc="outside lower center",
+        ncols=min(len(lines), int(figure.get_figwidth() / 1.9)),
+        handlelength=3,
+        frameon=False,
+        fontsize=9,
+    )
+
+
+def scatter_codes(codes: np.ndarray, labels: np.ndarray, title: str | None = None) -> Figure:
+    """Two-dimensional codes [N, 2], one colour for each value of `labels` [N]."""
+    classes = np.unique(labels)
+    figure = Figure((6.6, 5.6), layout="constrained")
+    axes = figure.add_subplot()
+    size = float(np.clip(20000 / max(len(codes), 1), 4, 16))
+    for label, color in zip(classes, class_colors(len(classes)), strict=True):
+        chosen = codes[labels == label]
+        # Rasterised: ten thousand vector dots make a PDF that no reader opens in a second.
+        style = {"s": size, "color": color, "linewidths": 0, "alpha": 0.7, "rasterized": True}
+        axes.scatter(chosen[:, 0], chosen[:, 1], label=str(label), **style)
+    axes.set(xlabel=r"first code coordinate $z_1$", ylabel=r"second code coordinate $z_2$")
+    axes.set_aspect("equal", adjustable="datalim")
+    plain(axes)
+    legend = figure.legend(
+        loc="outside right upper",
+        title="class",
+        frameon=False,
+        ncols=1 + (len(classes) - 1) // 20,
+    )
+    for handle in legend.legend_handles:
+        handle.set_sizes([36])
+        handle.set_alpha(1)
+    if title:
+        axes.set_title(title, fontsize=11)
+    return figure
+
+
+def loss_curves(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    x_label: str = "epoch",
+    y_label: str = "loss (nats per example)",
+    title: str | None = None,
+    *,
+    markers: bool = False,
+) -> Figure:
+    """One line for each label, from its abscissae [n] and values [n], on linear axes."""
+    figure = Figure((6.4, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_prop_cycle(color=CYCLE)
+    for place, (label, (x, y)) in enumerate(curves.items()):
+        # More lines than colours: the second round is dashed.
+        style = "--" if place >= len(CYCLE) else "-"
+        marker = "o" if markers or len(x) == 1 else None
+        axes.plot(x, y, label=label, linewidth=1.6, linestyle=style, marker=marker, markersize=4)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    if x_label.startswith("epoch"):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    plain(axes)
+    axes.legend(frameon=False, fontsize=9)
+    if title:
+        axes.set_title(title, fontsize=11)
+    return figure
+
+
+def _show(axes: Axes, picture: np.ndarray) -> None:
+    """The picture without frame or ticks; grey unless it has colours."""
+    axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def plain(axes: Axes) -> None:
+    """No frame but the two axes, above a light grid."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.92", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def class_colors(count: int) -> list:
+    """One colour a class, as far apart as so many can be."""
+    if count <= 10:
+        return list(colormaps["tab10"].colors[:count])
+    return list(colormaps["turbo"](np.linspace(0.03, 0.97, count)))

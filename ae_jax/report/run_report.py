@@ -1,0 +1,88 @@
+"""Figures and the report of a single run."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ae_jax.api import Fitted
+from ae_jax.models import parameter_counts
+from ae_jax.report import figures
+from ae_jax.report.pages import Shown, Table, write_model_report
+from ae_jax.train.config import to_dict
+from ae_jax.train.loop import is_look
+from ae_jax.train.rundir import RunDirectory
+
+SHOWN = 12
+SCATTERED = 5000
+MANIFOLD_SIDE = 20
+
+
+def write(model: Fitted, directory: RunDirectory) -> Path:
+    """Writes `figures/` and `report.html` of a run; returns the path of the report."""
+    config = model.config
+    title = f"{model.setup.dataset.name}: {to_dict(config)['objective']['name']}"
+    summary = (
+        f"{config.data.preprocess} inputs, {config.model.head} likelihood, code of "
+        f"{config.model.latent_dim} dimensions, after {model.step:,} steps. Bounds are in nats "
+        "per example, summed over dimensions."
+    )
+    tables = [_final_table(model), _parameter_table(model)]
+    return write_model_report(directory, config, title, summary, tables, _figures(model))
+
+
+def _figures(model: Fitted) -> dict[str, Shown]:
+    """The figures of all that this run can show."""
+    drawn = {"training": Shown(_curves(model), "Training")}
+    test = model.setup.dataset.splits["test"]
+    if model.setup.dataset.is_picture:
+        first = test.head(SHOWN)
+        rows = {"reconstruction": model.reconstruct(first)}
+        pair = figures.reconstructions(model.inputs(first), rows)
+        drawn["reconstructions"] = Shown(pair, "Reconstructions of test examples")
+        samples = figures.image_grid(model.sample(100), 10, 10)
+        drawn["samples"] = Shown(samples, "Means of p(x|z) for codes from the prior")
+    if model.config.model.latent_dim == 2:
+        if model.setup.dataset.is_picture:
+            codes = figures.manifold_coordinates(MANIFOLD_SIDE)
+            manifold = figures.manifold(model.decode(codes), MANIFOLD_SIDE)
+            drawn["manifold"] = Shown(manifold, "The plane of codes")
+        if test.y is not None:
+            shown = test.head(SCATTERED)
+            scatter = figures.scatter_codes(model.encode(shown), np.asarray(shown.y))
+            drawn["codes"] = Shown(scatter, "Codes of test examples by label")
+    return drawn
+
+
+def _curves(model: Fitted) -> Figure:
+    headline = model.setup.numbers.objective.headline
+    looks = [record for record in model.records if is_look(record)]
+    epochs = np.array([look["epoch"] for look in looks])
+    lines = {
+        split: (epochs, np.array([look[f"{split}/{headline}"] for look in looks]))
+        for split in model.setup.splits
+    }
+    return figures.loss_curves(lines, y_label=f"{headline} (nats per example)")
+
+
+def _final_table(model: Fitted) -> Table:
+    looks = [r for r in model.records if is_look(r) and r["step"] <= model.step]
+    if not looks:  # it was saved by the clock, before its first look
+        return Table("Final values", [], "The run has not been looked at yet.")
+    last, rows = looks[-1], []
+    for split in model.setup.splits:
+        prefix = f"{split}/"
+        values = {k.removeprefix(prefix): v for k, v in last.items() if k.startswith(prefix)}
+        rows.append({"split": split, **{name: _rounded(value) for name, value in values.items()}})
+    note = f"Nats per example after epoch {last['epoch']}, with the samples of the objective."
+    return Table("Final values", rows, note)
+
+
+def _rounded(value: float | None) -> float | None:
+    """Three decimals; null in the records stands for what was not finite."""
+    return None if value is None else round(value, 3)
+
+
+def _parameter_table(model: Fitted) -> Table:
+    rows = [{"what": k, "count": v} for k, v in parameter_counts(model.params).items()]
+    return Table("Parameters", rows, "Weights are the entries of kernels; biases are among other.")
