@@ -17,7 +17,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet
 from ae_jax.data.batches import Order, take_batch
 from ae_jax.data.preprocess import PREPROCESSING
-from ae_jax.distributions.latents import StandardNormal
+from ae_jax.distributions import StandardNormal
 from ae_jax.eval import EVALUATORS, EvaluationData
 from ae_jax.models import MODELS
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from ae_jax.distributions.latents import DiagonalGaussian, PointMass, StandardNormal
+from ae_jax.distributions import DiagonalGaussian, PointMass, StandardNormal
 from ae_jax.numerics.noise import example_keys
 
 BATCH, DIM = 4, 3

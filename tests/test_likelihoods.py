@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from scipy.special import xlogy
 
-from ae_jax.distributions.likelihoods import Bernoulli, Gaussian
+from ae_jax.distributions import Bernoulli, Gaussian
 from ae_jax.nn import HEADS
 
 # Shapes of the data and of leading samples: vectors, images; no samples, and K = 3 of them.

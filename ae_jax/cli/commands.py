@@ -28,7 +28,7 @@ from ae_jax.data.missing import PATTERNS
 from ae_jax.data.preprocess import PREPROCESSING
 from ae_jax.eval import EVALUATORS, ImportanceSampledLikelihood
 from ae_jax.models import MODELS, parameter_counts
-from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS
+from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS, PRIORS
 from ae_jax.objectives import OBJECTIVES
 from ae_jax.report.claims import write_results
 from ae_jax.train import loop, processes
@@ -51,7 +51,7 @@ from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
 
 REGISTRIES = (
-    DATA_SETS, PREPROCESSING, MODELS, ENCODERS, LATENTS, DECODERS, HEADS, ACTIVATIONS,
+    DATA_SETS, PREPROCESSING, MODELS, ENCODERS, LATENTS, PRIORS, DECODERS, HEADS, ACTIVATIONS,
     INITIALISERS, OBJECTIVES, OPTIMISERS, EVALUATORS, CODECS, CORRUPTIONS, PATTERNS,
 )  # fmt: skip
 SECTIONS = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}

@@ -10,7 +10,7 @@ decides shapes or branches is declared with `struct.field(pytree_node=False)`.
 import dataclasses
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +31,11 @@ Progress = Callable[[int, int, float], None]
 class Codec:
     """A fitted codec. Everything works inside `jit`, on any device; x are values, not bytes.
 
-    What all share is that decoding is linear: decode(z) = z @ atoms + offset.
+    What all share is that decoding is linear: decode(z) = z @ atoms + offset. One with
+    `has_random_codes` has a `posterior(x)` of which `encode` is the mean, and a `prior`.
     """
+
+    has_random_codes: ClassVar[bool] = False
 
     @property
     def atoms(self) -> Array:
@@ -43,6 +46,11 @@ class Codec:
     def offset(self) -> Array:
         """What the zero code decodes to, [D]."""
         return jnp.zeros(self.atoms.shape[1])
+
+    @property
+    def log_noise_scale(self) -> Array:
+        """log of the standard deviation of p(x|z), []; 0 where a codec has no noise of its own."""
+        return jnp.zeros(())
 
     def encode(self, x: Array) -> Array:
         """Codes of examples, [B, D] -> [B, Z]; no row depends on another."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
 from ae_jax.codecs.pca import Pca, PcaCodec, unexplained
 from ae_jax.codecs.rows import Rows, dot
 from ae_jax.core.errors import UserError
-from ae_jax.distributions.latents import DiagonalGaussian, StandardNormal
+from ae_jax.distributions import DiagonalGaussian, StandardNormal
 
 
 @struct.dataclass
@@ -34,6 +34,7 @@ class ProbabilisticPcaCodec(Codec):
     noise_variance: Array
     explained_variance: Array
     total_variance: Array
+    has_random_codes: ClassVar[bool] = True
 
     @property
     def atoms(self) -> Array:
@@ -47,6 +48,11 @@ class ProbabilisticPcaCodec(Codec):
     def prior(self) -> StandardNormal:
         """p(z)."""
         return StandardNormal(len(self.weights))
+
+    @property
+    def log_noise_scale(self) -> Array:
+        """log sigma, []."""
+        return 0.5 * jnp.log(self.noise_variance)
 
     @property
     def explained_variance_ratio(self) -> Array:

@@ -14,7 +14,8 @@ SPLITS = ("train", "valid", "test")
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Examples `x` [N, ...] (uint8 or float32) and, where there are any, labels `y` [N] int32.
+    """Examples `x` [N, ...] (uint8 or float32) and, where there are any, labels `y` [N] int32 and
+    conditions [N, C] or [N, H, W, C] float32.
 
     Ids count on from `first_id`: noise belongs to ids, so no two examples of a set share one.
     Left out, it is given by the data set that the split becomes part of.
@@ -23,6 +24,7 @@ class Split:
     x: np.ndarray
     y: np.ndarray | None = None
     first_id: int | None = None
+    condition: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -30,7 +32,8 @@ class Split:
     def head(self, count: int) -> "Split":
         """The first `count` examples."""
         y = None if self.y is None else self.y[:count]
-        return Split(self.x[:count], y, self.first_id)
+        condition = None if self.condition is None else self.condition[:count]
+        return Split(self.x[:count], y, self.first_id, condition)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,18 @@ class DataSet:
     def shape(self) -> tuple[int, ...]:
         return self.splits["train"].x.shape[1:]
 
+    @functools.cached_property
+    def classes(self) -> int | None:
+        """How many labels there are, which are 0, 1, ...; None without labels."""
+        labels = [split.y for split in self.splits.values() if split.y is not None and len(split)]
+        return int(max(y.max() for y in labels)) + 1 if labels else None
+
+    @property
+    def condition_shape(self) -> tuple[int, ...] | None:
+        """The shape of one example's condition; None without."""
+        condition = self.splits["train"].condition
+        return None if condition is None else condition.shape[1:]
+
     @property
     def is_image(self) -> bool:
         return len(self.shape) == 3
@@ -87,7 +102,8 @@ class DataSet:
         """sha256 over names, shapes, types and bytes of all splits: the identity of the data."""
         digest = hashlib.sha256()
         for name in sorted(self.splits):
-            for array in (self.splits[name].x, self.splits[name].y):
+            split = self.splits[name]
+            for array in (split.x, split.y, split.condition):
                 if array is None:
                     continue
                 digest.update(f"{name} {array.shape} {array.dtype.str}".encode())

@@ -12,7 +12,7 @@ from ae_jax.distributions.base import (
     noise_for,
 )
 from ae_jax.distributions.bernoulli import Bernoulli
-from ae_jax.distributions.divergence import closed_form, has_kl_per_dim, kl, kl_per_dim
+from ae_jax.distributions.divergence import closed_form, has_kl, has_kl_per_dim, kl, kl_per_dim
 from ae_jax.distributions.gaussian import (
     DiagonalGaussian,
     Gaussian,
@@ -38,6 +38,7 @@ __all__ = [
     "check_distribution",
     "closed_form",
     "draw_each",
+    "has_kl",
     "has_kl_per_dim",
     "kl",
     "kl_per_dim",

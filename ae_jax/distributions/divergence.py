@@ -48,6 +48,11 @@ def kl_per_dim(q: Distribution, p: Distribution) -> Array:
     return divergence(q, p)
 
 
+def has_kl(q: Distribution, p: Distribution) -> bool:
+    """Whether `kl` knows the pair."""
+    return has_kl_per_dim(q, p) or _found(_WHOLE, q, p) is not None
+
+
 def has_kl_per_dim(q: Distribution, p: Distribution) -> bool:
     """Whether `kl_per_dim` knows the pair."""
     return _found(_BY_DIMENSION, q, p) is not None

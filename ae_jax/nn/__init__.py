@@ -19,6 +19,14 @@ from ae_jax.nn.latents import (
     SigmoidLatent,
     TopKLatent,
 )
+from ae_jax.nn.priors import (
+    MixturePrior,
+    NetworkPrior,
+    NonePrior,
+    NormalPrior,
+    StandardNormalPrior,
+    VampPrior,
+)
 
 ENCODERS = Registry("encoder", {"mlp": MLPEncoder, "conv": ConvEncoder})
 DECODERS = Registry("decoder", {"mlp": MLPDecoder, "conv": ConvDecoder})
@@ -42,5 +50,16 @@ HEADS = Registry(
         "gaussian_sigmoid": SigmoidGaussianHead,
     },
 )
+PRIORS = Registry(
+    "prior",
+    {
+        "mixture": MixturePrior,
+        "network": NetworkPrior,
+        "none": NonePrior,
+        "normal": NormalPrior,
+        "standard_normal": StandardNormalPrior,
+        "vamp": VampPrior,
+    },
+)
 
-__all__ = ["ACTIVATIONS", "DECODERS", "ENCODERS", "HEADS", "INITIALISERS", "LATENTS"]
+__all__ = ["ACTIVATIONS", "DECODERS", "ENCODERS", "HEADS", "INITIALISERS", "LATENTS", "PRIORS"]

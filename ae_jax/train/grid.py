@@ -16,7 +16,6 @@ import jax
 
 from ae_jax.core.errors import TrainingDiverged, UserError, is_out_of_memory
 from ae_jax.data.base import DataSet
-from ae_jax.nn import LATENTS
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import DataConfig, RunConfig
@@ -115,15 +114,15 @@ def parts_of(group: Sequence[Member], size: int | None) -> list[list[Member]]:
 def shared_program(setup: Setup) -> Hashable:
     """What decides the program of a run: runs with equal keys can be stacked."""
     config = setup.config
-    latent = LATENTS.get(config.model.latent)
-    can_pad = getattr(latent, "can_pad", False) and config.objective.can_pad
+    can_pad = setup.architecture.model.can_pad and config.objective.can_pad
     model = dataclasses.replace(
         config.model, init_scale=1.0, latent_dim=1 if can_pad else config.model.latent_dim
     )
     train = dataclasses.replace(config.train, seed=0, patience=None)
-    types = type(config.objective), type(config.optim)
+    types = type(config.objective), setup.architecture.optimisers
     # The tree of the numbers holds the options that decide branches, and which are absent.
-    branches = jax.tree.structure((setup.numbers.objective, setup.numbers.optimiser))
+    numbers = setup.numbers
+    branches = jax.tree.structure((numbers.objective, numbers.optimiser, numbers.groups))
     return config.data, model, train, config.eval, types, branches
 
 

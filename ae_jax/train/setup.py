@@ -13,16 +13,21 @@ import jax.numpy as jnp
 from jax import Array
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.registry import unknown_name
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.batches import DeviceSplit, num_batches, sequential_order
 from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statistics_for
 from ae_jax.data.streaming import CHUNKS_ON_DEVICE, steps_in_chunk
-from ae_jax.models import MODELS
+from ae_jax.models import MODELS, BoundModel, Examples
+from ae_jax.models.base import OWN
+from ae_jax.models.build import settled_prior
+from ae_jax.nn.forward import Forward, passing
 from ae_jax.nn.initialisers import INITIALISERS, initialise
 from ae_jax.numerics.noise import stream_key
 from ae_jax.numerics.precision import product_precision
 from ae_jax.objectives import Batch, Terms
-from ae_jax.train.config import DataConfig, RunConfig
+from ae_jax.objectives.base import check_needs
+from ae_jax.train.config import DataConfig, RunConfig, to_dict
 from ae_jax.train.devices import memory_limit
 from ae_jax.train.program import (
     Architecture,
@@ -108,15 +113,11 @@ class Setup:
         """Whether larger values of the headline are better."""
         return self.numbers.objective.maximise
 
-    def prior(self, params: Any) -> Any:
-        """p(z), the same whatever the parameters."""
-        return self.architecture.model.prior
-
-    def own_metrics(self, params: Any, step: int, split: str) -> dict[str, float]:
+    def own_metrics(self, variables: Any, step: int, split: str) -> dict[str, float]:
         """The metrics of the objective over a split, nats per example."""
         examples = self.on_device(split)
         return compiled_evaluation(
-            params,
+            variables,
             sequential_order(len(examples), min(len(examples), self.config.eval.batch_size)),
             examples,
             self.numbers,
@@ -134,20 +135,29 @@ class Setup:
             state = state.replace(params=params)
         return self.execution.replicate(state)
 
+    def code_shapes(self) -> tuple[Any, Any]:
+        """The posterior and the prior of one example, with shapes in place of arrays."""
+        batch = self.batch_shapes(1)
+        return _codes.eval_shape(self.state_shapes(), batch, architecture=self.architecture)
+
     def state_shapes(self) -> TrainState:
         """The shapes and types of a state; draws nothing."""
         return jax.eval_shape(self._drawn_state)
 
-    def batch_shapes(self) -> Batch:
-        """The shapes and types of a training batch."""
-        size, labels = self.config.train.batch_size, self.splits["train"].y
+    def batch_shapes(self, size: int | None = None) -> Batch:
+        """The shapes and types of a batch, by default a training batch."""
+        size, split = size or self.config.train.batch_size, self.splits["train"]
         batch = {
             "x": jax.ShapeDtypeStruct((size, *self.dataset.shape), jnp.float32),
             "id": jax.ShapeDtypeStruct((size,), jnp.int32),
             "mask": jax.ShapeDtypeStruct((size,), jnp.float32),
         }
-        if labels is not None:
-            batch["y"] = jax.ShapeDtypeStruct((size,), labels.dtype)
+        if split.y is not None:
+            batch["y"] = jax.ShapeDtypeStruct((size,), split.y.dtype)
+        if split.condition is not None:
+            batch["condition"] = jax.ShapeDtypeStruct(
+                (size, *split.condition.shape[1:]), jnp.float32
+            )
         return batch
 
     def _drawn_state(self) -> TrainState:
@@ -155,8 +165,8 @@ class Setup:
             jnp.asarray(self.config.train.seed, jnp.uint32),
             self.numbers,
             self.config.model.init_scale,
+            _zeros(self.batch_shapes(1)),
             architecture=self.architecture,
-            shape=self.dataset.shape,
             scheme=self.config.model.init,
         )
 
@@ -181,25 +191,31 @@ def prepare_run(
     config = _settled(config, dataset, preprocess_name, values)
     check_support(config, dataset, values)
     INITIALISERS.get(config.model.init)
-    model = MODELS.get(config.model.name)(config.model, dataset.shape)
+    check_needs(config.objective, to_dict(config), dataset.classes is not None)
+    examples = Examples(dataset.shape, dataset.classes, dataset.condition_shape)
+    model = MODELS.get(config.model.name)(config.model, examples)
     steps_per_epoch = num_batches(num_train, config.train.batch_size)
     numbers = Numbers(
         objective=config.objective.bind(num_train),
         optimiser=config.optim,
         statistics=statistics,
         total_steps=float(steps_per_epoch * config.train.epochs),
+        groups=dict(config.groups),
     )
     architecture = Architecture(
         model,
+        config.model.latent_dim,
         preprocess,
         type(config.objective),
-        type(config.optim),
+        (type(config.optim), *(type(one) for _, one in config.groups)),
         product_precision(config.train.precision),
     )
     setup = Setup(
         config, dataset, architecture, numbers, splits, values, execution, steps_per_epoch
     )
+    config.objective.check(*setup.code_shapes())
     state = setup.state_shapes()
+    _check_groups(setup, state)
     _check_size(setup, state)
     _check_objective(setup, state)
     if start is None:
@@ -298,6 +314,21 @@ def _bytes(dataset: DataSet) -> int:
     return sum(split.x.nbytes for split in dataset.splits.values())
 
 
+def _check_groups(setup: Setup, state: TrainState) -> None:
+    """Raises UserError for the optimiser of a group that is none."""
+    known = {*setup.numbers.objective.groups, *state.params}
+    for name in setup.numbers.groups:
+        if name not in known:
+            raise unknown_name("group of parameters", name, known)
+
+
+# Compiled never, as below.
+@partial(jax.jit, static_argnames="architecture")
+def _codes(state: TrainState, batch: Batch, *, architecture: Architecture) -> tuple[Any, Any]:
+    model = BoundModel(architecture.model, state.variables)
+    return model.encode(batch), model.prior(batch)
+
+
 def _check_objective(setup: Setup, state: TrainState) -> None:
     """Traces the objective once, so that a wrong form of its terms is refused before any work."""
     _objective_terms.eval_shape(
@@ -310,9 +341,9 @@ def _check_objective(setup: Setup, state: TrainState) -> None:
 def _objective_terms(
     state: TrainState, batch: Batch, numbers: Numbers, *, architecture: Architecture
 ) -> Terms:
-    return evaluate_objective(
-        numbers.objective, architecture.model, state.params, batch, jax.random.key(0), state.step
-    )
+    key = jax.random.key(0)
+    model = BoundModel(architecture.model, state.variables, key=key, train=True)
+    return evaluate_objective(numbers.objective, model, batch, key, state.step)
 
 
 def _device_splits(dataset: DataSet, execution: Execution) -> dict[str, DeviceSplit]:
@@ -320,6 +351,10 @@ def _device_splits(dataset: DataSet, execution: Execution) -> dict[str, DeviceSp
     return {
         name: execution.replicate(DeviceSplit.put(split)) for name, split in dataset.splits.items()
     }
+
+
+def _settled_prior(config: RunConfig) -> str:
+    return "none" if config.model.name == "rbm" else settled_prior(config.model)
 
 
 def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: ValueRange) -> RunConfig:
@@ -336,22 +371,37 @@ def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: Value
             dataset.limit,
             config.data.memory_budget,
         ),
-        model=dataclasses.replace(config.model, head=head),
+        model=dataclasses.replace(config.model, head=head, prior=_settled_prior(config)),
     )
 
 
-@partial(jax.jit, static_argnames=("architecture", "shape", "scheme"))
+@partial(jax.jit, static_argnames=("architecture", "scheme"))
 def _initial_state(
     seed: Array,
     numbers: Numbers,
     scale: Array | float,
+    batch: Batch,
     *,
     architecture: Architecture,
-    shape: tuple[int, ...],
     scheme: str,
 ) -> TrainState:
     key = stream_key(seed, "initialisation")
-    params = architecture.model.init(key, jnp.zeros((1, *shape)))["params"]
-    params = initialise(params, key, scheme, scale)
-    optimiser = numbers.optimiser.build(numbers.total_steps)
-    return TrainState(jnp.zeros((), jnp.int32), seed, params, optimiser.init(params))
+    variables, own = _drawn(key, numbers, batch, architecture)
+    params = initialise(variables.pop("params", {}), key, scheme, scale)
+    if own is not None:
+        params = {**params, OWN: own}
+    start = jnp.zeros((), jnp.int32)
+    return TrainState(start, seed, params, numbers.transformation().init(params), variables)
+
+
+def _drawn(
+    key: Array, numbers: Numbers, batch: Batch, architecture: Architecture
+) -> tuple[dict[str, Any], Any]:
+    """The variables of the model, and the objective's own parameters if it has any."""
+    with passing(Forward()):
+        variables = dict(architecture.model.init(key, batch))
+    return variables, numbers.objective.init(jax.random.fold_in(key, 1), architecture.model, batch)
+
+
+def _zeros(shapes: Batch) -> Batch:
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
