@@ -66,7 +66,7 @@ class DataSet:
         return self.splits["train"].x.shape[1:]
 
     @functools.cached_property
-    def classes(self) -> int | None:
+    def num_classes(self) -> int | None:
         """How many labels there are, which are 0, 1, ...; None without labels."""
         labels = [split.y for split in self.splits.values() if split.y is not None and len(split)]
         return int(max(y.max() for y in labels)) + 1 if labels else None

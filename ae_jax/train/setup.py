@@ -191,8 +191,8 @@ def prepare_run(
     config = _settled(config, dataset, preprocess_name, values)
     check_support(config, dataset, values)
     INITIALISERS.get(config.model.init)
-    check_needs(config.objective, to_dict(config), dataset.classes is not None)
-    examples = Examples(dataset.shape, dataset.classes, dataset.condition_shape)
+    check_needs(config.objective, to_dict(config), dataset.num_classes is not None)
+    examples = Examples(dataset.shape, dataset.num_classes, dataset.condition_shape)
     model = MODELS.get(config.model.name)(config.model, examples)
     steps_per_epoch = num_batches(num_train, config.train.batch_size)
     numbers = Numbers(
