@@ -120,6 +120,12 @@ def checked_options(part: str, name: str, given: Mapping[str, Any]) -> dict[str,
     return checked
 
 
+def defaults_of(part: str, name: str) -> dict[str, Any]:
+    """The options of a part's own at their defaults, without those that must be given."""
+    own = own_options(part, name)
+    return {option: _default(field) for option, field in own.items() if _has_default(field)}
+
+
 def _types_of(kind: type) -> dict[str, Any]:
     """The declared types of a class's fields, also where they are written as text."""
     return get_type_hints(kind, include_extras=True)
@@ -134,9 +140,7 @@ def nested(config: ModelConfig) -> dict[str, Any]:
         if name == "auto" or config.name != "autoencoder":
             given = config.options_of(part)
         else:
-            own = own_options(part, name)
-            defaults = {key: _default(field) for key, field in own.items() if _has_default(field)}
-            given = defaults | config.options_of(part)
+            given = defaults_of(part, name) | config.options_of(part)
         if given:
             values[part] = {"name": name, **given}
     return values
@@ -155,7 +159,13 @@ def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"model.{part}.name has to be a name, not {name!r}")
         fields[part] = name
         if name != "auto":
-            given = checked_options(part, name, given)
+            defaults = defaults_of(part, name)
+            # What is as it would be anyway is left out: equal configurations compare equal.
+            given = {
+                option: value
+                for option, value in checked_options(part, name, given).items()
+                if option not in defaults or defaults[option] != value
+            }
         options += [(f"{part}.{option}", value) for option, value in sorted(given.items())]
     return fields | ({"options": tuple(options)} if options else {})
 
