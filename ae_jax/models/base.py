@@ -84,8 +84,10 @@ class BoundModel:
         """The parameters of the objective itself, as its `init` made them."""
         return self.params[OWN]
 
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> Any:
         """The parameters of the model without those of the objective."""
+        if not isinstance(self.params, dict):
+            return self.params  # a fitted codec
         return {name: value for name, value in self.params.items() if name != OWN}
 
     def with_params(self, params: Any) -> "BoundModel":
