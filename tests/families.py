@@ -172,18 +172,12 @@ def negative_binomial() -> Case:
     )
 
 
-def multinomial(with_coefficient: bool = True) -> Case:
-    logits, totals = normals(14, BATCH, 7, scale=2), np.array([0.0, 1.0, 130.0, 300.0])
+def multinomial() -> Case:
+    logits, totals = normals(14, BATCH, 7, scale=2), np.array([0.0, 1.0, 30.0, 140.0])
     p = softmax(logits)
-
-    def log_prob(x: np.ndarray) -> np.ndarray:
-        if not with_coefficient:
-            return np.sum(x * np.log(p), axis=-1)
-        return stats.multinomial.logpmf(x, x.sum(axis=-1).astype(int), p)
-
     return Case(
-        Multinomial(*on_device(logits, totals), with_coefficient=with_coefficient),
-        log_prob,
+        Multinomial(*on_device(logits, totals)),
+        lambda x: stats.multinomial.logpmf(x, x.sum(axis=-1).astype(int), p),
         totals[:, None] * p,
         totals[:, None] * p * (1 - p),
     )
@@ -262,7 +256,6 @@ CASES = {
     "mixture": mixture(),
     "mixture_of_each": mixture(shared=False),
     "multinomial": multinomial(),
-    "multinomial_of_words": multinomial(with_coefficient=False),
     "negative_binomial": negative_binomial(),
     "one_hot": one_hot(),
     "planar_flow": planar_flow(),
