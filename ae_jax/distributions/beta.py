@@ -40,14 +40,16 @@ class Beta(Distribution):
         x, log_a, log_b = flat_events(self.event_ndims, value, self.log_alpha, self.log_beta)
         inside, x = inside_or(x, self.support, 0.5)
         # Large concentrations cancel on paper (see `stirling`): what they multiply is how far x is
-        # from the mean, in logarithms.
+        # from the mean.
         log_n = jnp.logaddexp(log_a, log_b)
         a, b, n = jnp.exp(log_a), jnp.exp(log_b), jnp.exp(log_n)
-        log_x, log_rest = jnp.log(x), jnp.log1p(-x)
-        distance = a * (log_x + log_n - log_a) + b * (log_rest + log_n - log_b)
+        mean, rest = jax.nn.sigmoid(log_a - log_b), jax.nn.sigmoid(log_b - log_a)
+        log_x, log_other = jnp.log(x), jnp.log1p(-x)
+        distance = a * _log_ratio(x - mean, mean, log_x + log_n - log_a)
+        distance = distance + b * _log_ratio(mean - x, rest, log_other + log_n - log_b)
         errors = stirling_error(n) - stirling_error(a) - stirling_error(b)
         terms = distance + errors + 0.5 * (log_a + log_b - log_n) - HALF_LOG_TWO_PI
-        return jnp.sum(jnp.where(inside, terms - log_x - log_rest, -jnp.inf), axis=-1)
+        return jnp.sum(jnp.where(inside, terms - log_x - log_other, -jnp.inf), axis=-1)
 
     def mean(self) -> Array:
         """alpha / (alpha + beta), [..., B, D...]."""
@@ -57,6 +59,13 @@ class Beta(Distribution):
         """Draws, [K, ..., B, D...], differentiable by the concentrations."""
         parameters = jnp.broadcast_arrays(self.log_alpha, self.log_beta)
         return draw_from(_draw, keys, num_samples, first, self.event_ndims, *parameters)
+
+
+def _log_ratio(difference: Array, mean: Array, far: Array) -> Array:
+    """log(1 + difference / mean), which is `far` where the two are not close."""
+    is_near = jnp.abs(difference) < 0.5 * mean
+    ratio = jnp.where(is_near, difference, 0.0) / jnp.where(is_near, mean, 1.0)
+    return jnp.where(is_near, jnp.log1p(ratio), far)
 
 
 def _draw(key: Array, log_alpha: Array, log_beta: Array) -> Array:
