@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ae_jax.distributions.likelihoods import REAL_LINE, UNIT_INTERVAL, Bernoulli, Gaussian, Support
+from ae_jax.distributions import REAL_LINE, UNIT_INTERVAL, Bernoulli, Gaussian, Support
 
 # Scales stay above this, so that pixels which never vary cannot send the density to infinity,
 # and below exp(MAX_LOG_SCALE), so that squares stay finite in float32.

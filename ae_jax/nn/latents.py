@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ae_jax.core.errors import UserError
-from ae_jax.distributions.latents import DiagonalGaussian, PointMass, UnitPointMass
+from ae_jax.distributions import DiagonalGaussian, PointMass, UnitPointMass
 
 # Far outside what training visits, and inside what float32 can exponentiate and square.
 MAX_ABS_LOG_SCALE = 15.0
