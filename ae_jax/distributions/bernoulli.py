@@ -8,6 +8,7 @@ from flax import struct
 from jax import Array
 
 from ae_jax.distributions.base import UNIT_INTERVAL, Distribution, Support, flat_events, noise_for
+from ae_jax.distributions.divergence import closed_form
 from ae_jax.numerics.softplus import softplus
 
 
@@ -40,3 +41,10 @@ class Bernoulli(Distribution):
             jax.random.uniform, keys, num_samples, first, self.logits.shape, self.event_ndims
         )
         return (uniform < self.mean()[None]).astype(self.logits.dtype)
+
+
+@closed_form(Bernoulli, Bernoulli, by_dimension=True)
+def _of_bernoullis(q: Bernoulli, p: Bernoulli) -> Array:
+    """All data dimensions in a row, [..., B, D]."""
+    own, other = flat_events(q.event_ndims, q.logits, p.logits)
+    return jax.nn.sigmoid(own) * (own - other) - softplus(own) + softplus(other)

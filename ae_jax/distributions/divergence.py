@@ -78,14 +78,14 @@ def _unknown(q: Distribution, p: Distribution) -> UserError:
 @closed_form(DiagonalGaussian, StandardNormal, by_dimension=True)
 def _to_standard_normal(q: DiagonalGaussian, p: StandardNormal) -> Array:
     """Kingma & Welling 2014, App. B."""
-    _check_dims(q.loc.shape[-1], p.dim)
+    check_dims(q.loc.shape[-1], p.dim)
     variance = jnp.exp(2 * q.log_scale)
     return only(q.active, 0.5 * (jnp.square(q.loc) + variance - 1.0) - q.log_scale)
 
 
 @closed_form(DiagonalGaussian, DiagonalGaussian, by_dimension=True)
 def _of_diagonal_gaussians(q: DiagonalGaussian, p: DiagonalGaussian) -> Array:
-    _check_dims(q.loc.shape[-1], p.loc.shape[-1])
+    check_dims(q.loc.shape[-1], p.loc.shape[-1])
     difference = (q.loc - p.loc) * jnp.exp(-p.log_scale)
     log_ratio = q.log_scale - p.log_scale
     terms = 0.5 * (jnp.square(difference) + jnp.exp(2 * log_ratio) - 1.0) - log_ratio
@@ -99,17 +99,18 @@ def _of_standard_normal(q: StandardNormal, p: DiagonalGaussian) -> Array:
 
 @closed_form(StandardNormal, StandardNormal, by_dimension=True)
 def _of_standard_normals(q: StandardNormal, p: StandardNormal) -> Array:
-    _check_dims(q.dim, p.dim)
+    check_dims(q.dim, p.dim)
     return jnp.zeros((1, q.dim))
 
 
 @closed_form(PointMass, NoPrior, by_dimension=True)
 def _without_prior(q: PointMass, p: NoPrior) -> Array:
     """0 by convention: a deterministic autoencoder pays nothing for its code."""
-    _check_dims(q.loc.shape[-1], p.dim)
+    check_dims(q.loc.shape[-1], p.dim)
     return jnp.zeros_like(q.loc)
 
 
-def _check_dims(left: int, right: int) -> None:
+def check_dims(left: int, right: int) -> None:
+    """Raises UserError unless code and prior have as many dimensions."""
     if left != right:
         raise UserError(f"the KL of codes of {left} dimensions to a prior of {right} is undefined")

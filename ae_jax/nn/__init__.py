@@ -2,8 +2,16 @@
 
 from ae_jax.core.registry import Registry
 from ae_jax.nn.activations import ACTIVATIONS
+from ae_jax.nn.count_heads import MultinomialHead, NegativeBinomialHead, PoissonHead
 from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
 from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
+from ae_jax.nn.flows import CouplingFlowLatent, FullGaussianLatent, PlanarFlowLatent
+from ae_jax.nn.grey_heads import (
+    BetaHead,
+    CategoricalHead,
+    ContinuousBernoulliHead,
+    DiscretisedLogisticHead,
+)
 from ae_jax.nn.heads import (
     BernoulliHead,
     FixedGaussianHead,
@@ -27,14 +35,20 @@ from ae_jax.nn.priors import (
     StandardNormalPrior,
     VampPrior,
 )
+from ae_jax.nn.simplex import LogisticNormalLatent, OneHotLatent
 
 ENCODERS = Registry("encoder", {"mlp": MLPEncoder, "conv": ConvEncoder})
 DECODERS = Registry("decoder", {"mlp": MLPDecoder, "conv": ConvDecoder})
 LATENTS = Registry(
     "latent",
     {
+        "coupling_flow": CouplingFlowLatent,
         "deterministic": DeterministicLatent,
+        "full_gaussian": FullGaussianLatent,
         "gaussian": GaussianLatent,
+        "logistic_normal": LogisticNormalLatent,
+        "one_hot": OneHotLatent,
+        "planar_flow": PlanarFlowLatent,
         "relu": ReluLatent,
         "sigmoid": SigmoidLatent,
         "top_k": TopKLatent,
@@ -44,10 +58,17 @@ HEADS = Registry(
     "head",
     {
         "bernoulli": BernoulliHead,
+        "beta": BetaHead,
+        "categorical": CategoricalHead,
+        "continuous_bernoulli": ContinuousBernoulliHead,
+        "discretised_logistic": DiscretisedLogisticHead,
         "gaussian": GaussianHead,
         "gaussian_fixed": FixedGaussianHead,
         "gaussian_global": GlobalGaussianHead,
         "gaussian_sigmoid": SigmoidGaussianHead,
+        "multinomial": MultinomialHead,
+        "negative_binomial": NegativeBinomialHead,
+        "poisson": PoissonHead,
     },
 )
 PRIORS = Registry(
