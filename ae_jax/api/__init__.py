@@ -16,6 +16,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.core.registry import unknown_name
 from ae_jax.data import can_load, from_array
 from ae_jax.data import load as load_data
+from ae_jax.data.arrays import admitted, new_examples
 from ae_jax.data.base import DataSet, Split
 from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
 from ae_jax.numerics.noise import stream_key
@@ -118,34 +119,31 @@ class Fitted:
         return name
 
     def _examples(self, x: np.ndarray | Split) -> tuple[np.ndarray, int]:
-        """Raw examples in the shape of the data set, and the id of the first."""
-        raw, first_id = (x.x, x.first_id or 0) if isinstance(x, Split) else (np.asarray(x), 0)
-        shape = self.setup.dataset.shape
-        alike = {shape, (int(np.prod(shape)),)}  # flattened is as good,
-        if shape[-1] == 1:
-            alike.add(shape[:-1])  # and so are grey images without a channel axis
-        if raw.ndim == 0 or raw.shape[1:] not in alike:
-            raise UserError(f"examples have shape {raw.shape[1:]}; the model was fitted on {shape}")
-        self._check_units(raw)
-        return raw if raw.shape[1:] == shape else raw.reshape(len(raw), *shape), first_id
-
-    def _check_units(self, raw: np.ndarray) -> None:
-        """Raises UserError for fractions where grey levels are meant; black is black in both."""
-        largest = self.setup.dataset.max_value
-        if largest is not None and largest > 1 and raw.dtype.kind == "f":
-            found = raw.max() if len(raw) else 0
-            if 0 < found <= 1:
+        """Raw examples in the form of the data set, and the id of the first. Raises UserError."""
+        if isinstance(x, Split):  # of a data set: its examples have come in by the same door
+            shape = self.setup.dataset.shape
+            if x.x.shape[1:] != shape:
                 raise UserError(
-                    f"examples are fractions up to {found:g}; the model was fitted on values up "
-                    f"to {largest:g}"
+                    f"examples have shape {x.x.shape[1:]}; the model was fitted on {shape}"
                 )
+            return x.x, x.first_id or 0
+        raw = new_examples(x, self.setup.dataset, missing=self._takes_missing)
+        if len(raw):
+            self.setup.check_values(float(np.nanmin(raw)), float(np.nanmax(raw)))
+        return raw, 0
+
+    @property
+    def _takes_missing(self) -> bool:
+        """Whether NaN stands for a missing value, as it did in training."""
+        objective = getattr(self.config, "objective", None)
+        return bool(getattr(objective, "accepts_missing", False))
 
     def _over_batches(self, function: Any, rows: np.ndarray, first_id: int) -> np.ndarray:
         """Applies a compiled function to batches of one size, the last one filled up."""
         size, outputs = self.config.eval.batch_size, []
         for start in range(0, max(len(rows), 1), size):
             part = rows[start : start + size]
-            filled = np.zeros((size, *rows.shape[1:]), rows.dtype)
+            filled = np.zeros((size, *rows.shape[1:]), rows.dtype.newbyteorder("="))
             filled[: len(part)] = part
             out = function(
                 self.params,
@@ -166,6 +164,8 @@ def _inputs(params: Any, raw: Array, ids: Array, statistics, *, architecture) ->
 @partial(jax.jit, static_argnames="architecture")
 def _encode(params: Any, raw: Array, ids: Array, statistics, *, architecture) -> Array:
     x = architecture.preprocess(raw, statistics, jax.random.key(0), ids)
+    # NaN gets here only where it is a missing value: the encoder sees 0 for it, as in training.
+    x = jnp.where(jnp.isnan(x), 0.0, x)
     with float32_products():
         return architecture.model.apply({"params": params}, x, method="encode").mean()
 
@@ -251,9 +251,9 @@ def configure(config: AnyConfig | None, options: dict[str, Any]) -> AnyConfig:
 def as_dataset(data: np.ndarray | DataSet, y: np.ndarray | None, source: DataConfig) -> DataSet:
     """A data set as it is, an array split as the configuration says; limited in either case."""
     if isinstance(data, DataSet):
-        dataset = data
+        dataset = admitted(data)
     else:
-        dataset = from_array(np.asarray(data), y, name=IN_MEMORY, protocol=source.protocol)
+        dataset = from_array(data, y, name=IN_MEMORY, protocol=source.protocol)
     if source.limit is None or source.limit == dataset.limit:
         return dataset
     return dataset.limited(source.limit)

@@ -32,7 +32,7 @@ from ae_jax.train.loop import Record
 from ae_jax.train.program import common
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import refuse_beyond_memory
-from ae_jax.train.values import settled_preprocess
+from ae_jax.train.values import input_range, settled_preprocess
 
 OBJECTIVE = "objective"
 
@@ -98,6 +98,12 @@ class CodecSetup:
         """What a checkpoint is read into."""
         dim = int(np.prod(self.dataset.shape))
         return CodecState(jnp.zeros((), jnp.int32), self.config.codec.blank(dim))
+
+    def check_values(self, low: float, high: float) -> None:
+        """Raises UserError for new raw values between these, where the fit had refused them."""
+        preprocess, statistics = self.architecture.preprocess, self.numbers.statistics
+        values = input_range(self.dataset, preprocess, statistics, low, high)
+        self.config.codec.check_values(values.low, values.high)
 
     def prior(self, codec: Codec) -> Any:
         """The distribution of codes. Raises UserError where the codec has none."""
