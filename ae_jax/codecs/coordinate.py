@@ -55,9 +55,7 @@ def unit_positive(row: Array, step: Array) -> Array:
     return unit(positive(row, step), step)
 
 
-def sweep(
-    z: Array, gram: Array, target: Array, prox: Prox, at: Array | None = None
-) -> Array:
+def sweep(z: Array, gram: Array, target: Array, prox: Prox, at: Array | None = None) -> Array:
     """Each row of z [M, P] minimised once, in order, given G `gram` and C `target` [M, P].
 
     Rows with G_jj = 0 (atoms that nothing uses) stay as they are. With `at`, `target` is the slope

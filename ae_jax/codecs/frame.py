@@ -1,4 +1,4 @@
-"""Where the origin and the unit of the data lie: what a fit takes off before anything is squared."""
+"""The origin and the unit of the data: what a fit takes off before anything is squared."""
 
 import math
 

@@ -69,7 +69,7 @@ class PcaCodec(Codec):
 
     @property
     def explained_variance_ratio(self) -> Array:
-        """The importance of each component: its share of the variance, [Z]; 0 where there is none."""
+        """The importance of each component: its share of the variance, [Z]; 0 of none."""
         total = self.total_variance
         return self.explained_variance / jnp.where(total > 0, total, 1.0)
 

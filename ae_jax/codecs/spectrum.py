@@ -56,7 +56,9 @@ def host_spectrum(rows: Rows, count: int, by_svd: bool) -> Spectrum:
     origin = _point_near(raw, shift, scale)
     kind = np.float64 if raw.size <= _FLOAT64_VALUES else np.float32
     # Where nothing is scaled, what is taken off is exactly the origin.
-    shift = (shift + np.divide(origin, scale, out=np.zeros_like(shift), where=scale != 0)).astype(kind)
+    shift = (shift + np.divide(origin, scale, out=np.zeros_like(shift), where=scale != 0)).astype(
+        kind
+    )
     origin = (shift.astype(np.float64) - np.asarray(rows.shift, np.float64)) * scale
     if by_svd or rows.count <= rows.dim:
         x = (raw.astype(kind) - shift) * scale.astype(kind)

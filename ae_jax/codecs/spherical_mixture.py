@@ -71,7 +71,7 @@ class SphericalMixture(CodecSpec):
 
 @struct.dataclass
 class _State:
-    """The mixture in the frame of the fit, what its variance is at least, and the last objective."""
+    """The mixture in its frame, what its variance is at least, and the last objective."""
 
     centres: Array
     weights: Array
@@ -119,7 +119,12 @@ def _em_step(spec: SphericalMixture, rows: Rows, state: _State, iteration: Array
             total + (log_prob * block.fresh).sum(),
         )
 
-    empty = (jnp.zeros(spec.latent_dim), jnp.zeros_like(state.centres), jnp.zeros(()), jnp.zeros(()))
+    empty = (
+        jnp.zeros(spec.latent_dim),
+        jnp.zeros_like(state.centres),
+        jnp.zeros(()),
+        jnp.zeros(()),
+    )
     sizes, sums, squares, total = rows.fold(add, empty)
     # A cluster that explains nothing stays where it is, with a weight of nearly 0.
     used = sizes > _UNUSED

@@ -15,8 +15,8 @@ from ae_jax.core.errors import UserError
 
 Kind = Literal["binary", "bytes", "integers", "real"]
 
-# Of the spread of a column: what rounding to float32 may be. A column that varies by less than the
-# second number, as a share of its size, is taken for a constant with noise of its computation.
+# Of the spread of a column: what rounding to float32 may be. A column of floats that varies by less
+# than the second number, as a share of its size, is a constant with the noise of its computation.
 _ROUNDING = 1e-2
 _CONSTANT = 1e-9
 _CHUNK = 2**20  # values that are looked at together
@@ -148,7 +148,8 @@ def _check_digits(x: np.ndarray, values: np.ndarray, origin: str) -> None:
     mean = sums / known
     spread = np.sqrt(np.maximum(squares / known - mean**2, 0.0))
     lost = np.sqrt(errors / known) > _ROUNDING * spread
-    varies = spread > _CONSTANT * np.abs(first + mean)
+    noise = _CONSTANT if x.dtype.kind == "f" else 0.0
+    varies = spread > noise * np.abs(first + mean)
     if (lost & varies).any():
         column = int(np.argmax(lost & varies))
         raise UserError(

@@ -56,8 +56,8 @@ __all__ = [
 def load(name: str, *, protocol: str = "paper", limit: int | None = None) -> DataSet:
     """The data set of that name, prepared first if need be.
 
-    name      a registered name, a user's `.npy`, `.npz` or `.csv`, a folder of array_record files (see
-              `write_records`), or `path/to/file.py:function`
+    name      a registered name, a user's `.npy`, `.npz` or `.csv`, a folder of array_record files
+              (see `write_records`), or `path/to/file.py:function`
     protocol  "paper" holds out validation examples, "full" trains on them too
     limit     only the first `limit` training examples
     Raises UserError.

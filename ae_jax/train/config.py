@@ -236,9 +236,7 @@ def _checked_layout(values: Any, assignments: Sequence[str] = ()) -> _Layout:
     _check_names("section", "", values, layout.sections)
     for name, section in values.items():
         if not isinstance(section, Mapping):
-            raise UserError(
-                f"configuration section {shortened(name)!r} must be a table of options"
-            )
+            raise UserError(f"configuration section {shortened(name)!r} must be a table of options")
     return layout
 
 
