@@ -1,5 +1,7 @@
 """The Python interface, against the model that it wraps."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ from ae_jax.data.preprocess import FIXED_NOISE_SEED
 from ae_jax.eval import EvaluationData
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Elbo
-from ae_jax.train.config import ModelConfig, RunConfig, TrainConfig
+from ae_jax.train.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.loop import train
 from ae_jax.train.setup import prepare_run
 
@@ -273,6 +275,81 @@ def test_grey_levels_may_come_as_any_number(fitted, images):
         np.testing.assert_array_equal(fitted.encode(images.astype(kind)), codes)
     black = np.zeros((1, 8, 8))
     np.testing.assert_array_equal(fitted.encode(black), fitted.encode(black.astype(np.uint8)))
+
+
+def test_encode_takes_and_refuses_what_fit_does(fitted, images):
+    codes = fitted.encode(images)
+    for kind in (">f4", ">i8", "u2", "f2"):
+        np.testing.assert_array_equal(fitted.encode(images.astype(kind)), codes)
+    refused = {
+        "not real numbers": [images + 5j, images.astype(str), images.astype(object)],
+        "infinite": [np.where(images > 9, np.inf, images)],
+        "NaN": [np.where(images > 9, np.nan, images), np.ma.masked_greater(images, 9)],
+        "values from 0 to .*from 0 to 255": [images.astype(int) * 3],
+        "values from -": [-images.astype(int)],
+        r"x\[None\]": [images[0]],
+        "differ in shape": [[[1, 2], [3]]],
+    }
+    for message, given in refused.items():
+        for x in given:
+            with pytest.raises(UserError, match=message):
+                fitted.encode(x)
+    with pytest.raises(UserError, match="moveaxis"):
+        fitted.encode(np.moveaxis(images[..., None], -1, 1))
+
+
+def test_data_sets_of_other_types_come_in_by_the_same_door(vector_set):
+    foreign = dataclasses.replace(
+        vector_set,
+        splits={
+            name: dataclasses.replace(split, x=split.x.astype(">f8"))
+            for name, split in vector_set.splits.items()
+        },
+    )
+    dataset = api.as_dataset(foreign, None, DataConfig())
+    assert dataset.fingerprint == vector_set.fingerprint
+    assert api.as_dataset(vector_set, None, DataConfig()) is vector_set
+
+
+def test_new_examples_outside_the_support_of_the_likelihood_are_refused():
+    x = np.random.default_rng(0).random((60, 4)).astype(np.float32)
+    model = untrained(from_array(x), batch_size=10)
+    assert model.config.model.head == "bernoulli"
+    model.encode(x)
+    with pytest.raises(UserError, match="what was given has values from 0.* to 5"):
+        model.encode(5 * x / x.max())
+
+
+def test_missing_values_are_taken_where_the_objective_takes_them():
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(80, 1)) * np.ones((1, 5)) + 3).astype(np.float32)
+    lacking = np.where(rng.random(x.shape) < 0.2, np.nan, x)
+    with pytest.raises(UserError, match="missing value to objective=masked_reconstruction only"):
+        api.fit(lacking, **OPTIONS)
+    with pytest.raises(UserError, match="NaN"):
+        api.fit(lacking, codec="pca", latent_dim=2)
+    options = OPTIONS | {"batch_size": 20, "model__latent": "deterministic"}
+    for name in ("identity", "standardization"):
+        model = api.fit(
+            np.ma.masked_invalid(lacking),
+            objective__name="masked_reconstruction",
+            data__preprocess=name,
+            **options,
+        )
+        assert np.isfinite(model.encode(lacking)).all()
+        empty = model.inputs(lacking)
+        codes = applied(model, np.nan_to_num(empty), "encode")
+        np.testing.assert_allclose(model.encode(lacking), codes, rtol=1e-5, atol=1e-6)
+
+
+def test_fewer_examples_than_the_default_batch_are_one_batch(capsys):
+    x = np.random.default_rng(0).normal(size=(40, 4))
+    options = {name: value for name, value in OPTIONS.items() if name != "batch_size"}
+    model = api.fit(x, **options)
+    assert model.config.train.batch_size == 32 == len(model.setup.dataset.splits["train"])
+    assert "train.batch_size is 32: there are no more examples" in capsys.readouterr().err
+    with pytest.raises(UserError, match="batch_size is 50, more than the 32"):
+        api.fit(x, batch_size=50, **options)
 
 
 def untrained(dataset: DataSet, **options) -> api.Fitted:

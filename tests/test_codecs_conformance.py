@@ -82,6 +82,9 @@ CONSTRAINTS = {
     "one-hot codes": lambda atoms, codes, variant: (
         np.isin(codes, (0, 1)).all() and (codes.sum(axis=1) == 1).all()
     ),
+    "codes that sum to one": lambda atoms, codes, variant: np.allclose(
+        codes.sum(axis=1), 1, atol=1e-5
+    ),
     "non-negative codes": lambda atoms, codes, variant: not np.signbit(codes).any(),
     "sparse codes": lambda atoms, codes, variant: _is_sparse(codes, variant),
 }

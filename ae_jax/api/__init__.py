@@ -13,6 +13,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.core.registry import unknown_name
 from ae_jax.data import can_load, from_array
 from ae_jax.data import load as load_data
+from ae_jax.data.arrays import admitted
 from ae_jax.data.base import DataSet
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.codec_fit import CodecSetup, fit_codec, prepare_codec
@@ -109,9 +110,9 @@ def configure(config: AnyConfig | None, options: dict[str, Any]) -> AnyConfig:
 def as_dataset(data: np.ndarray | DataSet, y: np.ndarray | None, source: DataConfig) -> DataSet:
     """A data set as it is, an array split as the configuration says; limited in either case."""
     if isinstance(data, DataSet):
-        dataset = data
+        dataset = admitted(data)
     else:
-        dataset = from_array(np.asarray(data), y, name=IN_MEMORY, protocol=source.protocol)
+        dataset = from_array(data, y, name=IN_MEMORY, protocol=source.protocol)
     if source.limit is None or source.limit == dataset.limit:
         return dataset
     return dataset.limited(source.limit)

@@ -12,6 +12,7 @@ from jax import Array
 
 from ae_jax.core.errors import UserError
 from ae_jax.core.registry import unknown_name
+from ae_jax.data.arrays import new_examples
 from ae_jax.data.base import Split
 from ae_jax.distributions import NoPrior
 from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
@@ -187,23 +188,21 @@ class Fitted:
         check_condition: bool = True,
     ) -> tuple[dict[str, np.ndarray], int]:
         """Raw examples in the shape of the data set with their conditions; the id of the first."""
-        raw, first_id = np.asarray(x.x if isinstance(x, Split) else x), 0
-        if isinstance(x, Split):
-            first_id = x.first_id or 0
-            y = x.y if y is None else y
-            condition = x.condition if condition is None else condition
-            if self.condition_kind != "label":
-                y = None  # of a model that looks at no label
-            if self.condition_kind != "input":
-                condition = None
-        shape = self.setup.dataset.shape
-        alike = {shape, (int(np.prod(shape)),)}  # flattened is as good,
-        if shape[-1] == 1:
-            alike.add(shape[:-1])  # and so are grey images without a channel axis
-        if raw.ndim == 0 or raw.shape[1:] not in alike:
-            raise UserError(f"examples have shape {raw.shape[1:]}; the model was fitted on {shape}")
-        self._check_units(raw)
-        raw = raw if raw.shape[1:] == shape else raw.reshape(len(raw), *shape)
+        shape, first_id = self.setup.dataset.shape, 0
+        if isinstance(x, Split):  # of a data set: its examples have come in by the same door
+            raw, first_id = x.x, x.first_id or 0
+            if raw.shape[1:] != shape:
+                raise UserError(
+                    f"examples have shape {raw.shape[1:]}; the model was fitted on {shape}"
+                )
+            # A model that looks at no label takes none of those that a split has.
+            y = x.y if y is None and self.condition_kind == "label" else y
+            if condition is None and self.condition_kind == "input":
+                condition = x.condition
+        else:
+            raw = new_examples(x, self.setup.dataset, missing=self._takes_missing)
+            if len(raw):
+                self.setup.check_values(float(np.nanmin(raw)), float(np.nanmax(raw)))
         given = self._given(len(raw), y, condition) if check_condition else {}
         return {"x": raw, **given}, first_id
 
@@ -248,16 +247,11 @@ class Fitted:
             )
         return np.broadcast_to(values, (count, *shape))
 
-    def _check_units(self, raw: np.ndarray) -> None:
-        """Raises UserError for fractions where grey levels are meant; black is black in both."""
-        largest = self.setup.dataset.max_value
-        if largest is not None and largest > 1 and raw.dtype.kind == "f":
-            found = raw.max() if len(raw) else 0
-            if 0 < found <= 1:
-                raise UserError(
-                    f"examples are fractions up to {found:g}; the model was fitted on values up "
-                    f"to {largest:g}"
-                )
+    @property
+    def _takes_missing(self) -> bool:
+        """Whether NaN stands for a missing value, as it did in training."""
+        objective = getattr(self.config, "objective", None)
+        return bool(getattr(objective, "accepts_missing", False))
 
     def _over_batches(
         self, function: Any, rows: dict[str, np.ndarray], first_id: int
@@ -280,7 +274,7 @@ class Fitted:
 
 
 def _filled(part: np.ndarray, size: int) -> np.ndarray:
-    filled = np.zeros((size, *part.shape[1:]), part.dtype)
+    filled = np.zeros((size, *part.shape[1:]), part.dtype.newbyteorder("="))
     filled[: len(part)] = part
     return filled
 
@@ -299,9 +293,16 @@ def _inputs(variables: Any, rows: Batch, ids: Array, statistics: Any, *, archite
     return architecture.preprocess(rows["x"], statistics, jax.random.key(0), ids)
 
 
+def _model_inputs(raw: Array, ids: Array, statistics: Any, architecture: Any) -> Array:
+    """What the encoder sees."""
+    x = architecture.preprocess(raw, statistics, jax.random.key(0), ids)
+    # NaN gets here only where it is a missing value: the encoder sees 0 for it, as in training.
+    return jnp.where(jnp.isnan(x), 0.0, x)
+
+
 @partial(jax.jit, static_argnames="architecture")
 def _encode(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Array:
-    x = architecture.preprocess(rows["x"], statistics, jax.random.key(0), ids)
+    x = _model_inputs(rows["x"], ids, statistics, architecture)
     with float32_products():
         return (
             BoundModel(architecture.model, variables).encode(_batch({**rows, "x": x}, ids)).mean()
@@ -312,7 +313,7 @@ def _encode(variables: Any, rows: Batch, ids: Array, statistics: Any, *, archite
 def _reconstruct(
     variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture
 ) -> Array:
-    x = architecture.preprocess(rows["x"], statistics, jax.random.key(0), ids)
+    x = _model_inputs(rows["x"], ids, statistics, architecture)
     model = BoundModel(architecture.model, variables)
     with float32_products():
         return model.reconstruct(_batch({**rows, "x": x}, ids)).mean()[0]

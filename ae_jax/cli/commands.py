@@ -18,7 +18,7 @@ import numpy as np
 from ae_jax.api import load
 from ae_jax.cli.listeners import fit_progress, profile, progress, tensorboard
 from ae_jax.codecs import CODECS
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, shortened
 from ae_jax.core.files import finite_or_none, make_directory, read_json, write_atomically
 from ae_jax.core.registry import absolute_reference, unknown_name
 from ae_jax.data import DATA_SETS, DataSet, info, prepare
@@ -190,9 +190,12 @@ def _configured(
 def _sizes(text: str) -> list[int]:
     """`500,200` as numbers. Raises UserError."""
     try:
-        return [int(size) for size in text.split(",") if size]
+        return [int(size) for size in text.split(",")]
     except ValueError as error:
-        raise UserError(f"--hidden takes sizes such as 500,200, not {text!r}") from error
+        raise UserError(
+            f"--hidden takes sizes such as 500,200, not {shortened(text)!r}; --set model.hidden=[] "
+            "is a network without hidden layers"
+        ) from error
 
 
 def _default_name(config: AnyConfig) -> str:

@@ -9,6 +9,11 @@ class TrainingDiverged(Exception):
     """The loss became infinite or NaN. Names the step; the command line exits with status 3."""
 
 
+def shortened(text: str, most: int = 80) -> str:
+    """The text, or its beginning and its length: what a user gave may be a whole file."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether JAX says that a device has not enough memory."""
     return "RESOURCE_EXHAUSTED" in str(error)

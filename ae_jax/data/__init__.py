@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from ae_jax.core.registry import Registry
-from ae_jax.data.arrays import ArrayFile, from_array
+from ae_jax.data.array_files import SUFFIXES, ArrayFile
+from ae_jax.data.arrays import from_array
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.protocols import PROTOCOLS
 from ae_jax.data.sources import catalogue, embedded, faces, local_archives
@@ -55,8 +56,8 @@ __all__ = [
 def load(name: str, *, protocol: str = "paper", limit: int | None = None) -> DataSet:
     """The data set of that name, prepared first if need be.
 
-    name      a registered name, a user's `.npy` or `.npz`, a folder of array_record files (see
-              `write_records`), or `path/to/file.py:function`
+    name      a registered name, a user's `.npy`, `.npz` or `.csv`, a folder of array_record files
+              (see `write_records`), or `path/to/file.py:function`
     protocol  "paper" holds out validation examples, "full" trains on them too
     limit     only the first `limit` training examples
     Raises UserError.
@@ -116,7 +117,7 @@ def _contents(data: DataSet) -> dict:
 
 
 def _source(name: str) -> Source:
-    if name.endswith((".npy", ".npz")):
+    if name.endswith(SUFFIXES):
         return ArrayFile(Path(name).expanduser())
     if name not in DATA_SETS and Path(name).expanduser().is_dir():
         return RecordFolder(Path(name).expanduser().resolve())

@@ -42,7 +42,8 @@ class DataSet:
 
     `max_value` is the largest raw value that the format allows (255 for 8-bit images, 16 for
     the 8x8 digits, 1 for binary pixels), or None for measurements without such a bound.
-    Images have shape (H, W, C). `protocol` and `limit` say what was held out and left out.
+    Images have shape (H, W, C). `protocol` and `limit` say what was held out and left out;
+    `classes` are the names of labels that came as text, `classes[y]`.
     """
 
     name: str
@@ -50,6 +51,7 @@ class DataSet:
     max_value: float | None = None
     protocol: str = "paper"
     limit: int | None = None
+    classes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         numbered, next_id = {}, 0

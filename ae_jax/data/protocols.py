@@ -21,13 +21,14 @@ class Stored:
     """A data set before a protocol is chosen.
 
     `train` ends with the `valid_count` examples that the protocol "paper" holds out for
-    validation; "full" trains on them too. `max_value` is that of `DataSet`.
+    validation; "full" trains on them too. `max_value` and `classes` are those of `DataSet`.
     """
 
     train: Split
     test: Split
     valid_count: int = 0
     max_value: float | None = None
+    classes: tuple[str, ...] | None = None
 
     def under(self, protocol: str, name: str) -> DataSet:
         """The data set with the splits of a protocol. Raises UserError for an unknown one."""
@@ -41,10 +42,16 @@ class Stored:
                 "valid": _rows(self.train, slice(cut, None)),
                 "test": self.test,
             }
-        return DataSet(name, splits, self.max_value, protocol)
+        return DataSet(name, splits, self.max_value, protocol, classes=self.classes)
 
 
-def hold_out(x: np.ndarray, y: np.ndarray | None, max_value: float | None, name: str) -> Stored:
+def hold_out(
+    x: np.ndarray,
+    y: np.ndarray | None,
+    max_value: float | None,
+    name: str,
+    classes: tuple[str, ...] | None = None,
+) -> Stored:
     """Examples without splits of their own: a tenth for validation, a tenth for test.
 
     The two tenths are drawn by one permutation that depends on the number of examples only, so
@@ -67,6 +74,7 @@ def hold_out(x: np.ndarray, y: np.ndarray | None, max_value: float | None, name:
         test=_rows(everything, test),
         valid_count=tenth,
         max_value=max_value,
+        classes=classes,
     )
 
 

@@ -68,6 +68,11 @@ def _found(table: dict[tuple[type, type], Divergence], q: Any, p: Any) -> Diverg
 
 
 def _unknown(q: Distribution, p: Distribution) -> UserError:
+    if q.is_deterministic:
+        return UserError(
+            f"the KL of a deterministic code ({type(q).__name__}) to {type(p).__name__} is "
+            "infinite: a bound needs a random code, or no prior (model.prior=none)"
+        )
     return UserError(
         f"there is no closed form of the KL of {type(q).__name__} to {type(p).__name__}; estimate "
         "it by Monte Carlo (objective.kl_form=monte_carlo), or register one with "

@@ -35,7 +35,13 @@ from ae_jax.nn.priors import (
     StandardNormalPrior,
     VampPrior,
 )
-from ae_jax.nn.simplex import LogisticNormalLatent, OneHotLatent
+from ae_jax.nn.simplex import (
+    DirichletPrior,
+    LogisticNormalLatent,
+    LogisticNormalPrior,
+    OneHotLatent,
+    OneHotPrior,
+)
 
 ENCODERS = Registry("encoder", {"mlp": MLPEncoder, "conv": ConvEncoder})
 DECODERS = Registry("decoder", {"mlp": MLPDecoder, "conv": ConvDecoder})
@@ -74,10 +80,13 @@ HEADS = Registry(
 PRIORS = Registry(
     "prior",
     {
+        "dirichlet": DirichletPrior,
+        "logistic_normal": LogisticNormalPrior,
         "mixture": MixturePrior,
         "network": NetworkPrior,
         "none": NonePrior,
         "normal": NormalPrior,
+        "one_hot": OneHotPrior,
         "standard_normal": StandardNormalPrior,
         "vamp": VampPrior,
     },

@@ -8,6 +8,7 @@ from flax import struct
 from jax import Array
 
 from ae_jax.core.ranges import NonNegative
+from ae_jax.distributions import kl
 from ae_jax.objectives.base import BoundModel, Draws, Objective
 
 
@@ -55,5 +56,5 @@ class Bound(Objective):
 def monte_carlo_kl(draws: Draws) -> Array:
     """The mean of log q(z|x) - log p(z) over the draws, nats, [B]; 0 for a point mass."""
     if draws.posterior.is_deterministic:
-        return jnp.zeros(draws.z.shape[1])
+        return kl(draws.posterior, draws.prior)  # known where there is no prior, refused elsewhere
     return (draws.log_posterior - draws.log_prior).mean(axis=0)

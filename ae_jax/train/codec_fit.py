@@ -33,7 +33,7 @@ from ae_jax.train.loop import Record
 from ae_jax.train.program import common
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import refuse_beyond_memory
-from ae_jax.train.values import settled_preprocess
+from ae_jax.train.values import input_range, settled_preprocess
 
 OBJECTIVE = "objective"
 
@@ -124,6 +124,12 @@ class CodecSetup:
             self.initial_state(),
             batch,
         )
+
+    def check_values(self, low: float, high: float) -> None:
+        """Raises UserError for new raw values between these, where the fit had refused them."""
+        preprocess, statistics = self.architecture.preprocess, self.numbers.statistics
+        values = input_range(self.dataset, preprocess, statistics, low, high)
+        self.config.codec.check_values(values.low, values.high)
 
     def own_metrics(self, variables: Any, step: int, split: str) -> dict[str, float]:
         """The exact log density of a split where the codec has one, nats per example."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ae_jax.codecs import CODECS, CodecSpec, Pca
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, shortened
 from ae_jax.core.ranges import Count
 from ae_jax.core.registry import Registry, absolute_reference, unknown_name
 from ae_jax.data import absolute_name
@@ -251,7 +251,7 @@ def override(values: Mapping[str, Mapping[str, Any]], assignments: Sequence[str]
         path, equals, raw = text.partition("=")
         section, dot, option = path.strip().partition(".")
         if not (equals and dot and option):
-            raise UserError(f"{text!r} is not of the form section.option=value")
+            raise UserError(f"{shortened(text)!r} is not of the form section.option=value")
         try:
             value = json.loads(raw)
         except json.JSONDecodeError:
@@ -313,7 +313,7 @@ def _checked_layout(values: Any, assignments: Sequence[str] = ()) -> _Layout:
     _check_names("section", "", values, layout.sections)
     for name, section in values.items():
         if not isinstance(section, Mapping):
-            raise UserError(f"configuration section {name!r} must be a table of options")
+            raise UserError(f"configuration section {shortened(name)!r} must be a table of options")
     return layout
 
 
@@ -327,7 +327,7 @@ def _section(name: str, kind: type, options: dict[str, Any]) -> Any:
         where = ".".join([name, *(str(part) for part in first["loc"])])
         message = first["msg"][0].lower() + first["msg"][1:]
         raise UserError(
-            f"{where}: {message}, not {json.dumps(first['input'], default=str)}"
+            f"{where}: {message}, not {shortened(json.dumps(first['input'], default=str))}"
         ) from error
 
 

@@ -201,7 +201,7 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
             try:
                 record = _record(place, reports[i], epoch, elapsed, work[i])
                 if looked is not None:
-                    record |= _look(place.run.setup, looked[i], epoch)
+                    record |= _look(place, looked[i], epoch)
             except TrainingDiverged as error:
                 place.error = error
                 del going[i]
@@ -230,13 +230,30 @@ def _is_out_of_patience(place: _Place) -> bool:
     return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
 
 
-_ADVICE = "the last checkpoint before it is kept; a smaller optim.learning_rate may help"
+# Model inputs beyond this are the first thing to look at where a loss is not finite.
+_LARGE_INPUT = 1e3
 
 
-def _check_finite(report: StepReport, epoch: int) -> None:
+def _advice(setup: Setup, kept: bool) -> str:
+    """What to do about a loss that is not finite; `kept` says whether there is a checkpoint."""
+    largest = max(abs(setup.values.low), abs(setup.values.high))
+    if largest > _LARGE_INPUT:
+        way = f"the model sees values up to {largest:.3g}: data.preprocess=standardization scales "
+        way += "them, or scale them before"
+    else:
+        way = "a smaller optim.learning_rate may help"
+    return f"the last checkpoint before it is kept; {way}" if kept else way
+
+
+def _is_kept(place: _Place) -> bool:
+    return place.saved is not None and place.saved.step() is not None
+
+
+def _check_finite(place: _Place, report: StepReport, epoch: int) -> None:
     if int(report.bad_step) != NO_STEP:
         raise TrainingDiverged(
-            f"the loss is not finite at step {int(report.bad_step)} (epoch {epoch}); {_ADVICE}"
+            f"the loss is not finite at step {int(report.bad_step)} (epoch {epoch}); "
+            f"{_advice(place.run.setup, _is_kept(place))}"
         )
 
 
@@ -245,7 +262,7 @@ def _record(place: _Place, report: StepReport, epoch: int, elapsed: float, work:
 
     Raises TrainingDiverged for a loss that is not finite.
     """
-    _check_finite(report, epoch)
+    _check_finite(place, report, epoch)
     setup = place.run.setup
     num_train = len(setup.splits["train"])
     seconds = (place.records[-1]["seconds"] if place.records else 0.0) + elapsed
@@ -260,18 +277,19 @@ def _record(place: _Place, report: StepReport, epoch: int, elapsed: float, work:
     }
 
 
-def _look(setup: Setup, totals: dict[str, Totals], epoch: int) -> Record:
+def _look(place: _Place, totals: dict[str, Totals], epoch: int) -> Record:
     """The objective's metrics on every split, with noise that is the same at every look.
 
     Raises TrainingDiverged where a loss is not finite: the last update of the epoch did that.
     """
-    record = {}
+    record, setup = {}, place.run.setup
     for name in setup.splits:
         means = totals[name].means()
         for metric in ("loss", setup.numbers.objective.headline):
             if not math.isfinite(means[metric]):
                 raise TrainingDiverged(
-                    f"the {metric} of the {name} split is not finite after epoch {epoch}; {_ADVICE}"
+                    f"the {metric} of the {name} split is not finite after epoch {epoch}; "
+                    f"{_advice(setup, _is_kept(place))}"
                 )
         record |= {f"{name}/{metric}": value for metric, value in means.items()}
     return record

@@ -5,6 +5,7 @@ All that a user can get wrong is refused here, before any work.
 
 import dataclasses
 import math
+import sys
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,7 @@ from ae_jax.numerics.noise import stream_key
 from ae_jax.numerics.precision import product_precision
 from ae_jax.objectives import Batch, Terms
 from ae_jax.objectives.base import check_needs
-from ae_jax.train.config import DataConfig, RunConfig, to_dict
+from ae_jax.train.config import DataConfig, RunConfig, TrainConfig, to_dict
 from ae_jax.train.devices import memory_limit
 from ae_jax.train.program import (
     Architecture,
@@ -42,6 +43,7 @@ from ae_jax.train.values import (
     ValueRange,
     check_support,
     extreme_examples,
+    input_range,
     settled_preprocess,
     value_range,
 )
@@ -113,6 +115,12 @@ class Setup:
         """Whether larger values of the headline are better."""
         return self.numbers.objective.maximise
 
+    def check_values(self, low: float, high: float) -> None:
+        """Raises UserError for new raw values between these, where training had refused them."""
+        preprocess, statistics = self.architecture.preprocess, self.numbers.statistics
+        values = input_range(self.dataset, preprocess, statistics, low, high)
+        check_support(self.config, dataclasses.replace(self.dataset, name="what was given"), values)
+
     def own_metrics(self, variables: Any, step: int, split: str) -> dict[str, float]:
         """The metrics of the objective over a split, nats per example."""
         examples = self.on_device(split)
@@ -182,6 +190,7 @@ def prepare_run(
              out about their values, are shared as far as both runs take them alike
     """
     num_train = len(dataset.splits["train"])
+    config = _with_batch_for(config, num_train)
     _check_batch(config, num_train)
     preprocess_name = settled_preprocess(config, dataset)
     preprocess = PREPROCESSING.get(preprocess_name)
@@ -248,6 +257,17 @@ def _examples(
         splits = _device_splits(dataset, execution)
     seen = extreme_examples(dataset) if streams else splits
     return splits, statistics, value_range(dataset, seen, preprocess, statistics)
+
+
+def _with_batch_for(config: RunConfig, num_train: int) -> RunConfig:
+    """The configuration; with all examples as a batch, and a word, where the default is more."""
+    size, default = config.train.batch_size, TrainConfig().batch_size
+    if size != default or size <= num_train or config.train.parallel != "jit":
+        return config
+    print(f"train.batch_size is {num_train}: there are no more examples", file=sys.stderr)
+    return dataclasses.replace(
+        config, train=dataclasses.replace(config.train, batch_size=num_train)
+    )
 
 
 def _check_batch(config: RunConfig, num_train: int) -> None:

@@ -84,7 +84,19 @@ def value_range(
 
 
 def _not_finite(name: str, dataset: DataSet) -> UserError:
-    return UserError(f"the {name} split of {dataset.name} holds NaN or infinite values")
+    return UserError(
+        f"the {name} split of {dataset.name} holds NaN or infinite values; NaN is a missing value "
+        "to objective=masked_reconstruction only"
+    )
+
+
+def input_range(
+    dataset: DataSet, preprocess: Preprocess, statistics: Statistics, low: float, high: float
+) -> ValueRange:
+    """The range of model inputs from raw values between two bounds, as in `extreme_examples`."""
+    raw = np.stack([np.full(dataset.shape, value, np.float32) for value in (low, high)])
+    x = preprocess(jnp.asarray(raw), statistics, jax.random.key(0), jnp.arange(2))
+    return ValueRange(float(x.min()), float(x.max()), None)
 
 
 @partial(jax.jit, static_argnames="preprocess")

@@ -127,7 +127,7 @@ class UserFunction:
             raise UserError(f"{self.name} has to return a DataSet with the splits train and test")
         train, valid = made.splits["train"], made.splits.get("valid")
         for split in made.splits.values():
-            check_split(split, made.shape, self.name)
+            check_split(split, made.shape, self.name, missing=True)
         if valid is None:
             return Stored(train, made.splits["test"], 0, made.max_value)
         joined = _joined(train, valid)
