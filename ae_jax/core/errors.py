@@ -9,6 +9,10 @@ class TrainingDiverged(Exception):
     """The loss became infinite or NaN. Names the step; the command line exits with status 3."""
 
 
+class Stopped(Exception):
+    """A signal asked to stop; what was trained is saved, and the same command continues."""
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether JAX says that a device has not enough memory."""
     return "RESOURCE_EXHAUSTED" in str(error)

@@ -17,6 +17,7 @@ import jax
 from ae_jax.core.errors import TrainingDiverged, UserError, is_out_of_memory
 from ae_jax.data.base import DataSet
 from ae_jax.nn import LATENTS
+from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import DataConfig, RunConfig
@@ -66,6 +67,7 @@ def train_grid(
     Raises UserError.
     """
     _check_devices(devices_each)
+    processes.check_runs({member.name: member.config for member in members}, dataset)
     setups = prepare_members(members, dataset)
     groups = [
         part
