@@ -310,22 +310,29 @@ def users_code() -> dict[str, str]:
 
 
 @contextmanager
-def stoppable(*signals: int) -> Iterator[None]:
-    """Within, SIGTERM (and other signals given) only ask this process to stop: `stop_requested`.
+def stoppable() -> Iterator[None]:
+    """Within, SIGTERM only asks this process to stop (`stop_requested`), where there are several.
 
-    For several processes, in the main thread; elsewhere nothing changes.
+    JAX's own answer to it takes note and trains on.
     """
-    here = threading.current_thread() is threading.main_thread()
-    if jax.process_count() == 1 or not here:
+    with noted(*([signal.SIGTERM] if jax.process_count() > 1 else [])):
+        yield
+
+
+@contextmanager
+def noted(*signals: int) -> Iterator[None]:
+    """Within, these signals only ask this process to stop; in the main thread, which gets them."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    chosen = (signal.SIGTERM, *signals)
-    before = {number: signal.signal(number, _take_note) for number in chosen}
+    before = {number: signal.signal(number, _take_note) for number in signals}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+            while number in _told:
+                _told.remove(number)
 
 
 def _take_note(number: int, _: Any) -> None:
