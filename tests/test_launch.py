@@ -230,7 +230,7 @@ def test_without_slurm_one_sentence(no_slurm):
         (["time=0"], "whole minutes"),
         (
             ["time=2"],
-            "time=2 is too short: a task is told 90 s before its end .*time=4 is the least",
+            "time=2 is too short: a task is told 90 s before its .*time=4 is the",
         ),
         (["time=5", "signal_delay_s=300"], "time=7 is the least"),
         (["signal_delay_s=soon"], "signal_delay_s is in whole seconds"),

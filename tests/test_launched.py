@@ -51,7 +51,7 @@ NO_GPUS = {"CUDA_VISIBLE_DEVICES": ""}
         (SLURM | {"SLURM_STEP_ID": "1"}, ("gpu07:61538", 3, 2)),  # beside the first one
         (SLURM | {"SLURM_STEP_NODELIST": "n1,n2,n3"}, ("n1:61441", 3, 2)),
         (SLURM | {"JAX_COORDINATOR_ADDRESS": "10.0.0.1:99"}, ("10.0.0.1:99", 3, 2)),
-        (OMPI_4, ("192.0.2.2:62992", 2, 1)),  # 89260032 / 4096 = 21792, modulo 4096 from 61440 on
+        (OMPI_4, ("192.0.2.2:62752", 2, 1)),  # 89260032 / 4096 = 21792, modulo 4096 from 61440 on
         (OMPI | {"PMIX_NAMESPACE": "prterun-vm-7@1"}, ("127.0.0.1", 2, 1)),
         (MPICH, ("127.0.0.1:61440", 2, 1)),
         (TPU, ("t0:8482", 3, 1)),

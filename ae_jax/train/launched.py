@@ -71,7 +71,7 @@ def group_of(environment: Environment) -> Group | None:
     if _POD_INDEX in environment:
         own.setdefault(INDEX, environment[_POD_INDEX])
     absent = [name for name in OWN if name not in own]
-    if absent == [ADDRESS] and _number(own, COUNT) == 1:
+    if absent and COUNT in own and _number(own, COUNT) == 1:
         return None
     if absent:
         raise UserError(f"{', '.join(own)} set without {', '.join(absent)}: they go together")
