@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ae_jax.cli.shell import DISTRIBUTED, run_command
+from ae_jax.cli.shell import DISTRIBUTED, JOIN_TIMEOUT, run_command
 
 RUN = click.argument("run", type=click.Path(path_type=Path))
 CHECKPOINT = click.option(
@@ -74,6 +74,7 @@ def cli() -> None:
 )
 @click.option("--profile", is_flag=True, help="Trace an epoch for TensorBoard or Perfetto.")
 @DISTRIBUTED
+@JOIN_TIMEOUT
 @click.option(
     "--dry-run", is_flag=True, help="Show configuration and parameter counts; do not train."
 )
@@ -97,6 +98,7 @@ def train(
         use_tensorboard=flags.pop("tensorboard"),
         use_profiler=flags.pop("profile"),
         distributed=flags.pop("distributed"),
+        join_timeout=flags.pop("join_timeout"),
         dry_run=flags.pop("dry_run"),
         flags=flags,
     )

@@ -85,6 +85,7 @@ def train(
     use_tensorboard: bool,
     use_profiler: bool,
     distributed: bool,
+    join_timeout: float | None,
     dry_run: bool,
     flags: dict[str, Any],
 ) -> None:
@@ -96,8 +97,9 @@ def train(
     if isinstance(config, CodecConfig):
         _fit(config, workdir, dry_run)
         return
-    processes.start(distributed)
+    processes.start(distributed, join_timeout)
     dataset = _dataset(config)
+    processes.check_runs({"train": config}, dataset)
     setup = prepare_run(config, dataset)
     if dry_run:
         _show_plan(setup)

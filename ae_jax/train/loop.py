@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ae_jax.core.errors import TrainingDiverged
+from ae_jax.core.errors import Stopped, TrainingDiverged
 from ae_jax.data.batches import Totals
 from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
@@ -79,7 +79,8 @@ def train(
     metric says otherwise.
 
     Raises TrainingDiverged at the first loss that is not finite; what was saved stays. Raises
-    UserError, in several processes, for a run that stays within one.
+    UserError, in several processes, for a run that stays within one and for processes that do not
+    run the same, and Stopped where one of them was told to stop.
     """
     processes.check_mode(setup.config.train.parallel)
     (outcome,) = train_together([Run(setup, directory, tuple(listeners))], until=until)
@@ -102,7 +103,8 @@ def train_together(
         setups = [run.setup for run in runs]
         engine = _engine_for(setups, [place.state for place in places], devices_each)
         last = setups[0].config.train.epochs if until is None else until
-        _run(places, engine, last)
+        with processes.stoppable():
+            _run(places, engine, last)
         return [place.error or Outcome(place.state, place.records) for place in places]
 
 
@@ -160,16 +162,30 @@ def _placed(run: Run) -> Iterator[_Place]:
         known_by = None if setup.start is None else setup.start.fingerprint
         claim = partial(directory.claim, setup.config, setup.dataset, known_by)
         stack.enter_context(processes.held_by_first(claim))
+        processes.check_folder(directory.path)
         saved = stack.enter_context(
             Checkpoints(directory.checkpoints, objective.headline, objective.maximise)
         )
         if saved.step() is not None:
             state = saved.restore(state)
+        processes.check_alike(_starting_point(state, known_by))
         if processes.is_first():
             records = directory.rewind(int(state.step))
         else:
             records = directory.records(int(state.step))
         yield _Place(run, state, records, saved)
+
+
+def _starting_point(state: TrainState, known_by: str | None) -> dict[str, Any]:
+    """What processes must agree on before the first step; nothing where there is one."""
+    if jax.process_count() == 1:
+        return {}
+    return {
+        "restored step": int(state.step),
+        "given parameters": known_by,
+        "parameters": processes.digest_of(state.params),
+        "state of the optimiser": processes.digest_of(state.opt_state),
+    }
 
 
 def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
@@ -194,7 +210,9 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
                 for i, place in going.items()
             }
         looked = engine.look() if epoch in looks else None
-        save = processes.agree(looked is not None or time.monotonic() - saved_at >= SAVE_SECONDS)
+        stop = processes.stop_requested()
+        due = looked is not None or time.monotonic() - saved_at >= SAVE_SECONDS
+        save = stop or processes.agree(due)
         if save:
             saved_at = time.monotonic()
         for i, place in active.items():
@@ -211,6 +229,8 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
             place.keep(record, save)
             if _is_out_of_patience(place):
                 del going[i]
+        if stop and going and epoch < last:
+            raise Stopped(f"epoch {epoch} of {last} is over and saved")
 
 
 @jax.jit
