@@ -100,8 +100,8 @@ def held_out_rows(count: int, name: str) -> tuple[np.ndarray, np.ndarray, np.nda
 def valid_last(train: Split, name: str) -> tuple[Split, int]:
     """Training examples with a tenth of them drawn to the end, for validation; and how many.
 
-    For sets with test examples of their own. The draw depends on their number only; else the order is
-    kept. Raises UserError.
+    For sets with test examples of their own. The draw depends on their number only, and the order
+    within both parts is kept. Raises UserError.
     """
     tenth = max(1, round(len(train) / 10))
     if len(train) <= tenth:

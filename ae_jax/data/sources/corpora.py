@@ -1,5 +1,6 @@
 """Bags of words: 20 Newsgroups and the Reuters documents of the package `lda`."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -166,8 +167,6 @@ def reuters(work: Path, log: Log) -> Stored:
 
 
 def _named(stored: Stored, train: np.ndarray, test: np.ndarray) -> Stored:
-    import dataclasses
-
     splits = {
         part: dataclasses.replace(getattr(stored, part), names=names)
         for part, names in (("train", train), ("test", test))

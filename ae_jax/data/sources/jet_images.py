@@ -46,9 +46,8 @@ def _heavy_half_first(places: np.ndarray, pt: np.ndarray) -> np.ndarray:
 
 
 def kinematics(
-    energy: np.ndarray, px: np.ndarray, py: np.ndarray, pz: np.ndarray
+    px: np.ndarray, py: np.ndarray, pz: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """pT, pseudorapidity and azimuth of particles with pT > 0, from their four-momenta, GeV."""
-    del energy  # massless in a detector: directions come from the momenta alone
+    """pT, pseudorapidity and azimuth of particles with pT > 0, from their momenta, GeV."""
     pt = np.hypot(px, py)
     return pt, np.arcsinh(pz / pt), np.arctan2(py, px)

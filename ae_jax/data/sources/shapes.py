@@ -19,14 +19,14 @@ SIDE = 32
 SHAPES = ("wedge", "half_disc", "ell")
 FACTORS = ("shape", "scale", "orientation", "x", "y")
 FACTOR_SIZES = (3, 6, 12, 8, 8)
-_SMALLEST, _LARGEST = 4.5, 8.5  # pixels from the centre of a shape to its furthest point
+_SMALLEST, _LARGEST = 5.0, 8.5  # pixels from the centre of a shape to its furthest point
 _FIRST, _STEP = 9, 2  # of the centre, in pixels
 
 
 def draw_shape(shape: int, scale: int, orientation: int, x: int, y: int) -> np.ndarray:
     """The picture [32, 32] of one setting of the factors, uint8: 1 inside the shape, 0 outside.
 
-    scale        0..5: radius of 4.5 to 8.5 pixels, in even steps
+    scale        0..5: radius of 5 to 8.5 pixels, in even steps
     orientation  0..11: turned by so many times 30 degrees, from the x axis to the y axis
     x, y         0..7: centre at pixel 9 + 2x from the left and 9 + 2y from the top
     """
@@ -37,7 +37,8 @@ def draw_shape(shape: int, scale: int, orientation: int, x: int, y: int) -> np.n
     # A pixel is inside if its centre is, seen in the frame of the shape, at radius 1.
     u = (np.cos(angle) * right + np.sin(angle) * down) / radius
     v = (np.cos(angle) * down - np.sin(angle) * right) / radius
-    return _INSIDE[SHAPES[shape]](u, v).astype(np.uint8)
+    # Pixels on an edge must not depend on the last bit of a machine's cosine.
+    return _INSIDE[SHAPES[shape]](np.round(u, 9), np.round(v, 9)).astype(np.uint8)
 
 
 def _wedge(u: np.ndarray, v: np.ndarray) -> np.ndarray:
