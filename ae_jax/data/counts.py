@@ -127,7 +127,7 @@ def dense_counts(matrix: Any, name: str) -> np.ndarray:
     if len(matrix.shape) != 2 or 0 in matrix.shape:
         raise UserError(f"data set {name}: counts need shape [N, V], not {matrix.shape}")
     low, high = (values.min(), values.max()) if values.size else (0, 0)
-    if not (0 <= low and high <= 2**24) or (values != np.floor(values)).any():
+    if not (low >= 0 and high <= 2**24) or (values != np.floor(values)).any():
         raise UserError(f"data set {name}: counts are whole numbers from 0 to 2^24")
     kind = np.dtype(np.uint8 if high < 2**8 else np.uint16 if high < 2**16 else np.float32)
     needed = int(matrix.shape[0]) * int(matrix.shape[1]) * kind.itemsize

@@ -14,6 +14,7 @@ from ae_jax.data.base import DataSet, Facts, Split
 
 PROTOCOLS = ("paper", "full")
 HOLD_OUT_SEED = 1312_6114
+_NO_FACTS = Facts()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ def hold_out_rows(
     max_value: float | None,
     name: str,
     classes: tuple[str, ...] | None = None,
-    facts: Facts = Facts(),
+    facts: Facts = _NO_FACTS,
 ) -> Stored:
     """`hold_out` for examples with all that belongs to them. Raises UserError."""
     train, valid, test = held_out_rows(len(examples), name)

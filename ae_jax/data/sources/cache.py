@@ -1,7 +1,8 @@
 """Prepared arrays on disk: plain .npy files with a manifest, memory-mapped, swapped in whole.
 
 One folder a data set: `manifest.json` and `x_train.npy`, `x_test.npy`, and where there are such,
-`y_`, `factors_` and `names_`. A folder under this name is complete: it is written beside and renamed.
+`y_`, `factors_` and `names_`. A folder under this name is complete: it is written beside and
+renamed.
 """
 
 import contextlib

@@ -49,6 +49,7 @@ REUTERS_FETCHERS = (
     ),
     LocalFolder("reuters"),
 )
+REUTERS_SOURCES = ("prepared files", *(fetcher.label for fetcher in REUTERS_FETCHERS))
 
 
 def newsgroups(work: Path, log: Log) -> Stored:

@@ -53,7 +53,7 @@ def _half_disc(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def _ell(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Two arms of different length at a right angle."""
     long = (np.abs(v + 0.4) <= 0.2) & (np.abs(u) <= 0.8)
-    short = (np.abs(u + 0.6) <= 0.2) & (-0.4 <= v) & (v <= 0.6)
+    short = (np.abs(u + 0.6) <= 0.2) & (v >= -0.4) & (v <= 0.6)
     return long | short
 
 

@@ -71,7 +71,5 @@ def synthetic_topics(work: Path, log: Log) -> Stored:
         factor_names=names,
         origin=f"ae_jax.data.sources.topics.draw_corpus, {TopicSettings()}",
     )
-    examples = Split(
-        corpus.counts.astype(np.uint8), factors=corpus.proportions.astype(np.float32)
-    )
+    examples = Split(corpus.counts.astype(np.uint8), factors=corpus.proportions.astype(np.float32))
     return hold_out_rows(examples, None, "synthetic_topics", facts=facts)
