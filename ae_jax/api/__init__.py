@@ -14,9 +14,11 @@ from jax import Array
 
 from ae_jax.core.errors import UserError
 from ae_jax.core.registry import unknown_name
-from ae_jax.data import can_load, from_array
+from ae_jax.data import can_load, from_object
 from ae_jax.data import load as load_data
 from ae_jax.data.base import DataSet, Split
+from ae_jax.data.objects import as_examples
+from ae_jax.data.scales import advise
 from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
 from ae_jax.numerics.noise import stream_key
 from ae_jax.numerics.precision import float32_products
@@ -119,7 +121,10 @@ class Fitted:
 
     def _examples(self, x: np.ndarray | Split) -> tuple[np.ndarray, int]:
         """Raw examples in the shape of the data set, and the id of the first."""
-        raw, first_id = (x.x, x.first_id or 0) if isinstance(x, Split) else (np.asarray(x), 0)
+        if isinstance(x, Split):
+            raw, first_id = x.x, x.first_id or 0
+        else:
+            raw, first_id = as_examples(x, self.setup.dataset, self.config.data.layout), 0
         shape = self.setup.dataset.shape
         alike = {shape, (int(np.prod(shape)),)}  # flattened is as good,
         if shape[-1] == 1:
@@ -188,6 +193,8 @@ def fit(
 ) -> Fitted:
     """Trains an autoencoder on an array [N, ...], with labels [N] or without, or on a data set.
 
+    Data frames, texts and data sets of other packages are taken too: see `ae_jax.data.from_object`.
+
     With `codec="kmeans"` (or another of `ae_jax.codecs.CODECS`) that is fitted instead, without
     backprop; its options are `latent_dim`, `batch_size`, `max_iterations` and `codec__NAME`.
 
@@ -253,7 +260,10 @@ def as_dataset(data: np.ndarray | DataSet, y: np.ndarray | None, source: DataCon
     if isinstance(data, DataSet):
         dataset = data
     else:
-        dataset = from_array(np.asarray(data), y, name=IN_MEMORY, protocol=source.protocol)
+        dataset = from_object(
+            data, y, name=IN_MEMORY, protocol=source.protocol, layout=source.layout
+        )
+        advise(dataset, source.preprocess)
     if source.limit is None or source.limit == dataset.limit:
         return dataset
     return dataset.limited(source.limit)
@@ -275,7 +285,9 @@ def load(
     if data is not None:
         dataset = as_dataset(data, y, source)
     elif can_load(source.name):
-        dataset = load_data(source.name, protocol=source.protocol, limit=source.limit)
+        dataset = load_data(
+            source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
+        )
     else:
         raise UserError(f"the data of {workdir} ({source.name}) is not at hand: give it as data")
     directory.check_data(dataset)

@@ -1,4 +1,4 @@
-"""Data sets by name: `load`, `prepare` and `info`; `from_object` and `from_array` for data in Python.
+"""Data sets by name: `load`, `prepare`, `info`; `from_object` and `from_array` for data in Python.
 
 A new data set is one line here and, where it needs more than a function, one file beside.
 """

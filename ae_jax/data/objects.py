@@ -12,7 +12,7 @@ import numpy as np
 from ae_jax.core.errors import UserError
 from ae_jax.data.arrays import from_array
 from ae_jax.data.base import DataSet
-from ae_jax.data.counts import stored_texts
+from ae_jax.data.counts import counts_from_text, dense_counts, stored_texts
 from ae_jax.data.protocols import Stored
 from ae_jax.data.sources.tables import frame_columns, stored_table
 from ae_jax.data.sources.user_arrays import channels_last, class_codes, stored_arrays, stored_of
@@ -51,6 +51,25 @@ def from_object(
     return stored_of(array, y, name).under(protocol, name)
 
 
+def as_examples(x: Any, data: DataSet, layout: str = "channels_last") -> np.ndarray:
+    """New examples for a model that was fitted on `data`, given as its own were, as an array.
+
+    Of a data frame the columns that were features, by name; of texts the counts of the words that
+    the vocabulary has. Raises UserError.
+    """
+    known = data.facts.feature_names
+    if known and hasattr(x, "columns") and hasattr(x, "to_numpy"):
+        columns = frame_columns(x)
+        lacking = [name for name in known if name not in columns]
+        if lacking:
+            raise UserError(f"examples lack the column {lacking[0]!r}")
+        return np.stack([columns[name] for name in known], axis=1)
+    if known and data.is_counts and _are_texts(x):
+        return dense_counts(counts_from_text(x, vocabulary=known).matrix, "examples")
+    x = np.asarray(x)
+    return channels_last(x, layout, "examples") if x.ndim == 4 else x
+
+
 def _stored(x: Any, y: Any, name: str, layout: str) -> Stored | None:
     """What is more than one array, or None."""
     if isinstance(x, np.ndarray) or hasattr(x, "__array__") and not hasattr(x, "columns"):
@@ -63,7 +82,7 @@ def _stored(x: Any, y: Any, name: str, layout: str) -> Stored | None:
         _refuse_layout(layout)
         label = y if isinstance(y, str) else None
         return stored_table(frame_columns(x), name, _say, label, None if label else y)
-    if isinstance(x, list | tuple) and x and all(isinstance(text, str) for text in x):
+    if _are_texts(x):
         if y is not None:
             raise UserError("labels of texts are not kept: leave y out")
         _refuse_layout(layout)
@@ -71,6 +90,10 @@ def _stored(x: Any, y: Any, name: str, layout: str) -> Stored | None:
     if isinstance(x, list | tuple) or not (hasattr(x, "__getitem__") and hasattr(x, "__len__")):
         return None
     return _by_number(x, y, name, layout)
+
+
+def _are_texts(x: Any) -> bool:
+    return isinstance(x, list | tuple) and bool(x) and all(isinstance(text, str) for text in x)
 
 
 def _is_table_of_rows(x: Any) -> bool:
@@ -90,7 +113,7 @@ def _hugging_face(x: Any, y: Any, name: str, layout: str) -> Stored:
     if values and isinstance(values[0], str):
         return stored_texts(values, name, _say, name)
     classes = getattr(x.features[label], "names", None) if label else None
-    examples = channels_last(_stacked(values, name), layout, name)
+    examples = channels_last(_images(x, key, values, name), layout, name)
     return stored_of(examples, labels, name, classes=classes)
 
 
@@ -105,10 +128,20 @@ def _parts(x: Mapping[str, Any], y: Any, name: str, layout: str) -> Stored:
         key = _key(columns, _EXAMPLES[:-1])
         if key is None:
             raise UserError(f"{name}: none of its columns is one of {', '.join(_EXAMPLES[:-1])}")
-        arrays[f"x_{_PARTS[part]}"] = channels_last(_stacked(columns[key], name), layout, name)
+        examples = _images(rows, key, columns[key], name)
+        arrays[f"x_{_PARTS[part]}"] = channels_last(examples, layout, name)
         if label is not None:
             arrays[f"y_{_PARTS[part]}"] = np.asarray(columns[label])
     return stored_arrays(arrays, name)
+
+
+def _images(x: Any, key: str, values: Sequence[Any], name: str) -> np.ndarray:
+    """The examples of a column, as bytes where its features say so: lists have lost that."""
+    declared = x.features[key]
+    while hasattr(declared, "feature"):
+        declared = declared.feature
+    examples = _stacked(values, name)
+    return examples.astype(np.uint8) if getattr(declared, "dtype", "") == "uint8" else examples
 
 
 def _columns(x: Any) -> dict[str, Sequence[Any]]:

@@ -1,5 +1,7 @@
 """Whether the columns of a table differ so much in scale that most of them would go unseen."""
 
+import sys
+
 import numpy as np
 
 from ae_jax.data.base import DataSet
@@ -32,3 +34,10 @@ def scale_advice(data: DataSet) -> str | None:
         f"{data.name}: {named[most]} varies by {spread[most]:.3g} and {named[least]} by "
         f"{spread[least]:.3g}; data.preprocess=standardization lets both count alike"
     )
+
+
+def advise(data: DataSet, preprocess: str) -> None:
+    """Says so on stderr where values will be taken as they are (`auto` or `identity`)."""
+    advice = scale_advice(data) if preprocess in ("auto", "identity") else None
+    if advice is not None:
+        print(advice, file=sys.stderr)

@@ -1,7 +1,7 @@
 """From what a file or an object of the user holds to a data set: the last step that all share."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +9,6 @@ from ae_jax.core.errors import UserError
 from ae_jax.data.arrays import _examples, _explicit_splits, _labels
 from ae_jax.data.base import Facts, Split
 from ae_jax.data.protocols import Stored, hold_out_rows
-
-Layout = Literal["channels_last", "channels_first"]
-LAYOUTS = ("channels_last", "channels_first")
 
 
 def stored_of(
