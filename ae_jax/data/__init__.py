@@ -160,7 +160,7 @@ def info(name: str) -> dict:
 
     `splits` (counts under "paper"), `shape`, `dtype`, `range` and `bytes` are there only for a
     set that is prepared; so are, where they apply, `kind` (counts), `classes`, `factors`,
-    `vocabulary` (how many words or columns have names), `origin` and `advice`.
+    `vocabulary` or `features` (names of words or columns), `origin` and `advice`.
     """
     source = _source(name)
     stored = source.peek(_to_stderr)
@@ -176,6 +176,7 @@ def info(name: str) -> dict:
 def _contents(data: DataSet) -> dict:
     xs = [split.x for split in data.splits.values()]
     facts, classes = data.facts, data.classes
+    named = "vocabulary" if data.is_counts else "features"
     contents = {
         "splits": {part: len(split) for part, split in data.splits.items()},
         "shape": data.shape,
@@ -187,7 +188,7 @@ def _contents(data: DataSet) -> dict:
         "kind": facts.kind if data.is_counts else None,
         "classes": None if classes is None else _some(classes),
         "factors": None if facts.factor_names is None else _some(facts.factor_names),
-        "vocabulary": None if facts.feature_names is None else _some(facts.feature_names),
+        named: None if facts.feature_names is None else _some(facts.feature_names),
         "origin": facts.origin or None,
         "advice": scale_advice(data),
     }

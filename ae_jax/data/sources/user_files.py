@@ -16,6 +16,7 @@ from ae_jax.data.counts import stored_counts, stored_texts
 from ae_jax.data.protocols import Stored, held_out_rows
 from ae_jax.data.sources.cache import Log
 from ae_jax.data.sources.pictures import is_folder_of_pictures, read_pictures
+from ae_jax.data.sources.records import HEADER
 from ae_jax.data.sources.tables import read_table
 from ae_jax.data.sources.top_tagging import imported_h5py
 from ae_jax.data.sources.user_arrays import class_codes, stored_arrays, stored_of
@@ -64,8 +65,8 @@ def user_file(name: str) -> UserFile | None:
             return UserFile(path, read)
     if lower.endswith(".npz") and _is_sparse(path):
         return UserFile(path, _sparse_matrix)
-    if not path.is_dir():
-        return None
+    if not path.is_dir() or (path / HEADER).is_file():
+        return None  # of records, `RecordFolder` knows
     if any(path.glob("*.txt")):
         return UserFile(path, _folder_of_texts)
     if is_folder_of_pictures(path):
