@@ -11,10 +11,11 @@ import numpy as np
 from ae_jax.api.fitted import Fitted
 from ae_jax.core.errors import UserError
 from ae_jax.core.registry import unknown_name
-from ae_jax.data import can_load, from_array
+from ae_jax.data import can_load, from_object
 from ae_jax.data import load as load_data
 from ae_jax.data.arrays import admitted
 from ae_jax.data.base import DataSet
+from ae_jax.data.scales import advise
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.codec_fit import CodecSetup, fit_codec, prepare_codec
 from ae_jax.train.config import (
@@ -46,6 +47,8 @@ def fit(
     **options: Any,
 ) -> Fitted:
     """Trains an autoencoder on an array [N, ...], with labels [N] or without, or on a data set.
+
+    Data frames, texts and data sets of other packages are taken too: see `ae_jax.data.from_object`.
 
     With `codec="kmeans"` (or another of `ae_jax.codecs.CODECS`) that is fitted instead, without
     backprop; its options are `latent_dim`, `batch_size`, `max_iterations` and `codec__NAME`.
@@ -112,7 +115,10 @@ def as_dataset(data: np.ndarray | DataSet, y: np.ndarray | None, source: DataCon
     if isinstance(data, DataSet):
         dataset = admitted(data)
     else:
-        dataset = from_array(data, y, name=IN_MEMORY, protocol=source.protocol)
+        dataset = from_object(
+            data, y, name=IN_MEMORY, protocol=source.protocol, layout=source.layout
+        )
+        advise(dataset, source.preprocess)
     if source.limit is None or source.limit == dataset.limit:
         return dataset
     return dataset.limited(source.limit)
@@ -134,7 +140,9 @@ def load(
     if data is not None:
         dataset = as_dataset(data, y, source)
     elif can_load(source.name):
-        dataset = load_data(source.name, protocol=source.protocol, limit=source.limit)
+        dataset = load_data(
+            source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
+        )
     else:
         raise UserError(f"the data of {workdir} ({source.name}) is not at hand: give it as data")
     directory.check_data(dataset)

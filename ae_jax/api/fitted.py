@@ -14,6 +14,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.core.registry import unknown_name
 from ae_jax.data.arrays import new_examples
 from ae_jax.data.base import Split
+from ae_jax.data.objects import as_examples
 from ae_jax.distributions import NoPrior
 from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
 from ae_jax.models import Batch, BoundModel
@@ -200,7 +201,9 @@ class Fitted:
             if condition is None and self.condition_kind == "input":
                 condition = x.condition
         else:
-            raw = new_examples(x, self.setup.dataset, missing=self._takes_missing)
+            dataset = self.setup.dataset
+            given = as_examples(x, dataset, self.config.data.layout)
+            raw = new_examples(given, dataset, missing=self._takes_missing)
             if len(raw):
                 self.setup.check_values(float(np.nanmin(raw)), float(np.nanmax(raw)))
         given = self._given(len(raw), y, condition) if check_condition else {}

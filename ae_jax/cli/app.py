@@ -81,8 +81,9 @@ def cli() -> None:
 def train(
     data: str | None, config_file: Path | None, assignments: tuple[str, ...], **flags
 ) -> None:
-    """Train on DATA: a named set, a .npy or .npz file of yours, a folder of array_record files, or
-    path/to/file.py:function.
+    """Train on DATA: a named set; a file of yours, .npy, .npz, .h5, a table (.csv, .tsv, .parquet,
+    or table.csv:COLUMN with the labels' column) or .txt with a document a line; a folder of
+    pictures by class, of .txt files or of array_record files; or path/to/file.py:function.
 
     With --codec, --latent-dim is the number of atoms, and --set codec.OPTION=VALUE sets the rest.
 

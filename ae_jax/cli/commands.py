@@ -26,6 +26,7 @@ from ae_jax.data import load as load_data
 from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.data.missing import PATTERNS
 from ae_jax.data.preprocess import PREPROCESSING
+from ae_jax.data.scales import advise
 from ae_jax.eval import EVALUATORS, ImportanceSampledLikelihood
 from ae_jax.models import MODELS, parameter_counts
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS, PRIORS
@@ -139,7 +140,11 @@ def _fit(config: CodecConfig, workdir: Path | None, dry_run: bool) -> None:
 
 def _dataset(config: AnyConfig) -> DataSet:
     source = config.data
-    return load_data(source.name, protocol=source.protocol, limit=source.limit)
+    dataset = load_data(
+        source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
+    )
+    advise(dataset, source.preprocess)
+    return dataset
 
 
 def _listeners(

@@ -1,7 +1,6 @@
-"""Users' own files of arrays: `.npy`, `.npz` and numeric `.csv`."""
+"""Users' own files of arrays: `.npy` and `.npz`."""
 
 import dataclasses
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,16 +11,14 @@ from ae_jax.data.arrays import UNREADABLE, examples_of, labels_of, with_axis
 from ae_jax.data.base import Split
 from ae_jax.data.protocols import Stored, hold_out
 
-SUFFIXES = (".npy", ".npz", ".csv")
 _PARTS = ("train", "valid", "test")
 _ALIASES = {"val": "valid", "validation": "valid"}
 
 
 @dataclasses.dataclass(frozen=True)
 class ArrayFile:
-    """A user's `.npy`; `.npz` with `x` (and `y`), or with `x_train`, `x_test` (and `x_valid`,
-    `y_train`, ...); or `.csv` of numbers, one example a row. Used where it lies; nothing is
-    cached."""
+    """A user's `.npy`, or `.npz` with `x` (and `y`), or with `x_train`, `x_test` (and `x_valid`,
+    `y_train`, ...). Used where it lies; nothing is cached."""
 
     path: Path
 
@@ -42,7 +39,7 @@ class ArrayFile:
     def stored(self, log) -> Stored:
         """The checked arrays of the file. Raises UserError."""
         path = self.cached_at()
-        arrays = _read_table(path) if path.suffix == ".csv" else _read(path)
+        arrays = _read(path)
         origin = f"data set {path}"
         if "x" in arrays:
             examples = examples_of(arrays["x"], origin)
@@ -51,7 +48,7 @@ class ArrayFile:
                 labels, classes = labels_of(arrays["y"], len(examples.values), origin)
             return hold_out(examples.values, labels, examples.max_value, str(path), classes)
         if "x_train" in arrays and "x_test" in arrays:
-            return _explicit_splits(arrays, origin)
+            return explicit_splits(arrays, origin)
         found = shortened(", ".join(sorted(arrays)), 300) or "nothing"
         raise UserError(
             f"{origin} needs the key x, or x_train and x_test (optionally x_valid and "
@@ -106,44 +103,7 @@ def _name(key: str) -> str | None:
     return key if not part and key == kind else f"{kind}_{part}" if part in _PARTS else None
 
 
-def _read_table(path: Path) -> dict[str, np.ndarray]:
-    """The numbers of a .csv [N, D], whose first line may be names. Raises UserError.
-
-    Whole numbers everywhere are integers.
-    """
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            first = file.readline()
-        names = 0 if _are_numbers(first) else 1
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of a file without rows
-            options = {"delimiter": ",", "skiprows": names, "ndmin": 2, "encoding": "utf-8-sig"}
-            try:
-                x = np.loadtxt(path, **options)
-            except ValueError:  # slower, but it knows empty fields
-                x = np.loadtxt(path, converters=lambda v: float(_or_missing(v)), **options)
-    except (ValueError, OSError) as error:
-        raise UserError(
-            f"data set {path} is no table of numbers with a comma between: "
-            f"{shortened(str(error).splitlines()[0], 160)}"
-        ) from error
-    whole = np.isfinite(x).all() and (x == np.floor(x)).all() and (np.abs(x) < 2**53).all()
-    return {"x": x.astype(np.int64) if whole else x}
-
-
-def _or_missing(field: str) -> str:
-    return "nan" if field.strip() in ("", "NA") else field
-
-
-def _are_numbers(line: str) -> bool:
-    try:
-        [float(_or_missing(field)) for field in line.split(",")]
-    except ValueError:
-        return False
-    return True
-
-
-def _explicit_splits(arrays: Mapping[str, np.ndarray], origin: str) -> Stored:
+def explicit_splits(arrays: Mapping[str, np.ndarray], origin: str) -> Stored:
     """Splits as the user cut them, brought to one type together."""
     parts = [part for part in _PARTS if f"x_{part}" in arrays]
     xs = [with_axis(arrays[f"x_{part}"], f"{origin}: x_{part}") for part in parts]

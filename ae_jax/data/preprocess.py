@@ -92,6 +92,15 @@ def grey(x: Array, statistics: Statistics, keys: Array | None) -> Array:
     return x / statistics.max_value
 
 
+def unit_sum(x: Array, statistics: Statistics, keys: Array | None) -> Array:
+    """Each example divided by its sum, as images of jets are by their total transverse momentum.
+
+    Examples of zeros stay as they are.
+    """
+    total = x.sum(axis=tuple(range(1, x.ndim)), keepdims=True)
+    return x / jnp.where(total == 0, 1.0, total)
+
+
 @_by_value
 def threshold(x: Array, statistics: Statistics, keys: Array | None) -> Array:
     """1 above half of the largest value, else 0. Flatters a Bernoulli bound: say so if used."""
@@ -130,6 +139,7 @@ PREPROCESSING = Registry[Preprocess](
         "identity": Preprocess(identity),
         "standardization": Preprocess(standardization, needs="mean"),
         "threshold": Preprocess(threshold, needs="max_value"),
+        "unit_sum": Preprocess(unit_sum),
     },
 )
 

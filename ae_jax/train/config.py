@@ -30,14 +30,15 @@ from ae_jax.train.optimisers import OPTIMISERS, Adam, Optimiser
 class DataConfig:
     """Which examples.
 
-    name           a registered data set, a `.npy` or `.npz` file, a folder of array_record files,
-                   or `file.py:function`
+    name           a registered data set, a file or folder of yours (see `ae_jax.data.load`), or
+                   `file.py:function`
     protocol       `paper` holds a validation split out (MNIST: 50,000 / 10,000 / 10,000),
                    `full` trains on it
     preprocess     a registered preprocessing; `auto` is `grey` for bounded values, else `identity`
     limit          train on the first so many examples only
     memory_budget  bytes on the device for examples; a larger set is streamed from the host, with
                    the same numbers. Default: nine tenths of the device's memory
+    layout         of your own images: `channels_first` where they are [N, C, H, W]
     """
 
     name: str = "mnist"
@@ -45,6 +46,7 @@ class DataConfig:
     preprocess: str = "auto"
     limit: Count | None = None
     memory_budget: Count | None = None
+    layout: Literal["channels_last", "channels_first"] = "channels_last"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -390,6 +390,7 @@ def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: Value
             preprocess,
             dataset.limit,
             config.data.memory_budget,
+            config.data.layout,
         ),
         model=dataclasses.replace(config.model, head=head, prior=_settled_prior(config)),
     )
