@@ -139,12 +139,11 @@ def claims(findings: Sequence[Finding], paper: Curves, tolerance: float) -> list
 
 
 def panels(findings: Sequence[Finding], paper: Curves) -> list[figures.Panel]:
-    """Our curves over the paper's for each published latent size, or ours alone for all sizes."""
-    published = {size for size, _, _ in paper}
+    """Our curves over the paper's for each latent size; ours alone where it published none."""
+    sizes = {size for size, _, _ in paper}
     drawn = []
     for finding in findings:
-        if published and finding.size not in published:
-            continue
+        published = finding.size in sizes
         looks = _first_run(finding)
         samples = np.array([look["samples"] for look in looks])
         curves = []

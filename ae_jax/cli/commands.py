@@ -364,9 +364,9 @@ def _docs(part: Any) -> list[str]:
 
 
 def _save_figure(figure, path: Path) -> None:
-    from ae_jax.report import figures
+    from ae_jax.report import saving
 
-    for written in figures.save(figure, path):
+    for written in saving.save(figure, path):
         click.echo(f"figure: {written}")
 
 

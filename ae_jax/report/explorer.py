@@ -33,11 +33,11 @@ from ae_jax.models.rbm import RestrictedBoltzmannMachine
 from ae_jax.nn import ACTIVATIONS
 from ae_jax.nn.decoders import MLPDecoder
 from ae_jax.nn.tying import decoder_chain, untie
+from ae_jax.report.pages import EXPLORER
 from ae_jax.report.style import class_colors, display_name
 from ae_jax.train.config import CodecConfig, to_dict
 from ae_jax.train.rundir import RunDirectory
 
-PAGE = "explorer.html"
 # What explorer.js knows: an activation by name, and what a head does to its dense map.
 ACTIVATIONS_KNOWN = (
     "elu", "gelu", "leaky_relu", "linear", "relu", "sigmoid", "silu", "softplus", "tanh",
@@ -84,7 +84,7 @@ class Untranslatable(Exception):
 
 def write(model: Fitted, directory: RunDirectory) -> Path:
     """Writes `explorer.html` of a run or a codec; returns its path."""
-    return write_page(directory.path / PAGE, specification(model))
+    return write_page(directory.path / EXPLORER, specification(model))
 
 
 def write_page(path: Path, spec: dict[str, Any]) -> Path:
@@ -344,7 +344,7 @@ def _data(model: Fitted, inputs: np.ndarray) -> dict[str, Any]:
     """The form of an example, and between which values it is shown."""
     dataset = model.setup.dataset
     low, high = float(inputs.min()), float(inputs.max())
-    if 0 <= low and high <= 1 and dataset.is_picture:
+    if low >= 0 and high <= 1 and dataset.is_picture:
         low, high = 0.0, 1.0
     return {
         "picture": dataset.is_picture,

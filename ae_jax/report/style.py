@@ -20,6 +20,8 @@ CLASSES = (
     "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 REFERENCE = "0.35"  # of lines that say where others are
+RAW = "_raw "  # before the labels of what is faint: no legend shows them
+NAMED = "_named "  # before the labels of lines whose names stand at their ends
 FAINT = 0.25  # the opacity of what is behind a smoothed line
 
 RC = {
@@ -105,4 +107,5 @@ def display_name(identifier: str) -> str:
     here is left as it is.
     """
     name = identifier.rpartition(".py:")[2] if ".py:" in identifier else identifier
-    return _NAMES.get(name, name if " " in name else name.replace("_", " ").strip())
+    is_text = " " in name or "$" in name
+    return _NAMES.get(name, name if is_text else name.replace("_", " ").strip())
