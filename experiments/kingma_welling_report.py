@@ -149,7 +149,7 @@ def panels(findings: Sequence[Finding], paper: Curves) -> list[figures.Panel]:
         curves = []
         if published:
             wake_sleep = paper[finding.size, "wake_sleep", "test"]
-            curves.append(figures.Curve("wake-sleep test (paper)", *wake_sleep.T, role="baseline"))
+            curves.append(figures.Curve("wake-sleep (paper)", *wake_sleep.T, role="baseline"))
         for split in ("train", "test"):
             values = np.array([look[f"{split}/elbo"] for look in looks])
             curves.append(figures.Curve(f"AEVB {split}", samples, values, f"ours_{split}"))

@@ -55,7 +55,10 @@ def _figures(model: Fitted) -> dict[str, Shown]:
 
 def _values(model: Fitted) -> Table:
     rows = [
-        {"split": split, **{name: round(v, 5) for name, v in model.evaluate(split).items()}}
+        {
+            "split": split,
+            **{display_name(name): round(v, 5) for name, v in model.evaluate(split).items()},
+        }
         for split in model.setup.splits
     ]
     note = "Squared errors of model inputs, per example and per dimension; log p(x) in nats."

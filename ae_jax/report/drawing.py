@@ -1,12 +1,15 @@
 """What figures of lines share: how a line, a level, a legend and the names of classes are drawn."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from scipy.signal import savgol_filter
 
 from ae_jax.report.style import CYCLE, FAINT, MARKERS, NAMED, RAW, REFERENCE, display_name
 
@@ -69,15 +72,8 @@ def is_noisy(y: np.ndarray) -> bool:
 
 
 def smoothed(y: np.ndarray) -> np.ndarray:
-    """The mean of each value [n] and its neighbours, a twentieth of them all; fewer at the ends."""
-    half = max(1, len(y) // 40)
-    total = np.concatenate([[0.0], np.cumsum(y)])
-    first = np.maximum(np.arange(len(y)) - half, 0)
-    last = np.minimum(np.arange(len(y)) + half + 1, len(y))
-    # As many to either side, so that a slope at an end is kept.
-    reach = np.minimum(np.arange(len(y)) - first, last - 1 - np.arange(len(y)))
-    first, last = np.arange(len(y)) - reach, np.arange(len(y)) + reach + 1
-    return (total[last] - total[first]) / (last - first)
+    """Values [n] on lines fitted to each and its neighbours, a tenth of them all."""
+    return savgol_filter(y, 2 * max(2, len(y) // 20) + 1, 1)
 
 
 def logarithmic(axes: Axes, x: bool, y: bool) -> None:
@@ -117,7 +113,8 @@ def name_lines(axes: Axes, below: bool = False) -> None:
     for line, end, height in zip(named, ends, heights, strict=True):
         under = below or any(0 < other - height < 0.07 for other in heights)
         axes.annotate(
-            str(line.get_label()).removeprefix(NAMED),
+            # In short lines, as there is little room beside curves.
+            textwrap.fill(str(line.get_label()).removeprefix(NAMED), 14),
             end,
             xytext=(-2, -4 if under else 3),
             textcoords="offset points",
@@ -136,13 +133,18 @@ def legend_below(figure: Figure, handles: Mapping[str, object] | None = None) ->
         handles = {n: h for hs, ns in found for h, n in zip(hs, ns, strict=True)}
     if not handles:
         return
-    longest = max(len(name) for name in handles)
-    fitting = int(figure.get_figwidth() * 13 / (longest + 7))
+    # What is shaded stands after what is drawn.
+    names = sorted(handles, key=lambda name: isinstance(handles[name], Patch))
+    room = 13 * figure.get_figwidth()  # in letters; a line before its name is six wide
+    columns = len(names)
+    if sum(len(name) + 6 for name in names) > room:
+        fitting = max(1, int(room / (max(map(len, names)) + 6)))
+        columns = -(-len(names) // -(-len(names) // fitting))  # rows of one length
     figure.legend(
-        handles=list(handles.values()),
-        labels=list(handles),
+        handles=[handles[name] for name in names],
+        labels=names,
         loc="outside lower center",
-        ncols=max(1, min(len(handles), fitting)),
+        ncols=columns,
     )
 
 

@@ -221,7 +221,7 @@ def bound_curves(
             axes.set_xlabel("training samples seen")
             axes.tick_params(labelbottom=True)
         if place % columns == 0:
-            axes.set_ylabel("lower bound (nats)")
+            axes.set_ylabel("lower bound (nats per example)")
     for axes in places[len(panels) :]:
         axes.remove()
     places[0].set_xlim(first, last)
@@ -244,7 +244,9 @@ def _draw_bounds(axes: Axes, panel: Panel, last: float) -> None:
         axes.plot(curve.samples, curve.values, label=label, marker=marker, **ROLE_STYLE[curve.role])
     reached = [np.max(c.samples) for c in panel.curves if c.role.startswith("ours")]
     if reached and max(reached) < last / 1.05:
-        axes.axvspan(max(reached), last, color="0.93", zorder=0, linewidth=0)
+        axes.axvspan(
+            max(reached), last, color="0.93", zorder=0, linewidth=0, label="beyond our training"
+        )
     axes.xaxis.set_major_locator(LogLocator(numticks=6))
     axes.xaxis.set_minor_locator(NullLocator())
 

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from ae_jax.core.files import make_directory, read_json, write_atomically
 from ae_jax.report import saving
 from ae_jax.report.claims import environment
+from ae_jax.report.style import display_name
 from ae_jax.train.config import AnyConfig, to_dict
 from ae_jax.train.rundir import RunDirectory
 
@@ -136,7 +137,7 @@ def evaluated_tables(directory: RunDirectory) -> list[Table]:
     if not rows:
         return []
     # Where the run lies is no finding.
-    rows = [{name: value for name, value in row.items() if name != "run"} for row in rows]
+    rows = [{display_name(k): v for k, v in row.items() if k != "run"} for row in rows]
     note = "Nats per example; squared errors of model inputs, per example and per dimension."
     return [Table("Evaluated", rows, note)]
 

@@ -76,7 +76,7 @@ def _final_table(model: Fitted) -> Table:
     for split in model.setup.splits:
         prefix = f"{split}/"
         values = {k.removeprefix(prefix): v for k, v in last.items() if k.startswith(prefix)}
-        rows.append({"split": split, **{name: _rounded(value) for name, value in values.items()}})
+        rows.append({"split": split, **{display_name(k): _rounded(v) for k, v in values.items()}})
     note = f"Nats per example after epoch {last['epoch']}, with the samples of the objective."
     return Table("Final values", rows, note)
 

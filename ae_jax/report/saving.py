@@ -49,17 +49,18 @@ def numbers(figure: Figure) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for index, axes in enumerate(figure.axes):
-        panel = axes.get_title() or axes.get_xlabel() or str(index + 1)
+        panel = axes.get_title() or str(index + 1)
         for row in _rows(axes):
             writer.writerow([panel, *row])
     return text.getvalue().encode("utf-8")
 
 
 def _rows(axes: Axes) -> Iterator[tuple]:
-    errors = {}
+    errors, labels = {}, {}
     for container in axes.containers:
         if isinstance(container, ErrorbarContainer) and container.has_yerr:
             segments = container.lines[2][-1].get_segments()
+            labels[container.lines[0]] = container.get_label()
             errors[container.lines[0]] = [float(np.ptp(s[:, 1])) / 2 for s in segments]
         elif isinstance(container, BarContainer):
             yield from _bars(axes, container)
@@ -67,7 +68,7 @@ def _rows(axes: Axes) -> Iterator[tuple]:
     for line in axes.lines:
         if line in caps:
             continue
-        label = str(line.get_label())
+        label = str(labels.get(line, line.get_label()))
         kind = "raw" if label.startswith(RAW) else "line"
         name = "" if label.startswith("_child") else label.removeprefix(RAW).removeprefix(NAMED)
         x, y = (np.asarray(part, float) for part in line.get_data())
