@@ -30,7 +30,7 @@ Row = Mapping[str, object]
 EXPLORER = "explorer.html"  # beside a report, the page to walk through the codes
 # No quantity of this library is as large in earnest: a bound or an error that is, ran away.
 DIVERGED = 1e9
-NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ?%)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,7 +225,7 @@ def columns(rows: Sequence[Row]) -> list[str]:
 def is_numeric(rows: Sequence[Row], column: str) -> bool:
     """Whether the column holds a number, and nothing but numbers and gaps.
 
-    A number that was written out (`1e+06`) is one too.
+    A number that was written out (`1e+06`, `18,490`, `64 %`) is one too.
     """
     values = [row[column] for row in rows if not is_gap(row.get(column))]
     return bool(values) and all(_is_number(value) for value in values)
