@@ -1,7 +1,7 @@
 """A walk through the codes of a model: one page that decodes in the browser, without a network.
 
 `specification` puts into JSON what the page needs: the decoder, the range of each dimension of the
-code, and test examples with their codes. `explorer.js` does the rest. A decoder that is a chain of
+code, and test examples with their codes. `explorer_*.js` do the rest. A decoder that is a chain of
 dense layers goes there as its weights, in half precision; of any other one go decodings on a
 lattice, and why. Whether the page's arithmetic is that of the model is checked before it is
 written: what differs goes there as a lattice too.
@@ -38,7 +38,8 @@ from ae_jax.report.style import class_colors, display_name
 from ae_jax.train.config import CodecConfig, to_dict
 from ae_jax.train.rundir import RunDirectory
 
-# What explorer.js knows: an activation by name, and what a head does to its dense map.
+SCRIPTS = ("explorer_model.js", "explorer_plane.js", "explorer_controls.js")
+# What they know: an activation by name, and what a head does to its dense map.
 ACTIVATIONS_KNOWN = (
     "elu", "gelu", "leaky_relu", "linear", "relu", "sigmoid", "silu", "softplus", "tanh",
 )  # fmt: skip
@@ -92,7 +93,8 @@ def write_page(path: Path, spec: dict[str, Any]) -> Path:
     environment = Environment(
         loader=PackageLoader("ae_jax.report", "."), autoescape=True, undefined=StrictUndefined
     )
-    script = environment.loader.get_source(environment, "explorer.js")[0]
+    sources = [environment.loader.get_source(environment, name)[0] for name in SCRIPTS]
+    script = "(() => {\n" + "\n".join(['"use strict";', *sources]) + "})();"
     # The page runs this script and no other, whatever the names of the data hold.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template("explorer.html").render(

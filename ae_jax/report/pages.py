@@ -30,6 +30,7 @@ Row = Mapping[str, object]
 EXPLORER = "explorer.html"  # beside a report, the page to walk through the codes
 # No quantity of this library is as large in earnest: a bound or an error that is, ran away.
 DIVERGED = 1e9
+THOUSANDS_FROM = 100_000  # whole numbers are easier to read with their thousands apart
 NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ?%)?")
 
 
@@ -249,8 +250,13 @@ def _texts(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def _column(values: Sequence[object]) -> list[str]:
-    decimals = _decimals([v for v in values if _is_plain(v)])
+    plain = [v for v in values if _is_plain(v)]
+    decimals = _decimals(plain)
     if decimals is None:
+        # Of whole numbers all have their thousands apart, or none.
+        whole = all(isinstance(v, numbers.Integral) for v in plain)
+        if whole and any(abs(v) >= THOUSANDS_FROM for v in plain):
+            return [f"{v:,}" if _is_plain(v) else cell(v) for v in values]
         return [cell(value) for value in values]
     return [f"{value:,.{decimals}f}" if _is_plain(value) else cell(value) for value in values]
 
@@ -299,7 +305,7 @@ def cell(value: object) -> str:
     if is_verdict(value):
         return "yes" if value else "no"
     if isinstance(value, numbers.Integral):
-        return f"{value:,}" if abs(value) >= 100_000 else str(value)
+        return f"{value:,}" if abs(value) >= THOUSANDS_FROM else str(value)
     if isinstance(value, numbers.Real):
         return "diverged" if abs(value) >= DIVERGED else f"{float(value):.6g}"
     if isinstance(value, Mapping):
