@@ -1,4 +1,4 @@
-"""ae-jax: train, evaluate, sample, reconstruct, encode, report, data, list.
+"""ae-jax: train, evaluate, sample, reconstruct, encode, report, explore, data, list.
 
 Nothing heavy is imported before a command needs it, so that help is instant.
 """
@@ -207,6 +207,20 @@ def report(run: Path, checkpoint: str) -> None:
     from ae_jax.cli import commands
 
     commands.report(run, checkpoint)
+
+
+@cli.command(short_help="Write a page to walk through the codes of a run.")
+@RUN
+@CHECKPOINT
+def explore(run: Path, checkpoint: str) -> None:
+    """Write explorer.html of a RUN: one page that decodes in the browser, without a network.
+
+    Drag a code over the plane, move its dimensions, walk between test examples. A report that is
+    written afterwards links to it.
+    """
+    from ae_jax.cli import commands
+
+    commands.explore(run, checkpoint)
 
 
 @cli.group()

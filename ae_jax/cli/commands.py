@@ -327,6 +327,15 @@ def report(run: Path, checkpoint: str) -> None:
     click.echo(f"report: {path}")
 
 
+def explore(run: Path, checkpoint: str) -> None:
+    """Writes explorer.html."""
+    from ae_jax.report import explorer
+
+    model = load(run, checkpoint)
+    make_directory(run)
+    click.echo(f"explorer: {explorer.write(model, RunDirectory(run))}")
+
+
 def prepare_data(name: str) -> None:
     """Prepares a data set and says where it lies."""
     click.echo(f"{name}: {prepare(name, click.echo)}")
@@ -391,9 +400,9 @@ def _docs(part: Any) -> list[str]:
 
 
 def _save_figure(figure, path: Path) -> None:
-    from ae_jax.report import figures
+    from ae_jax.report import saving
 
-    for written in figures.save(figure, path):
+    for written in saving.save(figure, path):
         click.echo(f"figure: {written}")
 
 

@@ -69,7 +69,9 @@ def check_split(
 
 def admitted(dataset: DataSet) -> DataSet:
     """A data set with every array in memory in the form of the library. Raises UserError."""
-    forms = (np.dtype(np.uint8), np.dtype(np.float32))  # in the byte order of this machine
+    forms = [np.dtype(np.uint8), np.dtype(np.float32)]  # in the byte order of this machine
+    if dataset.is_counts:
+        forms.append(np.dtype(np.uint16))
     splits = {
         name: dataclasses.replace(split, x=admit(split.x, f"data set {dataset.name}").values)
         for name, split in dataset.splits.items()

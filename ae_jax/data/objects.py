@@ -42,10 +42,11 @@ def from_object(
     stored = _stored(x, y, name, layout)
     if stored is not None:
         return stored.under(protocol, name)
-    array = channels_last(np.asarray(x), layout, name)
+    # As it is, so that the door sees a mask, or a sparse matrix.
+    array = x if layout == "channels_last" else channels_last(np.asarray(x), layout, name)
     if y is None:
         return from_array(array, None, name=name, protocol=protocol)
-    _, classes = class_codes(y, len(array), name)
+    _, classes = class_codes(y, array.shape[0] if hasattr(array, "shape") else len(array), name)
     if classes is None:
         return from_array(array, y, name=name, protocol=protocol)
     return stored_of(array, y, name).under(protocol, name)
@@ -66,6 +67,8 @@ def as_examples(x: Any, data: DataSet, layout: str = "channels_last") -> np.ndar
         return np.stack([columns[name] for name in known], axis=1)
     if known and data.is_counts and _are_texts(x):
         return dense_counts(counts_from_text(x, vocabulary=known).matrix, "examples")
+    if layout == "channels_last":
+        return x
     x = np.asarray(x)
     return channels_last(x, layout, "examples") if x.ndim == 4 else x
 

@@ -9,6 +9,7 @@ from ae_jax.api import Fitted
 from ae_jax.models import parameter_counts
 from ae_jax.report import figures
 from ae_jax.report.pages import Shown, Table, write_model_report
+from ae_jax.report.style import display_name
 from ae_jax.train.config import to_dict
 from ae_jax.train.loop import is_look
 from ae_jax.train.rundir import RunDirectory
@@ -21,9 +22,11 @@ MANIFOLD_SIDE = 20
 def write(model: Fitted, directory: RunDirectory) -> Path:
     """Writes `figures/` and `report.html` of a run; returns the path of the report."""
     config = model.config
-    title = f"{model.setup.dataset.name}: {to_dict(config)['objective']['name']}"
+    objective = display_name(to_dict(config)["objective"]["name"])
+    title = f"{display_name(model.setup.dataset.name)}: {objective}"
+    inputs, head = display_name(config.data.preprocess), display_name(config.model.head)
     summary = (
-        f"{config.data.preprocess} inputs, {config.model.head} likelihood, code of "
+        f"{inputs} inputs, {head} likelihood, code of "
         f"{config.model.latent_dim} dimensions, after {model.step:,} steps. Bounds are in nats "
         "per example, summed over dimensions."
     )
@@ -74,7 +77,7 @@ def _curves(model: Fitted) -> Figure:
         split: (epochs, np.array([look[f"{split}/{headline}"] for look in looks]))
         for split in model.setup.splits
     }
-    return figures.loss_curves(lines, y_label=f"{headline} (nats per example)")
+    return figures.loss_curves(lines, y_label=f"{display_name(headline)} (nats per example)")
 
 
 def _final_table(model: Fitted) -> Table:
@@ -85,7 +88,7 @@ def _final_table(model: Fitted) -> Table:
     for split in model.setup.splits:
         prefix = f"{split}/"
         values = {k.removeprefix(prefix): v for k, v in last.items() if k.startswith(prefix)}
-        rows.append({"split": split, **{name: _rounded(value) for name, value in values.items()}})
+        rows.append({"split": split, **{display_name(k): _rounded(v) for k, v in values.items()}})
     note = f"Nats per example after epoch {last['epoch']}, with the samples of the objective."
     return Table("Final values", rows, note)
 
