@@ -15,7 +15,7 @@ from ae_jax.models import Examples, build_autoencoder
 from ae_jax.models.rbm import RBM, RestrictedBoltzmannMachine, build_rbm, rbm_from_params
 from ae_jax.objectives import ContrastiveDivergence
 from ae_jax.objectives.base import check_needs
-from ae_jax.train.config import ModelConfig, RunConfig, to_dict
+from ae_jax.train.config import ModelConfig, RunConfig
 from ae_jax.train.step import TrainState, make_step
 from tests.bound import as_batch, bound, decoded, encoded, initial
 
@@ -317,7 +317,7 @@ def test_units_are_chosen_by_head_and_latent():
 def test_contrastive_divergence_is_for_machines():
     objective = ContrastiveDivergence()
     with pytest.raises(UserError, match="needs model.name=rbm, and model.name is autoencoder"):
-        check_needs(objective, to_dict(RunConfig(objective=objective)), labels=False)
+        check_needs(objective, RunConfig(objective=objective), labels=False)
     config = ModelConfig(head="bernoulli", latent="sigmoid")
     model = build_autoencoder(config, Examples((3,)))
     with pytest.raises(UserError, match="Autoencoder has no method gibbs"):
