@@ -13,6 +13,7 @@ Objectives and evaluators get a `BoundModel`: the module with its variables, in 
 or looks. `draw` encodes, samples, decodes, and takes the three log densities.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.errors
@@ -84,8 +85,10 @@ class BoundModel:
         """The parameters of the objective itself, as its `init` made them."""
         return self.params[OWN]
 
-    def parts(self) -> dict[str, Any]:
-        """The parameters of the model without those of the objective."""
+    def parts(self) -> Any:
+        """The parameters of the model without those of the objective; a codec is one whole."""
+        if not isinstance(self.params, Mapping):
+            return self.params
         return {name: value for name, value in self.params.items() if name != OWN}
 
     def with_params(self, params: Any) -> "BoundModel":
