@@ -101,21 +101,39 @@ class Fitted:
         training examples, which deterministic codes need. Raises UserError where there is no prior
         to draw from, or no condition that is needed.
         """
+        return self.decode(
+            self.draw(count, seed, y=y, condition=condition, prior=prior), y, condition
+        )
+
+    def draw(
+        self,
+        count: int,
+        seed: int = 0,
+        *,
+        y: Any = None,
+        condition: Any = None,
+        prior: PriorChoice = "model",
+    ) -> np.ndarray:
+        """The codes [count, Z] of `sample`."""
         if count < 0:
             raise UserError(f"{count} samples cannot be drawn")
         if prior not in ("model", "fitted"):
             raise unknown_name("prior to draw from", prior, ("model", "fitted"))
         given = self._given(count, y, condition)
         if prior == "fitted":
-            return self.decode(self._fitted_codes(count, seed), y, condition)
-        rows = {"place": np.zeros(count, np.float32), **given}
-        if isinstance(self._prior_shape(rows), NoPrior):
+            return self._fitted_codes(count, seed)
+        if not self.has_prior:
             raise UserError(
                 "this model has no prior over codes to draw from; prior=fitted draws from a "
                 "mixture of Gaussians that is fitted to the training codes"
             )
-        codes = self._over_batches(partial(_drawn, seed=jnp.asarray(seed, jnp.uint32)), rows, 0)
-        return self.decode(codes, y, condition)
+        rows = {"place": np.zeros(count, np.float32), **given}
+        return self._over_batches(partial(_drawn, seed=jnp.asarray(seed, jnp.uint32)), rows, 0)
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is a distribution of codes to draw from."""
+        return not isinstance(self.setup.code_shapes()[1], NoPrior)
 
     def evaluate(
         self, split: str = "test", evaluators: Sequence[str | Evaluator] = ()
@@ -161,15 +179,6 @@ class Fitted:
         order = np.random.default_rng(seed).permutation(len(drawn))  # they come by component
         return drawn[order][:count].astype(np.float32)
 
-    def _prior_shape(self, rows: dict[str, np.ndarray]) -> Any:
-        """The prior over codes, with shapes in place of arrays."""
-        architecture = self.setup.architecture
-        batch = _batch({name: jnp.asarray(row[:1]) for name, row in rows.items()}, jnp.arange(1))
-        return jax.eval_shape(
-            lambda variables: BoundModel(architecture.model, variables).prior(batch),
-            self.variables,
-        )
-
     def _examples(
         self,
         x: np.ndarray | Split,
@@ -183,9 +192,9 @@ class Fitted:
             first_id = x.first_id or 0
             y = x.y if y is None else y
             condition = x.condition if condition is None else condition
-            if self._condition_kind != "label":
+            if self.condition_kind != "label":
                 y = None  # of a model that looks at no label
-            if self._condition_kind != "input":
+            if self.condition_kind != "input":
                 condition = None
         shape = self.setup.dataset.shape
         alike = {shape, (int(np.prod(shape)),)}  # flattened is as good,
@@ -199,13 +208,13 @@ class Fitted:
         return {"x": raw, **given}, first_id
 
     @property
-    def _condition_kind(self) -> str:
+    def condition_kind(self) -> str:
         """What the model is conditioned on: none, label or input."""
         return getattr(self.setup.architecture.model, "condition", "none")
 
     def _given(self, count: int, y: Any, condition: Any) -> dict[str, np.ndarray]:
         """The condition of so many examples. Raises UserError for one that is missing or unused."""
-        kind = self._condition_kind
+        kind = self.condition_kind
         if y is not None and kind != "label":
             raise UserError("labels are given, and the model is not conditioned on the label")
         if condition is not None and kind != "input":

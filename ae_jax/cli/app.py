@@ -148,11 +148,27 @@ def evaluate(
     help="Of the codes that are drawn.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="A .npz file for the samples.")
-def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) -> None:
+@click.option("--label", type=int, help="The class, for a model that is conditioned on the label.")
+@click.option(
+    "--prior",
+    type=click.Choice(["model", "fitted"]),
+    default="model",
+    show_default=True,
+    help="The model's own, or a mixture of Gaussians fitted to the training codes.",
+)
+def sample(
+    run: Path,
+    checkpoint: str,
+    count: int,
+    seed: int,
+    out: Path | None,
+    label: int | None,
+    prior: str,
+) -> None:
     """Decode codes drawn from the prior of a RUN: means of p(x|z), as a figure or as numbers."""
     from ae_jax.cli import commands
 
-    commands.sample(run, checkpoint, count, seed, out)
+    commands.sample(run, checkpoint, count, seed, out, label, prior)
 
 
 @cli.command(short_help="Show examples beside their reconstructions.")
@@ -211,6 +227,31 @@ def info(name: str) -> None:
     from ae_jax.cli import commands
 
     commands.show_data(name)
+
+
+@cli.command(short_help="Tell in sentences what is wrong with a part of your own.")
+@click.argument("part", metavar="FILE.py:NAME")
+@click.option(
+    "--as",
+    "kind",
+    type=click.Choice(["objective", "encoder", "latent", "prior", "decoder", "head", "optimiser"]),
+    help="What kind of part it is, where that cannot be told from it.",
+)
+def check(part: str, kind: str | None) -> None:
+    """Check that FILE.py:NAME, an objective or a part of a model of yours, fits in.
+
+    Trains it on a small made-up data set: on one device and on eight, alone and stacked with
+    others, with a padded code, saved and restored. Takes about a minute. Status 1 where something
+    is wrong.
+    """
+    import os
+
+    # Before JAX is imported: so many devices of a CPU, whatever the machine has.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+    from ae_jax.cli import commands
+
+    commands.check(part, kind)
 
 
 @cli.command(name="list", short_help="All names that commands and --set accept, or what one means.")

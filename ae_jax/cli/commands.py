@@ -20,7 +20,7 @@ from ae_jax.cli.listeners import fit_progress, profile, progress, tensorboard
 from ae_jax.codecs import CODECS
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import finite_or_none, make_directory, read_json, write_atomically
-from ae_jax.core.registry import unknown_name
+from ae_jax.core.registry import absolute_reference, unknown_name
 from ae_jax.data import DATA_SETS, DataSet, info, prepare
 from ae_jax.data import load as load_data
 from ae_jax.data.corruption import CORRUPTIONS
@@ -252,11 +252,21 @@ def _keep_row(path: Path, row: dict[str, Any]) -> None:
     write_results(path, [], [*kept, finite_or_none(row)])
 
 
-def sample(run: Path, checkpoint: str, count: int, seed: int, out: Path | None) -> None:
+def sample(
+    run: Path,
+    checkpoint: str,
+    count: int,
+    seed: int,
+    out: Path | None,
+    label: int | None,
+    prior: str,
+) -> None:
     """Writes samples as a figure, or as numbers where they are no images or `out` asks for it."""
     model = load(run, checkpoint)
     make_directory(run if out is None else out.parent)
-    samples = model.sample(count, seed)
+    samples = model.sample(count, seed, y=label, prior=prior)
+    if prior == "fitted":
+        click.echo("codes: from a mixture of Gaussians that is fitted to the training codes")
     if out is None and model.setup.dataset.is_picture:
         from ae_jax.report import figures
 
@@ -318,6 +328,22 @@ def show_data(name: str) -> None:
         if isinstance(value, list | tuple) and key == "sources":
             value = "".join(f"\n  {number}. {text}" for number, text in enumerate(value, 1))
         click.echo(f"{key}: {value}")
+
+
+def check(part: str, kind: str | None) -> None:
+    """Prints every check of a part of the user's own; exits with 1 where one fails."""
+    from ae_jax.cli.check import check as checks
+
+    wrong = 0
+    for finding in checks(absolute_reference(part), kind):
+        wrong += finding.wrong is not None
+        click.echo(
+            f"{'ok' if finding.wrong is None else 'WRONG':>5}  {finding.name}"
+            + (f": {finding.wrong}" if finding.wrong else "")
+        )
+    click.echo("it fits in" if not wrong else f"{wrong} of the checks above are not passed")
+    if wrong:
+        raise SystemExit(1)
 
 
 def list_names() -> None:

@@ -45,7 +45,7 @@ def _figures(model: Fitted) -> dict[str, Shown]:
         rows = {"reconstruction": model.reconstruct(first)}
         pair = figures.reconstructions(model.inputs(first), rows)
         drawn["reconstructions"] = Shown(pair, "Reconstructions of test examples")
-        if hasattr(model.params, "prior"):
+        if model.has_prior:
             grid = figures.image_grid(model.sample(SAMPLED), 10, 10)
             drawn["samples"] = Shown(grid, "Means of p(x|z) for codes from the prior")
     return drawn

@@ -40,10 +40,9 @@ def _figures(model: Fitted) -> dict[str, Shown]:
         rows = {"reconstruction": model.reconstruct(first)}
         pair = figures.reconstructions(model.inputs(first), rows)
         drawn["reconstructions"] = Shown(pair, "Reconstructions of test examples")
-        samples = figures.image_grid(model.sample(100), 10, 10)
-        drawn["samples"] = Shown(samples, "Means of p(x|z) for codes from the prior")
+        drawn |= _samples(model)
     if model.config.model.latent_dim == 2:
-        if model.setup.dataset.is_picture:
+        if model.setup.dataset.is_picture and model.condition_kind == "none":
             codes = figures.manifold_coordinates(MANIFOLD_SIDE)
             manifold = figures.manifold(model.decode(codes), MANIFOLD_SIDE)
             drawn["manifold"] = Shown(manifold, "The plane of codes")
@@ -52,6 +51,19 @@ def _figures(model: Fitted) -> dict[str, Shown]:
             scatter = figures.scatter_codes(model.encode(shown), np.asarray(shown.y))
             drawn["codes"] = Shown(scatter, "Codes of test examples by label")
     return drawn
+
+
+def _samples(model: Fitted) -> dict[str, Shown]:
+    """Samples from the prior, if there is one; by class in rows, with one code a column."""
+    if not model.has_prior or model.condition_kind == "input":
+        return {}
+    if model.condition_kind == "none":
+        grid = figures.image_grid(model.sample(100), 10, 10)
+        return {"samples": Shown(grid, "Means of p(x|z) for codes from the prior")}
+    classes = np.arange(model.setup.architecture.model.classes)
+    rows = [model.sample(SHOWN, y=int(label)) for label in classes]
+    grid = figures.image_grid(np.concatenate(rows), len(classes), SHOWN)
+    return {"samples": Shown(grid, "Means of p(x|z, y): a label a row, a draw of z a column")}
 
 
 def _curves(model: Fitted) -> Figure:

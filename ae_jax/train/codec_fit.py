@@ -112,6 +112,19 @@ class CodecSetup:
         dim = int(np.prod(self.dataset.shape))
         return CodecState(jnp.zeros((), jnp.int32), self.config.codec.blank(dim))
 
+    def code_shapes(self) -> tuple[Any, Any]:
+        """The posterior and the prior of one example, with shapes in place of arrays."""
+        batch = {"x": jax.ShapeDtypeStruct((1, *self.dataset.shape), jnp.float32)}
+        model = self.architecture.model
+        return jax.eval_shape(
+            lambda state, batch: (
+                model.apply(state.variables, batch, method="encode"),
+                model.apply(state.variables, batch, method="prior"),
+            ),
+            self.initial_state(),
+            batch,
+        )
+
     def own_metrics(self, variables: Any, step: int, split: str) -> dict[str, float]:
         """The exact log density of a split where the codec has one, nats per example."""
         if not hasattr(variables["params"], "log_prob"):
