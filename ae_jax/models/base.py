@@ -13,6 +13,7 @@ Objectives and evaluators get a `BoundModel`: the module with its variables, in 
 or looks. `draw` encodes, samples, decodes, and takes the three log densities.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.errors
@@ -85,9 +86,9 @@ class BoundModel:
         return self.params[OWN]
 
     def parts(self) -> Any:
-        """The parameters of the model without those of the objective."""
-        if not isinstance(self.params, dict):
-            return self.params  # a fitted codec
+        """The parameters of the model without those of the objective; a codec is one whole."""
+        if not isinstance(self.params, Mapping):
+            return self.params
         return {name: value for name, value in self.params.items() if name != OWN}
 
     def with_params(self, params: Any) -> "BoundModel":
