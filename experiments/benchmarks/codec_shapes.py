@@ -13,7 +13,7 @@ from ae_jax.codecs import CODECS, SparseCoding, mean_squared_error
 from experiments.benchmarks.workload import Workload
 
 # Of k-means, whose starts differ by more than a margin: the best of so many on either side.
-STARTS = 4
+STARTS = 10
 NONZEROS = 4
 
 

@@ -76,7 +76,7 @@ def run(preset: str, say: Callable[[str], None]) -> Results:
             "stopping). Objectives are those of the first 2,000 digits, "
             "coded by the same code: squared error, or that of sparse coding with its penalty. "
             f"Data of five shapes: {SHAPE_SIZE} atoms (twice as many for sparse codes), objectives "
-            "of the training examples; those of matching pursuit are for one dictionary of examples."
+            "of the training examples, those of matching pursuit for one dictionary of examples."
         ),
     )
 
