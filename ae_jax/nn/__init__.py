@@ -12,6 +12,7 @@ from ae_jax.nn.heads import (
     SigmoidGaussianHead,
 )
 from ae_jax.nn.initialisers import INITIALISERS
+from ae_jax.nn.ladder import LadderLatent, LadderPrior
 from ae_jax.nn.latents import (
     DeterministicLatent,
     GaussianLatent,
@@ -35,6 +36,7 @@ LATENTS = Registry(
     {
         "deterministic": DeterministicLatent,
         "gaussian": GaussianLatent,
+        "ladder": LadderLatent,
         "relu": ReluLatent,
         "sigmoid": SigmoidLatent,
         "top_k": TopKLatent,
@@ -53,6 +55,7 @@ HEADS = Registry(
 PRIORS = Registry(
     "prior",
     {
+        "ladder": LadderPrior,
         "mixture": MixturePrior,
         "network": NetworkPrior,
         "none": NonePrior,
