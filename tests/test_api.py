@@ -8,17 +8,19 @@ import pytest
 from flax import struct
 
 import ae_jax.api as api
+from ae_jax.api.fitted import _decode, _encode, _reconstruct
 from ae_jax.core.errors import UserError
-from ae_jax.data import DataSet, from_array
-from ae_jax.data import passes as base
+from ae_jax.data import DataSet, from_array, passes
 from ae_jax.data.batches import sequential_order, take_batch
 from ae_jax.data.preprocess import FIXED_NOISE_SEED
+from ae_jax.distributions import StandardNormal
 from ae_jax.eval import EvaluationData
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Elbo
 from ae_jax.train.config import ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.loop import train
 from ae_jax.train.setup import prepare_run
+from tests.bound import decoded, encoded
 
 OPTIONS = {"latent_dim": 2, "hidden": [8], "epochs": 2, "batch_size": 50}
 
@@ -44,32 +46,37 @@ def workdir(fitted, tmp_path_factory):
     return tmp_path_factory.getbasetemp() / "run0"
 
 
-def applied(fitted, x: np.ndarray, method: str) -> np.ndarray:
-    model = fitted.setup.architecture.model
-    return np.asarray(model.apply({"params": fitted.params}, x, method=method).mean())
+def codes_of(fitted, x: np.ndarray) -> np.ndarray:
+    return np.asarray(encoded(fitted.setup.architecture.model, fitted.params, x).mean())
+
+
+def means_of(fitted, z: np.ndarray) -> np.ndarray:
+    return np.asarray(decoded(fitted.setup.architecture.model, fitted.params, z).mean())
 
 
 def test_codes_and_their_reconstructions_are_float32_products_on_every_device(fitted, images):
     """Devices with coarser products use them unless they are told: each product says so."""
     setup, ids = fitted.setup, jnp.arange(4)
-    arguments = (fitted.params, images[:4, ..., None], ids, setup.numbers.statistics)
-    codes = (fitted.params, jnp.zeros((4, 2)), ids, setup.numbers.statistics)
-    for function, given in ((api._encode, arguments), (api._decode, codes)):
-        text = function.lower(*given, architecture=setup.architecture).as_text()
+    examples, codes = {"x": images[:4, ..., None]}, {"z": jnp.zeros((4, 2))}
+    compiled = ((_encode, examples), (_reconstruct, examples), (_decode, codes))
+    for function, rows in compiled:
+        text = function.lower(
+            fitted.variables, rows, ids, setup.numbers.statistics, architecture=setup.architecture
+        ).as_text()
         assert_float32_products(text)
     data = EvaluationData(
         setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess
     )
-    model = setup.architecture.model
-    for function in (base._total, base._batches):
+    module = setup.architecture.model
+    for function in (passes._total, passes._batches):
         lowered = function.lower(
-            fitted.params, data, jax.random.key(0), values_of=values_of, model=model
+            fitted.variables, data, jax.random.key(0), (), values_of=values_of, module=module
         )
         assert_float32_products(lowered.as_text())
 
 
-def values_of(model, params, batch, key):
-    return {"mean": model.apply({"params": params}, batch["x"]).mean().sum(axis=(1, 2, 3))}
+def values_of(model, batch, key):
+    return {"mean": model.reconstruct(batch).mean()[0].sum(axis=(1, 2, 3))}
 
 
 def assert_float32_products(program: str) -> None:
@@ -88,10 +95,10 @@ def test_encode_and_decode_are_the_model_on_scaled_images(fitted, images):
     scaled = (images[..., None] / 255.0).astype(np.float32)
     codes = fitted.encode(images)
     assert codes.shape == (200, 2) and codes.dtype == np.float32
-    np.testing.assert_allclose(codes, applied(fitted, scaled, "encode"), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(codes, codes_of(fitted, scaled), rtol=1e-5, atol=1e-6)
     decoded = fitted.decode(codes)
     assert decoded.shape == (200, 8, 8, 1)
-    np.testing.assert_allclose(decoded, applied(fitted, codes, "decode"), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(decoded, means_of(fitted, codes), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(fitted.reconstruct(images), decoded)
     np.testing.assert_allclose(fitted.inputs(images), scaled, rtol=1e-6)
 
@@ -124,7 +131,8 @@ def test_no_examples_give_no_codes(fitted, images):
 
 
 def test_samples_are_decoded_draws_from_the_prior(fitted):
-    drawn = np.asarray(jax.random.normal(jax.random.key(3), (5, 2)))
+    keys = example_keys(jax.random.key(3), jnp.arange(5))
+    drawn = np.asarray(StandardNormal(2).sample(keys, 1)[0])
     np.testing.assert_array_equal(fitted.sample(5, seed=3), fitted.decode(drawn))
     assert not np.array_equal(fitted.sample(5, seed=3), fitted.sample(5, seed=4))
 
@@ -152,7 +160,7 @@ def test_evaluate_repeats_what_the_loop_saw_at_its_last_look(fitted):
 
 
 def test_evaluators_add_what_they_say_by_name_or_as_functions(fitted):
-    def largest(model, params, data, key):
+    def largest(module, variables, data, key):
         return {"largest": float(data.split.x.max()), "examples": float(len(data.split))}
 
     plain = fitted.evaluate("valid")
@@ -302,7 +310,7 @@ def test_a_fixed_binarisation_belongs_to_the_example_wherever_it_is_met(name, im
         )
         np.testing.assert_array_equal(batch["x"], expected)
         np.testing.assert_array_equal(model.inputs(dataset.splits[name].head(30)), expected)
-        codes = applied(model, expected, "encode")
+        codes = codes_of(model, expected)
         np.testing.assert_allclose(model.encode(split), codes, rtol=1e-5, atol=1e-6)
 
 

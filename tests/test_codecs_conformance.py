@@ -192,7 +192,7 @@ def test_densities_are_promised_and_normalised(name, fits, x):
     if FORMS[name].density:
         assert codec.log_prob(x).shape == (len(x),)
         assert codec.posterior(x).mean().shape == (len(x), LATENT_DIM)
-        assert codec.prior.sample(KEY, 5).shape == (5, LATENT_DIM)
+        assert codec.prior.sample(jax.random.split(KEY, 5), 1).shape == (1, 5, LATENT_DIM)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,10 +17,10 @@ from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet
 from ae_jax.data.batches import Order, take_batch
 from ae_jax.data.preprocess import PREPROCESSING
-from ae_jax.distributions import StandardNormal
+from ae_jax.distributions import NoPrior, StandardNormal
 from ae_jax.eval import EVALUATORS, EvaluationData
-from ae_jax.models import MODELS
-from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS
+from ae_jax.models import MODELS, Examples
+from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS, PRIORS
 from ae_jax.nn.initialisers import initialise
 from ae_jax.numerics.noise import example_keys, stream_key
 from ae_jax.objectives import OBJECTIVES
@@ -28,6 +28,7 @@ from ae_jax.train.config import ModelConfig, RunConfig, from_dict, override
 from ae_jax.train.optimisers import OPTIMISERS
 from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import NO_STEP, evaluate_objective, make_step
+from tests.bound import as_batch, bound, initial
 
 ROWS, DIM, STEPS = 64, 3, 25
 ALL_ROWS = Order(np.arange(ROWS, dtype=np.int32), np.ones(ROWS, np.float32))
@@ -64,6 +65,19 @@ def _objective_options(name: str) -> tuple[str, ...]:
     return (f"objective.name={name}", *OBJECTIVES.get(name).needs)
 
 
+# What a prior has no meaning without: codes that have none, a condition, an estimate of the KL.
+PRIORS_NEED = {
+    "mixture": ("objective.kl_form=monte_carlo",),
+    "network": ("model.condition=label", 'model.into=["encoder", "decoder", "prior"]'),
+    "none": ("model.latent=deterministic",),
+    "vamp": ("objective.kl_form=monte_carlo",),
+}
+
+
+def _prior_options(name: str) -> tuple[str, ...]:
+    return (f"model.prior={name}", *PRIORS_NEED.get(name, ()))
+
+
 ON_IMAGES = [
     *[pytest.param(_objective_options(name), id=f"objective.name-{name}") for name in OBJECTIVES],
     *_parts("model.name", MODELS),
@@ -73,6 +87,7 @@ ON_IMAGES = [
         for d in DECODERS
     ],
     *_parts("model.latent", LATENTS),
+    *[pytest.param(_prior_options(name), id=f"model.prior-{name}") for name in PRIORS],
     *_parts("model.head", HEADS),
     *_parts("model.init", INITIALISERS, "model.init_scale=0.5"),
     *_parts("data.preprocess", PREPROCESSING),
@@ -113,8 +128,7 @@ def _train_step(state, split, numbers, *, architecture):
     traces += 1
     key = stream_key(state.seed, "preprocessing", state.step)
     batch = take_batch(split, ALL_ROWS, architecture.preprocess, numbers.statistics, key)
-    transformation = numbers.optimiser.build(numbers.total_steps)
-    return make_step(architecture.model, numbers.objective, transformation)(state, batch)
+    return make_step(architecture.model, numbers.objective, numbers.transformation())(state, batch)
 
 
 def _assert_learns(setup):
@@ -148,8 +162,8 @@ def objective_case(request, image_set):
     params, batch = setup.initial_state().params, _batch(setup, jax.random.key(0))
 
     def terms(params, batch, key):
-        model, objective = setup.architecture.model, setup.numbers.objective
-        return evaluate_objective(objective, model, params, batch, key, jnp.asarray(3))
+        model, objective = bound(setup.architecture.model, params), setup.numbers.objective
+        return evaluate_objective(objective, model, batch, key, jnp.asarray(3))
 
     return setup.numbers.objective, params, batch, terms, jax.jit(terms)
 
@@ -219,17 +233,20 @@ def _model_cases():
 @pytest.mark.parametrize("config", _model_cases())
 def test_models_keep_shapes_and_examples_apart(config):
     shape = (9, 7, 2)
-    model = MODELS.get(config.name)(config, shape)
+    module = MODELS.get(config.name)(config, Examples(shape))
     x = np.random.default_rng(0).random((5, *shape), np.float32)
-    variables = _random_like(jax.eval_shape(model.init, jax.random.key(1), x))
-    assert model.prior == StandardNormal(DIM)
+    model = bound(module, _random_like(jax.eval_shape(lambda: initial(module, x))))
+    is_deterministic = jax.eval_shape(model.encode, as_batch(x)).is_deterministic
+    prior = NoPrior(DIM) if is_deterministic else StandardNormal(DIM)
+    assert model.prior(as_batch(x)) == prior
 
     @jax.jit
     def run(x):
-        posterior = model.apply(variables, x, method="encode")
-        z = posterior.sample(example_keys(jax.random.key(2), jnp.arange(len(x))), 2)
-        likelihood = model.apply(variables, z, method="decode")
-        drawn = likelihood.sample(jax.random.key(3))
+        batch = as_batch(x)
+        posterior, keys = model.encode(batch), example_keys(jax.random.key(2), batch["id"])
+        z = posterior.sample(keys, 2)
+        likelihood = model.decode(z, batch)
+        (drawn,) = likelihood.sample(keys, 1)
         return posterior.mean(), z, likelihood.mean(), likelihood.log_prob(x), drawn
 
     outputs = run(x)
@@ -301,7 +318,7 @@ def test_evaluators_answer_finite_numbers_that_follow_the_parameters(name, image
     )
     evaluate = partial(EVALUATORS.get(name), setup.architecture.model)
     first, again, other = (
-        evaluate(drawn.initial_state().params, data, jax.random.key(0))
+        evaluate(drawn.initial_state().variables, data, jax.random.key(0))
         for drawn in (setup, setup, other_setup)
     )
     assert first
@@ -316,10 +333,10 @@ def test_metrics_of_evaluators_are_named_apart(image_set):
     data = EvaluationData(
         setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess, 32
     )
-    params, key = setup.initial_state().params, jax.random.key(0)
+    variables, key = setup.initial_state().variables, jax.random.key(0)
     names = [
         metric
         for _, evaluate in EVALUATORS.items()
-        for metric in evaluate(setup.architecture.model, params, data, key)
+        for metric in evaluate(setup.architecture.model, variables, data, key)
     ]
     assert len(set(names)) == len(names)

@@ -99,7 +99,7 @@ def test_running_means_and_parameters_are_those_of_single_steps(run, image_set):
         make_step(
             setup.architecture.model,
             setup.numbers.objective,
-            setup.numbers.optimiser.build(setup.total_steps),
+            setup.numbers.transformation(),
         )
     )
     state = setup.initial_state()
@@ -169,8 +169,8 @@ from ae_jax.objectives import Elbo, Terms
 
 @struct.dataclass
 class BreaksAtStepSeven(Elbo):
-    def __call__(self, model, params, batch, key, step, axis_name=None):
-        terms = super().__call__(model, params, batch, key, step, axis_name)
+    def __call__(self, model, batch, key, step, axis_name=None):
+        terms = super().__call__(model, batch, key, step, axis_name)
         return Terms(jnp.where(step == 7, jnp.nan, terms.loss), terms.metrics)
 """
 

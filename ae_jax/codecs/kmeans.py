@@ -16,10 +16,11 @@ from ae_jax.codecs.rows import Rows, dot
 from ae_jax.codecs.seeding import kmeans_plus_plus, squared_distances
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import Count, NonNegative
+from ae_jax.distributions import Distribution, draw_each
 
 
 @struct.dataclass
-class OneHotPosterior:
+class OneHotPosterior(Distribution):
     """A distribution over one-hot codes with `log_probs` [B, Z], nats."""
 
     log_probs: Array
@@ -44,15 +45,29 @@ class OneHotPosterior:
 
 
 @struct.dataclass
-class OneHotPrior:
-    """One-hot codes that are drawn with probabilities `weights` [Z]."""
+class OneHotPrior(Distribution):
+    """One-hot codes that are drawn with probabilities `weights` [Z], the same for every example."""
 
     weights: Array
 
-    def sample(self, key: Array, count: int) -> Array:
-        """[count, Z]."""
-        chosen = jax.random.categorical(key, jnp.log(self.weights), shape=(count,))
-        return jax.nn.one_hot(chosen, len(self.weights))
+    def mean(self) -> Array:
+        """[Z]."""
+        return self.weights
+
+    def sample(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
+        """[K, B, Z]."""
+
+        def one(key: Array) -> Array:
+            return jax.nn.one_hot(
+                jax.random.categorical(key, jnp.log(self.weights)), len(self.weights)
+            )
+
+        return draw_each(one, keys, num_samples, first)
+
+    def log_prob(self, z: Array) -> Array:
+        """Of one-hot codes, [..., Z] -> [...], nats."""
+        log_weights = jnp.broadcast_to(jnp.log(self.weights), z.shape)
+        return jnp.where(z > 0, log_weights, 0.0).sum(axis=-1)
 
 
 @struct.dataclass

@@ -36,9 +36,8 @@ class CodecModel:
         """The posterior of data [B, ...]; its parameters are [B, Z]."""
         x = batch["x"]
         flat = x.reshape(x.shape[0], math.prod(self.shape))
-        return (
-            codec.posterior(flat) if hasattr(codec, "posterior") else PointMass(codec.encode(flat))
-        )
+        # The code of k-means is the nearest centre, though its mixture has responsibilities too.
+        return codec.posterior(flat) if codec.has_random_codes else PointMass(codec.encode(flat))
 
     def prior(self, codec: Codec, batch: Batch) -> Any:
         """p(z), the same for every example."""

@@ -95,10 +95,8 @@ class Objective:
         raise NotImplementedError(f"{type(self).__name__} does not define __call__")
 
 
-def check_needs(
-    objective: Objective, values: Mapping[str, Mapping[str, Any]], labels: bool
-) -> None:
-    """Raises UserError where a configuration, or the data, lack what an objective needs.
+def check_needs(objective: Objective, config: Any, labels: bool) -> None:
+    """Raises UserError where a `RunConfig`, or the data, lack what an objective needs.
 
     A part of the user's own stands for any: the objective itself looks at what it gives.
     """
@@ -110,8 +108,7 @@ def check_needs(
             continue
         path, _, wanted = need.partition("=")
         section, _, option = path.partition(".")
-        found = values[section][option]
-        if isinstance(found, Mapping):
-            found = found["name"]
+        # By attribute: an objective or an optimiser of no registry has no name to be written by.
+        found = getattr(getattr(config, section, None), option, None)
         if str(found) != wanted and ".py:" not in str(found):
             raise UserError(f"objective {name} needs {need}, and {path} is {found}")

@@ -27,7 +27,7 @@ from ae_jax.numerics.noise import stream_key
 from ae_jax.numerics.precision import product_precision
 from ae_jax.objectives import Batch, Terms
 from ae_jax.objectives.base import check_needs
-from ae_jax.train.config import DataConfig, RunConfig, to_dict
+from ae_jax.train.config import DataConfig, RunConfig
 from ae_jax.train.devices import memory_limit
 from ae_jax.train.program import (
     Architecture,
@@ -191,7 +191,7 @@ def prepare_run(
     config = _settled(config, dataset, preprocess_name, values)
     check_support(config, dataset, values)
     INITIALISERS.get(config.model.init)
-    check_needs(config.objective, to_dict(config), dataset.num_classes is not None)
+    check_needs(config.objective, config, dataset.num_classes is not None)
     examples = Examples(dataset.shape, dataset.num_classes, dataset.condition_shape)
     model = MODELS.get(config.model.name)(config.model, examples)
     steps_per_epoch = num_batches(num_train, config.train.batch_size)
