@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import Array
 
@@ -16,7 +17,7 @@ from ae_jax.objectives.base import Batch, BoundModel, Terms, draw
 from ae_jax.objectives.bound import Bound, kl_of
 from ae_jax.objectives.networks import Mlp, Sizes, code_size
 
-LAST = jnp.iinfo(jnp.uint32).max
+LAST = np.uint32(0xFFFFFFFF)
 
 
 @struct.dataclass
