@@ -44,7 +44,7 @@ class FactorVae(Bound):
     can_pad: ClassVar[bool] = True
     whole_batch: ClassVar[bool] = True
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "autoencoder": ("encoder", "latent", "prior", "decoder", "head"),
+        "autoencoder": ("encoder", "latent", "prior_part", "decoder", "head"),
         "critic": ("objective",),
     }
 

@@ -12,7 +12,7 @@ from ae_jax.objectives.base import Batch, BoundModel, Objective, Terms, draw
 from ae_jax.objectives.bound import monte_carlo_kl
 from ae_jax.objectives.iwae import refuse_deterministic
 
-GENERATIVE = ("prior", "decoder", "head")
+GENERATIVE = ("prior_part", "decoder", "head")
 RECOGNITION = ("encoder", "latent")
 
 
