@@ -9,9 +9,12 @@ from ae_jax.models.autoencoder import Autoencoder, parameter_counts
 from ae_jax.models.base import Batch, BoundModel, Draws, draw, score
 from ae_jax.models.build import build_autoencoder
 from ae_jax.models.config import Examples, ModelConfig
+from ae_jax.models.ladder import build_ladder
 from ae_jax.models.rbm import build_rbm
 
-MODELS = Registry("model", {"autoencoder": build_autoencoder, "rbm": build_rbm})
+MODELS = Registry(
+    "model", {"autoencoder": build_autoencoder, "ladder": build_ladder, "rbm": build_rbm}
+)
 
 __all__ = [
     "MODELS",

@@ -20,6 +20,7 @@ from ae_jax.nn.heads import (
     SigmoidGaussianHead,
 )
 from ae_jax.nn.initialisers import INITIALISERS
+from ae_jax.nn.ladder import LadderLatent, LadderPrior
 from ae_jax.nn.latents import (
     DeterministicLatent,
     GaussianLatent,
@@ -55,6 +56,7 @@ LATENTS = Registry(
         "logistic_normal": LogisticNormalLatent,
         "one_hot": OneHotLatent,
         "planar_flow": PlanarFlowLatent,
+        "ladder": LadderLatent,
         "relu": ReluLatent,
         "sigmoid": SigmoidLatent,
         "top_k": TopKLatent,
@@ -82,6 +84,7 @@ PRIORS = Registry(
     {
         "dirichlet": DirichletPrior,
         "logistic_normal": LogisticNormalPrior,
+        "ladder": LadderPrior,
         "mixture": MixturePrior,
         "network": NetworkPrior,
         "none": NonePrior,

@@ -58,7 +58,7 @@ class Objective:
     meaning: configuration assignments (`model.name=rbm`), or `labels` of the data.
 
     `groups` divides the parameters where several losses train them: {group: parts of the model},
-    the parts being `encoder`, `latent`, `prior`, `decoder`, `head`, and `objective` for parameters
+    the parts being `encoder`, `latent`, `prior_part`, `decoder`, `head`, and `objective` for those
     of the objective's own, which `init` makes. A loss changes the parameters of its group only.
     """
 

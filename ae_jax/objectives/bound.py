@@ -8,7 +8,7 @@ from flax import struct
 from jax import Array
 
 from ae_jax.core.ranges import NonNegative
-from ae_jax.distributions import kl
+from ae_jax.distributions import has_kl, kl
 from ae_jax.objectives.base import BoundModel, Draws, Objective
 
 
@@ -58,3 +58,10 @@ def monte_carlo_kl(draws: Draws) -> Array:
     if draws.posterior.is_deterministic:
         return kl(draws.posterior, draws.prior)  # known where there is no prior, refused elsewhere
     return (draws.log_posterior - draws.log_prior).mean(axis=0)
+
+
+def kl_of(draws: Draws) -> Array:
+    """KL(q(z|x) || p(z)), nats, [B]: in closed form, or by Monte Carlo where none is known."""
+    if has_kl(draws.posterior, draws.prior):
+        return kl(draws.posterior, draws.prior)
+    return monte_carlo_kl(draws)
