@@ -345,8 +345,9 @@ def test_missing_values_are_taken_where_the_objective_takes_them():
             **options,
         )
         assert np.isfinite(model.encode(lacking)).all()
-        empty = model.inputs(lacking)
-        codes = applied(model, np.nan_to_num(empty), "encode")
+        batch = {"x": np.nan_to_num(model.inputs(lacking))}
+        module = model.setup.architecture.model
+        codes = module.apply(model.variables, batch, method="encode").mean()
         np.testing.assert_allclose(model.encode(lacking), codes, rtol=1e-5, atol=1e-6)
 
 

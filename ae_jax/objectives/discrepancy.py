@@ -67,8 +67,8 @@ def squared_mmd(
     """Each example's part in the unbiased estimate (Gretton et al. 2012, Eq. 4), [B].
 
     With n real examples the mean of the parts is 1/(n (n-1)) sum_{i != j} [k(z_i, z_j) +
-    k(p_i, p_j)] - 2/n^2 sum_{i,j} k(z_i, p_j). `kernel` takes squared distances. Takes the memory of
-    B * N * Z numbers.
+    k(p_i, p_j)] - 2/n^2 sum_{i,j} k(z_i, p_j). `kernel` takes squared distances. Takes the memory
+    of B * N * Z numbers.
     """
     codes, draws, real = gather((z, prior, mask), axis_name)  # [N, Z], [N, Z], [N]
     count = real.sum()
