@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_jax.cli import commands
+from ae_jax.cli import commands, describe
 
 OBJECTIVE = '''
 from flax import struct
@@ -188,7 +188,7 @@ def test_list_tells_what_a_name_and_its_options_mean(ae_jax):
     told = ae_jax("list", "adagrad").stdout
     assert "burn_in " in told and "warmup          share of the run" in told
     assert "memory_budget" in ae_jax("list", "data").stdout
-    for registry in commands.REGISTRIES:
+    for registry in describe.REGISTRIES:
         for name, part in registry.items():
             assert "(undocumented)" not in commands._docs(part), (registry.kind, name)
 

@@ -276,15 +276,15 @@ def check(part: str, kind: str | None) -> None:
 def list_names(name: str | None) -> None:
     """All names that the other commands and --set accept, by kind.
 
-    With a NAME from there, or that of a section of options (data, model, train, eval): what it is
-    and what its options mean.
+    With a NAME from there, one of your own (path/to/file.py:Name), or that of a section of options
+    (data, model, train, eval): what it is and what its options mean.
     """
-    from ae_jax.cli import commands
+    from ae_jax.cli import describe
 
     if name is None:
-        commands.list_names()
+        describe.list_names()
     else:
-        commands.describe_name(name)
+        describe.describe_name(name)
 
 
 def main() -> None:

@@ -3,9 +3,7 @@
 Matplotlib is imported by the commands that draw: the others are over sooner.
 """
 
-import dataclasses
 import hashlib
-import inspect
 import io
 import json
 from contextlib import ExitStack
@@ -17,20 +15,14 @@ import numpy as np
 
 from ae_jax.api import load
 from ae_jax.cli.listeners import fit_progress, profile, progress, tensorboard
-from ae_jax.codecs import CODECS
 from ae_jax.core.errors import UserError, shortened
 from ae_jax.core.files import finite_or_none, make_directory, read_json, write_atomically
-from ae_jax.core.registry import absolute_reference, unknown_name
-from ae_jax.data import DATA_SETS, DataSet, info, prepare
+from ae_jax.core.registry import absolute_reference
+from ae_jax.data import DataSet, info, prepare
 from ae_jax.data import load as load_data
-from ae_jax.data.corruption import CORRUPTIONS
-from ae_jax.data.missing import PATTERNS
-from ae_jax.data.preprocess import PREPROCESSING
 from ae_jax.data.scales import advise
-from ae_jax.eval import EVALUATORS, ImportanceSampledLikelihood
-from ae_jax.models import MODELS, parameter_counts
-from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS, PRIORS
-from ae_jax.objectives import OBJECTIVES
+from ae_jax.eval import ImportanceSampledLikelihood
+from ae_jax.models import parameter_counts
 from ae_jax.report.claims import write_results
 from ae_jax.train import loop, processes
 from ae_jax.train.checkpoints import latest_step
@@ -38,24 +30,13 @@ from ae_jax.train.codec_fit import fit_codec, prepare_codec
 from ae_jax.train.config import (
     AnyConfig,
     CodecConfig,
-    DataConfig,
-    EvalConfig,
-    ModelConfig,
-    TrainConfig,
     from_dict,
     is_of_codec,
     override,
     to_dict,
 )
-from ae_jax.train.optimisers import OPTIMISERS
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
-
-REGISTRIES = (
-    DATA_SETS, PREPROCESSING, MODELS, ENCODERS, LATENTS, PRIORS, DECODERS, HEADS, ACTIVATIONS,
-    INITIALISERS, OBJECTIVES, OPTIMISERS, EVALUATORS, CODECS, CORRUPTIONS, PATTERNS,
-)  # fmt: skip
-SECTIONS = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}
 
 _FLAGS = {
     "objective": "objective.name",
@@ -363,40 +344,6 @@ def check(part: str, kind: str | None) -> None:
     click.echo("it fits in" if not wrong else f"{wrong} of the checks above are not passed")
     if wrong:
         raise SystemExit(1)
-
-
-def list_names() -> None:
-    """Prints every registry."""
-    width = max(len(registry.kind) for registry in REGISTRIES)
-    for registry in REGISTRIES:
-        click.echo(f"{registry.kind:>{width}}: {', '.join(registry)}")
-
-
-def describe_name(name: str) -> None:
-    """Prints what every part of that name, or section of options, says of itself."""
-    parts = [(registry.kind, registry.get(name)) for registry in REGISTRIES if name in registry]
-    if name in SECTIONS:
-        parts.append(("options", SECTIONS[name]))
-    if not parts:
-        valid = {*SECTIONS, *(each for registry in REGISTRIES for each in registry)}
-        raise unknown_name("name", name, valid)
-    for kind, part in parts:
-        texts = [inspect.cleandoc(text) for text in _docs(part)]
-        click.echo("\n\n".join([f"{kind} {name}", *texts]) + "\n")
-
-
-def _docs(part: Any) -> list[str]:
-    """The text of a part and, for a class, of those from which it has options."""
-    if not isinstance(part, type):
-        text = part.__doc__ or type(part).__doc__ or "(undocumented)"
-        own = getattr(part, "__module__", "").startswith("ae_jax")
-        return [text if own else text.split("\n\n")[0]]
-    classes = [one for one in part.__mro__ if one.__module__.startswith("ae_jax")]
-    with_options = [
-        one for one in classes if dataclasses.is_dataclass(one) and dataclasses.fields(one)
-    ]
-    chosen = dict.fromkeys([part, *with_options])
-    return [one.__dict__.get("__doc__") or "(undocumented)" for one in chosen]
 
 
 def _save_figure(figure, path: Path) -> None:
