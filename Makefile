@@ -6,13 +6,13 @@ VENV ?= .venv
 PRESET ?= quick
 RUN = $(VENV)/bin/python
 
-.PHONY: help reproduce test test-all lint readme clean
+.PHONY: help reproduce test test-all lint tables docs clean
 
 help:
 	@echo "make reproduce   prepare MNIST and train the latent-size grid (PRESET=$(PRESET))"
 	@echo "make test        lint and run the tests"
 	@echo "make test-all    the same with the tests that take longest"
-	@echo "make readme      write the tables of README.md anew from the committed results"
+	@echo "make tables      write the tables of README.md and docs/ anew from the committed results"
 	@echo "make clean       remove the virtual environment and caches; runs are kept"
 
 reproduce: $(VENV)/.installed
@@ -29,8 +29,8 @@ lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check ae_jax experiments tests
 	$(VENV)/bin/ruff format --check ae_jax experiments tests
 
-readme: $(VENV)/.installed
-	$(RUN) -m experiments.readme
+tables: $(VENV)/.installed
+	$(RUN) -m experiments.docs
 
 # A stamp is written only when the installation has succeeded, and is older than pyproject.toml
 # when that has changed.

@@ -1,14 +1,15 @@
-"""The parts of README.md that come from results and from code, written by a command.
+"""The parts of README.md and docs/ that come from results and from code, written by a command.
 
-Command python -m experiments.readme [--collect RUN_DIR NAME]
+Command python -m experiments.docs [--collect RUN_DIR NAME]
 
 `--collect` first copies `results.json` and the figures of a finished experiment to
-`experiments/results/NAME`, which is what README.md shows. Each part of README.md between
+`experiments/results/NAME`, which is what the pages show. In each page every part between
 `<!-- results: NAME -->` and `<!-- end -->` is then written anew from there, each one that begins
-with `<!-- table: NAME -->` by a function (`TABLES`), and the one that begins with
-`<!-- gallery -->` shows all figures that the rest does not.
+with `<!-- table: NAME -->` by a function (`TABLES`), and each that begins with
+`<!-- figures: NAME -->` shows the figures of the results NAME that the page does not show already.
 """
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -22,18 +23,20 @@ from ae_jax.codecs import form
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import make_directory, read_json, write_text
 from ae_jax.report.pages import markdown_table
+from experiments import status
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
+DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 PART = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-GALLERY = re.compile(r"(<!-- gallery -->\n).*?(<!-- end -->)", re.DOTALL)
+FIGURES = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 LARGEST = 200_000  # bytes of a figure that is kept as it is
 
 
 def collect(run: Path, name: str) -> None:
-    """Copies what README.md shows of an experiment's directory. Raises UserError."""
+    """Copies what the pages show of an experiment's directory. Raises UserError."""
     read_json(run / "results.json")
     target = make_directory(RESULTS / name)
     shutil.copyfile(run / "results.json", target / "results.json")
@@ -53,15 +56,22 @@ def copy_figure(figure: Path, target: Path) -> None:
                 return
 
 
-def rendered(text: str) -> str:
-    """The README with every part written from the results that it names."""
+def pages() -> list[Path]:
+    """README.md and every page of docs/."""
+    return [README, *sorted(DOCS.rglob("*.md"))]
+
+
+def rendered(page: Path, text: str) -> str:
+    """A page with every part written from the results that it names."""
     text = TABLE.sub(lambda part: f"{part[1]}\n{TABLES[part[2]]()}\n{part[3]}", text)
     text = PART.sub(lambda part: f"{part[1]}\n{_part(part[2])}\n{part[3]}", text)
-    elsewhere = GALLERY.sub("", text)
-    return GALLERY.sub(lambda part: f"{part[1]}\n{_gallery(elsewhere)}\n{part[2]}", text)
+    elsewhere = FIGURES.sub("", text)
+    return FIGURES.sub(
+        lambda part: f"{part[1]}\n{_figures(page, part[2], elsewhere)}{part[3]}", text
+    )
 
 
-def _collected() -> dict[str, dict[str, Any]]:
+def collected() -> dict[str, dict[str, Any]]:
     """The committed results by name."""
     files = sorted(RESULTS.rglob("results.json"))
     return {file.parent.relative_to(RESULTS).as_posix(): read_json(file) for file in files}
@@ -70,38 +80,45 @@ def _collected() -> dict[str, dict[str, Any]]:
 def _claims_that_hold() -> str:
     """One row for each of the committed results: how many of its claims hold."""
     rows = []
-    for name, results in _collected().items():
+    for name, results in collected().items():
         held = [claim["holds"] for claim in results["claims"]]
         facts = results["environment"]
         rows.append(
             {
                 "results": name,
-                "claims": len(held),
-                "that hold": sum(held),
+                "claims that hold": f"{sum(held)} of {len(held)}",
                 "on": facts["device"],
-                "written": facts["date"],
+                "trained or written": facts["date"],
+                "commit": facts["commit"],
             }
         )
     return markdown_table(rows) + "\n"
 
 
-TABLES = {"codecs": form.markdown, "claims": _claims_that_hold}
+def _grid_standard() -> str:
+    """The bounds at the largest budget that was run, beside the paper's."""
+    results = read_json(RESULTS / "kingma_welling" / "standard" / "results.json")
+    return markdown_table(results["tables"]["Lower bounds"]) + "\n"
 
 
-def _gallery(elsewhere: str) -> str:
-    """The figures that are not shown elsewhere, folded up by experiment."""
+TABLES = {
+    "codecs": form.markdown,
+    "claims": _claims_that_hold,
+    "status": status.markdown,
+    "kingma_welling": _grid_standard,
+}
+
+
+def _figures(page: Path, name: str, elsewhere: str) -> str:
+    """The figures of results, in all its presets, that the page does not show elsewhere."""
     lines = []
-    for name, results in _collected().items():
-        titles = results.get("figures", {})
-        shown = []
-        for picture in sorted((RESULTS / name).glob("*.png")):
-            place = picture.relative_to(ROOT).as_posix()
-            if f"({place})" not in elsewhere:
-                title = titles.get(picture.stem, picture.stem.replace("_", " "))
-                shown += [f"{title}:", "", f"![{title}]({place})", ""]
-        if shown:
-            lines += [f"<details><summary>{name}</summary>", "", *shown, "</details>", ""]
-    return "\n".join(lines)
+    for picture in sorted((RESULTS / name).rglob("*.png")):
+        results = read_json(picture.parent / "results.json")
+        place = os.path.relpath(picture, page.parent)
+        if f"({place})" not in elsewhere:
+            title = results.get("figures", {}).get(picture.stem, picture.stem.replace("_", " "))
+            lines += [f"{title}:", "", f"![{title}]({place})", ""]
+    return "\n".join(lines) + ("\n" if lines else "")
 
 
 def _part(name: str) -> str:
@@ -127,18 +144,32 @@ def _benchmark(results: dict[str, Any]) -> list[str]:
         lines += ["", f"{title}:", "", markdown_table(rows)]
     if results["facts"]:
         lines += ["", "; ".join(f"{name}: {value}" for name, value in results["facts"].items())]
-    claims = [
-        {**claim, "name": f"{claim['name']} is {claim['value']:g} (at least {claim['target']:g})"}
-        for claim in results["claims"]
-    ]
+    claims = [{"tolerance": 0, "unit": "", **claim} for claim in results["claims"]]
     return [*lines, "", *_claims(claims)]
 
 
 def _claims(claims: list[dict[str, Any]]) -> list[str]:
-    return [
-        f"- {'holds' if claim['holds'] else '**does not hold**'}: {claim['name']}"
+    """How many claims hold, and a table of all."""
+    rows = [
+        {
+            "claim": claim["name"],
+            "ours": _shown(claim["value"]),
+            "target": _shown(claim["target"]),
+            "tolerance": _shown(claim["tolerance"]),
+            "unit": claim["unit"],
+            "holds": "yes" if claim["holds"] else "**no**",
+        }
         for claim in claims
     ]
+    held = sum(claim["holds"] for claim in claims)
+    return [f"{held} of {len(claims)} claims hold:", "", markdown_table(rows)]
+
+
+def _shown(value: Any) -> str:
+    """A number or an order of things, as text."""
+    if isinstance(value, list | tuple):
+        return ", ".join(str(one) for one in value)
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 @click.command()
@@ -150,14 +181,18 @@ def _claims(claims: list[dict[str, Any]]) -> list[str]:
     help="Copy the results of RUN_DIR to experiments/results/NAME first.",
 )
 def main(collected: tuple[str, str] | None) -> None:
-    """Write the tables of README.md anew from experiments/results."""
+    """Write the tables of README.md and docs/ anew from experiments/results."""
     if collected is not None:
         run, name = collected
         collect(Path(run), name)
     if not README.is_file():
         raise UserError(f"there is no {README}")
-    write_text(README, rendered(README.read_text(encoding="utf-8")))
-    click.echo(f"written: {README}")
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        again = rendered(page, text)
+        if again != text:
+            write_text(page, again)
+            click.echo(f"written: {page.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
