@@ -64,6 +64,13 @@ class Fitted:
         rows, first_id = self._examples(x, y, condition)
         return self._over_batches(_encode, rows, first_id)
 
+    def posterior(
+        self, x: np.ndarray | Split, y: Any = None, condition: np.ndarray | None = None
+    ) -> Any:
+        """q(z|x) of raw examples: a distribution whose parameters are NumPy arrays, [N, ...]."""
+        rows, first_id = self._examples(x, y, condition)
+        return self._over_batches(_posterior, rows, first_id)
+
     def decode(self, z: np.ndarray, y: Any = None, condition: Any = None) -> np.ndarray:
         """Means of p(x|z) for codes [N, Z], in model units: [N, ...].
 
@@ -256,9 +263,7 @@ class Fitted:
         objective = getattr(self.config, "objective", None)
         return bool(getattr(objective, "accepts_missing", False))
 
-    def _over_batches(
-        self, function: Any, rows: dict[str, np.ndarray], first_id: int
-    ) -> np.ndarray:
+    def _over_batches(self, function: Any, rows: dict[str, np.ndarray], first_id: int) -> Any:
         """Applies a compiled function to batches of one size, the last one filled up."""
         size, outputs = self.config.eval.batch_size, []
         count = len(next(iter(rows.values())))
@@ -272,8 +277,18 @@ class Fitted:
                 self.setup.numbers.statistics,
                 architecture=self.setup.architecture,
             )
-            outputs.append(np.asarray(out)[: min(size, count - start)])
-        return np.concatenate(outputs)
+            kept = min(size, count - start)
+            outputs.append(jax.tree.map(lambda leaf, n=kept: _own_rows(leaf, size, n), out))
+        # What all examples share has no rows of theirs.
+        return jax.tree.map(
+            lambda *parts: np.concatenate(parts) if parts[0].ndim else parts[0], *outputs
+        )
+
+
+def _own_rows(leaf: Array, size: int, count: int) -> np.ndarray:
+    """The first rows of an array of so many, on the host; what is shared as it is."""
+    values = np.asarray(leaf)
+    return values[:count] if values.ndim and len(values) == size else values
 
 
 def _filled(part: np.ndarray, size: int) -> np.ndarray:
@@ -304,12 +319,16 @@ def _model_inputs(raw: Array, ids: Array, statistics: Any, architecture: Any) ->
 
 
 @partial(jax.jit, static_argnames="architecture")
-def _encode(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Array:
+def _posterior(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Any:
     x = _model_inputs(rows["x"], ids, statistics, architecture)
+    model = BoundModel(architecture.model, variables)
     with float32_products():
-        return (
-            BoundModel(architecture.model, variables).encode(_batch({**rows, "x": x}, ids)).mean()
-        )
+        return model.encode(_batch({**rows, "x": x}, ids))
+
+
+@partial(jax.jit, static_argnames="architecture")
+def _encode(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Array:
+    return _posterior(variables, rows, ids, statistics, architecture=architecture).mean()
 
 
 @partial(jax.jit, static_argnames="architecture")

@@ -17,7 +17,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -27,7 +26,7 @@ from ae_jax.codecs import Codec
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import write_atomically
 from ae_jax.data.base import Split
-from ae_jax.distributions import PointMass, StandardNormal
+from ae_jax.distributions import StandardNormal, has_kl_per_dim, kl_per_dim
 from ae_jax.models.autoencoder import Autoencoder
 from ae_jax.models.rbm import RestrictedBoltzmannMachine
 from ae_jax.nn import ACTIVATIONS
@@ -111,11 +110,11 @@ def write_page(path: Path, spec: dict[str, Any]) -> Path:
 def specification(model: Fitted) -> dict[str, Any]:
     """All that the page is told of a model, for JSON. Raises UserError without test examples."""
     survey = model.setup.dataset.splits[model.split_named("test")].head(SURVEYED)
-    posterior = _posterior(model, survey)
+    posterior = model.posterior(survey)
     codes, inputs = np.asarray(posterior.mean(), np.float32), model.inputs(survey)
     chosen = _spaced(len(codes), _example_count(math.prod(model.setup.dataset.shape)))
     data = _data(model, inputs[chosen])
-    prior = _prior(model, posterior)
+    prior = _prior(model)
     code = _code(model, posterior, codes, prior)
     conditions = conditions_of(model)
     labels = _labels(survey, chosen)
@@ -145,10 +144,18 @@ def specification(model: Fitted) -> dict[str, Any]:
 def conditions_of(model: Fitted) -> list[Condition] | None:
     """The conditions that a conditional model decodes under, one a label: its one-hot vector.
 
-    The models there are decode from the code alone: None.
+    None for a model that decodes from the code alone. Raises UserError for one that decodes under
+    an input, of which there is no choice to offer.
     """
-    del model
-    return None
+    if model.condition_kind == "none":
+        return None
+    if model.condition_kind == "input":
+        raise UserError("the page cannot offer the inputs that this model is conditioned on")
+    classes = model.setup.architecture.model.classes
+    names = model.setup.dataset.classes or tuple(map(str, range(classes)))
+    in_decoder = "decoder" in model.config.model.into
+    vectors = np.eye(classes, dtype=np.float32) if in_decoder else np.zeros((classes, 0), "f4")
+    return [Condition(name, vector) for name, vector in zip(names, vectors, strict=True)]
 
 
 def layers_of(model: Fitted) -> list[Layer]:
@@ -171,7 +178,12 @@ def layers_of(model: Fitted) -> list[Layer]:
         chain = decoder_chain(params)
     except UserError as error:
         raise Untranslatable(str(error)) from error
-    places = [params[part][name] for part, name in chain]
+    places = [dict(params[part][name]) for part, name in chain]
+    if model.condition_kind != "none" and "decoder" in config.into:
+        # The model puts the condition before the code, the page behind it.
+        kernel = np.asarray(places[0]["kernel"])
+        width = kernel.shape[0] - config.latent_dim
+        places[0]["kernel"] = np.concatenate([kernel[width:], kernel[:width]])
     activations = [config.activation] * (len(places) - 1) + [HEADS_KNOWN[config.head]]
     return [
         _layer(place["kernel"], place["bias"], activation)
@@ -251,7 +263,7 @@ def _check(
     inputs = np.concatenate([z, np.broadcast_to(appended, (len(z), len(appended)))], axis=1)
     if inputs.shape[1] != layers[0].kernel.shape[0]:
         raise Untranslatable("its decoder sees more than the code")
-    expected = model.decode(z).reshape(len(z), -1)
+    expected = _decoded(model, z).reshape(len(z), -1)
     deviation = np.abs(run_layers(layers, inputs) - expected).max()
     span = max(data["high"] - data["low"], float(np.ptp(expected)))
     if not deviation <= TOLERANCE * span:
@@ -279,32 +291,27 @@ def _lattice(
             "axes": [*axes, -1][:2],
             "rows": rows,
             "columns": side,
-            "values": _values(model.decode(z), data),
+            "values": _values(_decoded(model, z), data),
         },
     }
 
 
-def _posterior(model: Fitted, split: Split) -> Any:
-    """q(z|x) of examples, in batches: its parameters are NumPy's, [N, Z]."""
-    network, size = model.setup.architecture.model, model.config.eval.batch_size
-    inputs = model.inputs(split)
-    encode = jax.jit(lambda params, x: network.apply({"params": params}, x, method="encode"))
-    filled = np.concatenate([inputs, np.zeros((-len(inputs) % size, *inputs.shape[1:]), "f4")])
-    parts = [encode(model.params, filled[i : i + size]) for i in range(0, len(filled), size)]
-    return jax.tree.map(lambda *rows: np.concatenate(rows)[: len(inputs)], *parts)
+def _decoded(model: Fitted, z: np.ndarray) -> np.ndarray:
+    """Means of p(x|z), under the first of the conditions where there are some."""
+    return model.decode(z, y=0 if model.condition_kind == "label" else None)
 
 
 def _code(
     model: Fitted, posterior: Any, codes: np.ndarray, prior: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Size, ranges and centre of the code, and how much each dimension is used."""
-    if isinstance(posterior, PointMass):
+    fixed = StandardNormal(codes.shape[1])
+    if posterior.is_deterministic or not has_kl_per_dim(posterior, fixed):
         importance, measure = codes.var(axis=0), "variance"
         order_text = "In order of the variance of their codes."
     else:
-        network = model.setup.architecture.model
-        importance = np.asarray(posterior.kl_per_dim(network.prior)).mean(axis=0)
-        measure, order_text = "KL", "In order of their KL to the prior, in nats per example."
+        importance = np.asarray(kl_per_dim(posterior, fixed)).mean(axis=0)
+        measure, order_text = "KL", "In order of their KL to N(0, 1), in nats per example."
     low, high = np.quantile(codes, [0.002, 0.998], axis=0)
     margin = 0.05 * (high - low)
     center, least, most = codes.mean(axis=0), codes.min(axis=0), codes.max(axis=0)
@@ -327,19 +334,14 @@ def _code(
     }
 
 
-def _prior(model: Fitted, posterior: Any) -> dict[str, Any] | None:
+def _prior(model: Fitted) -> dict[str, Any] | None:
     """What the page draws from: N(0, I) by itself, another prior as draws; None without one."""
-    of_network = not isinstance(model.params, Codec)
-    if of_network and isinstance(posterior, PointMass):
-        return None  # trained without a prior: what it has stands in for one
-    try:
-        prior = model.setup.prior(model.params)
-    except UserError:
-        return None
-    if isinstance(prior, StandardNormal):
+    if not model.has_prior:
+        return None  # trained without a prior: what the codes are stands in for one
+    if isinstance(model.setup.code_shapes()[1], StandardNormal):
         return {"name": "the prior N(0, I)"}
-    draws = prior.sample(jax.random.key(0), DRAWS)
-    return {"name": "the prior", "codes": packed(np.asarray(draws))}
+    draws = model.draw(DRAWS, y=0 if model.condition_kind == "label" else None)
+    return {"name": "the prior", "codes": packed(draws)}
 
 
 def _data(model: Fitted, inputs: np.ndarray) -> dict[str, Any]:
