@@ -62,6 +62,7 @@ def build_autoencoder(config: ModelConfig, examples: Examples) -> Autoencoder:
     built = {
         part: _built(part, names[part], known[part], config.options_of(part)) for part in PARTS
     }
+    _check_used(config, names)
     _check_condition(config, examples, names)
     return Autoencoder(
         encoder=built["encoder"],
@@ -192,6 +193,23 @@ def _built(part: str, name: str, known: Mapping[str, Any], given: Mapping[str, A
         return kind(**options)
     except TypeError as error:
         raise UserError(f"{part} {name!r} cannot be built: {error}") from error
+
+
+def _check_used(config: ModelConfig, names: Mapping[str, str]) -> None:
+    """Raises UserError for a size or scale that was given and that no part would look at."""
+    plain, latent = ModelConfig(), part_class("latent", names["latent"])
+    if config.latent_k != plain.latent_k and "k" not in _types_of(latent):
+        raise UserError(
+            f"model.latent_k={config.latent_k} is for codes that keep their k highest units "
+            f"(top_k), and model.latent is {names['latent']}"
+        )
+    head = part_class("head", names["head"])
+    own = "has_scale" not in dir(head) and "scale" in _types_of(head)  # a user's, with its field
+    if config.head_scale != plain.head_scale and not (own or getattr(head, "has_scale", False)):
+        raise UserError(
+            f"model.head_scale={config.head_scale:g} is for a head with a scale of its own "
+            f"(gaussian_fixed, gaussian_global), and model.head is {names['head']}"
+        )
 
 
 def _check_images(role: str, name: str, hidden: tuple[int, ...], shape: tuple[int, ...]) -> None:

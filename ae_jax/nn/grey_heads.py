@@ -57,6 +57,7 @@ class DiscretisedLogisticHead(Head):
 
     levels: Levels = 256
     support: ClassVar[Support] = LevelsSupport()
+    has_scale: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, features: Array) -> DiscretisedLogistic:
