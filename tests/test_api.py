@@ -337,6 +337,7 @@ def test_missing_values_are_taken_where_the_objective_takes_them():
             **options,
         )
         assert np.isfinite(model.encode(lacking)).all()
+        assert np.isfinite(list(model.evaluate("train").values())).all()
         empty = model.inputs(lacking)
         codes = applied(model, np.nan_to_num(empty), "encode")
         np.testing.assert_allclose(model.encode(lacking), codes, rtol=1e-5, atol=1e-6)
