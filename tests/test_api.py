@@ -345,6 +345,7 @@ def test_missing_values_are_taken_where_the_objective_takes_them():
             **options,
         )
         assert np.isfinite(model.encode(lacking)).all()
+        assert np.isfinite(list(model.evaluate("train").values())).all()
         batch = {"x": np.nan_to_num(model.inputs(lacking))}
         module = model.setup.architecture.model
         codes = module.apply(model.variables, batch, method="encode").mean()

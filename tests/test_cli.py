@@ -207,6 +207,11 @@ BAD = {
     "unknown head": (["train", "digits", "--set", "model.head=bernouli"], "'bernoulli'"),
     "no size": (["train", "digits", "--latent-dim", "0"], "model.latent_dim"),
     "words for sizes": (["train", "digits", "--hidden", "many"], "500,200"),
+    "no sizes": (["train", "digits", "--hidden", ""], "--set model.hidden=[]"),
+    "a page for a key": (
+        ["train", "digits", "--set", f"train.{'x' * 5000}=1"],
+        "(5,006 characters)",
+    ),
     "batch too large": (["train", "digits", "--batch-size", "9999"], "1437"),
     "too large a model": (["train", "digits", "--hidden", "9999999,9999999"], "GiB"),
     "convolution of vectors": (["train", "iris", "--set", "model.encoder=conv"], "images"),

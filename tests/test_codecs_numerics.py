@@ -117,7 +117,7 @@ def test_distances_keep_their_digits_where_clusters_are_small_and_far_apart():
     rng = np.random.default_rng(0)
     centres = np.array([[0, 0], [0, 1e-4], [1, 0], [1, 1e-4]])
     x = np.repeat(centres, 50, axis=0) + 1e-6 * rng.normal(size=(200, 2))
-    fit = CODECS.get("kmeans")(4).fit(x.astype(np.float32), KEY)
+    fit = CODECS.get("kmeans")(4, tolerance=0.0).fit(x.astype(np.float32), KEY)
     assert np.bincount(np.asarray(fit.codec.assign(x)), minlength=4).tolist() == [50] * 4
     expected = in_float64(fit.codec, x.astype(np.float32))
     assert fit.history[-1] == pytest.approx(expected, rel=1e-3)

@@ -7,10 +7,16 @@ from flax import struct
 from jax import Array
 
 from ae_jax.codecs.base import CodecSpec, Fit, Progress
-from ae_jax.codecs.clusters import Clusters, least_variance, nearest, one_hot
+from ae_jax.codecs.clusters import (
+    Clusters,
+    distances_about_nearest,
+    least_variance,
+    nearest,
+    one_hot,
+)
 from ae_jax.codecs.frame import centred
 from ae_jax.codecs.iterate import iterate, relative_decrease
-from ae_jax.codecs.rows import Rows, dot, put_rows
+from ae_jax.codecs.rows import Rows, dot
 from ae_jax.codecs.seeding import kmeans_plus_plus
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import Count, NonNegative
@@ -129,23 +135,16 @@ def _assign_all(rows: Rows, centres: Array) -> tuple[Array, Array]:
         squares = jnp.square(x).sum(axis=1)
         return labels, jnp.maximum(2 * scores + squares, 0.0), squares
 
+    def assign_closely(x: Array) -> tuple[Array, Array]:
+        distances = distances_about_nearest(x, centres)
+        return distances.argmin(axis=1).astype(jnp.int32), distances.min(axis=1)
+
     labels, distances, squares = rows.map(assign)
-    return labels, jax.lax.cond(
+    return jax.lax.cond(
         distances.mean() > _COARSE * squares.mean(),
-        lambda: distances,
-        lambda: _differences(rows, centres, labels),
+        lambda: (labels, distances),
+        lambda: rows.map(assign_closely),
     )
-
-
-def _differences(rows: Rows, centres: Array, labels: Array) -> Array:
-    """Squared distances to the centres of the labels [N], from differences."""
-
-    def write(whole: Array, block) -> Array:
-        part = jax.lax.dynamic_slice_in_dim(labels, block.start, len(block.fresh))
-        distances = jnp.square(block.values - centres[part]).sum(axis=1)
-        return put_rows(whole, distances, block.start)
-
-    return rows.fold(write, jnp.zeros(rows.count))
 
 
 def _lloyd_step(spec: KMeans, rows: Rows, state: _Lloyd, iteration: Array):

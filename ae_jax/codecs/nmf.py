@@ -119,7 +119,7 @@ class Nmf(CodecSpec):
         # Codes have one half of the unit of the data, atoms the other.
         exponent = round(math.log2(frame.unit))
         codec = NmfCodec(
-            state.dictionary * 2.0 ** (exponent // 2),
+            _without_floor(state.dictionary) * 2.0 ** (exponent // 2),
             jnp.asarray(self.encode_iterations, jnp.int32),
             jnp.asarray(self.encode_tolerance, jnp.float32),
             self.divergence,
@@ -298,7 +298,13 @@ def _solve_kl(x: Array, dictionary: Array, max_iterations: Array, tolerance: Arr
         return new, active & (change > tolerance * new.max(axis=1)), count + 1
 
     begin = (start, jnp.ones(len(x), bool), jnp.zeros((), jnp.int32))
-    return jax.lax.while_loop(unfinished, body, begin)[0] * (unit / atom_unit)
+    codes = jax.lax.while_loop(unfinished, body, begin)[0]
+    return _without_floor(codes) * (unit / atom_unit)
+
+
+def _without_floor(numbers: Array) -> Array:
+    """What multiplicative updates have brought down to the floor is 0."""
+    return jnp.where(numbers > 2 * _FLOOR, numbers, 0.0)
 
 
 def _positive(size: Array) -> Array:

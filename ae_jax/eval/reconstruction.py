@@ -1,7 +1,6 @@
 """How well the decoder gives back what the encoder saw."""
 
 import dataclasses
-import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -22,12 +21,14 @@ def squared_error(
 
 def _squared_errors(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
     del key
-    x = batch["x"]
-    error = jnp.square(model.reconstruct(batch).mean()[0] - x)
-    per_example = error.sum(axis=tuple(range(1, x.ndim)))
+    observed = ~jnp.isnan(batch["x"])  # of what is missing there is no error
+    x = jnp.where(observed, batch["x"], 0.0)
+    error = jnp.square(model.reconstruct({**batch, "x": x}).mean()[0] - x) * observed
+    axes = tuple(range(1, x.ndim))
+    per_example = error.sum(axis=axes)
     return {
         "squared_error_per_example": per_example,
-        "squared_error_per_dimension": per_example / math.prod(x.shape[1:]),
+        "squared_error_per_dimension": per_example / jnp.maximum(observed.sum(axis=axes), 1),
     }
 
 

@@ -75,8 +75,8 @@ def run(preset: str, say: Callable[[str], None]) -> Results:
             "with a penalty of 1 and one pass on either side, scikit-learn's by its early "
             "stopping). Objectives are those of the first 2,000 digits, "
             "coded by the same code: squared error, or that of sparse coding with its penalty. "
-            f"Data of five shapes: {SHAPE_SIZE} atoms (twice as many for sparse codes), objectives "
-            "of the training examples, those of matching pursuit for one dictionary of examples."
+            f"Data of five shapes: {SHAPE_SIZE} atoms, twice as many for sparse codes; objectives "
+            "of the training examples. Matching pursuit has one dictionary, of examples."
         ),
     )
 
