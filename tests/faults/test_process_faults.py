@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -40,8 +41,12 @@ except KeyboardInterrupt:
     line.leave(130)
 """
 WAIT = "time.sleep(300)"
-# A main thread that is in C, as in a collective operation, and does not come back to Python.
-STUCK = "import ctypes; ctypes.PyDLL(None).usleep(300_000_000)"
+# A main thread that is in C and does not come back to Python for a signal, as in a collective
+# operation: it waits for a lock of pthreads, which goes on waiting after one.
+STUCK = (
+    "import ctypes; c = ctypes.CDLL(None); lock = (ctypes.c_char * 64)(); "
+    "say('stuck'); c.pthread_mutex_lock(lock); c.pthread_mutex_lock(lock)"
+)
 
 
 @pytest.fixture
@@ -84,10 +89,8 @@ def test_all_end_at_once_after_one(victim, number, status, word, group):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_an_interrupt_ends_a_process_whose_main_thread_is_stuck(victim, group):
     for environment in addresses():
-        work(group, "import ctypes; ctypes.CDLL(None).pause()", environment)
-    group.wait_until(lambda: all_met(group))
-    time.sleep(0.3)  # into the call
-    # pause() returns for a signal of its thread only where a handler ran there: block it here
+        work(group, STUCK, environment)
+    group.wait_until(lambda: all("stuck" in group.log(i) for i in range(2)))
     group.signal(victim, signal.SIGINT)
     assert group.ends(within=5 + AT_ONCE) == [130, 130]
 
@@ -175,8 +178,6 @@ def test_a_process_that_is_started_again_joins(group):
 
 
 def test_a_port_in_use_is_one_sentence(group):
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         first, _ = addresses(port=taken.getsockname()[1])
         work(group, WAIT, first)
