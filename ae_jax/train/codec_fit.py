@@ -193,7 +193,8 @@ def fit_codec(
             directory.rewind(0)  # of an attempt that was cut short
             for record in outcome.records:
                 directory.append(record)
-        saved.save(common(outcome.state), {OBJECTIVE: outcome.records[-1][OBJECTIVE]})
+        last = outcome.records[-1]
+        saved.save(common(outcome.state), {OBJECTIVE: last[OBJECTIVE]}, last)
         return outcome
 
 

@@ -140,9 +140,10 @@ class _Place:
         if self.saved is not None and save:
             if is_look(record):
                 headline = self.run.setup.numbers.objective.headline
-                self.saved.save(self.state, {headline: record[_selection_metric(self.run.setup)]})
+                metrics = {headline: record[_selection_metric(self.run.setup)]}
+                self.saved.save(self.state, metrics, record)
             elif _all_finite(self.state.params):
-                self.saved.save(self.state)
+                self.saved.save(self.state, record=record)
         for listener in self.run.listeners if processes.is_first() else ():
             listener(record)
 
