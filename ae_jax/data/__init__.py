@@ -6,6 +6,7 @@ A new data set is one line here and, where it needs more than a function, one fi
 import sys
 from pathlib import Path
 
+from ae_jax.core.files import whole_path
 from ae_jax.core.registry import Registry
 from ae_jax.data.arrays import ArrayFile, from_array
 from ae_jax.data.base import DataSet, Split
@@ -69,13 +70,13 @@ def can_load(name: str) -> bool:
     """Whether a name leads to a data set: registered, or a file that is there."""
     path = name.rpartition(":")[0]
     file = path if path.endswith(".py") else name
-    return name in DATA_SETS or Path(file).expanduser().is_file() or is_folder_of_records(name)
+    return name in DATA_SETS or whole_path(file).is_file() or is_folder_of_records(name)
 
 
 def absolute_name(name: str) -> str:
     """A folder of records with its whole path, so that it means the same from any folder."""
     is_folder = name not in DATA_SETS and is_folder_of_records(name)
-    return str(Path(name).expanduser().resolve()) if is_folder else name
+    return str(whole_path(name)) if is_folder else name
 
 
 def prepare(name: str, log: Log = print) -> Path:
@@ -118,8 +119,8 @@ def _contents(data: DataSet) -> dict:
 def _source(name: str) -> Source:
     if name.endswith((".npy", ".npz")):
         return ArrayFile(Path(name).expanduser())
-    if name not in DATA_SETS and Path(name).expanduser().is_dir():
-        return RecordFolder(Path(name).expanduser().resolve())
+    if name not in DATA_SETS and whole_path(name).is_dir():
+        return RecordFolder(whole_path(name))
     entry = DATA_SETS.get(name)
     return entry if name in DATA_SETS else UserFunction(name, entry)
 

@@ -1,6 +1,7 @@
 """Checkpoints through Orbax: the latest and the best of a run, kept apart and sealed."""
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,13 @@ from orbax.checkpoint import v1 as ocp
 from ae_jax.core.errors import UserError, warn
 from ae_jax.core.files import make_directory
 from ae_jax.train import processes, seal
+from ae_jax.train.identity import Identity
 from ae_jax.train.locks import deleting, reading
 from ae_jax.train.seal import BrokenSeal, Seal
+
+# What fails in the background is raised to whoever waits for it: to log its traceback as well
+# would bury the one sentence.
+logging.getLogger("absl").addFilter(lambda line: "_SignalingThread.run()" not in str(line.msg))
 
 Which = Literal["latest", "best"]
 
@@ -43,11 +49,19 @@ class Checkpoints:
 
     What is read is compared with its seal. Where a checkpoint is damaged the next one that is
     intact takes its place, with a warning that names it. One older than seals is taken with a
-    warning that it cannot be verified.
+    warning that it cannot be verified. With a `run`, a checkpoint of another one is refused.
     """
 
-    def __init__(self, path: Path, headline: str, maximise: bool, *, read_only: bool = False):
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        headline: str,
+        maximise: bool,
+        *,
+        read_only: bool = False,
+        run: Identity | None = None,
+    ):
+        self.path, self._run = path, run
         self._headline, self._sign = headline, 1.0 if maximise else -1.0
         self._seals: dict[int, Seal | None] = {}  # of the steps that were looked at
         self._running: tuple[int, Seal, Any] | None = None
@@ -71,7 +85,8 @@ class Checkpoints:
         step = int(state.step)
         values, form = seal.packed(state)
         known = None if metrics is None else {n: float(value) for n, value in metrics.items()}
-        sealed = Seal(seal.digest_of(values), form, known, record)
+        run = None if self._run is None else self._run.as_table()
+        sealed = Seal(seal.digest_of(values), form, known, record, run)
         with self._writing():
             response = ocp.save_async(
                 self._folder(step).absolute(),
@@ -178,6 +193,10 @@ class Checkpoints:
         folder, sealed = self._folder(step), self._seal(step)
         if sealed is None or not sealed.form:
             return self._load_unsealed(folder, like), sealed
+        if self._run is not None and sealed.run is not None:
+            changes = self._run.changes_from(sealed.run)
+            if changes:
+                raise UserError(f"the checkpoint {folder} is of another run: {'; '.join(changes)}")
         _check_form(folder, sealed.form, seal.form_of(like))
         with _readable(folder):
             values = np.asarray(ocp.load(folder.absolute())[_VALUES])
@@ -206,15 +225,7 @@ class Checkpoints:
     def _seal(self, step: int) -> Seal | None:
         """The seal of a step, with no form where there is only what was before seals."""
         if step not in self._seals:
-            folder = self._folder(step)
-            with _readable(folder):
-                # Read here, as Orbax takes a file that it cannot read for an empty one.
-                metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
-                found = seal.read_seal(metadata.get("custom_metadata"))
-                if found is None and (folder / "metrics/metrics").is_file():
-                    metrics = json.loads((folder / "metrics/metrics").read_text())
-                    found = Seal("", [], metrics)
-            self._seals[step] = found
+            self._seals[step] = _seal_in(self._folder(step))
         return self._seals[step]
 
     def _keep_latest_and_best(self) -> None:
@@ -284,6 +295,32 @@ def steps_in(path: Path) -> list[int]:
 def latest_step(path: Path) -> int:
     """The step of the latest complete checkpoint below a folder, 0 without any; opens nothing."""
     return max(steps_in(path), default=0)
+
+
+def runs_below(path: Path) -> list[Mapping[str, Any]]:
+    """What the checkpoints below a folder say of their run, from the oldest; of damaged ones
+    nothing."""
+    found = []
+    for step in steps_in(path):
+        try:
+            sealed = _seal_in(path / str(step))
+        except Damaged:
+            continue
+        if sealed is not None and sealed.run is not None:
+            found.append(sealed.run)
+    return found
+
+
+def _seal_in(folder: Path) -> Seal | None:
+    """The seal of a checkpoint, with no form where there is only what was before seals."""
+    with _readable(folder):
+        # Read here, as Orbax takes a file that it cannot read for an empty one.
+        metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
+        found = seal.read_seal(metadata.get("custom_metadata"))
+        if found is None and (folder / "metrics/metrics").is_file():
+            metrics = json.loads((folder / "metrics/metrics").read_text(encoding="utf-8"))
+            found = Seal("", [], metrics)
+    return found
 
 
 def _check_form(folder: Path, saved: seal.Form, expected: seal.Form) -> None:

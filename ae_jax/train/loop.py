@@ -15,7 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ae_jax.core.errors import TrainingDiverged
+from ae_jax.core import interrupts
+from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.data.batches import Totals
 from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
@@ -55,6 +56,7 @@ class Run:
     setup: Setup
     directory: RunDirectory | None = None
     listeners: tuple[Listener, ...] = ()
+    accept_code: bool = False
 
 
 def is_look(record: Record) -> bool:
@@ -68,6 +70,7 @@ def train(
     *,
     until: int | None = None,
     listeners: Sequence[Listener] = (),
+    accept_code: bool = False,
 ) -> Outcome:
     """Trains up to epoch `until`, by default to the end of the run, from where it stands.
 
@@ -78,11 +81,14 @@ def train(
     the parameters) and at a look `train/...`, `valid/...`, `test/...`: nats per example unless the
     metric says otherwise.
 
+    A run whose directory knows other code of the user's files is refused unless `accept_code`.
+
     Raises TrainingDiverged at the first loss that is not finite; what was saved stays. Raises
     UserError, in several processes, for a run that stays within one.
     """
     processes.check_mode(setup.config.train.parallel)
-    (outcome,) = train_together([Run(setup, directory, tuple(listeners))], until=until)
+    run = Run(setup, directory, tuple(listeners), accept_code)
+    (outcome,) = train_together([run], until=until)
     if isinstance(outcome, TrainingDiverged):
         raise outcome
     return outcome
@@ -97,7 +103,8 @@ def train_together(
     program, until the others have caught up. The seconds of a record are a share of the time of
     those that train. A run that diverges or runs out of patience ends there; the others go on.
     """
-    with ExitStack() as stack:
+    # Asked to end by a signal, it finishes the epoch and saves.
+    with interrupts.deferred(), ExitStack() as stack:
         places = [stack.enter_context(_placed(run)) for run in runs]
         setups = [run.setup for run in runs]
         engine = _engine_for(setups, [place.state for place in places], devices_each)
@@ -159,22 +166,32 @@ def _placed(run: Run) -> Iterator[_Place]:
     objective = setup.numbers.objective
     with ExitStack() as stack:
         known_by = None if setup.start is None else setup.start.fingerprint
-        claim = partial(directory.claim, setup.config, setup.dataset, known_by)
+        claim = partial(
+            directory.claim, setup.config, setup.dataset, known_by, accept_code=run.accept_code
+        )
         stack.enter_context(processes.held_by_first(claim))
         saved = stack.enter_context(
-            Checkpoints(directory.checkpoints, objective.headline, objective.maximise)
+            Checkpoints(
+                directory.checkpoints,
+                objective.headline,
+                objective.maximise,
+                run=directory.identity(setup.dataset),
+            )
         )
+        last = None
         if saved.step() is not None:
-            state = saved.restore(state)
+            state, sealed = saved.load(state)
+            last = None if sealed is None else sealed.record
         if processes.is_first():
-            records = directory.rewind(int(state.step))
+            records = directory.rewind(int(state.step), last)
         else:
-            records = directory.records(int(state.step))
+            records = directory.with_last(directory.records(int(state.step)), int(state.step), last)
         yield _Place(run, state, records, saved)
 
 
 def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
     """Epochs up to the last one, for as long as some run goes on."""
+    interrupts.end_if_asked()
     setup = places[0].run.setup
     looks = {*look_epochs(setup.config), last}
     going = {i: place for i, place in enumerate(places) if not _is_out_of_patience(place)}
@@ -195,7 +212,10 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
                 for i, place in going.items()
             }
         looked = engine.look() if epoch in looks else None
-        save = processes.agree(looked is not None or time.monotonic() - saved_at >= SAVE_SECONDS)
+        end = processes.agree(interrupts.asked())
+        save = end or processes.agree(
+            looked is not None or time.monotonic() - saved_at >= SAVE_SECONDS
+        )
         if save:
             saved_at = time.monotonic()
         for i, place in active.items():
@@ -212,6 +232,12 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
             place.keep(record, save)
             if _is_out_of_patience(place):
                 del going[i]
+        if end and epoch < last:
+            for place in places:
+                if place.saved is not None:
+                    place.saved.wait()
+            interrupts.end_if_asked()
+            raise UserError("the first process was asked to end; the same command continues")
 
 
 @jax.jit

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from ae_jax.core import interrupts
 from ae_jax.core.errors import UserError
 
 # Set by the launchers in every process of a job, with the number of processes. In an allocation of
@@ -49,6 +50,7 @@ def start(wanted: bool = False) -> None:
         raise UserError(
             f"cannot join other processes: {reason}; without a launcher set {', '.join(_OWN)}"
         ) from error
+    interrupts.listen_again()  # JAX takes SIGTERM for a notice that it may be ended some time
 
 
 def _launched_with_others() -> bool:
