@@ -1,6 +1,9 @@
 """Users' own arrays, from Python or from .npy and .npz files, checked and brought to one form."""
 
 import dataclasses
+import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,8 +17,9 @@ from ae_jax.data.protocols import Stored, hold_out
 
 _PARTS = ("train", "valid", "test")
 UNREADABLE = (
-    ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError,
-    zipfile.BadZipFile, zlib.error,
+    ValueError, TypeError, AttributeError, SyntaxError, ArithmeticError, LookupError, RuntimeError,
+    OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+    tokenize.TokenError,
 )  # fmt: skip
 
 
@@ -99,7 +103,11 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return {"x": content}
-            return {key: content[key] if key in wanted else None for key in content.files}
+            arrays = {key: content[key] if key in wanted else None for key in content.files}
+            for key, array in arrays.items():
+                if not isinstance(array, np.ndarray | None):
+                    raise ValueError(f"{key} is no array")
+            return arrays
     except UNREADABLE as error:
         if "allow_pickle" in str(error):
             reason = "it holds Python objects, or is no NumPy file; nothing is unpickled"
