@@ -6,12 +6,13 @@ VENV ?= .venv
 PRESET ?= quick
 RUN = $(VENV)/bin/python
 
-.PHONY: help reproduce test test-all lint tables docs clean
+.PHONY: help reproduce test test-all test-long lint tables docs clean
 
 help:
 	@echo "make reproduce   prepare MNIST and train the latent-size grid (PRESET=$(PRESET))"
 	@echo "make test        lint and run the tests"
 	@echo "make test-all    the same with the tests that take longest"
+	@echo "make test-long   the long forms of what breaks from outside: kills, damage, full disks"
 	@echo "make tables      write the tables of README.md and docs/ anew from the committed results"
 	@echo "make clean       remove the virtual environment and caches; runs are kept"
 
@@ -24,6 +25,9 @@ test: lint
 
 test-all: lint
 	$(RUN) -m pytest -q -n 2 --dist loadfile
+
+test-long: lint
+	$(RUN) -m pytest -q -s tests/faults -m slow --timeout 7200
 
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check ae_jax experiments tests

@@ -53,6 +53,14 @@ def _compile_once():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _remember_nothing():
+    """Keeps what is remembered of the user apart, in the children too."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AE_JAX_STATE", folder)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _drop_compiled_programs():
     """Lets compiled programs go when they hold many memory maps: a process may have 65,530 on

@@ -139,9 +139,9 @@ def saved_steps(monkeypatch):
     """The steps of the states that are saved, of whatever run."""
     steps, save = [], Checkpoints.save
 
-    def listen(self, state, metrics=None):
+    def listen(self, state, *known, **more):
         steps.append(int(state.step))
-        save(self, state, metrics)
+        save(self, state, *known, **more)
 
     monkeypatch.setattr(Checkpoints, "save", listen)
     return steps

@@ -3,13 +3,14 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ae_jax.api import configure
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import RunWarning, UserError
 from ae_jax.data import DataSet, Split
 from ae_jax.train.config import RunConfig
 from ae_jax.train.rundir import RunDirectory
@@ -193,12 +194,14 @@ def test_what_is_not_finite_is_null_in_the_records(tmp_path):
 
     (line,) = directory.metrics_file.read_text().splitlines()
     expected = record(4) | {"nan": None, "up": None, "down": None}
-    assert json.loads(line, parse_constant=refuse) == expected
+    written = json.loads(line, parse_constant=refuse)
+    assert written.pop("check") and written == expected
     assert directory.rewind(4) == [expected]
 
 
+@pytest.mark.filterwarnings("ignore:.*is damaged in line 1")
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe{}\n", b"[1]\n", b'{"epoch": 1}\n', b'{"epoch": 2']
+    "content", [b"", b"\xff\xfe{}\n", b"[1]\n", b'{"epoch": 1}\n', b'{"epoch": 2', b"[" * 99999]
 )
 def test_a_lost_record_of_the_checkpoint_is_said(tmp_path, content):
     directory = RunDirectory(tmp_path)
@@ -207,3 +210,108 @@ def test_a_lost_record_of_the_checkpoint_is_said(tmp_path, content):
     assert directory.rewind(0) == []
     with pytest.raises(UserError, match=r"metrics\.jsonl is damaged: the record of step 8"):
         directory.rewind(8)
+
+
+def test_the_record_of_the_checkpoint_stands_in_for_a_lost_one(tmp_path):
+    directory = claimed(tmp_path)
+    for step in (4, 8):
+        directory.append(record(step))
+    directory.metrics_file.write_text(directory.metrics_file.read_text()[:-9])
+    with pytest.warns(RunWarning, match="lacks the record of step 8: that of its checkpoint"):
+        assert directory.rewind(8, record(8)) == [record(4), record(8)]
+    assert directory.records() == [record(4), record(8)]
+
+
+def test_no_flipped_bit_of_a_record_is_silently_another_record(tmp_path):
+    directory = claimed(tmp_path)
+    written = [record(4) | {"train/elbo": -101.25}, record(8), record(12)]
+    for one in written:
+        directory.append(one)
+    content, left_out = directory.metrics_file.read_bytes(), 0
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        directory.metrics_file.write_bytes(damaged)
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            found = directory.records()
+        left_out += len(found) < 3
+        assert all(one in written for one in found)
+        assert len(found) == 3 or heard or place > content[:-1].rindex(b"\n")
+    assert left_out > 0.9 * len(content)
+
+
+def test_a_run_may_be_given_more_epochs_and_not_fewer(tmp_path):
+    claimed(tmp_path, configure(None, {"epochs": 3}))
+    longer = claimed(tmp_path, configure(None, {"epochs": 5}))
+    assert longer.config().train.epochs == 5
+    assert json.loads(longer.provenance_file.read_text())["changes"] == [{"epochs": [3, 5]}]
+    with pytest.raises(UserError, match="train.epochs: 5 -> 4"):
+        claimed(tmp_path, configure(None, {"epochs": 4}))
+    with pytest.raises(UserError, match="train.epochs: 5 -> 9; train.seed: 0 -> 1"):
+        claimed(tmp_path, configure(None, {"epochs": 9, "seed": 1}))
+
+
+def test_more_epochs_are_said_to_differ_where_the_step_size_follows_the_length(tmp_path):
+    options = {"optim__schedule": "cosine"}
+    claimed(tmp_path, configure(None, {"epochs": 3, **options}))
+    with pytest.warns(RunWarning, match="differs from a run of 5 in one go"):
+        claimed(tmp_path, configure(None, {"epochs": 5, **options}))
+
+
+def test_other_versions_are_said_and_noted(tmp_path):
+    directory = claimed(tmp_path)
+    table = json.loads(directory.provenance_file.read_text())
+    table["environment"] |= {"jax": "0.1.2"}
+    directory.provenance_file.write_text(json.dumps(table))
+    with pytest.warns(RunWarning, match=r"was trained with jax 0\.1\.2 -> \d"):
+        claimed(tmp_path)
+    (change,) = json.loads(directory.provenance_file.read_text())["changes"]
+    assert change["environment"]["jax"] == "0.1.2"
+    claimed(tmp_path)  # said once
+
+
+DAMAGES = {
+    "nothing": b"",
+    "no JSON": b"{'sha256': 1",
+    "a list": b"[1, 2]",
+    "another table": b'{"a": 1}',
+    "a number": b"3",
+    "no text": b"\xff\xfe\x00",
+    "nested": b"[" * 100_000,
+    "long number": b'{"sha256": ' + b"9" * 5000 + b"}",
+    "wrong types": b'{"sha256": [], "environment": 3, "code": 4, "model": 3}',
+}
+
+
+@pytest.mark.filterwarnings("ignore::ae_jax.core.errors.RunWarning")
+@pytest.mark.parametrize("name", ["data", "start", "config", "provenance"])
+@pytest.mark.parametrize("damage", [*DAMAGES, "folder", "absent", "link"])
+def test_damage_to_a_small_file_is_a_sentence(tmp_path, name, damage):
+    directory = RunDirectory(tmp_path)
+    with directory.claim(RunConfig(), small_set(), "00"):
+        pass
+    file = getattr(directory, f"{name}_file")
+    file.unlink()
+    if damage == "folder":
+        file.mkdir()
+    elif damage == "link":
+        file.symlink_to(file)
+    elif damage != "absent":
+        file.write_bytes(DAMAGES[damage])
+
+    def claim_again():
+        with RunDirectory(tmp_path).claim(RunConfig(), small_set(), "00"):
+            pass
+
+    for use in (directory.config, lambda: directory.check_data(small_set()), claim_again):
+        try:
+            use()
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+def test_a_lock_that_is_a_folder_is_a_sentence(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(UserError, match="cannot lock .*[.]lock: Is a directory"):
+        claimed(tmp_path)

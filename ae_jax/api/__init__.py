@@ -11,6 +11,7 @@ import numpy as np
 from ae_jax.api.fitted import Fitted
 from ae_jax.core.errors import UserError
 from ae_jax.core.registry import unknown_name
+from ae_jax.core.trust import only_known_code
 from ae_jax.data import can_load, from_object
 from ae_jax.data import load as load_data
 from ae_jax.data.arrays import admitted
@@ -44,6 +45,7 @@ def fit(
     workdir: str | Path | None = None,
     listeners: Sequence[Listener] = (),
     start: Any = None,
+    accept_code: bool = False,
     **options: Any,
 ) -> Fitted:
     """Trains an autoencoder on an array [N, ...], with labels [N] or without, or on a data set.
@@ -57,13 +59,14 @@ def fit(
     `train__epochs=5`; the first word may be left out for `latent_dim`, `hidden`, `epochs`,
     `learning_rate`, `batch_size` and `seed`. With a `workdir` the run is kept there and resumed;
     without one nothing is written. `start` are parameters to begin with, those of another model of
-    this form (`Fitted.params`), in place of drawn ones. Raises UserError.
+    this form (`Fitted.params`), in place of drawn ones. A run whose own files of code were edited
+    since it began goes on only with `accept_code`. Raises UserError.
     """
     config = configure(config, options)
     setup = prepare(config, as_dataset(x, y, config.data), start)
     directory = None if workdir is None else RunDirectory(workdir)
     run = fit_codec if isinstance(setup, CodecSetup) else train
-    outcome = run(setup, directory, listeners=listeners)
+    outcome = run(setup, directory, listeners=listeners, accept_code=accept_code)
     return fitted(setup, outcome.state, outcome.records)
 
 
@@ -129,20 +132,29 @@ def load(
     which: Literal["latest", "best"] = "latest",
     data: np.ndarray | DataSet | None = None,
     y: np.ndarray | None = None,
+    *,
+    trust: bool = False,
+    accept_code: bool = False,
 ) -> Fitted:
     """The latest or best checkpoint of a run, with its data. Raises UserError.
 
     `data` (and `y`, if there were labels) is needed where no file or name leads to the examples.
+
+    A run may name Python files, which to load it executes: those that this user has run before on
+    this machine, and any with `trust`. Where they were edited since the run was trained, it is
+    loaded only with `accept_code`.
     """
     directory = RunDirectory(workdir)
-    config = directory.config()
+    trust |= directory.check_code(accept_code=accept_code)
+    config = directory.config(trust=trust)
     source = config.data
     if data is not None:
         dataset = as_dataset(data, y, source)
     elif can_load(source.name):
-        dataset = load_data(
-            source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
-        )
+        with only_known_code(trust):
+            dataset = load_data(
+                source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
+            )
     else:
         raise UserError(f"the data of {workdir} ({source.name}) is not at hand: give it as data")
     directory.check_data(dataset)
@@ -150,7 +162,8 @@ def load(
         # Looking at a run needs one device, whatever it was trained on.
         one_device = dataclasses.replace(config.train, parallel="jit")
         config = dataclasses.replace(config, train=one_device)
-    return restore(directory, prepare(config, dataset), which)
+    with only_known_code(trust):
+        return restore(directory, prepare(config, dataset), which)
 
 
 def restore(
@@ -160,11 +173,15 @@ def restore(
     if not directory.checkpoints.is_dir():
         raise UserError(f"{directory.path} holds no checkpoint yet")
     with Checkpoints(
-        directory.checkpoints, setup.headline, setup.maximise, read_only=True
+        directory.checkpoints,
+        setup.headline,
+        setup.maximise,
+        read_only=True,
+        run=directory.identity(setup.dataset),
     ) as saved:
-        state = saved.restore(setup.initial_state(), which)
-    records = directory.records()
-    directory.check_records(records, int(state.step))
+        state, sealed = saved.load(setup.initial_state(), which)
+    last = None if sealed is None else sealed.record
+    records = directory.with_last(directory.records(), int(state.step), last)
     return fitted(setup, state, records)
 
 

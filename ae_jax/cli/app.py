@@ -21,6 +21,21 @@ CHECKPOINT = click.option(
 SPLIT = click.option(
     "--split", default="test", show_default=True, help="Which examples: train, valid or test."
 )
+TRUST = click.option(
+    "--trust", is_flag=True, help="Execute the files of code that the RUN names, whoever wrote it."
+)
+ACCEPT_CODE = click.option(
+    "--accept-code",
+    is_flag=True,
+    help="Go on with files of code as they are, though they were edited since the run began.",
+)
+
+
+def opened(command):
+    """The options of all commands that open a run: which checkpoint, and what may be executed."""
+    for option in (ACCEPT_CODE, TRUST, CHECKPOINT):
+        command = option(command)
+    return command
 
 
 def _count(default: int):
@@ -75,6 +90,8 @@ def cli() -> None:
 @click.option("--profile", is_flag=True, help="Trace an epoch for TensorBoard or Perfetto.")
 @DISTRIBUTED
 @JOIN_TIMEOUT
+@TRUST
+@ACCEPT_CODE
 @click.option(
     "--dry-run", is_flag=True, help="Show configuration and parameter counts; do not train."
 )
@@ -101,13 +118,15 @@ def train(
         distributed=flags.pop("distributed"),
         join_timeout=flags.pop("join_timeout"),
         dry_run=flags.pop("dry_run"),
+        trust=flags.pop("trust"),
+        accept_code=flags.pop("accept_code"),
         flags=flags,
     )
 
 
 @cli.command(short_help="Bound, reconstruction error, log-likelihood of a run.")
 @RUN
-@CHECKPOINT
+@opened
 @SPLIT
 @click.option(
     "--nll-samples",
@@ -127,6 +146,7 @@ def evaluate(
     split: str,
     nll_samples: int | None,
     evaluators: tuple[str, ...],
+    **allowed: bool,
 ) -> None:
     """The objective's metrics and the reconstruction error of a RUN on a split.
 
@@ -136,12 +156,12 @@ def evaluate(
     """
     from ae_jax.cli import commands
 
-    commands.evaluate(run, checkpoint, split, nll_samples, evaluators)
+    commands.evaluate(run, checkpoint, split, nll_samples, evaluators, **allowed)
 
 
 @cli.command(short_help="Decode codes drawn from the prior of a run.")
 @RUN
-@CHECKPOINT
+@opened
 @_count(100)
 @click.option(
     "--seed",
@@ -167,52 +187,55 @@ def sample(
     out: Path | None,
     label: int | None,
     prior: str,
+    **allowed: bool,
 ) -> None:
     """Decode codes drawn from the prior of a RUN: means of p(x|z), as a figure or as numbers."""
     from ae_jax.cli import commands
 
-    commands.sample(run, checkpoint, count, seed, out, label, prior)
+    commands.sample(run, checkpoint, count, seed, out, label, prior, **allowed)
 
 
 @cli.command(short_help="Show examples beside their reconstructions.")
 @RUN
-@CHECKPOINT
+@opened
 @SPLIT
 @_count(12)
 @click.option("--out", type=click.Path(path_type=Path), help="A .npz file for the examples.")
-def reconstruct(run: Path, checkpoint: str, split: str, count: int, out: Path | None) -> None:
+def reconstruct(
+    run: Path, checkpoint: str, split: str, count: int, out: Path | None, **allowed: bool
+) -> None:
     """Examples of a split beside what a RUN makes of them."""
     from ae_jax.cli import commands
 
-    commands.reconstruct(run, checkpoint, split, count, out)
+    commands.reconstruct(run, checkpoint, split, count, out, **allowed)
 
 
 @cli.command(short_help="Write the codes of a split to a file.")
 @RUN
-@CHECKPOINT
+@opened
 @SPLIT
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A .npz file.")
-def encode(run: Path, checkpoint: str, split: str, out: Path) -> None:
+def encode(run: Path, checkpoint: str, split: str, out: Path, **allowed: bool) -> None:
     """Codes (posterior means) of a split by a RUN: `z`, and `y` where there are labels."""
     from ae_jax.cli import commands
 
-    commands.encode(run, checkpoint, split, out)
+    commands.encode(run, checkpoint, split, out, **allowed)
 
 
 @cli.command(short_help="Write figures and report.html of a run.")
 @RUN
-@CHECKPOINT
-def report(run: Path, checkpoint: str) -> None:
+@opened
+def report(run: Path, checkpoint: str, **allowed: bool) -> None:
     """Write figures and a self-contained report.html of a RUN."""
     from ae_jax.cli import commands
 
-    commands.report(run, checkpoint)
+    commands.report(run, checkpoint, **allowed)
 
 
 @cli.command(short_help="Write a page to walk through the codes of a run.")
 @RUN
 @CHECKPOINT
-def explore(run: Path, checkpoint: str) -> None:
+def explore(run: Path, checkpoint: str, **allowed: bool) -> None:
     """Write explorer.html of a RUN: one page that decodes in the browser, without a network.
 
     Drag a code over the plane, move its dimensions, walk between test examples. A report that is
@@ -220,7 +243,7 @@ def explore(run: Path, checkpoint: str) -> None:
     """
     from ae_jax.cli import commands
 
-    commands.explore(run, checkpoint)
+    commands.explore(run, checkpoint, **allowed)
 
 
 @cli.group()

@@ -16,8 +16,15 @@ import numpy as np
 from ae_jax.api import load
 from ae_jax.cli.listeners import fit_progress, profile, progress, tensorboard
 from ae_jax.core.errors import UserError, shortened
-from ae_jax.core.files import finite_or_none, make_directory, read_json, write_atomically
-from ae_jax.core.registry import absolute_reference
+from ae_jax.core.files import (
+    finite_or_none,
+    make_directory,
+    read_json,
+    read_table,
+    write_atomically,
+)
+from ae_jax.core.registry import absolute_reference, user_files
+from ae_jax.core.trust import check_all, choose, only_known_code
 from ae_jax.data import DataSet, info, prepare
 from ae_jax.data import load as load_data
 from ae_jax.data.scales import advise
@@ -30,6 +37,7 @@ from ae_jax.train.codec_fit import fit_codec, prepare_codec
 from ae_jax.train.config import (
     AnyConfig,
     CodecConfig,
+    RunConfig,
     from_dict,
     is_of_codec,
     override,
@@ -69,17 +77,37 @@ def train(
     distributed: bool,
     join_timeout: float | None,
     dry_run: bool,
+    trust: bool,
+    accept_code: bool,
     flags: dict[str, Any],
 ) -> None:
     """Trains a run, or continues it."""
     switches = zip(_SWITCHES, (use_tensorboard, use_profiler, distributed), strict=True)
     given = {name: value for name, value in flags.items() if value is not None}
     given |= {name: on for name, on in switches if on}
-    config = _configured(data, config_file, assignments, given)
-    if isinstance(config, CodecConfig):
-        _fit(config, workdir, dry_run)
-        return
-    processes.start(distributed, join_timeout)
+    # What a file names is executed only where the user has chosen it before; what is typed, now.
+    for path in user_files(
+        [data, *flags.values(), *(text.partition("=")[2] for text in assignments)]
+    ):
+        choose(path)
+    with only_known_code(trust or config_file is None):
+        config = _configured(data, config_file, assignments, given)
+        if isinstance(config, CodecConfig):
+            _fit(config, workdir, dry_run, accept_code)
+        else:
+            processes.start(distributed, join_timeout)
+            _train(config, workdir, use_tensorboard, use_profiler, dry_run, accept_code)
+
+
+def _train(
+    config: RunConfig,
+    workdir: Path | None,
+    use_tensorboard: bool,
+    use_profiler: bool,
+    dry_run: bool,
+    accept_code: bool,
+) -> None:
+    """Trains a network, or goes on, and says where it stands."""
     dataset = _dataset(config)
     processes.check_runs({"train": config}, dataset)
     setup = prepare_run(config, dataset)
@@ -89,7 +117,7 @@ def train(
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
     with ExitStack() as stack:
         listeners = _listeners(setup, directory, stack, use_tensorboard, use_profiler)
-        outcome = loop.train(setup, directory, listeners=listeners)
+        outcome = loop.train(setup, directory, listeners=listeners, accept_code=accept_code)
     if not processes.is_first():
         return
     last, headline = outcome.last_look, setup.numbers.objective.headline
@@ -98,7 +126,7 @@ def train(
     click.echo(f"run: {directory.path}")
 
 
-def _fit(config: CodecConfig, workdir: Path | None, dry_run: bool) -> None:
+def _fit(config: CodecConfig, workdir: Path | None, dry_run: bool, accept_code: bool) -> None:
     """Fits a codec, or reads a finished fit back, and says how it ended."""
     setup = prepare_codec(config, _dataset(config))
     if dry_run:
@@ -107,7 +135,7 @@ def _fit(config: CodecConfig, workdir: Path | None, dry_run: bool) -> None:
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
     label = f"{setup.dataset.name} {to_dict(setup.config)['codec']['name']}"
     with fit_progress(label) as listener:
-        outcome = fit_codec(setup, directory, listeners=[listener])
+        outcome = fit_codec(setup, directory, listeners=[listener], accept_code=accept_code)
     last = outcome.records[-1]
     ended = (
         "converged" if outcome.converged else "did NOT converge: more codec.max_iterations may help"
@@ -155,6 +183,7 @@ def _configured(
     values = {} if config_file is None else read_json(config_file)
     if not isinstance(values, dict):
         raise UserError(f"{config_file} does not hold a configuration")
+    check_all(user_files(values))
     of_codec = "codec" in flags or is_of_codec(values, assignments)
     paths = _CODEC_FLAGS if of_codec else _FLAGS
     given = []
@@ -208,10 +237,15 @@ def _show_plan(setup: Setup) -> None:
 
 
 def evaluate(
-    run: Path, checkpoint: str, split: str, nll_samples: int | None, evaluators: tuple[str, ...]
+    run: Path,
+    checkpoint: str,
+    split: str,
+    nll_samples: int | None,
+    evaluators: tuple[str, ...],
+    **allowed: bool,
 ) -> None:
     """Prints what is known of a split and keeps it in results.json."""
-    model = load(run, checkpoint)
+    model = load(run, checkpoint, **allowed)
     chosen: list[Any] = list(evaluators)
     if nll_samples is not None:
         chosen.append(ImportanceSampledLikelihood(nll_samples))
@@ -237,7 +271,9 @@ def evaluate(
 
 def _keep_row(path: Path, row: dict[str, Any]) -> None:
     """Adds a row to results.json, in place of an older one on the same split and checkpoint."""
-    rows = read_json(path)["runs"] if path.exists() else []
+    rows = read_table(path, "runs")["runs"] if path.exists() else []
+    if not (isinstance(rows, list) and all(isinstance(old, dict) for old in rows)):
+        raise UserError(f"{path} is damaged: it has to hold a list of runs; delete it")
     identity = ("split", "checkpoint")
     kept = [old for old in rows if any(old.get(key) != row[key] for key in identity)]
     write_results(path, [], [*kept, finite_or_none(row)])
@@ -251,9 +287,10 @@ def sample(
     out: Path | None,
     label: int | None,
     prior: str,
+    **allowed: bool,
 ) -> None:
     """Writes samples as a figure, or as numbers where they are no images or `out` asks for it."""
-    model = load(run, checkpoint)
+    model = load(run, checkpoint, **allowed)
     make_directory(run if out is None else out.parent)
     samples = model.sample(count, seed, y=label, prior=prior)
     if prior == "fitted":
@@ -268,9 +305,11 @@ def sample(
         _save_arrays(out or Path(run) / "samples.npz", samples=samples)
 
 
-def reconstruct(run: Path, checkpoint: str, split: str, count: int, out: Path | None) -> None:
+def reconstruct(
+    run: Path, checkpoint: str, split: str, count: int, out: Path | None, **allowed: bool
+) -> None:
     """Writes examples and their reconstructions as a figure or as numbers."""
-    model = load(run, checkpoint)
+    model = load(run, checkpoint, **allowed)
     split = model.split_named(split)
     make_directory(run if out is None else out.parent)
     examples = model.setup.dataset.splits[split].head(count)
@@ -286,9 +325,9 @@ def reconstruct(run: Path, checkpoint: str, split: str, count: int, out: Path | 
         )
 
 
-def encode(run: Path, checkpoint: str, split: str, out: Path) -> None:
+def encode(run: Path, checkpoint: str, split: str, out: Path, **allowed: bool) -> None:
     """Writes the codes of a split."""
-    model = load(run, checkpoint)
+    model = load(run, checkpoint, **allowed)
     examples = model.setup.dataset.splits[model.split_named(split)]
     make_directory(out.parent)
     arrays = {"z": model.encode(examples)}
@@ -297,22 +336,22 @@ def encode(run: Path, checkpoint: str, split: str, out: Path) -> None:
     _save_arrays(out, **arrays)
 
 
-def report(run: Path, checkpoint: str) -> None:
+def report(run: Path, checkpoint: str, **allowed: bool) -> None:
     """Writes figures and report.html."""
     from ae_jax.report import codec_report, run_report
 
-    model = load(run, checkpoint)
+    model = load(run, checkpoint, **allowed)
     make_directory(run)
     kind = codec_report if isinstance(model.config, CodecConfig) else run_report
     path = kind.write(model, RunDirectory(run))
     click.echo(f"report: {path}")
 
 
-def explore(run: Path, checkpoint: str) -> None:
+def explore(run: Path, checkpoint: str, **allowed: bool) -> None:
     """Writes explorer.html."""
     from ae_jax.report import explorer
 
-    model = load(run, checkpoint)
+    model = load(run, checkpoint, **allowed)
     make_directory(run)
     click.echo(f"explorer: {explorer.write(model, RunDirectory(run))}")
 

@@ -6,12 +6,22 @@ import hashlib
 import os
 import platform
 import sys
+import warnings
+from functools import partial
 from pathlib import Path
 
 import click
 
-from ae_jax.core.errors import Stopped, TrainingDiverged, UserError, is_out_of_memory
+from ae_jax.core import interrupts
+from ae_jax.core.errors import (
+    RunWarning,
+    Stopped,
+    TrainingDiverged,
+    UserError,
+    is_out_of_memory,
+)
 from ae_jax.core.files import cache_root
+from ae_jax.core.interrupts import Interrupted
 
 EXIT_USER_ERROR, EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_STOPPED = 2, 3, 130, 143
 
@@ -42,6 +52,15 @@ def run_command(command: click.Command) -> None:
     Compiled programs are kept in the user's cache folder, so that the next process starts sooner.
     """
     _keep_compiled_programs()
+    with interrupts.heard(), warnings.catch_warnings():
+        # A line of its own each, also where warnings are errors or silent otherwise.
+        warnings.simplefilter("always", RunWarning)
+        show = warnings.showwarning
+        warnings.showwarning = partial(_show_warning, show)
+        _end_well(command)
+
+
+def _end_well(command: click.Command) -> None:
     try:
         command.main(standalone_mode=False)
     except click.ClickException as error:
@@ -58,13 +77,30 @@ def run_command(command: click.Command) -> None:
     except Stopped as error:
         click.echo(f"Stopped: {error}; the same command continues.", err=True)
         raise SystemExit(EXIT_STOPPED) from error
+    except Interrupted as error:
+        how = "Interrupted" if error.status == EXIT_INTERRUPTED else f"Ended by {error}"
+        _fail(f"{how}; the same command continues.", error.status, error)
     except (KeyboardInterrupt, click.Abort) as error:
         _fail("Interrupted; the same command continues.", EXIT_INTERRUPTED, error)
+    except OSError as error:  # a disk that is full or gone, a file that nobody looked after
+        name = f" {error.filename}" if error.filename else ""
+        _fail(
+            f"Error: cannot use{name or ' a file'}: {error.strerror or error}",
+            EXIT_USER_ERROR,
+            error,
+        )
     except RuntimeError as error:  # JAX's, which is not to be imported before it is needed
         if not is_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
         _fail(f"Error: the device has not enough memory: {reason}", EXIT_USER_ERROR, error)
+
+
+def _show_warning(show, message, category, *place, **more) -> None:
+    if issubclass(category, RunWarning):
+        click.echo(f"Warning: {message}", err=True)
+    else:
+        show(message, category, *place, **more)
 
 
 def _keep_compiled_programs() -> None:

@@ -1,4 +1,6 @@
-"""The two ways a run can fail on purpose, and one of those that it cannot help."""
+"""The two ways a run can fail on purpose, one of those that it cannot help, and warnings."""
+
+import warnings
 
 
 class UserError(Exception):
@@ -16,6 +18,15 @@ class Stopped(Exception):
 def shortened(text: str, most: int = 80) -> str:
     """The text, or its beginning and its length: what a user gave may be a whole file."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
+class RunWarning(UserWarning):
+    """Something about a run that its user should know, and that does not end it. One sentence."""
+
+
+def warn(sentence: str) -> None:
+    """Says a sentence as a `RunWarning`; the command line shows it as a line of its own."""
+    warnings.warn(sentence, RunWarning, stacklevel=3)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

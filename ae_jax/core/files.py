@@ -56,6 +56,26 @@ def read_json(path: Path) -> Any:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{path} is not a JSON file: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{path} is not a JSON file of ours: it is nested too deeply") from error
+
+
+def read_table(path: Path, *entries: str) -> dict[str, Any]:
+    """The JSON object in a file, with these entries. Raises UserError for any other content."""
+    table = read_json(path)
+    if not isinstance(table, dict) or not all(name in table for name in entries):
+        what = f"with {', '.join(entries)}" if entries else "of sections"
+        raise UserError(f"{path} is damaged: it has to be a table {what}")
+    return table
+
+
+def whole_path(path: str | Path) -> Path:
+    """The path from the root, with links and `~` followed. Raises UserError for one that cannot
+    be: a link to itself, a name with a null character."""
+    try:
+        return Path(path).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:
+        raise UserError(f"{str(path)[:200]!r} leads nowhere: {error}") from error
 
 
 def make_directory(path: Path) -> Path:
@@ -76,3 +96,20 @@ def cache_root() -> Path:
         return Path(chosen).expanduser()
     users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(users) / "ae_jax"
+
+
+def state_root() -> Path | None:
+    """What is remembered of this user: $AE_JAX_STATE, or `ae_jax` in the user's state folder.
+
+    None for a user without a home.
+    """
+    chosen = os.environ.get("AE_JAX_STATE")
+    if chosen:
+        return Path(chosen).expanduser()
+    users = os.environ.get("XDG_STATE_HOME")
+    if users:
+        return Path(users) / "ae_jax"
+    try:
+        return Path.home() / ".local" / "state" / "ae_jax"
+    except RuntimeError:
+        return None

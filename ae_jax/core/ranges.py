@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-Count = Annotated[int, Field(ge=1)]
+# No more than a computer counts to: what lies beyond is a mistake, and no float holds it.
+Count = Annotated[int, Field(ge=1, lt=2**62)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

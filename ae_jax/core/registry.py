@@ -10,11 +10,13 @@ import difflib
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ae_jax.core.errors import UserError, shortened
+from ae_jax.core.files import whole_path
+from ae_jax.core.trust import check_may_run
 
 T = TypeVar("T")
 
@@ -95,34 +97,88 @@ def absolute_reference(value: Any) -> Any:
         return value
     path, colon, name = value.rpartition(":")
     if path.endswith(".py"):
-        return f"{Path(path).expanduser().resolve()}{colon}{name}"
+        return f"{whole_path(path)}{colon}{name}"
     if value.endswith((".npy", ".npz", ".csv")):
-        return str(Path(value).expanduser().resolve())
+        return str(whole_path(value))
     return value
+
+
+def user_files(values: Any) -> list[Path]:
+    """The Python files that are named, as `path/to/file.py:Name`, anywhere in nested values."""
+    found: dict[Path, None] = {}
+    waiting = [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif isinstance(value, str):
+            path = value.rpartition(":")[0]
+            if path.endswith(".py") and "\0" not in path:
+                found[whole_path(path)] = None
+    return sorted(found)
+
+
+def code_of(values: Any) -> dict[str, str]:
+    """The sha256 of each Python file that is named anywhere in nested values, by its path.
+
+    Of a file that this process has executed it is that of what was executed. Raises UserError
+    where the file has been edited since.
+    """
+    digests = {}
+    for path in user_files(values):
+        try:
+            now = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            continue  # a text that looks like a file; what is needed has been read before
+        module = sys.modules.get(_module_name(path))
+        if module is not None and getattr(module, _EXECUTED) != now:
+            raise UserError(f"{path} was edited after this process had read it: start a new one")
+        digests[str(path)] = now
+    return digests
 
 
 _PREFIX = "ae_jax_user_"
 
 
+_EXECUTED = "__ae_jax_sha256__"
+
+
+def _module_name(path: Path) -> str:
+    return _PREFIX + hashlib.sha256(str(path).encode()).hexdigest()[:16]
+
+
 def _load_from_file(kind: str, path: Path, attribute: str):
     """Imports a user's file once a process, under a name of its own, and takes one object."""
-    path = path.expanduser().resolve()
+    path = whole_path(path)
     if not path.is_file():
         raise UserError(f"{kind} {path}:{attribute}: there is no such file")
-    module_name = _PREFIX + hashlib.sha256(str(path).encode()).hexdigest()[:16]
+    module_name = _module_name(path)
     if module_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module  # dataclasses look their module up while it executes
-        try:
-            spec.loader.exec_module(module)
-        except BaseException as error:
-            del sys.modules[module_name]
-            if not isinstance(error, Exception):
-                raise
-            raise UserError(f"{kind} file {path} fails on import: {error!r}") from error
+        _execute(kind, path, module_name)
     module = sys.modules[module_name]
     if not hasattr(module, attribute):
         public = [n for n in vars(module) if not n.startswith("_")]
         raise unknown_name(f"{kind} in {path}", attribute, public)
     return getattr(module, attribute)
+
+
+def _execute(kind: str, path: Path, module_name: str) -> None:
+    """Makes a module of a file: of the very bytes that were found to be trusted."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{kind} file {path} cannot be read: {error.strerror}") from error
+    check_may_run(path, content)
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    module = importlib.util.module_from_spec(spec)
+    setattr(module, _EXECUTED, hashlib.sha256(content).hexdigest())
+    sys.modules[module_name] = module  # dataclasses look their module up while it executes
+    try:
+        exec(spec.loader.source_to_code(content, str(path)), module.__dict__)
+    except BaseException as error:
+        del sys.modules[module_name]
+        if not isinstance(error, Exception):
+            raise
+        raise UserError(f"{kind} file {path} fails on import: {error!r}") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.files import whole_path
 from ae_jax.core.registry import Registry
 from ae_jax.data.array_files import ArrayFile
 from ae_jax.data.arrays import from_array
@@ -132,7 +133,7 @@ def can_load(name: str) -> bool:
     if name in DATA_SETS or is_folder_of_records(name):
         return True
     path = name.rpartition(":")[0]
-    file = Path(path).expanduser() if path.endswith(".py") else file_and_label(name)[0]
+    file = whole_path(path) if path.endswith(".py") else file_and_label(name)[0]
     return file.is_file() or (file.is_dir() and user_file(name) is not None)
 
 
@@ -143,8 +144,8 @@ def absolute_name(name: str) -> str:
     found = user_file(name)
     if found is not None:
         label = file_and_label(name)[1]
-        return str(found.path.resolve()) + (f":{label}" if label else "")
-    return str(Path(name).expanduser().resolve()) if is_folder_of_records(name) else name
+        return str(whole_path(found.path)) + (f":{label}" if label else "")
+    return str(whole_path(name)) if is_folder_of_records(name) else name
 
 
 def prepare(name: str, log: Log = print) -> Path:
@@ -208,8 +209,8 @@ def _source(name: str) -> Source:
         return found
     if name.endswith((".npy", ".npz")):
         return ArrayFile(Path(name).expanduser())
-    if name not in DATA_SETS and Path(name).expanduser().is_dir():
-        return RecordFolder(Path(name).expanduser().resolve())
+    if name not in DATA_SETS and whole_path(name).is_dir():
+        return RecordFolder(whole_path(name))
     entry = DATA_SETS.get(name)
     return entry if name in DATA_SETS else UserFunction(name, entry)
 

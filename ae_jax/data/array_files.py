@@ -66,7 +66,11 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             if isinstance(content, np.ndarray):
                 return {"x": content}
             names = _names(content.files, path)
-            return {name or key: content[key] if name else None for key, name in names.items()}
+            arrays = {name or key: content[key] if name else None for key, name in names.items()}
+            for key, array in arrays.items():
+                if not isinstance(array, np.ndarray | None):
+                    raise ValueError(f"{key} is no array")
+            return arrays
     except UNREADABLE as error:
         if "allow_pickle" in str(error):
             reason = "it holds Python objects, or is no NumPy file; nothing is unpickled"

@@ -5,6 +5,9 @@ their values, and their labels.
 """
 
 import dataclasses
+import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 from typing import Any
@@ -17,8 +20,9 @@ from ae_jax.data.base import DataSet, Split
 from ae_jax.data.protocols import hold_out
 
 UNREADABLE = (
-    ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError,
-    zipfile.BadZipFile, zlib.error,
+    ValueError, TypeError, AttributeError, SyntaxError, ArithmeticError, LookupError, RuntimeError,
+    OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+    tokenize.TokenError,
 )  # fmt: skip
 
 

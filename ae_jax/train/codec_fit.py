@@ -195,6 +195,7 @@ def fit_codec(
     directory: RunDirectory | None = None,
     *,
     listeners: Sequence[Progress] = (),
+    accept_code: bool = False,
 ) -> CodecOutcome:
     """Fits the codec, or reads back what was fitted in the directory.
 
@@ -206,19 +207,29 @@ def fit_codec(
     if directory is None:
         return _fit(setup, listeners)
     with ExitStack() as stack:
-        claim = partial(directory.claim, setup.config, setup.dataset)
+        claim = partial(directory.claim, setup.config, setup.dataset, accept_code=accept_code)
         stack.enter_context(processes.held_by_first(claim))
         saved = stack.enter_context(
-            Checkpoints(directory.checkpoints, setup.headline, setup.maximise)
+            Checkpoints(
+                directory.checkpoints,
+                setup.headline,
+                setup.maximise,
+                run=directory.identity(setup.dataset),
+            )
         )
         if saved.step() is not None:
-            return CodecOutcome(saved.restore(setup.initial_state()), directory.records())
+            state, sealed = saved.load(setup.initial_state())
+            step, last = int(state.step), None if sealed is None else sealed.record
+            records = directory.with_last(directory.records(step), step, last)
+            directory.check_records(records, step)
+            return CodecOutcome(state, records)
         outcome = _fit(setup, listeners)
         if processes.is_first():
             directory.rewind(0)  # of an attempt that was cut short
             for record in outcome.records:
                 directory.append(record)
-        saved.save(common(outcome.state), {OBJECTIVE: outcome.records[-1][OBJECTIVE]})
+        last = outcome.records[-1]
+        saved.save(common(outcome.state), {OBJECTIVE: last[OBJECTIVE]}, last)
         return outcome
 
 

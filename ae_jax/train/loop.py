@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ae_jax.core import interrupts
 from ae_jax.core.errors import Stopped, TrainingDiverged
 from ae_jax.data.batches import Totals
 from ae_jax.train import processes
@@ -55,6 +56,7 @@ class Run:
     setup: Setup
     directory: RunDirectory | None = None
     listeners: tuple[Listener, ...] = ()
+    accept_code: bool = False
 
 
 def is_look(record: Record) -> bool:
@@ -68,6 +70,7 @@ def train(
     *,
     until: int | None = None,
     listeners: Sequence[Listener] = (),
+    accept_code: bool = False,
 ) -> Outcome:
     """Trains up to epoch `until`, by default to the end of the run, from where it stands.
 
@@ -78,12 +81,15 @@ def train(
     the parameters) and at a look `train/...`, `valid/...`, `test/...`: nats per example unless the
     metric says otherwise.
 
+    A run whose directory knows other code of the user's files is refused unless `accept_code`.
+
     Raises TrainingDiverged at the first loss that is not finite; what was saved stays. Raises
     UserError, in several processes, for a run that stays within one and for processes that do not
     run the same, and Stopped where one of them was told to stop.
     """
     processes.check_mode(setup.config.train.parallel)
-    (outcome,) = train_together([Run(setup, directory, tuple(listeners))], until=until)
+    run = Run(setup, directory, tuple(listeners), accept_code)
+    (outcome,) = train_together([run], until=until)
     if isinstance(outcome, TrainingDiverged):
         raise outcome
     return outcome
@@ -98,7 +104,8 @@ def train_together(
     program, until the others have caught up. The seconds of a record are a share of the time of
     those that train. A run that diverges or runs out of patience ends there; the others go on.
     """
-    with ExitStack() as stack:
+    # Asked to end by a signal, it finishes the epoch and saves.
+    with interrupts.deferred(), ExitStack() as stack:
         places = [stack.enter_context(_placed(run)) for run in runs]
         setups = [run.setup for run in runs]
         engine = _engine_for(setups, [place.state for place in places], devices_each)
@@ -142,9 +149,10 @@ class _Place:
         if self.saved is not None and save:
             if is_look(record):
                 headline = self.run.setup.numbers.objective.headline
-                self.saved.save(self.state, {headline: record[_selection_metric(self.run.setup)]})
+                metrics = {headline: record[_selection_metric(self.run.setup)]}
+                self.saved.save(self.state, metrics, record)
             elif _all_finite(self.state.params):
-                self.saved.save(self.state)
+                self.saved.save(self.state, record=record)
         for listener in self.run.listeners if processes.is_first() else ():
             listener(record)
 
@@ -160,19 +168,28 @@ def _placed(run: Run) -> Iterator[_Place]:
     objective = setup.numbers.objective
     with ExitStack() as stack:
         known_by = None if setup.start is None else setup.start.fingerprint
-        claim = partial(directory.claim, setup.config, setup.dataset, known_by)
+        claim = partial(
+            directory.claim, setup.config, setup.dataset, known_by, accept_code=run.accept_code
+        )
         stack.enter_context(processes.held_by_first(claim))
         processes.check_folder(directory.path)
         saved = stack.enter_context(
-            Checkpoints(directory.checkpoints, objective.headline, objective.maximise)
+            Checkpoints(
+                directory.checkpoints,
+                objective.headline,
+                objective.maximise,
+                run=directory.identity(setup.dataset),
+            )
         )
+        last = None
         if saved.step() is not None:
-            state = saved.restore(state)
+            state, sealed = saved.load(state)
+            last = None if sealed is None else sealed.record
         processes.check_alike(_starting_point(state, known_by))
         if processes.is_first():
-            records = directory.rewind(int(state.step))
+            records = directory.rewind(int(state.step), last)
         else:
-            records = directory.records(int(state.step))
+            records = directory.with_last(directory.records(int(state.step)), int(state.step), last)
         yield _Place(run, state, records, saved)
 
 
@@ -190,6 +207,7 @@ def _starting_point(state: TrainState, known_by: str | None) -> dict[str, Any]:
 
 def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
     """Epochs up to the last one, for as long as some run goes on."""
+    interrupts.end_if_asked()
     setup = places[0].run.setup
     looks = {*look_epochs(setup.config), last}
     going = {i: place for i, place in enumerate(places) if not _is_out_of_patience(place)}
@@ -210,7 +228,7 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
                 for i, place in going.items()
             }
         looked = engine.look() if epoch in looks else None
-        stop = processes.stop_requested()
+        stop = processes.stop_requested(interrupts.asked())
         due = looked is not None or time.monotonic() - saved_at >= SAVE_SECONDS
         save = stop or processes.agree(due)
         if save:
@@ -230,6 +248,10 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
             if _is_out_of_patience(place):
                 del going[i]
         if stop and going and epoch < last:
+            for place in places:
+                if place.saved is not None:
+                    place.saved.wait()
+            interrupts.end_if_asked()  # with the customary status of the signal of this process
             raise Stopped(f"epoch {epoch} of {last} is over and saved")
 
 

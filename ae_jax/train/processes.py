@@ -24,6 +24,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from ae_jax.core import interrupts
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import write_text
 from ae_jax.data.base import DataSet
@@ -106,6 +107,7 @@ def _join(group: Group, timeout: float) -> None:
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"cannot join other processes: {reason}") from error
+    interrupts.listen_again()  # in place of what JAX may have taken
 
 
 def _telling(show: Callable[..., None]) -> Callable[..., None]:

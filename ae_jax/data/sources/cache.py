@@ -18,6 +18,7 @@ from typing import Any
 import filelock
 import numpy as np
 
+from ae_jax.data.arrays import UNREADABLE
 from ae_jax.data.base import COLUMNS, Facts, Split
 from ae_jax.data.protocols import Stored
 
@@ -34,8 +35,8 @@ class Damaged(Exception):
 def read(folder: Path) -> Stored | None:
     """The prepared set, memory-mapped, or None where there is none.
 
-    Sizes, shapes and types are checked against the manifest, contents are not (see `verify`).
-    Raises Damaged.
+    Sizes, shapes and types are checked against the manifest, and contents against their sha256
+    when this process opens them for the first time. Raises Damaged.
     """
     try:
         manifest = _manifest(folder)
@@ -53,6 +54,8 @@ def read(folder: Path) -> Stored | None:
         )
     except KeyError as error:
         raise Damaged(f"{_MANIFEST} lacks {error}") from error
+    except (TypeError, AttributeError, ValueError) as error:
+        raise Damaged(f"{_MANIFEST} has another form than when it was written") from error
 
 
 def _split(arrays: dict[str, np.ndarray], part: str) -> Split:
@@ -75,8 +78,17 @@ def _tuples(value: Any) -> Any:
 def verify(folder: Path) -> None:
     """Compares the sha256 of every prepared file with the manifest. Raises Damaged."""
     for key, facts in _manifest(folder)["arrays"].items():
-        if sha256_of(folder / f"{key}.npy") != facts["sha256"]:
-            raise Damaged(f"{key}.npy has another sha256 than when it was written")
+        _verify(folder / f"{key}.npy", facts["sha256"])
+
+
+# Files that this process has compared with their sha256: where they lie, and what tells whether
+# they were written since.
+_verified: set[tuple[str, int, int, int]] = set()
+
+
+def _verify(path: Path, sha256: str) -> None:
+    if sha256_of(path) != sha256:
+        raise Damaged(f"{path.name} has another sha256 than when it was written")
 
 
 def write(folder: Path, stored: Stored) -> None:
@@ -148,7 +160,9 @@ def _manifest(folder: Path) -> dict | None:
         if folder.is_dir():
             raise Damaged(f"{_MANIFEST} is missing") from None
         return None
-    except ValueError as error:
+    except IsADirectoryError as error:
+        raise Damaged(f"{_MANIFEST} is a folder") from error
+    except (ValueError, RecursionError) as error:
         raise Damaged(f"{_MANIFEST} is not JSON") from error
     if not isinstance(manifest, dict) or manifest.get("version") != _VERSION:
         raise Damaged(f"{_MANIFEST} is of another version")
@@ -168,13 +182,19 @@ def _save(path: Path, array: np.ndarray) -> dict:
 def _open(folder: Path, key: str, facts: dict) -> np.ndarray:
     path = folder / f"{key}.npy"
     try:
-        size = path.stat().st_size
-        if size != facts["bytes"]:
-            raise Damaged(f"{path.name} has {size} bytes instead of {facts['bytes']}")
+        found = path.stat()
+        if found.st_size != facts["bytes"]:
+            raise Damaged(f"{path.name} has {found.st_size} bytes instead of {facts['bytes']}")
+        known = (str(path.absolute()), found.st_ino, found.st_mtime_ns, found.st_size)
+        if known not in _verified:
+            _verify(path, facts["sha256"])
+            _verified.add(known)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise Damaged(f"{path.name} is missing") from error
-    except ValueError as error:
+    except OSError:
+        raise  # it may be whole, and only not for us
+    except UNREADABLE as error:
         raise Damaged(f"{path.name} cannot be read") from error
     if list(array.shape) != facts["shape"] or array.dtype.str != facts["dtype"]:
         raise Damaged(f"{path.name} has another shape or type than when it was written")

@@ -1,0 +1,98 @@
+"""Signals that ask a process to end: at once, or when what it is at has been saved.
+
+Ctrl-C, SIGTERM (of a scheduler) and SIGHUP (of a terminal that is closed) mean the same. Within
+`deferred` they are only noted, for whoever asks; a second one ends the process on the spot, which
+loses no more than a power cut would.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the process to end; `status` is what it customarily ends with."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    @property
+    def status(self) -> int:
+        return 128 + self.number
+
+
+class _State:
+    """Of this process: signals belong to the process, not to a part of it."""
+
+    heard = False  # whether there are handlers
+    asked: int | None = None
+    deferring = 0
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[None]:
+    """Within, the signals are taken as described; those that the parent had ignored stay so."""
+    if _State.heard or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.getsignal(number)
+        for number in SIGNALS
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    }
+    _State.heard, _State.asked = True, None
+    for number in before:
+        signal.signal(number, _handle)
+    try:
+        yield
+    finally:
+        _State.heard, _State.asked = False, None
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def listen_again() -> None:
+    """Takes the signals back from a library that has taken them meanwhile."""
+    if _State.heard:
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _handle)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Within, a first signal is noted: ask by `asked`."""
+    _State.deferring += 1
+    try:
+        yield
+    finally:
+        _State.deferring -= 1
+
+
+def asked() -> bool:
+    """Whether a signal has asked the process to end."""
+    return _State.asked is not None
+
+
+def end_if_asked() -> None:
+    """Raises Interrupted if a signal has asked for it."""
+    if _State.asked is not None:
+        raise Interrupted(_State.asked)
+
+
+def _handle(number: int, frame: object) -> None:
+    if _State.asked is not None:
+        os._exit(128 + number)
+    _State.asked = number
+    if not _State.deferring:
+        raise Interrupted(number)
+    line = f"\n{signal.Signals(number).name}: ending after this epoch; once more ends at once.\n"
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        os.write(2, line.encode())

@@ -1,0 +1,102 @@
+"""Runs to break, processes to break them in, and the account of what came of it."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from timeless import timeless
+
+TINY = ("--latent-dim", 2, "--hidden", 4, "--set", "data.limit=200", "--batch-size", 50)
+
+
+@dataclasses.dataclass
+class Account:
+    """How often something was tried, and what came of it."""
+
+    tried: int = 0
+    answered: int = 0  # right, or with a sentence
+    lost: int = 0
+    tracebacks: int = 0
+    wrong: int = 0  # silently
+    first: str = ""
+
+    def took(self, what: str, kind: str) -> None:
+        self.tried += 1
+        setattr(self, kind, getattr(self, kind) + 1)
+        if kind != "answered" and not self.first:
+            self.first = f"{kind}: {what}"
+
+    def settle(self, name: str) -> None:
+        print(f"\n{name}: {self}")
+        assert self.tried == self.answered and self.tried, self.first
+
+
+def is_sentence(text: str) -> bool:
+    """Whether a command said on standard error what was wrong, and nothing of Python's."""
+    lines = [line for line in text.splitlines() if line.startswith(("Error:", "Usage:"))]
+    return bool(lines) and "Traceback" not in text
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """For a child: one device, and a cache of data beside its runs."""
+    return os.environ | {
+        "AE_JAX_CACHE": str(folder / "cache"),
+        "JAX_NUM_CPU_DEVICES": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def start(folder: Path, *arguments: object) -> subprocess.Popen:
+    """`ae-jax` as a process of its own in a folder."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ae_jax.cli", *map(str, arguments)],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_python(folder: Path, code: str) -> subprocess.Popen:
+    """A script as a process of its own in a folder."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=environment(folder) | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(process: subprocess.Popen, is_time: Callable[[], bool]) -> bool:
+    """Whether the time came before the process ended."""
+    while process.poll() is None:
+        if is_time():
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def lines_of(run: Path) -> int:
+    file = run / "metrics.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def records_of(run: Path) -> list[dict]:
+    return timeless([json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()])
+
+
+def two_clusters(path: Path, count: int = 240) -> Path:
+    """A .npy file of vectors [N, 6] around two centres."""
+    rng = np.random.default_rng(0)
+    centres = np.where(rng.integers(0, 2, count) == 1, 1.0, -1.0)[:, None]
+    np.save(path, (centres + 0.3 * rng.normal(size=(count, 6))).astype(np.float32))
+    return path
