@@ -234,7 +234,7 @@ def report(run: Path, checkpoint: str, **allowed: bool) -> None:
 
 @cli.command(short_help="Write a page to walk through the codes of a run.")
 @RUN
-@CHECKPOINT
+@opened
 def explore(run: Path, checkpoint: str, **allowed: bool) -> None:
     """Write explorer.html of a RUN: one page that decodes in the browser, without a network.
 
