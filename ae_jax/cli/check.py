@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,15 @@ def check(reference: str, kind: str | None = None) -> Iterator[Finding]:
     yield _finding("noise belongs to examples", lambda: _check_noise(setup))
     yield _finding("batches of any size", lambda: _check_filling(setup))
     yield _finding("one trace", lambda: _check_one_trace(setup))
+    alone = _Baseline(setup)
     for mode in ("sharded", "shard_map", "pmap"):
-        yield _finding(f"on {DEVICES} devices ({mode})", lambda m=mode: _check_devices(setup, m))
-    yield _finding("stacked with others", lambda: _check_stacked(setup))
+        yield _finding(
+            f"on {DEVICES} devices ({mode})", lambda m=mode: _check_devices(setup, alone, m)
+        )
+    yield _finding("stacked with others", lambda: _check_stacked(setup, alone))
     if setup.architecture.model.can_pad and setup.config.objective.can_pad:
         yield _finding("padded code", lambda: _check_padded(setup))
-    yield _finding("saved and restored", lambda: _check_resume(setup))
+    yield _finding("saved and restored", lambda: _check_resume(setup, alone))
 
 
 _TRAINING = (
@@ -324,37 +328,41 @@ def _check_one_trace(setup: Setup) -> None:
         )
 
 
-def _trained(setup: Setup, **options: Any) -> Any:
-    """The parameters after two epochs of a run like this one."""
-    config = setup.config
-    train = dataclasses.replace(config.train, **options)
-    again = prepare_run(dataclasses.replace(config, train=train), setup.dataset)
-    return loop.train(again).state
+class _Baseline:
+    """The state after the run as it is, on one device and alone: trained once, when asked for."""
+
+    def __init__(self, setup: Setup):
+        self._setup = setup
+
+    @cached_property
+    def state(self) -> Any:
+        return jax.device_get(loop.train(self._setup).state)
 
 
-def _check_devices(setup: Setup, mode: str) -> None:
+def _check_devices(setup: Setup, alone: _Baseline, mode: str) -> None:
     if jax.device_count() < DEVICES:
         raise Failed(f"there are {jax.device_count()} devices: JAX_NUM_CPU_DEVICES={DEVICES}")
+    train = dataclasses.replace(setup.config.train, parallel=mode)
+    spread = prepare_run(dataclasses.replace(setup.config, train=train), setup.dataset)
     _compare(
-        _trained(setup).params,
-        _trained(setup, parallel=mode).params,
+        alone.state.params,
+        loop.train(spread).state.params,
         f"on {DEVICES} devices the update is another than on one: means over the batch need "
         "axis_name (`whole_batch = True`), and noise one key an example",
     )
 
 
-def _check_stacked(setup: Setup) -> None:
-    configs = [
-        dataclasses.replace(setup.config, train=dataclasses.replace(setup.config.train, seed=seed))
-        for seed in (0, 1)
-    ]
-    setups = [prepare_run(config, setup.dataset) for config in configs]
-    together = loop.train_together([loop.Run(one) for one in setups])
-    for outcome, one in zip(together, setups, strict=True):
-        if isinstance(outcome, TrainingDiverged):
-            raise outcome
-        alone = loop.train(one).state.params
-        _compare(alone, outcome.state.params, "stacked with another run it trains otherwise")
+def _check_stacked(setup: Setup, alone: _Baseline) -> None:
+    train = dataclasses.replace(setup.config.train, seed=1)
+    other = prepare_run(dataclasses.replace(setup.config, train=train), setup.dataset)
+    outcome = loop.train_together([loop.Run(setup), loop.Run(other)])[0]
+    if isinstance(outcome, TrainingDiverged):
+        raise outcome
+    _compare(
+        alone.state.params,
+        outcome.state.params,
+        "stacked with another run it trains otherwise",
+    )
 
 
 def _check_padded(setup: Setup) -> None:
@@ -375,13 +383,13 @@ def _check_padded(setup: Setup) -> None:
         )
 
 
-def _check_resume(setup: Setup) -> None:
+def _check_resume(setup: Setup, alone: _Baseline) -> None:
     with tempfile.TemporaryDirectory() as folder:
         directory = RunDirectory(Path(folder) / "run")
         loop.train(setup, directory, until=1)
         resumed = loop.train(setup, directory).state
-    whole = _trained(setup)
-    for left, right in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+    whole = jax.tree.leaves(alone.state)
+    for left, right in zip(whole, jax.tree.leaves(resumed), strict=True):
         if not np.array_equal(left, right):
             raise Failed("saved after an epoch and resumed, the run ends with other bits")
 

@@ -25,7 +25,8 @@ class ModelConfig:
     prior           p(z); `auto` is that of the latent: `standard_normal`, or `none` for
                     deterministic codes
     tied            the decoder's kernels are the transposes of the encoder's
-    head            p(x|z); `auto` is `bernoulli` for data in [0, 1], else `gaussian`
+    head            p(x|z); `auto` is `multinomial` for vectors of counts, `bernoulli` for data in
+                    [0, 1], else `gaussian`
     head_scale      standard deviation of a fixed Gaussian head, or start of a learned global one
     condition       what the model is conditioned on: `none`, the `label`, or the `input` that the
                     data set holds beside each example (a vector or an image)

@@ -373,6 +373,13 @@ def _device_splits(dataset: DataSet, execution: Execution) -> dict[str, DeviceSp
     }
 
 
+def _head_for(dataset: DataSet, values: ValueRange) -> str:
+    """The likelihood that goes with the values: of counts, of grey levels, of real numbers."""
+    if dataset.is_counts:
+        return "multinomial" if len(dataset.shape) == 1 else "poisson"
+    return "bernoulli" if values.low >= 0.0 and values.high <= 1.0 else "gaussian"
+
+
 def _settled_prior(config: RunConfig) -> str:
     return "none" if config.model.name == "rbm" else settled_prior(config.model)
 
@@ -381,7 +388,7 @@ def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: Value
     """The configuration with nothing left open, which names the data that there really are."""
     head = config.model.head
     if head == "auto":
-        head = "bernoulli" if values.low >= 0.0 and values.high <= 1.0 else "gaussian"
+        head = _head_for(dataset, values)
     return dataclasses.replace(
         config,
         data=DataConfig(
