@@ -173,7 +173,7 @@ def negative_binomial() -> Case:
 
 
 def multinomial() -> Case:
-    logits, totals = normals(14, BATCH, 7, scale=2), np.array([0.0, 1.0, 30.0, 140.0])
+    logits, totals = normals(14, BATCH, 7), np.array([0.0, 1.0, 30.0, 140.0])
     p = softmax(logits)
     return Case(
         Multinomial(*on_device(logits, totals)),
@@ -184,7 +184,7 @@ def multinomial() -> Case:
 
 
 def one_hot() -> Case:
-    logits = normals(15, BATCH, 5, scale=2)
+    logits = normals(15, BATCH, 5)
     p = softmax(logits)
     distribution = OneHot(*on_device(logits))
     return Case(distribution, lambda x: np.log(np.sum(x * p, axis=-1)), p, p * (1 - p))
