@@ -19,7 +19,7 @@ WRONG = {
     "FalselyPadded": ("padded code", "can_pad is declared and does not hold"),
     "NoDefault": ("declaration", "NoDefault.blocks has no default"),
     "NoLikelihood": ("traces", "which has no log_prob"),
-    "MakesNoise": ("finite gradients", "draws noise by make_rng, one key for all examples"),
+    "MakesNoise": ("traces", "draws noise by make_rng, one key for all examples"),
 }
 
 

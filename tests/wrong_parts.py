@@ -75,7 +75,7 @@ class OneKey(Distribution):
 
     def sample(self, keys, num_samples, first=0):
         noise = jax.random.normal(keys[0], self.loc.shape[-1:])
-        return jnp.broadcast_to(self.loc + noise, (num_samples, *self.loc.shape))
+        return jnp.broadcast_to(self.loc + noise[None], (num_samples, *self.loc.shape))
 
 
 class OneKeyLatent(nn.Module):
