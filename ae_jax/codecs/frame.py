@@ -8,6 +8,7 @@ import numpy as np
 from flax import struct
 from jax import Array
 
+from ae_jax.codecs.base import Progress
 from ae_jax.codecs.rows import Rows
 
 
@@ -44,6 +45,20 @@ def in_two(mean: np.ndarray) -> tuple[Array, Array]:
     mean = np.asarray(mean, np.float64)
     coarse = mean.astype(np.float32)
     return jnp.asarray(coarse), jnp.asarray((mean - coarse).astype(np.float32))
+
+
+def told(progress: Progress | None, factor: float, shift: float = 0.0) -> Progress | None:
+    """Progress that hears objectives in the units of the data: `factor` times those of a frame."""
+    if progress is None:
+        return None
+    return lambda done, most, objective: progress(
+        done, most, float(in_units(np.float32(objective), factor, shift))
+    )
+
+
+def in_units(objective: np.ndarray, factor: float, shift: float = 0.0) -> np.ndarray:
+    """Objectives of a frame in the units of the data, float32."""
+    return objective * np.float32(factor) + np.float32(shift)
 
 
 def _power_of_two(square: float) -> float:

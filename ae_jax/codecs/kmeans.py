@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jax import Array
 
@@ -14,7 +13,7 @@ from ae_jax.codecs.clusters import (
     nearest,
     one_hot,
 )
-from ae_jax.codecs.frame import centred
+from ae_jax.codecs.frame import centred, in_units, told
 from ae_jax.codecs.iterate import iterate, relative_decrease
 from ae_jax.codecs.rows import Rows, dot
 from ae_jax.codecs.seeding import kmeans_plus_plus
@@ -68,11 +67,12 @@ class KMeans(CodecSpec):
 
     def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
         rows, frame = centred(rows)
+        squared = frame.unit**2
         state, spread = _start(self, rows, key)
         step = _lloyd_step if self.batch_size == 0 else _mini_batch_epoch
         tolerance = self.tolerance * (float(spread) if self.batch_size == 0 else 1.0)
         state, history, converged = iterate(
-            step, self, rows, state, self.max_iterations, tolerance, progress
+            step, self, rows, state, self.max_iterations, tolerance, told(progress, squared)
         )
         weights, inertia = _summary(rows, state.centres)
         variance = jnp.maximum(inertia / rows.dim, least_variance(frame))
@@ -80,9 +80,9 @@ class KMeans(CodecSpec):
             relative=state.centres * frame.unit,
             origin=frame.origin,
             weights=weights,
-            variance=variance * frame.unit**2,
+            variance=variance * squared,
         )
-        return Fit(codec, np.asarray(history) * np.float32(frame.unit**2), converged)
+        return Fit(codec, in_units(history, squared), converged)
 
     def blank(self, data_dim: int) -> KMeansCodec:
         return KMeansCodec.zeros(self.latent_dim, data_dim)

@@ -5,13 +5,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jax import Array
 
 from ae_jax.codecs import coordinate
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
-from ae_jax.codecs.frame import scaled
+from ae_jax.codecs.frame import in_units, scaled, told
 from ae_jax.codecs.iterate import iterate
 from ae_jax.codecs.nmf_start import starting_atoms
 from ae_jax.codecs.rows import Rows, dot, put_rows, smallest
@@ -111,10 +110,11 @@ class Nmf(CodecSpec):
 
     def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
         rows, frame = scaled(rows)
+        factor = frame.unit ** (2 if self.divergence == "frobenius" else 1)
         state = _start(self, rows, key)
         step = _frobenius_step if self.divergence == "frobenius" else _kl_step
         state, history, converged = iterate(
-            step, self, rows, state, self.max_iterations, self.tolerance, progress
+            step, self, rows, state, self.max_iterations, self.tolerance, told(progress, factor)
         )
         # Codes have one half of the unit of the data, atoms the other.
         exponent = round(math.log2(frame.unit))
@@ -124,8 +124,7 @@ class Nmf(CodecSpec):
             jnp.asarray(self.encode_tolerance, jnp.float32),
             self.divergence,
         )
-        power = 2 if self.divergence == "frobenius" else 1
-        return Fit(codec, history * np.float32(frame.unit**power), converged)
+        return Fit(codec, in_units(history, factor), converged)
 
     def blank(self, data_dim: int) -> NmfCodec:
         return NmfCodec(

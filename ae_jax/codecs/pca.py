@@ -15,7 +15,7 @@ from flax import struct
 from jax import Array
 
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
-from ae_jax.codecs.frame import Frame, centred, in_two
+from ae_jax.codecs.frame import Frame, centred, in_two, in_units, told
 from ae_jax.codecs.iterate import iterate
 from ae_jax.codecs.moments import Moments, moments_of, moments_of_batches
 from ae_jax.codecs.rows import Rows, dot
@@ -118,8 +118,9 @@ class Pca(CodecSpec):
             return host_spectrum(rows, self.latent_dim, solver == "svd"), None, True
         rows, frame = centred(rows)
         if solver == "randomized":
-            found, history, converged = _subspace(self, rows, key, progress)
-            return _spectrum(found, rows.count, frame), history * frame.unit**2, converged
+            squared = frame.unit**2
+            found, history, converged = _subspace(self, rows, key, told(progress, squared))
+            return _spectrum(found, rows.count, frame), in_units(history, squared), converged
         if solver == "svd" or rows.count <= rows.dim:
             found = _whole(rows, self.latent_dim, solver == "svd")
         else:

@@ -4,14 +4,13 @@ from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jax import Array
 from pydantic import Field
 
 from ae_jax.codecs import coordinate
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
-from ae_jax.codecs.frame import scaled
+from ae_jax.codecs.frame import in_units, scaled, told
 from ae_jax.codecs.iterate import iterate, relative_decrease
 from ae_jax.codecs.rows import Rows, dot, put_rows
 from ae_jax.codecs.sparse_codes import fista, matching_pursuit
@@ -133,6 +132,7 @@ class SparseCoding(CodecSpec):
         if size is None:
             size = 0 if rows.count <= _AT_ONCE else _BATCH
         rows, frame = scaled(rows)
+        squared = frame.unit**2
         spec = self.replace(batch_size=size, penalty=self.penalty / frame.unit)
         state = _start(spec, rows, key)
         state, history, converged = iterate(
@@ -142,10 +142,9 @@ class SparseCoding(CodecSpec):
             state,
             self.max_iterations,
             self.tolerance,
-            progress,
+            told(progress, squared),
         )
-        history = history * np.float32(frame.unit**2)
-        return Fit(_codec(self, state.dictionary), history, converged)
+        return Fit(_codec(self, state.dictionary), in_units(history, squared), converged)
 
     def blank(self, data_dim: int) -> SparseCodingCodec:
         return _codec(self, jnp.zeros((self.latent_dim, data_dim)))

@@ -1,16 +1,16 @@
 """A mixture of spherical Gaussians of one variance, by expectation maximisation."""
 
+import math
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jax import Array
 
 from ae_jax.codecs.base import CodecSpec, Fit, Progress
 from ae_jax.codecs.clusters import Clusters, distances_about_nearest, least_variance, log_joint
-from ae_jax.codecs.frame import centred
+from ae_jax.codecs.frame import centred, in_units, told
 from ae_jax.codecs.iterate import iterate
 from ae_jax.codecs.rows import Rows, dot
 from ae_jax.codecs.seeding import kmeans_plus_plus
@@ -56,8 +56,16 @@ class SphericalMixture(CodecSpec):
         squared = frame.unit**2
         spec = self.replace(variance=self.variance / squared)
         state = _start(spec, rows, key, least_variance(frame))
+        # A density is per unit of the data.
+        shift = rows.dim * math.log(frame.unit)
         state, history, converged = iterate(
-            _em_step, spec, rows, state, self.max_iterations, self.tolerance * rows.dim, progress
+            _em_step,
+            spec,
+            rows,
+            state,
+            self.max_iterations,
+            self.tolerance * rows.dim,
+            told(progress, 1.0, shift),
         )
         codec = SphericalMixtureCodec(
             relative=state.centres * frame.unit,
@@ -65,9 +73,7 @@ class SphericalMixture(CodecSpec):
             weights=state.weights,
             variance=state.variance * squared,
         )
-        # A density is per unit of the data.
-        history = history + np.float32(rows.dim * np.log(frame.unit))
-        return Fit(codec, history, converged)
+        return Fit(codec, in_units(history, 1.0, shift), converged)
 
     def blank(self, data_dim: int) -> SphericalMixtureCodec:
         return SphericalMixtureCodec.zeros(self.latent_dim, data_dim)
