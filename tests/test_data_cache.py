@@ -15,6 +15,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.core.files import cache_root
 from ae_jax.data.base import Split
 from ae_jax.data.protocols import Stored
+from ae_jax.data.sources import cache
 from ae_jax.data.sources.base import CachedSource
 
 X = np.arange(60, dtype=np.uint8).reshape(10, 6)
@@ -86,7 +87,17 @@ def another_header(path):
     path.write_bytes(b"?" + path.read_bytes()[1:])
 
 
-@pytest.mark.parametrize("harm", [truncate, another_shape, another_header, Path.unlink])
+def flipped_bit(path):
+    """Also where the clock of the file system tells nothing: another process opens it."""
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 8
+    path.write_bytes(content)
+    cache._verified.clear()
+
+
+@pytest.mark.parametrize(
+    "harm", [truncate, another_shape, another_header, flipped_bit, Path.unlink]
+)
 def test_damaged_arrays_are_noticed_on_opening_and_made_again(folder, harm):
     TOY.stored(silent)
     harm(folder / "x_train.npy")
@@ -96,12 +107,35 @@ def test_damaged_arrays_are_noticed_on_opening_and_made_again(folder, harm):
     assert times_built() == 2
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 2, "arrays": {}}'])
+FORMS = [
+    '{"version": 2, "arrays": {}}',
+    '{"version": 2, "arrays": [1]}',
+    '{"version": 2, "arrays": {"x_train": 3}}',
+    '{"version": 2, "arrays": {"x_train": {"bytes": []}}}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", *FORMS])
 def test_damaged_manifest_is_noticed(folder, text):
     TOY.stored(silent)
     (folder / "manifest.json").write_text(text)
     TOY.stored(silent)
     assert times_built() == 2
+
+
+def test_a_folder_for_a_manifest_is_noticed(folder):
+    TOY.stored(silent)
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").mkdir()
+    TOY.stored(silent)
+    assert times_built() == 2
+
+
+def test_a_process_looks_at_the_bytes_once(folder, monkeypatch):
+    TOY.stored(silent)
+    monkeypatch.setattr(cache, "sha256_of", None)
+    TOY.stored(silent)
 
 
 def test_prepare_verifies_every_byte(folder):
