@@ -1,5 +1,5 @@
-# Two commands: `make reproduce` trains the latent-size grid, `make test` runs the tests.
-# Both make a virtual environment in .venv first, once.
+# `make reproduce` trains the latent-size grid, `make test` runs the tests, `make docs` the site.
+# Each makes a virtual environment in .venv first, once.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,6 +14,7 @@ help:
 	@echo "make test-all    the same with the tests that take longest"
 	@echo "make test-long   the long forms of what breaks from outside: kills, damage, full disks"
 	@echo "make tables      write the tables of README.md and docs/ anew from the committed results"
+	@echo "make docs        build the site of docs/ into site/"
 	@echo "make clean       remove the virtual environment and caches; runs are kept"
 
 reproduce: $(VENV)/.installed
@@ -36,6 +37,9 @@ lint: $(VENV)/.installed-test
 tables: $(VENV)/.installed
 	$(RUN) -m experiments.docs
 
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
 # A stamp is written only when the installation has succeeded, and is older than pyproject.toml
 # when that has changed.
 $(VENV)/.installed: pyproject.toml
@@ -47,5 +51,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache build site *.egg-info

@@ -22,8 +22,9 @@ from ae_jax.cli.shell import run_command
 from ae_jax.codecs import form
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import make_directory, read_json, write_text
+from ae_jax.data import DATA_SETS
 from ae_jax.report.pages import markdown_table
-from experiments import status
+from experiments import status, taxonomy
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
@@ -101,7 +102,23 @@ def _grid_standard() -> str:
     return markdown_table(results["tables"]["Lower bounds"]) + "\n"
 
 
+def _data_sets() -> str:
+    """One row for each registered data set: where it comes from."""
+    rows = [
+        {"name": f"`{name}`", "sources, in order": "; ".join(_elsewhere(source.sources))}
+        for name, source in DATA_SETS.items()
+    ]
+    return markdown_table(rows) + "\n"
+
+
+def _elsewhere(sources: tuple[str, ...]) -> list[str]:
+    """The sources of a set beside what was prepared from them before."""
+    return [source for source in sources if source != "prepared files"]
+
+
 TABLES = {
+    "data_sets": _data_sets,
+    "taxonomy": taxonomy.markdown,
     "codecs": form.markdown,
     "claims": _claims_that_hold,
     "status": status.markdown,

@@ -10,7 +10,7 @@ from PIL import Image
 
 import ae_jax
 from ae_jax.codecs import form
-from experiments import docs, status
+from experiments import docs, status, taxonomy
 
 PAGES = docs.pages()
 LINK = re.compile(r"(?<!!)\[[^]]*\]\(([^)#]+)\)")
@@ -85,9 +85,6 @@ def python_blocks(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", text_of(page), re.DOTALL)
 
 
-GUIDES = docs.DOCS / "guides"
-
-
 def test_the_python_example_runs(capsys):
     fit, *_ = python_blocks(docs.README)
     names: dict = {}
@@ -96,19 +93,11 @@ def test_the_python_example_runs(capsys):
     assert "'elbo'" in capsys.readouterr().out
 
 
-def test_the_grid_of_the_readme_trains(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    exec(
-        next(block for block in python_blocks(GUIDES / "grids.md") if "train_grid(" in block), names
-    )
-    assert len(names["bounds"]) == 4 and max(names["bounds"].values()) < 0
-    assert {path.name for path in Path("checkpoints/sizes").iterdir()} == set(names["bounds"])
-
-
-def test_the_objective_of_the_readme_trains(tmp_path, image_set):
+def test_the_objective_of_the_guide_trains(tmp_path, image_set):
     objective = next(
-        block for block in python_blocks(GUIDES / "extending.md") if "class Capacity" in block
+        block
+        for block in python_blocks(docs.DOCS / "guides" / "own_objective.md")
+        if "class Capacity" in block
     )
     file = tmp_path / "capacity.py"
     file.write_text(objective)
@@ -118,3 +107,11 @@ def test_the_objective_of_the_readme_trains(tmp_path, image_set):
     # gamma |kl - capacity| - reconstruction is at least gamma |mean kl - capacity| - reconstruction
     reconstruction = last["test/elbo"] + last["test/kl"]
     assert last["test/loss"] >= 2.0 * abs(last["test/kl"] - 5.0) - reconstruction - 1e-3
+
+
+def test_every_registered_method_has_a_place_in_the_taxonomy():
+    assert taxonomy.unplaced() == []
+    text = text_of(docs.DOCS / "taxonomy.md")
+    for registry in taxonomy.REGISTRIES.values():
+        for name in registry:
+            assert f"`{name}`" in text, name
