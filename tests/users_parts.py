@@ -1,5 +1,6 @@
 """Parts as users write them, for tests: this file is named as `path/to/users_parts.py:Name`."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import flax.linen as nn
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from ae_jax.distributions import REAL_LINE, DiagonalGaussian, kl
+from ae_jax.distributions import REAL_LINE, DiagonalGaussian, Gaussian, kl
 from ae_jax.objectives import Objective, Terms, draw
 
 
@@ -51,6 +52,66 @@ class ShiftedPrior(nn.Module):
 
     def __call__(self):
         return DiagonalGaussian(jnp.full((1, self.dim), self.shift), jnp.zeros((1, self.dim)))
+
+
+class CountingEncoder(nn.Module):
+    """Counts its steps, in a collection of its own."""
+
+    hidden: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x, train):
+        steps = self.variable("counts", "steps", lambda: jnp.zeros((), jnp.int32))
+        if train:
+            steps.value = steps.value + 1
+        return nn.Dense(4)(x)
+
+
+class ToldLatent(nn.Module):
+    """A latent that has to be told whether it trains."""
+
+    dim: int
+
+    @nn.compact
+    def __call__(self, features, train):
+        assert isinstance(train, bool)
+        loc = nn.Dense(self.dim)(features)
+        return DiagonalGaussian(loc, jnp.zeros_like(loc))
+
+
+class ToldHead(nn.Module):
+    """A head that has to be told whether it trains."""
+
+    shape: tuple[int, ...]
+    support: ClassVar = REAL_LINE
+
+    @nn.compact
+    def __call__(self, features, train):
+        assert isinstance(train, bool)
+        return Gaussian(nn.Dense(self.shape[0])(features), jnp.zeros(()))
+
+
+class ToldPrior(nn.Module):
+    """A prior that asks for codes and for the condition."""
+
+    dim: int
+
+    @nn.compact
+    def __call__(self, encode, condition):
+        loc = nn.Dense(self.dim)(condition)
+        return DiagonalGaussian(loc, jnp.zeros_like(loc))
+
+
+class OwnStart(nn.Module):
+    """An option that JSON does not hold, at its default."""
+
+    hidden: tuple[int, ...]
+    width: int = 4
+    start: Callable = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.width, kernel_init=self.start)(x)
 
 
 class NoDensity(nn.Module):

@@ -69,7 +69,7 @@ class Fitted:
     ) -> Any:
         """q(z|x) of raw examples: a distribution whose parameters are NumPy arrays, [N, ...]."""
         rows, first_id = self._examples(x, y, condition)
-        return self._over_batches(_posterior, rows, first_id)
+        return self._over_batches(_posterior, rows, first_id, may_share=True)
 
     def decode(self, z: np.ndarray, y: Any = None, condition: Any = None) -> np.ndarray:
         """Means of p(x|z) for codes [N, Z], in model units: [N, ...].
@@ -263,10 +263,18 @@ class Fitted:
         objective = getattr(self.config, "objective", None)
         return bool(getattr(objective, "accepts_missing", False))
 
-    def _over_batches(self, function: Any, rows: dict[str, np.ndarray], first_id: int) -> Any:
-        """Applies a compiled function to batches of one size, the last one filled up."""
-        size, outputs = self.config.eval.batch_size, []
+    def _over_batches(
+        self, function: Any, rows: dict[str, np.ndarray], first_id: int, may_share: bool = False
+    ) -> Any:
+        """Applies a compiled function to batches of one size, the last one filled up.
+
+        What it gives are rows, one an example. Where examples `may_share` some of it, rows are what
+        there is more of for more examples.
+        """
+        # At least two, for a row to differ from what is shared.
+        size, outputs = max(2, self.config.eval.batch_size), []
         count = len(next(iter(rows.values())))
+        statistics, architecture = self.setup.numbers.statistics, self.setup.architecture
         for start in range(0, max(count, 1), size):
             parts = {name: row[start : start + size] for name, row in rows.items()}
             filled = {name: _filled(part, size) for name, part in parts.items()}
@@ -274,21 +282,22 @@ class Fitted:
                 self.variables,
                 filled,
                 first_id + start + jnp.arange(size),
-                self.setup.numbers.statistics,
-                architecture=self.setup.architecture,
+                statistics,
+                architecture=architecture,
             )
-            kept = min(size, count - start)
-            outputs.append(jax.tree.map(lambda leaf, n=kept: _own_rows(leaf, size, n), out))
-        # What all examples share has no rows of theirs.
+            outputs.append(jax.tree.map(np.asarray, out))
+        has_rows = jax.tree.map(lambda leaf: True, outputs[0])
+        if may_share:
+            one, ids = {name: _filled(row[:1], 1) for name, row in rows.items()}, jnp.arange(1)
+            alone = function.eval_shape(
+                self.variables, one, ids, statistics, architecture=architecture
+            )
+            has_rows = jax.tree.map(lambda leaf, own: leaf.shape != own.shape, outputs[0], alone)
         return jax.tree.map(
-            lambda *parts: np.concatenate(parts) if parts[0].ndim else parts[0], *outputs
+            lambda rows, *parts: np.concatenate(parts)[:count] if rows else parts[0],
+            has_rows,
+            *outputs,
         )
-
-
-def _own_rows(leaf: Array, size: int, count: int) -> np.ndarray:
-    """The first rows of an array of so many, on the host; what is shared as it is."""
-    values = np.asarray(leaf)
-    return values[:count] if values.ndim and len(values) == size else values
 
 
 def _filled(part: np.ndarray, size: int) -> np.ndarray:

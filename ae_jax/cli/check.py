@@ -166,8 +166,10 @@ def _assignments(reference: str, part: Any, kind: str) -> list[str]:
     if kind == "optimiser":
         return [f"optim.name={reference}"]
     chosen = [f"model.{kind}={reference}"]
-    if kind == "prior" and "condition" in inspect.signature(part.__call__).parameters:
-        chosen += ["model.condition=label", 'model.into=["encoder","decoder","prior"]']
+    takes = inspect.signature(part.__call__).parameters
+    if kind == "prior" and "condition" in takes:
+        into = '["decoder","prior"]' if "encode" in takes else '["encoder","decoder","prior"]'
+        chosen += ["model.condition=label", f"model.into={into}"]
     if kind == "latent":  # whatever it gives: the ELBO needs the pair in closed form
         chosen += ["objective.name=reconstruction"]
     if kind == "prior":

@@ -73,6 +73,11 @@ def _unknown(q: Distribution, p: Distribution) -> UserError:
             f"the KL of a deterministic code ({type(q).__name__}) to {type(p).__name__} is "
             "infinite: a bound needs a random code, or no prior (model.prior=none)"
         )
+    if isinstance(p, NoPrior):
+        return UserError(
+            f"a random code ({type(q).__name__}) has no KL where there is no prior: a bound needs "
+            "one, such as model.prior=standard_normal"
+        )
     return UserError(
         f"there is no closed form of the KL of {type(q).__name__} to {type(p).__name__}; estimate "
         "it by Monte Carlo (objective.kl_form=monte_carlo), or register one with "

@@ -45,9 +45,9 @@ class Autoencoder(nn.Module):
 
     def prior(self, batch: Batch) -> Any:
         """p(z|c); its parameters are those of all examples, or [B, Z]."""
-        if "encode" in asked_for(type(self.prior_part)):
-            return self.prior_part(self._posterior)
-        return call_part(self.prior_part, condition=self.condition_for("prior", batch))
+        takes_codes = "encode" in asked_for(type(self.prior_part))
+        given = (self._posterior,) if takes_codes else ()
+        return call_part(self.prior_part, *given, condition=self.condition_for("prior", batch))
 
     def decode(self, z: Array, batch: Batch) -> Any:
         """p(x|z, c) given codes [..., B, Z]; its parameters are [..., B, D...]."""
@@ -84,11 +84,11 @@ class Autoencoder(nn.Module):
         return batch["condition"]
 
     def _posterior(self, x: Array, condition: Array | None = None) -> Any:
-        return self.latent(call_part(self.encoder, x, condition=condition))
+        return call_part(self.latent, call_part(self.encoder, x, condition=condition))
 
     def _decode_rows(self, z: Array, condition: Array | None) -> Any:
         def plain(module: "Autoencoder", z: Array) -> Any:
-            return module.head(call_part(module.decoder, z, condition=condition))
+            return call_part(module.head, call_part(module.decoder, z, condition=condition))
 
         if not self.tied:
             return plain(self, z)

@@ -122,9 +122,22 @@ def checked_options(part: str, name: str, given: Mapping[str, Any]) -> dict[str,
 
 
 def defaults_of(part: str, name: str) -> dict[str, Any]:
-    """The options of a part's own at their defaults, without those that must be given."""
+    """The options of a part's own at their defaults, without those that must be given.
+
+    What JSON does not hold, such as a function, is no option of a configuration: it is left out.
+    """
     own = own_options(part, name)
-    return {option: _default(field) for option, field in own.items() if _has_default(field)}
+    defaults = {option: _default(field) for option, field in own.items() if _has_default(field)}
+    return {option: value for option, value in defaults.items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON holds it."""
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str) and _is_plain(one) for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _types_of(kind: type) -> dict[str, Any]:
@@ -228,6 +241,11 @@ def _check_images(role: str, name: str, hidden: tuple[int, ...], shape: tuple[in
 def _check_condition(config: ModelConfig, examples: Examples, names: Mapping[str, str]) -> None:
     """Raises UserError for a condition that the data lack, or that a part does not take."""
     if config.condition == "none":
+        if config.into != ModelConfig().into:
+            raise UserError(
+                f"model.into={','.join(config.into)} says what sees the condition, and "
+                "model.condition is none"
+            )
         return
     if config.condition == "label" and examples.classes is None:
         raise UserError("model.condition=label needs labels, and the data have none")
@@ -243,3 +261,8 @@ def _check_condition(config: ModelConfig, examples: Examples, names: Mapping[str
                 f"{part} {names[part]!r} takes no condition: its __call__ has no parameter of that "
                 f"name; leave {part} out of model.into, or choose another"
             )
+    if "encoder" in config.into and "encode" in asked_for(part_class("prior", names["prior"])):
+        raise UserError(
+            f"prior {names['prior']!r} encodes data of its own, for which there is no condition; "
+            "leave encoder out of model.into, or choose another"
+        )

@@ -24,6 +24,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ae_jax.core.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Forward:
@@ -102,15 +104,19 @@ def _tell(call: Any, args: tuple, kwargs: dict, context: Any) -> Any:
     """Linen's interceptor: what layers with a state or with noise do in this pass."""
     layer = context.module
     if context.method_name == "__call__":
-        if isinstance(layer, nn.BatchNorm) and layer.use_running_average is None:
+        if isinstance(layer, nn.BatchNorm):
             return _batch_norm(layer, *args, **kwargs)
-        if isinstance(layer, nn.Dropout) and layer.deterministic is None:
+        if isinstance(layer, nn.Dropout):
             return _dropout(layer, *args, **kwargs)
     return call(*args, **kwargs)
 
 
 def _batch_norm(layer: nn.BatchNorm, x: Array, use_running_average: bool | None = None) -> Array:
     """Ioffe & Szegedy 2015, over all axes but the last. The same variables as Linen's."""
+    if layer.axis not in (-1, x.ndim - 1):
+        raise UserError(f"BatchNorm keeps the features of the last axis, not axis={layer.axis}")
+    if use_running_average is None:
+        use_running_average = layer.use_running_average
     forward, features = _CURRENT.get(), x.shape[-1]
     mean = layer.variable("batch_stats", "mean", jnp.zeros, (features,))
     variance = layer.variable("batch_stats", "var", jnp.ones, (features,))
@@ -156,10 +162,14 @@ def _batch_statistics(x: Array, forward: Forward) -> tuple[Array, Array]:
 def _dropout(layer: nn.Dropout, x: Array, deterministic: bool | None = None) -> Array:
     """Each unit 0 with probability `rate`, the others scaled up (Srivastava et al. 2014)."""
     forward = _CURRENT.get()
+    deterministic = layer.deterministic if deterministic is None else deterministic
     rests = not forward.train if deterministic is None else deterministic
     if rests or layer.rate == 0.0:
         return x
-    shape = [1 if axis in layer.broadcast_dims else size for axis, size in enumerate(x.shape)][1:]
+    if layer.rate == 1.0:
+        return jnp.zeros_like(x)
+    shared = {axis % x.ndim for axis in layer.broadcast_dims}
+    shape = [1 if axis in shared else size for axis, size in enumerate(x.shape)][1:]
     # The place of the layer in the model: no two of them drop alike.
     place = zlib.crc32("/".join(layer.path).encode())
     keep = 1.0 - layer.rate

@@ -55,8 +55,8 @@ class Bound(Objective):
 
 def monte_carlo_kl(draws: Draws) -> Array:
     """The mean of log q(z|x) - log p(z) over the draws, nats, [B]; 0 for a point mass."""
-    if draws.posterior.is_deterministic:
-        return kl(draws.posterior, draws.prior)  # known where there is no prior, refused elsewhere
+    if draws.posterior.is_deterministic or draws.prior.is_deterministic:
+        return kl(draws.posterior, draws.prior)  # known where both are, refused elsewhere
     return (draws.log_posterior - draws.log_prior).mean(axis=0)
 
 

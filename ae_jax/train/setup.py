@@ -203,6 +203,7 @@ def prepare_run(
     check_needs(config.objective, config, dataset.num_classes is not None)
     examples = Examples(dataset.shape, dataset.num_classes, dataset.condition_shape)
     model = MODELS.get(config.model.name)(config.model, examples)
+    _check_conditions(config.model.condition, dataset)
     steps_per_epoch = num_batches(num_train, config.train.batch_size)
     numbers = Numbers(
         objective=config.objective.bind(num_train),
@@ -279,6 +280,25 @@ def _check_batch(config: RunConfig, num_train: int) -> None:
             f"train.batch_size {size} does not divide among {devices} devices "
             f"(train.parallel={config.train.parallel})"
         )
+
+
+def _check_conditions(kind: str, dataset: DataSet) -> None:
+    """Raises UserError for a split without what the model is conditioned on: looks need it too."""
+    for name, split in dataset.splits.items():
+        if kind == "label" and split.y is None:
+            raise UserError(f"model.condition=label: the {name} split has no labels")
+        if kind == "label" and len(split) and split.y.min() < 0:
+            raise UserError(
+                f"model.condition=label: the {name} split has labels below 0, and classes count "
+                "from 0"
+            )
+        if kind == "input" and getattr(split.condition, "shape", (0,))[1:] != (
+            dataset.condition_shape
+        ):
+            raise UserError(
+                f"model.condition=input: the {name} split has no condition of shape "
+                f"{dataset.condition_shape}"
+            )
 
 
 def _check_size(setup: Setup, state: TrainState) -> None:

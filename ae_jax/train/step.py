@@ -1,6 +1,7 @@
 """The state of a run and the pure step that every mode of execution shares."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -94,7 +95,8 @@ def make_step(
             # The loss is a mean over devices already, so each has its own part of the gradient,
             # scaled to be averaged. Where the axis is tracked (`shard_map` by default) it arrives
             # summed and this changes nothing. What layers wrote is the same on all devices.
-            grads, collections = jax.lax.pmean((grads, collections), axis_name)
+            grads = jax.lax.pmean(grads, axis_name)
+            collections = jax.tree.map(partial(_mean_of_reals, axis_name=axis_name), collections)
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         totals = masked_totals({"loss": terms.total(), **terms.metrics}, batch["mask"])
@@ -108,6 +110,11 @@ def make_step(
         return state, report
 
     return step
+
+
+def _mean_of_reals(leaf: Array, axis_name: str) -> Array:
+    """The mean over devices; whole numbers (a counter) and keys, which have none, as they are."""
+    return jax.lax.pmean(leaf, axis_name) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
 def gradients(
