@@ -29,9 +29,9 @@ from ae_jax.core.errors import UserError
 from ae_jax.core.files import write_text
 from ae_jax.data.base import DataSet
 from ae_jax.train.config import AnyConfig, to_dict
+from ae_jax.train.identity import describe
 from ae_jax.train.launched import OWN, Group, group_of, local_devices
 from ae_jax.train.line import Line, meet
-from ae_jax.train.rundir import describe
 
 JOIN_TIMEOUT = 300.0
 # Of a process that ends because another one was killed, and of one with an error of its own.
