@@ -28,30 +28,34 @@ REGISTRIES = {
 class Branch:
     """One branch of the tree.
 
+    kind      of model, the first cut
     entries   {kind: names} of the registered entries that stand here
     left_out  what else the branch has, and why the library has it not
     """
 
+    kind: str
     place: str
     what: str
     entries: dict[str, tuple[str, ...]]
     left_out: str = ""
 
 
-NON_PROBABILISTIC = "non-probabilistic"
-TRACTABLE = "probabilistic, explicit density, tractable"
-NON_TRACTABLE = "probabilistic, explicit density, not tractable"
-IMPLICIT = "probabilistic, implicit density"
+NON_PROBABILISTIC = "Non-probabilistic models"
+TRACTABLE = "Probabilistic models with a density that can be evaluated"
+NON_TRACTABLE = "Probabilistic models with a density that is bounded or estimated"
+IMPLICIT = "Probabilistic models without a density"
 
 BRANCHES = (
     Branch(
-        f"{NON_PROBABILISTIC}: linear decoding, dictionary learning",
+        NON_PROBABILISTIC,
+        "linear decoding, dictionary learning",
         "X = Z Phi; each codec is a constraint on Z or Phi",
         {"codec": ("pca", "kmeans", "nmf", "ica", "sparse_coding")},
         "K-SVD and convolutional dictionaries: alternating minimisation as here, other update",
     ),
     Branch(
-        f"{NON_PROBABILISTIC}: autoencoders",
+        NON_PROBABILISTIC,
+        "autoencoders",
         "f and g are networks; reconstruction loss; any latent without noise, no prior",
         {
             "objective": ("reconstruction",),
@@ -62,57 +66,67 @@ BRANCHES = (
         "vector quantisation: a code of whole numbers needs an estimator and a prior of its own",
     ),
     Branch(
-        f"{NON_PROBABILISTIC}: sparse autoencoders",
+        NON_PROBABILISTIC,
+        "sparse autoencoders",
         "a penalty on z, or the k highest activations",
         {"objective": ("sparse", "sparse_kl", "sparse_l1"), "latent": ("top_k",)},
     ),
     Branch(
-        f"{NON_PROBABILISTIC}: denoising, contractive, missing data",
+        NON_PROBABILISTIC,
+        "denoising, contractive, missing data",
         "reconstruction of clean or whole x from a corrupted or incomplete one; a penalty on df/dx",
         {"objective": ("denoising", "contractive", "masked_reconstruction")},
         "masked autoencoders of image patches: their encoders are transformers",
     ),
     Branch(
-        f"{NON_PROBABILISTIC}: stacked autoencoders",
+        NON_PROBABILISTIC,
+        "stacked autoencoders",
         "a layer at a time, then the whole: `ae_jax.fit_layerwise`",
         {},
     ),
     Branch(
-        f"{TRACTABLE}: linear Gaussian models and mixtures",
+        TRACTABLE,
+        "linear Gaussian models and mixtures",
         "the evidence has a closed form, and is what is fitted",
         {"codec": ("probabilistic_pca", "spherical_mixture")},
         "factor analysis and full mixtures: scikit-learn has both",
     ),
     Branch(
-        f"{TRACTABLE}: fully observed belief nets, NADE, PixelRNN",
+        TRACTABLE,
+        "fully observed belief nets, NADE, PixelRNN",
         "densities without a code",
         {},
         "all of it: no encoder, no decoder, no code",
     ),
     Branch(
-        f"{NON_TRACTABLE}: Boltzmann machines",
+        NON_TRACTABLE,
+        "Boltzmann machines",
         "an undirected model of two layers, trained by contrastive divergence",
         {"model": ("rbm",), "objective": ("contrastive_divergence",)},
         "deep Boltzmann machines: their posterior is no encoder but an iteration",
     ),
     Branch(
-        f"{NON_TRACTABLE}: Helmholtz machines",
+        NON_TRACTABLE,
+        "Helmholtz machines",
         "a recognition and a generative network with losses of their own",
         {"objective": ("wake_sleep", "reweighted_wake_sleep")},
         "machines of several binary layers: one layer of codes here",
     ),
     Branch(
-        f"{NON_TRACTABLE}: variational autoencoders, the bound",
+        NON_TRACTABLE,
+        "variational autoencoders, the bound",
         "lower bounds on log p(x), of one sample or several",
         {"objective": ("elbo", "iwae")},
     ),
     Branch(
-        f"{NON_TRACTABLE}: variational autoencoders, codes that stand apart",
+        NON_TRACTABLE,
+        "variational autoencoders, codes that stand apart",
         "the KL in parts with weights of their own",
         {"objective": ("beta_tcvae", "factor_vae", "info_vae")},
     ),
     Branch(
-        f"{NON_TRACTABLE}: variational autoencoders, q(z|x)",
+        NON_TRACTABLE,
+        "variational autoencoders, q(z|x)",
         "families of posteriors",
         {
             "latent": (
@@ -127,7 +141,8 @@ BRANCHES = (
         "autoregressive flows: slow to draw from or slow to score",
     ),
     Branch(
-        f"{NON_TRACTABLE}: variational autoencoders, p(z)",
+        NON_TRACTABLE,
+        "variational autoencoders, p(z)",
         "fixed and learned priors, of vectors, shares of topics and classes",
         {
             "prior": (
@@ -144,7 +159,8 @@ BRANCHES = (
         "diffusion priors: a second model, trained on codes",
     ),
     Branch(
-        f"{NON_TRACTABLE}: variational autoencoders, p(x|z)",
+        NON_TRACTABLE,
+        "variational autoencoders, p(x|z)",
         "likelihoods of bits, grey levels, reals, counts and words (topic models)",
         {
             "head": (
@@ -165,24 +181,28 @@ BRANCHES = (
         "autoregressive decoders: they do without the code",
     ),
     Branch(
-        f"{NON_TRACTABLE}: several layers of codes",
+        NON_TRACTABLE,
+        "several layers of codes",
         "p(z2) p(z1|z2) p(x|z1)",
         {"model": ("ladder",), "latent": ("ladder",), "prior": ("ladder",)},
         "very deep hierarchies: two layers here",
     ),
     Branch(
-        f"{NON_TRACTABLE}: labels, seen in part",
+        NON_TRACTABLE,
+        "labels, seen in part",
         "a class as a part of the code; conditional models are `model.condition`",
         {"objective": ("semi_supervised",)},
     ),
     Branch(
-        f"{IMPLICIT}: moment matching",
+        IMPLICIT,
+        "moment matching",
         "codes match the prior by a discrepancy of samples",
         {"objective": ("wae_mmd",)},
         "moment matching networks without an encoder: no autoencoders",
     ),
     Branch(
-        f"{IMPLICIT}: generative adversarial networks",
+        IMPLICIT,
+        "generative adversarial networks",
         "a critic of samples x",
         {},
         "all of it: no encoder; adversarial autoencoders, whose critic sees codes, could be added "
@@ -204,19 +224,28 @@ def unplaced() -> list[str]:
 
 
 def markdown() -> str:
-    """The table, one row a branch. Raises ValueError where a registered method has no place."""
+    """A heading and a table for each kind of model, one row a branch.
+
+    Raises ValueError where a registered method has no place.
+    """
     if missing := unplaced():
         raise ValueError(f"no place in the taxonomy, or not registered: {', '.join(missing)}")
+    kinds = dict.fromkeys(branch.kind for branch in BRANCHES)
+    return "\n\n".join(f"## {kind}\n\n{_table(kind)}" for kind in kinds) + "\n"
+
+
+def _table(kind: str) -> str:
     rows = [
         {
             "place": branch.place,
             "what": branch.what,
-            "here": "; ".join(_named(kind, names) for kind, names in branch.entries.items()) or "–",
+            "here": "; ".join(_named(part, names) for part, names in branch.entries.items()) or "–",
             "left out, and why": branch.left_out or "–",
         }
         for branch in BRANCHES
+        if branch.kind == kind
     ]
-    return markdown_table(rows) + "\n"
+    return markdown_table(rows)
 
 
 def _named(kind: str, names: tuple[str, ...]) -> str:
