@@ -1,19 +1,20 @@
-# Two commands: `make reproduce` trains the latent-size grid, `make test` runs the tests.
-# Both make a virtual environment in .venv first, once.
+# `make reproduce` trains the latent-size grid, `make test` runs the tests, `make docs` the site.
+# Each makes a virtual environment in .venv first, once.
 
 PYTHON ?= python3
 VENV ?= .venv
 PRESET ?= quick
 RUN = $(VENV)/bin/python
 
-.PHONY: help reproduce test test-all test-long lint readme clean
+.PHONY: help reproduce test test-all test-long lint tables docs clean
 
 help:
 	@echo "make reproduce   prepare MNIST and train the latent-size grid (PRESET=$(PRESET))"
 	@echo "make test        lint and run the tests"
 	@echo "make test-all    the same with the tests that take longest"
 	@echo "make test-long   the long forms of what breaks from outside: kills, damage, full disks"
-	@echo "make readme      write the tables of README.md anew from the committed results"
+	@echo "make tables      write the tables of README.md and docs/ anew from the committed results"
+	@echo "make docs        build the site of docs/ into site/"
 	@echo "make clean       remove the virtual environment and caches; runs are kept"
 
 reproduce: $(VENV)/.installed
@@ -33,8 +34,11 @@ lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check ae_jax experiments tests
 	$(VENV)/bin/ruff format --check ae_jax experiments tests
 
-readme: $(VENV)/.installed
-	$(RUN) -m experiments.readme
+tables: $(VENV)/.installed
+	$(RUN) -m experiments.docs
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 # A stamp is written only when the installation has succeeded, and is older than pyproject.toml
 # when that has changed.
@@ -47,5 +51,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache build site *.egg-info

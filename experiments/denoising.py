@@ -44,6 +44,7 @@ from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.data.missing import fill_in, observed_entries
 from ae_jax.eval import Completion, EvaluationData
 from ae_jax.eval.reconstruction import psnr
+from ae_jax.models import Batch, BoundModel
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Denoising, MaskedReconstruction, Objective
 from ae_jax.report import comparisons, figures
@@ -229,15 +230,25 @@ def clean_test_split(
 
 def apply_model(model: Fitted, x: np.ndarray, size: int = 1000) -> np.ndarray:
     """Reconstructions of examples that are in model units already, [N, D] -> [N, D]."""
-    network, shape = model.setup.architecture.model, model.setup.dataset.shape
+    shape = model.setup.dataset.shape
 
     @jax.jit
     def reconstruct(rows):
         images = rows.reshape(len(rows), *shape)
-        return network.apply({"params": model.params}, images).mean().reshape(rows.shape)
+        return bound(model).reconstruct(batch_of(images)).mean()[0].reshape(rows.shape)
 
     parts = [reconstruct(x[start : start + size]) for start in range(0, len(x), size)]
     return np.concatenate([np.asarray(part) for part in parts])
+
+
+def bound(model: Fitted) -> BoundModel:
+    """A trained model as one looks at it."""
+    return BoundModel(model.setup.architecture.model, model.variables)
+
+
+def batch_of(x: jax.Array, first_id: int = 0) -> Batch:
+    """Examples in model units as a batch of which all are real."""
+    return {"x": x, "id": first_id + jnp.arange(len(x)), "mask": jnp.ones(len(x))}
 
 
 def mean_psnr(x: np.ndarray, other: np.ndarray) -> float:
@@ -259,9 +270,9 @@ def psnr_row(corruption: str, level: float, images: Images) -> dict:
 def fill_in_split(model: Fitted, part: Split, clean: Moments, pattern: str) -> Images:
     """Examples with missing entries, filled in linearly and by the autoencoder."""
     x = jnp.asarray(model.inputs(part))
-    ids = part.first_id + jnp.arange(len(part))
-    observed = observed_entries(x, ids, pattern, MISSING[pattern])
-    filled = fill_in(model.setup.architecture.model, model.params, x, observed)
+    batch = batch_of(x, part.first_id)
+    observed = observed_entries(x, batch["id"], pattern, MISSING[pattern])
+    filled = fill_in(bound(model), batch, observed)
     flat, known = (np.asarray(a).reshape(len(part), -1) for a in (x, observed))
     seen = np.where(known, flat, np.nan)
     linear = linear_completion(clean, seen, known)
@@ -275,7 +286,7 @@ def filled_row(model: Fitted, part: Split, images: Images, pattern: str) -> dict
         DeviceSplit.put(part), numbers.statistics, architecture.preprocess, len(part)
     )
     evaluator = Completion(pattern=pattern, share=MISSING[pattern])
-    ours = evaluator(architecture.model, model.params, data, jax.random.key(0))
+    ours = evaluator(architecture.model, model.variables, data, jax.random.key(0))
     missing = np.isnan(images.seen)
 
     def error(made: np.ndarray) -> float:

@@ -39,7 +39,7 @@ from ae_jax.codecs import (
     SparseCoding,
 )
 from ae_jax.data import DataSet, Split, load
-from ae_jax.report import figures
+from ae_jax.report import comparisons
 from ae_jax.report.claims import Claim, at_least, at_most
 from ae_jax.report.dictionaries import dictionary_panels
 from experiments.baselines import rows_of
@@ -257,30 +257,21 @@ def closed_form_claim(found: dict[int, dict[str, Dictionary]], tolerance: float)
 
 def error_figure(found: dict[str, dict[int, dict[str, Dictionary]]]) -> Figure:
     """Test error against code size, one panel a source."""
-    figure = Figure((4.2 * len(found), 3.8), layout="constrained")
-    markers = "os^DvP"
-    for axes, (name, by_size) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
-        sizes = list(by_size)
-        for index, codec in enumerate(by_size[sizes[0]]):
-            errors = [by_size[size][codec].test_error for size in sizes]
-            axes.plot(
-                sizes,
-                errors,
-                label=codec,
-                color=figures.CYCLE[index],
-                marker=markers[index],
-                markersize=4.5,
-                # ICA lies on PCA: dashes show both.
-                linestyle="--" if codec == "ica" else "-",
-            )
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.set_xticks(sizes, [str(size) for size in sizes])
-        axes.set(xlabel="code size", ylabel="test MSE a pixel", title=name)
-        axes.grid(color="0.92", which="both", linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(frameon=False, fontsize=8)
-    return figure
+    panels = {}
+    for name, by_size in found.items():
+        sizes = np.array(list(by_size))
+        panels[name] = {
+            codec: (sizes, np.array([by_size[size][codec].test_error for size in by_size]))
+            for codec in next(iter(by_size.values()))
+        }
+    return comparisons.curve_panels(
+        panels,
+        dict.fromkeys(panels, "code size"),
+        "test MSE a pixel",
+        log_x=True,
+        log_y=True,
+        share_y=False,
+    )
 
 
 @experiment("dictionaries", PRESETS)

@@ -139,18 +139,17 @@ def claims(findings: Sequence[Finding], paper: Curves, tolerance: float) -> list
 
 
 def panels(findings: Sequence[Finding], paper: Curves) -> list[figures.Panel]:
-    """Our curves over the paper's for each published latent size, or ours alone for all sizes."""
-    published = {size for size, _, _ in paper}
+    """Our curves over the paper's for each latent size; ours alone where it published none."""
+    sizes = {size for size, _, _ in paper}
     drawn = []
     for finding in findings:
-        if published and finding.size not in published:
-            continue
+        published = finding.size in sizes
         looks = _first_run(finding)
         samples = np.array([look["samples"] for look in looks])
         curves = []
         if published:
             wake_sleep = paper[finding.size, "wake_sleep", "test"]
-            curves.append(figures.Curve("wake-sleep test (paper)", *wake_sleep.T, role="baseline"))
+            curves.append(figures.Curve("wake-sleep (paper)", *wake_sleep.T, role="baseline"))
         for split in ("train", "test"):
             values = np.array([look[f"{split}/elbo"] for look in looks])
             curves.append(figures.Curve(f"AEVB {split}", samples, values, f"ours_{split}"))

@@ -28,7 +28,7 @@ from ae_jax.codecs import CODECS
 from ae_jax.data import DataSet, load
 from ae_jax.eval import EvaluationData, LinearProbe
 from ae_jax.objectives import Elbo, Objective, Reconstruction
-from ae_jax.report import figures
+from ae_jax.report import comparisons, figures
 from ae_jax.report.claims import Claim, at_least, at_most
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
@@ -135,19 +135,13 @@ def claims(rows: Rows) -> list[Claim]:
 
 def error_figure(rows: Rows) -> Figure:
     """One bar a method, the best on top, with its error and the seconds of fitting."""
-    ordered = sorted(rows, key=lambda line: -line["test MSE"])
-    figure = Figure((7.2, 0.36 * len(rows) + 0.9), layout="constrained")
-    axes = figure.add_subplot()
-    networks = [line["method"].endswith("autoencoder") for line in ordered]
-    errors = [line["test MSE"] for line in ordered]
-    colours = [figures.RED if network else figures.BLUE for network in networks]
-    bars = axes.barh([line["method"] for line in ordered], errors, color=colours, height=0.7)
-    labels = [f"{line['test MSE']:.4f}  ({line['seconds to fit']:.0f} s)" for line in ordered]
-    axes.bar_label(bars, labels, padding=4, fontsize=8)
-    axes.set_xlabel("test MSE a pixel; networks in red, codecs in blue")
-    axes.margins(x=0.22)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
+    networks = {line["method"]: line["method"].endswith("autoencoder") for line in rows}
+    return comparisons.bars(
+        {line["method"]: line["test MSE"] for line in rows},
+        "test MSE a pixel, and the seconds to fit",
+        notes={line["method"]: f"({line['seconds to fit']:.0f} s)" for line in rows},
+        groups={name: "network" if is_one else "codec" for name, is_one in networks.items()},
+    )
 
 
 @experiment("linear_or_not", PRESETS)

@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 from ae_jax.cli.shell import run_command
 from ae_jax.codecs import CodecSpec, Ica, Pca, SparseCoding
 from ae_jax.data import DataSet
-from ae_jax.report import figures
+from ae_jax.report import figures, style
 from ae_jax.report.claims import Claim, at_least, at_most
 from ae_jax.report.dictionaries import dictionary_panels, scaled
 from experiments.frame import Findings, Lab, Shown, experiment, fit_row
@@ -194,6 +194,7 @@ def claims(found: dict[str, Dictionary]) -> list[Claim]:
     ]
 
 
+@style.style()
 def gabor_figure(found: dict[str, Dictionary]) -> Figure:
     """Atoms at even steps from the best explained to the worst, above their Gabor fits."""
     figure = Figure((9.0, 1.45 * len(found)), layout="constrained")
@@ -210,10 +211,11 @@ def gabor_figure(found: dict[str, Dictionary]) -> Figure:
         pitch = tiles.shape[-1] + 1
         explained = one.gabors.explained[chosen]
         axes.set_xticks((np.arange(len(chosen)) + 0.5) * pitch - 1, [f"{e:.2f}" for e in explained])
+        axes.grid(False)
         axes.set_yticks(np.array([0.5, 1.5]) * pitch - 1, ["atom", "fit"])
         axes.tick_params(length=0, labelsize=8)
         axes.spines[:].set_visible(False)
-        axes.set_ylabel(name, fontsize=9)
+        axes.set_ylabel(style.display_name(name), fontsize=9)
     return figure
 
 
@@ -233,6 +235,7 @@ def explained_figure(found: dict[str, Dictionary]) -> Figure:
     return figure
 
 
+@style.style()
 def wave_figure(found: dict[str, Dictionary]) -> Figure:
     """Orientation and frequency of every atom that is a Gabor function."""
     shown = {name: one for name, one in found.items() if one.fits.any()}
@@ -245,11 +248,11 @@ def wave_figure(found: dict[str, Dictionary]) -> Figure:
             np.concatenate([angle, angle + np.pi]),
             np.tile(frequency, 2),
             s=9,
-            color=figures.CYCLE[list(found).index(name)],
+            color=style.CYCLE[list(found).index(name)],
             alpha=0.7,
             linewidths=0,
         )
-        axes.set_title(f"{name}, cycles a pixel", fontsize=9)
+        axes.set_title(f"{style.display_name(name)}, cycles a pixel", fontsize=9)
         axes.set_rticks([0.1, 0.3, 0.5])
         axes.tick_params(labelsize=7)
         axes.set_rlim(0, 0.6)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from ae_jax.models import Autoencoder, build_autoencoder
+from ae_jax.models import Autoencoder, Examples, build_autoencoder
 from ae_jax.train.config import ModelConfig
 
 
@@ -37,7 +37,7 @@ class LinearGaussian:
             head="gaussian_fixed",
             head_scale=self.scale,
         )
-        return build_autoencoder(config, (len(self.bias),))
+        return build_autoencoder(config, Examples((len(self.bias),)))
 
     def params(self, loc_kernel, loc_bias, log_variance) -> dict:
         """Parameters of `model` with this decoder and an encoder of the given numbers."""

@@ -1,5 +1,7 @@
 """The Python interface, against the model that it wraps."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,17 +10,19 @@ import pytest
 from flax import struct
 
 import ae_jax.api as api
+from ae_jax.api.fitted import _decode, _encode, _reconstruct
 from ae_jax.core.errors import UserError
-from ae_jax.data import DataSet, from_array
-from ae_jax.data import passes as base
+from ae_jax.data import DataSet, from_array, passes
 from ae_jax.data.batches import sequential_order, take_batch
 from ae_jax.data.preprocess import FIXED_NOISE_SEED
+from ae_jax.distributions import StandardNormal
 from ae_jax.eval import EvaluationData
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Elbo
-from ae_jax.train.config import ModelConfig, RunConfig, TrainConfig
+from ae_jax.train.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.loop import train
 from ae_jax.train.setup import prepare_run
+from tests.bound import decoded, encoded
 
 OPTIONS = {"latent_dim": 2, "hidden": [8], "epochs": 2, "batch_size": 50}
 
@@ -44,32 +48,37 @@ def workdir(fitted, tmp_path_factory):
     return tmp_path_factory.getbasetemp() / "run0"
 
 
-def applied(fitted, x: np.ndarray, method: str) -> np.ndarray:
-    model = fitted.setup.architecture.model
-    return np.asarray(model.apply({"params": fitted.params}, x, method=method).mean())
+def codes_of(fitted, x: np.ndarray) -> np.ndarray:
+    return np.asarray(encoded(fitted.setup.architecture.model, fitted.params, x).mean())
+
+
+def means_of(fitted, z: np.ndarray) -> np.ndarray:
+    return np.asarray(decoded(fitted.setup.architecture.model, fitted.params, z).mean())
 
 
 def test_codes_and_their_reconstructions_are_float32_products_on_every_device(fitted, images):
     """Devices with coarser products use them unless they are told: each product says so."""
     setup, ids = fitted.setup, jnp.arange(4)
-    arguments = (fitted.params, images[:4, ..., None], ids, setup.numbers.statistics)
-    codes = (fitted.params, jnp.zeros((4, 2)), ids, setup.numbers.statistics)
-    for function, given in ((api._encode, arguments), (api._decode, codes)):
-        text = function.lower(*given, architecture=setup.architecture).as_text()
+    examples, codes = {"x": images[:4, ..., None]}, {"z": jnp.zeros((4, 2))}
+    compiled = ((_encode, examples), (_reconstruct, examples), (_decode, codes))
+    for function, rows in compiled:
+        text = function.lower(
+            fitted.variables, rows, ids, setup.numbers.statistics, architecture=setup.architecture
+        ).as_text()
         assert_float32_products(text)
     data = EvaluationData(
         setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess
     )
-    model = setup.architecture.model
-    for function in (base._total, base._batches):
+    module = setup.architecture.model
+    for function in (passes._total, passes._batches):
         lowered = function.lower(
-            fitted.params, data, jax.random.key(0), values_of=values_of, model=model
+            fitted.variables, data, jax.random.key(0), (), values_of=values_of, module=module
         )
         assert_float32_products(lowered.as_text())
 
 
-def values_of(model, params, batch, key):
-    return {"mean": model.apply({"params": params}, batch["x"]).mean().sum(axis=(1, 2, 3))}
+def values_of(model, batch, key):
+    return {"mean": model.reconstruct(batch).mean()[0].sum(axis=(1, 2, 3))}
 
 
 def assert_float32_products(program: str) -> None:
@@ -88,10 +97,10 @@ def test_encode_and_decode_are_the_model_on_scaled_images(fitted, images):
     scaled = (images[..., None] / 255.0).astype(np.float32)
     codes = fitted.encode(images)
     assert codes.shape == (200, 2) and codes.dtype == np.float32
-    np.testing.assert_allclose(codes, applied(fitted, scaled, "encode"), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(codes, codes_of(fitted, scaled), rtol=1e-5, atol=1e-6)
     decoded = fitted.decode(codes)
     assert decoded.shape == (200, 8, 8, 1)
-    np.testing.assert_allclose(decoded, applied(fitted, codes, "decode"), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(decoded, means_of(fitted, codes), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(fitted.reconstruct(images), decoded)
     np.testing.assert_allclose(fitted.inputs(images), scaled, rtol=1e-6)
 
@@ -124,7 +133,8 @@ def test_no_examples_give_no_codes(fitted, images):
 
 
 def test_samples_are_decoded_draws_from_the_prior(fitted):
-    drawn = np.asarray(jax.random.normal(jax.random.key(3), (5, 2)))
+    keys = example_keys(jax.random.key(3), jnp.arange(5))
+    drawn = np.asarray(StandardNormal(2).sample(keys, 1)[0])
     np.testing.assert_array_equal(fitted.sample(5, seed=3), fitted.decode(drawn))
     assert not np.array_equal(fitted.sample(5, seed=3), fitted.sample(5, seed=4))
 
@@ -152,7 +162,7 @@ def test_evaluate_repeats_what_the_loop_saw_at_its_last_look(fitted):
 
 
 def test_evaluators_add_what_they_say_by_name_or_as_functions(fitted):
-    def largest(model, params, data, key):
+    def largest(module, variables, data, key):
         return {"largest": float(data.split.x.max()), "examples": float(len(data.split))}
 
     plain = fitted.evaluate("valid")
@@ -275,6 +285,83 @@ def test_grey_levels_may_come_as_any_number(fitted, images):
     np.testing.assert_array_equal(fitted.encode(black), fitted.encode(black.astype(np.uint8)))
 
 
+def test_encode_takes_and_refuses_what_fit_does(fitted, images):
+    codes = fitted.encode(images)
+    for kind in (">f4", ">i8", "u2", "f2"):
+        np.testing.assert_array_equal(fitted.encode(images.astype(kind)), codes)
+    refused = {
+        "not real numbers": [images + 5j, images.astype(str), images.astype(object)],
+        "infinite": [np.where(images > 9, np.inf, images)],
+        "NaN": [np.where(images > 9, np.nan, images), np.ma.masked_greater(images, 9)],
+        "values from 0 to .*from 0 to 255": [images.astype(int) * 3],
+        "values from -": [-images.astype(int)],
+        r"x\[None\]": [images[0]],
+        "differ in shape": [[[1, 2], [3]]],
+    }
+    for message, given in refused.items():
+        for x in given:
+            with pytest.raises(UserError, match=message):
+                fitted.encode(x)
+    with pytest.raises(UserError, match="moveaxis"):
+        fitted.encode(np.moveaxis(images[..., None], -1, 1))
+
+
+def test_data_sets_of_other_types_come_in_by_the_same_door(vector_set):
+    foreign = dataclasses.replace(
+        vector_set,
+        splits={
+            name: dataclasses.replace(split, x=split.x.astype(">f8"))
+            for name, split in vector_set.splits.items()
+        },
+    )
+    dataset = api.as_dataset(foreign, None, DataConfig())
+    assert dataset.fingerprint == vector_set.fingerprint
+    assert api.as_dataset(vector_set, None, DataConfig()) is vector_set
+
+
+def test_new_examples_outside_the_support_of_the_likelihood_are_refused():
+    x = np.random.default_rng(0).random((60, 4)).astype(np.float32)
+    model = untrained(from_array(x), batch_size=10)
+    assert model.config.model.head == "bernoulli"
+    model.encode(x)
+    with pytest.raises(UserError, match="what was given has values from 0.* to 5"):
+        model.encode(5 * x / x.max())
+
+
+def test_missing_values_are_taken_where_the_objective_takes_them():
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(80, 1)) * np.ones((1, 5)) + 3).astype(np.float32)
+    lacking = np.where(rng.random(x.shape) < 0.2, np.nan, x)
+    with pytest.raises(UserError, match="missing value to objective=masked_reconstruction only"):
+        api.fit(lacking, **OPTIONS)
+    with pytest.raises(UserError, match="NaN"):
+        api.fit(lacking, codec="pca", latent_dim=2)
+    options = OPTIONS | {"batch_size": 20, "model__latent": "deterministic"}
+    for name in ("identity", "standardization"):
+        model = api.fit(
+            np.ma.masked_invalid(lacking),
+            objective__name="masked_reconstruction",
+            data__preprocess=name,
+            **options,
+        )
+        assert np.isfinite(model.encode(lacking)).all()
+        assert np.isfinite(list(model.evaluate("train").values())).all()
+        batch = {"x": np.nan_to_num(model.inputs(lacking))}
+        module = model.setup.architecture.model
+        codes = module.apply(model.variables, batch, method="encode").mean()
+        np.testing.assert_allclose(model.encode(lacking), codes, rtol=1e-5, atol=1e-6)
+
+
+def test_fewer_examples_than_the_default_batch_are_one_batch(capsys):
+    x = np.random.default_rng(0).normal(size=(40, 4))
+    options = {name: value for name, value in OPTIONS.items() if name != "batch_size"}
+    model = api.fit(x, **options)
+    assert model.config.train.batch_size == 32 == len(model.setup.dataset.splits["train"])
+    assert "train.batch_size is 32: there are no more examples" in capsys.readouterr().err
+    with pytest.raises(UserError, match="batch_size is 50, more than the 32"):
+        api.fit(x, batch_size=50, **options)
+
+
 def untrained(dataset: DataSet, **options) -> api.Fitted:
     setup = prepare_run(api.configure(None, OPTIONS | options), dataset)
     return api.Fitted(setup, setup.initial_state().params, 0, [])
@@ -302,7 +389,7 @@ def test_a_fixed_binarisation_belongs_to_the_example_wherever_it_is_met(name, im
         )
         np.testing.assert_array_equal(batch["x"], expected)
         np.testing.assert_array_equal(model.inputs(dataset.splits[name].head(30)), expected)
-        codes = applied(model, expected, "encode")
+        codes = codes_of(model, expected)
         np.testing.assert_allclose(model.encode(split), codes, rtol=1e-5, atol=1e-6)
 
 

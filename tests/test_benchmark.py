@@ -24,6 +24,7 @@ from experiments.benchmarks.contender import Contender
 from experiments.benchmarks.ours import config_of
 from experiments.benchmarks.step import times
 from experiments.benchmarks.workload import Workload
+from tests.bound import as_batch, bound
 
 WORKLOAD = Workload(hidden=7, latent_dim=3, batch_size=5, epochs=1, examples=40)
 
@@ -51,10 +52,9 @@ def test_the_bare_scan_has_the_bound_of_the_library(setup):
         "decoder": {"dense_0": dense("decoder")},
         "head": {"logits": dense("pixels")},
     }
-    batch = {"x": x.reshape(5, 28, 28, 1), "mask": jnp.ones(5), "id": jnp.arange(5)}
-    model = setup.architecture.model
+    model, batch = bound(setup.architecture.model, ours), as_batch(x.reshape(5, 28, 28, 1))
     terms = evaluate_objective(
-        setup.numbers.objective, model, ours, batch, jax.random.key(1), jnp.zeros((), jnp.int32)
+        setup.numbers.objective, model, batch, jax.random.key(1), jnp.zeros((), jnp.int32)
     )
     assert -terms.metrics["elbo"].mean() == pytest.approx(float(bare), rel=1e-5)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_jax.cli import commands
+from ae_jax.cli import commands, describe
 
 OBJECTIVE = '''
 from flax import struct
@@ -23,14 +23,14 @@ class Doubled(Elbo):
 
     factor: float = 2.0
 
-    def __call__(self, model, params, batch, key, step, axis_name=None):
-        terms = super().__call__(model, params, batch, key, step, axis_name)
+    def __call__(self, model, batch, key, step, axis_name=None):
+        terms = super().__call__(model, batch, key, step, axis_name)
         return Terms(self.factor * terms.loss, terms.metrics)
 '''
 
 
 EVALUATOR = """
-def count(model, params, data, key):
+def count(module, variables, data, key):
     return {"count": float(len(data.split))}
 """
 
@@ -120,7 +120,10 @@ def test_results_hold_one_row_for_each_split_and_checkpoint(run, command, folder
     assert list(before) == [("test", "latest"), ("valid", "latest"), ("test", "best")]
     command("evaluate", "run", "--evaluator", "own_evaluator.py:count", "--evaluator", "bound")
     after = rows(run)
-    assert after.pop(("test", "latest")) == before.pop(("test", "latest")) | {"count": 180.0}
+    row = before.pop(("test", "latest"))
+    # The evaluator says what the objective said, beside it and under its own name.
+    bound = {f"bound/{name}": row[name] for name in ("elbo", "reconstruction", "kl")}
+    assert after.pop(("test", "latest")) == row | {"count": 180.0} | bound
     assert after == before
 
 
@@ -185,7 +188,7 @@ def test_list_tells_what_a_name_and_its_options_mean(ae_jax):
     told = ae_jax("list", "adagrad").stdout
     assert "burn_in " in told and "warmup          share of the run" in told
     assert "memory_budget" in ae_jax("list", "data").stdout
-    for registry in commands.REGISTRIES:
+    for registry in describe.REGISTRIES:
         for name, part in registry.items():
             assert "(undocumented)" not in commands._docs(part), (registry.kind, name)
 
@@ -204,6 +207,11 @@ BAD = {
     "unknown head": (["train", "digits", "--set", "model.head=bernouli"], "'bernoulli'"),
     "no size": (["train", "digits", "--latent-dim", "0"], "model.latent_dim"),
     "words for sizes": (["train", "digits", "--hidden", "many"], "500,200"),
+    "no sizes": (["train", "digits", "--hidden", ""], "--set model.hidden=[]"),
+    "a page for a key": (
+        ["train", "digits", "--set", f"train.{'x' * 5000}=1"],
+        "(5,006 characters)",
+    ),
     "batch too large": (["train", "digits", "--batch-size", "9999"], "1437"),
     "too large a model": (["train", "digits", "--hidden", "9999999,9999999"], "GiB"),
     "convolution of vectors": (["train", "iris", "--set", "model.encoder=conv"], "images"),

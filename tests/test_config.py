@@ -31,10 +31,18 @@ def test_every_configuration_survives_json(objective, optimiser):
 
 
 def test_to_dict_is_complete():
-    values = to_dict(RunConfig())
-    for section in dataclasses.fields(RunConfig):
-        names = {field.name for field in dataclasses.fields(getattr(RunConfig(), section.name))}
-        assert names <= values[section.name].keys()
+    config = RunConfig(groups=(("decoder", Sgd(learning_rate=0.5)),))
+    values = to_dict(config)
+    assert values.keys() == {section.name for section in dataclasses.fields(RunConfig)}
+    for name, options in values.items():
+        if name == "groups":
+            section, options = config.groups[0][1], options["decoder"]
+        else:
+            section = getattr(config, name)
+        names = {field.name for field in dataclasses.fields(section)}
+        # The options of a part are in its own table.
+        assert names - {"options"} <= options.keys()
+    assert values["model"]["encoder"] == {"name": "mlp", "batch_norm": False, "dropout": 0.0}
 
 
 def test_what_is_absent_keeps_its_default():
@@ -157,6 +165,13 @@ from flax import struct
 class Mine(Elbo):
     strength: float = 2.0
 """
+USER_ENCODER = """
+from ae_jax.nn.encoders import MLPEncoder
+
+
+class Wide(MLPEncoder):
+    factor: int = 2
+"""
 
 
 def test_a_users_objective_is_configured_by_its_file(tmp_path):
@@ -170,7 +185,7 @@ def test_a_users_objective_is_configured_by_its_file(tmp_path):
 
 
 def test_references_are_kept_whole_for_every_option(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(USER_OBJECTIVE)
+    (tmp_path / "mine.py").write_text(USER_OBJECTIVE + USER_ENCODER)
     monkeypatch.chdir(tmp_path)
     options = {
         "data": {"name": "rows.npy", "preprocess": "mine.py:scaled"},

@@ -17,10 +17,10 @@ from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet
 from ae_jax.data.batches import Order, take_batch
 from ae_jax.data.preprocess import PREPROCESSING
-from ae_jax.distributions.latents import StandardNormal
+from ae_jax.distributions import NoPrior, StandardNormal
 from ae_jax.eval import EVALUATORS, EvaluationData
-from ae_jax.models import MODELS
-from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS
+from ae_jax.models import MODELS, Examples
+from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS, PRIORS
 from ae_jax.nn.initialisers import initialise
 from ae_jax.numerics.noise import example_keys, stream_key
 from ae_jax.objectives import OBJECTIVES
@@ -28,6 +28,7 @@ from ae_jax.train.config import ModelConfig, RunConfig, from_dict, override
 from ae_jax.train.optimisers import OPTIMISERS
 from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import NO_STEP, evaluate_objective, make_step
+from tests.bound import as_batch, bound, initial
 
 ROWS, DIM, STEPS = 64, 3, 25
 ALL_ROWS = Order(np.arange(ROWS, dtype=np.int32), np.ones(ROWS, np.float32))
@@ -61,18 +62,42 @@ def _parts(role: str, registry, *more: str) -> list:
 
 def _objective_options(name: str) -> tuple[str, ...]:
     """What chooses an objective, and the parts without which it has no meaning."""
-    return (f"objective.name={name}", *OBJECTIVES.get(name).needs)
+    needs = [need for need in OBJECTIVES.get(name).needs if need != "labels"]  # the images have
+    return (f"objective.name={name}", *needs)
+
+
+BY_MONTE_CARLO = ("objective.kl_form=monte_carlo",)
+LADDER = ("model.latent=ladder", *BY_MONTE_CARLO)
+# What a prior has no meaning without: codes that have none, a condition, an estimate of the KL.
+PRIORS_NEED = {
+    "ladder": LADDER,
+    "mixture": BY_MONTE_CARLO,
+    "network": ("model.condition=label", 'model.into=["encoder", "decoder", "prior"]'),
+    "none": ("model.latent=deterministic",),
+    "vamp": BY_MONTE_CARLO,
+}
+LATENTS_NEED = {"ladder": BY_MONTE_CARLO}
+MODELS_NEED = {"ladder": LADDER}
+
+
+def _needing(role: str, registry, needs) -> list:
+    """One case an entry, with what it has no meaning without."""
+    return [
+        pytest.param((f"{role}={name}", *needs.get(name, ())), id=f"{role}-{name}")
+        for name in registry
+    ]
 
 
 ON_IMAGES = [
     *[pytest.param(_objective_options(name), id=f"objective.name-{name}") for name in OBJECTIVES],
-    *_parts("model.name", MODELS),
+    *_needing("model.name", MODELS, MODELS_NEED),
     *[
         pytest.param((f"model.encoder={e}", f"model.decoder={d}"), id=f"model-{e}-{d}")
         for e in ENCODERS
         for d in DECODERS
     ],
-    *_parts("model.latent", LATENTS),
+    *_needing("model.latent", LATENTS, LATENTS_NEED),
+    *_needing("model.prior", PRIORS, PRIORS_NEED),
     *_parts("model.head", HEADS),
     *_parts("model.init", INITIALISERS, "model.init_scale=0.5"),
     *_parts("data.preprocess", PREPROCESSING),
@@ -82,7 +107,7 @@ UNBOUNDED = [name for name, head in HEADS.items() if head.support.low == -math.i
 BOUNDED = [name for name in HEADS if name not in UNBOUNDED]
 ON_VECTORS = [
     *_parts("model.head", UNBOUNDED),
-    *_parts("model.latent", LATENTS),
+    *_needing("model.latent", LATENTS, LATENTS_NEED),
     *_parts("model.encoder", [n for n, part in ENCODERS.items() if not part.for_images]),
     *_parts("model.decoder", [n for n, part in DECODERS.items() if not part.for_images]),
 ]
@@ -113,8 +138,7 @@ def _train_step(state, split, numbers, *, architecture):
     traces += 1
     key = stream_key(state.seed, "preprocessing", state.step)
     batch = take_batch(split, ALL_ROWS, architecture.preprocess, numbers.statistics, key)
-    transformation = numbers.optimiser.build(numbers.total_steps)
-    return make_step(architecture.model, numbers.objective, transformation)(state, batch)
+    return make_step(architecture.model, numbers.objective, numbers.transformation())(state, batch)
 
 
 def _assert_learns(setup):
@@ -148,14 +172,14 @@ def objective_case(request, image_set):
     params, batch = setup.initial_state().params, _batch(setup, jax.random.key(0))
 
     def terms(params, batch, key):
-        model, objective = setup.architecture.model, setup.numbers.objective
-        return evaluate_objective(objective, model, params, batch, key, jnp.asarray(3))
+        model, objective = bound(setup.architecture.model, params), setup.numbers.objective
+        return evaluate_objective(objective, model, batch, key, jnp.asarray(3))
 
     return setup.numbers.objective, params, batch, terms, jax.jit(terms)
 
 
 def _values(terms):
-    return {"loss": terms.loss, **terms.metrics}
+    return {"loss": terms.total(), **terms.metrics}
 
 
 def test_terms_are_finite_one_an_example_and_the_same_compiled(objective_case):
@@ -169,7 +193,7 @@ def test_terms_are_finite_one_an_example_and_the_same_compiled(objective_case):
 
 def test_terms_follow_their_key(objective_case):
     objective, params, batch, _, compiled = objective_case
-    first, again, other = (compiled(params, batch, jax.random.key(i)).loss for i in (1, 1, 2))
+    first, again, other = (compiled(params, batch, jax.random.key(i)).total() for i in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     # Codes without noise leave an objective that draws nothing else the same.
     if "model.latent=sigmoid" not in objective.needs:
@@ -197,7 +221,7 @@ def test_terms_do_not_change_with_examples_that_should_not_matter(objective_case
 
 def test_gradients_of_an_objective_are_finite_and_reach_every_parameter(objective_case):
     _, params, batch, _, compiled = objective_case
-    gradients = jax.grad(lambda p: compiled(p, batch, jax.random.key(1)).loss.mean())(params)
+    gradients = jax.grad(lambda p: compiled(p, batch, jax.random.key(1)).total().mean())(params)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.isfinite(leaf).all(), path
         assert (leaf != 0).any(), path
@@ -207,7 +231,7 @@ def _model_cases():
     """Every model, and every part of one; what is plain in several ways comes once."""
     plain = ModelConfig(hidden=(4,), latent_dim=DIM, head="bernoulli")
     choices = [
-        *({"name": name} for name in MODELS),
+        *({"name": name} | ({"latent": name} if name == "ladder" else {}) for name in MODELS),
         *({"encoder": e, "decoder": d} for e in ENCODERS for d in DECODERS),
         *({"latent": name} for name in LATENTS),
         *({"head": name} for name in HEADS),
@@ -219,17 +243,20 @@ def _model_cases():
 @pytest.mark.parametrize("config", _model_cases())
 def test_models_keep_shapes_and_examples_apart(config):
     shape = (9, 7, 2)
-    model = MODELS.get(config.name)(config, shape)
+    module = MODELS.get(config.name)(config, Examples(shape))
     x = np.random.default_rng(0).random((5, *shape), np.float32)
-    variables = _random_like(jax.eval_shape(model.init, jax.random.key(1), x))
-    assert model.prior == StandardNormal(DIM)
+    model = bound(module, _random_like(jax.eval_shape(lambda: initial(module, x))))
+    is_deterministic = jax.eval_shape(model.encode, as_batch(x)).is_deterministic
+    prior = NoPrior(DIM) if is_deterministic else StandardNormal(DIM)
+    assert model.prior(as_batch(x)) == prior or config.latent == "ladder"
 
     @jax.jit
     def run(x):
-        posterior = model.apply(variables, x, method="encode")
-        z = posterior.sample(example_keys(jax.random.key(2), jnp.arange(len(x))), 2)
-        likelihood = model.apply(variables, z, method="decode")
-        drawn = likelihood.sample(jax.random.key(3))
+        batch = as_batch(x)
+        posterior, keys = model.encode(batch), example_keys(jax.random.key(2), batch["id"])
+        z = posterior.sample(keys, 2)
+        likelihood = model.decode(z, batch)
+        (drawn,) = likelihood.sample(keys, 1)
         return posterior.mean(), z, likelihood.mean(), likelihood.log_prob(x), drawn
 
     outputs = run(x)
@@ -301,7 +328,7 @@ def test_evaluators_answer_finite_numbers_that_follow_the_parameters(name, image
     )
     evaluate = partial(EVALUATORS.get(name), setup.architecture.model)
     first, again, other = (
-        evaluate(drawn.initial_state().params, data, jax.random.key(0))
+        evaluate(drawn.initial_state().variables, data, jax.random.key(0))
         for drawn in (setup, setup, other_setup)
     )
     assert first
@@ -316,10 +343,10 @@ def test_metrics_of_evaluators_are_named_apart(image_set):
     data = EvaluationData(
         setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess, 32
     )
-    params, key = setup.initial_state().params, jax.random.key(0)
+    variables, key = setup.initial_state().variables, jax.random.key(0)
     names = [
         metric
         for _, evaluate in EVALUATORS.items()
-        for metric in evaluate(setup.architecture.model, params, data, key)
+        for metric in evaluate(setup.architecture.model, variables, data, key)
     ]
     assert len(set(names)) == len(names)

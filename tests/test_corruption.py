@@ -21,10 +21,11 @@ from ae_jax.data.missing import (
 )
 from ae_jax.data.preprocess import PREPROCESSING, Statistics
 from ae_jax.eval import Completion, EvaluationData
-from ae_jax.models import build_autoencoder
+from ae_jax.models import Examples, build_autoencoder
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import MaskedReconstruction
 from ae_jax.train.config import ModelConfig
+from tests.bound import as_batch, bound, decoded, encoded, initial, reconstructed
 from tests.linear_gaussian import LinearGaussian
 
 KEY = jax.random.key(3)
@@ -142,20 +143,18 @@ HEADS = ["bernoulli", "gaussian", "gaussian_fixed"]
 
 def _model(head="gaussian", latent="deterministic"):
     config = ModelConfig(hidden=(9,), latent=latent, latent_dim=4, head=head)
-    return build_autoencoder(config, SHAPE)
+    return build_autoencoder(config, Examples(SHAPE))
 
 
 @partial(jax.jit, static_argnums=0)
 def _params(model):
-    return model.init(KEY, X)["params"]
+    return initial(model, X)
 
 
 @partial(jax.jit, static_argnums=(1,))
 def _value_and_gradient(objective, model, params, x):
-    batch = {"x": x, "id": IDS[: len(x)], "mask": jnp.ones(len(x))}
-
     def loss(params):
-        terms = objective(model, params, batch, KEY, 0)
+        terms = objective(bound(model, params), as_batch(x), KEY, 0)
         return terms.loss.sum(), (terms.loss, terms.metrics)
 
     return jax.grad(loss, has_aux=True)(params)
@@ -194,7 +193,7 @@ def test_withheld_quadrants_are_not_shown_and_still_scored():
     keys = example_keys(jax.random.split(KEY)[0], IDS[:7])
     hidden = np.stack([quadrants(key, SHAPE, 0.25) for key in keys])
     assert (hidden.mean(axis=(1, 2, 3)) == 0.25).all()
-    mean = model.apply({"params": params}, jnp.where(observed & ~hidden, X, 0.0)).mean()
+    mean = reconstructed(model, params, jnp.where(observed & ~hidden, X, 0.0)).mean()
     error = (np.square(mean - X) * observed).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(metrics["squared_error"], error, rtol=1e-5)
     again = _value_and_gradient(objective.replace(withheld=0.0), model, params, X)[1][1]
@@ -221,7 +220,7 @@ def test_terms_are_those_of_the_observed_entries_alone(head, withheld):
     chance = np.stack([jax.random.uniform(key, SHAPE) for key in keys])
     given = observed & (chance >= withheld)
     assert (given != observed).any() == (withheld > 0)
-    likelihood = model.apply({"params": params}, jnp.where(given, X, 0.0))
+    likelihood = reconstructed(model, params, jnp.where(given, X, 0.0))
     mean = np.asarray(likelihood.mean(), np.float64)
     if head == "bernoulli":
         terms = np.asarray(X) * np.log(mean) + (1 - np.asarray(X)) * np.log1p(-mean)
@@ -241,9 +240,9 @@ def test_the_density_of_observed_entries_is_the_marginal():
     """Of all entries it is log_prob, of two halves it adds up; K codes keep their axis."""
     model = _model("gaussian", "gaussian")
     params = _params(model)
-    posterior = model.apply({"params": params}, X, method="encode")
+    posterior = encoded(model, params, X)
     z = posterior.sample(example_keys(KEY, IDS[:7]), 3)
-    likelihood = model.apply({"params": params}, z, method="decode")
+    likelihood = decoded(model, params, z)
     everything = observed_log_prob(likelihood, X, jnp.ones(X.shape, bool))
     np.testing.assert_allclose(everything, likelihood.log_prob(X), rtol=1e-5)
     observed = _observed("pixels", 0.5, X, IDS[:7])
@@ -267,10 +266,10 @@ DATA = KNOWN.sample(50, seed=4)
 
 def test_filling_in_converges_to_where_the_reconstruction_agrees():
     """Of a linear model x -> A x + c, the missing entries solve x_u = A_uu x_u + A_uo x_o + c_u."""
-    params, model = KNOWN.exact_params, KNOWN.model
+    model = bound(KNOWN.model, KNOWN.exact_params)
     observed = _observed("pixels", 0.4, DATA, IDS[:50])
     observed[:, 0] = True  # something is always known
-    filled = np.asarray(fill_in(model, params, jnp.asarray(DATA), observed, rounds=80))
+    filled = np.asarray(fill_in(model, as_batch(DATA), observed, rounds=80))
     np.testing.assert_array_equal(filled[observed], DATA[observed])
     gain = KNOWN.weights / KNOWN.scale**2 * KNOWN.posterior_variance
     matrix = KNOWN.weights @ gain.T
@@ -279,7 +278,7 @@ def test_filling_in_converges_to_where_the_reconstruction_agrees():
         system = np.eye((~seen).sum()) - matrix[np.ix_(~seen, ~seen)]
         right = matrix[np.ix_(~seen, seen)] @ row[seen] + offset[~seen]
         np.testing.assert_allclose(result[~seen], np.linalg.solve(system, right), atol=2e-4)
-    once = fill_in(model, params, jnp.where(observed, DATA, jnp.nan), observed, rounds=1)
+    once = fill_in(model, as_batch(jnp.where(observed, DATA, jnp.nan)), observed, rounds=1)
     expected = np.where(observed, DATA, 0.0) @ matrix.T + offset
     np.testing.assert_allclose(once, np.where(observed, DATA, expected), atol=1e-5)
 
@@ -290,11 +289,11 @@ def test_completion_is_the_error_of_what_was_filled_in(rounds):
     x = DATA.copy()
     x[::7, 2] = np.nan  # nobody knows what these were
     observed = _observed("pixels", 0.5, x, 30 + IDS[:50])
-    filled = np.asarray(fill_in(model, params, jnp.asarray(x), observed, rounds))
+    filled = np.asarray(fill_in(bound(model, params), as_batch(x), observed, rounds))
     hidden = ~observed & ~np.isnan(x)
     expected = ((filled - x)[hidden] ** 2).mean()
     for size in (7, 64):
         split = DeviceSplit.put(Split(x, first_id=30))
         data = EvaluationData(split, Statistics(None), PREPROCESSING.get("identity"), size)
-        result = Completion(rounds=rounds)(model, params, data, KEY)
+        result = Completion(rounds=rounds)(model, {"params": params}, data, KEY)
         assert result == {"completion_squared_error_per_pixel": pytest.approx(expected, rel=1e-5)}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from ae_jax.core.errors import UserError
 from ae_jax.data import from_array, load
@@ -64,15 +65,24 @@ def test_binary_pixels_stay_zero_and_one_as_grey_levels(dtype):
         (np.zeros((3, 0)), None, "is empty"),
         (np.zeros(5), None, "two or more axes"),
         (np.zeros((2, 3)), None, "2 examples cannot be split"),
-        (np.array([[1.0, np.nan]] * 5), None, "NaN or infinite"),
-        (np.array([[1.0, np.inf]] * 5), None, "NaN or infinite"),
-        (np.array([[1.0, 1e300]] * 5), None, "NaN or infinite in float32"),
+        (np.array([[1.0, np.inf]] * 5), None, "infinite in float32: scale them"),
+        (np.array([[1.0, 1e300]] * 5), None, "infinite in float32: scale them"),
+        (np.array([[1e-50], [2e-50], [3e-50]]), None, "cannot tell them apart.* scale them"),
+        (1.7e9 + np.arange(9.0)[:, None], None, "vary by .* about 1.7e.*scale them"),
+        (2**40 + np.arange(9)[:, None], None, "vary by .* about 1.09951e"),
         (np.array([[1, "a"]] * 5, object), None, "not real numbers"),
         (np.array([["a", "b"]] * 5), None, "not real numbers"),
-        (np.ones((5, 2), complex), None, "not real numbers"),
+        (np.ones((5, 2), complex), None, "not real numbers: give real and imaginary parts"),
+        (np.array([["1", "2"]] * 5), None, r"becomes numbers by x.astype\(float\)"),
+        ([[1.0, 2.0], [3.0]] * 3, None, "differ in shape"),
+        (np.ones((9, 3, 6, 7)), None, r"channels first.*np.moveaxis\(x, 1, -1\)"),
+        (np.ones((9, 1, 6, 7), np.uint8), None, "channels first"),
+        (np.ma.masked_all((9, 2)), None, "every value is masked"),
         (np.ones((5, 2)), np.zeros(4, int), r"labels of shape \(5,\), not \(4,\)"),
         (np.ones((5, 2)), np.zeros((5, 1), int), "labels of shape"),
         (np.ones((5, 2)), np.zeros(5), "32-bit integers"),
+        (np.ones((5, 2)), np.eye(5, 3), "argmax"),
+        (np.ones((5, 2)), np.ma.masked_equal([0, 1, 0, 1, 2], 2), "labels are masked"),
         (np.ones((5, 2)), np.full(5, 2**40), "32-bit integers"),
     ],
 )
@@ -137,7 +147,11 @@ ONES = np.ones((5, 2), np.float32)
         ({"x_train": ONES, "x_test": np.ones((5, 3))}, "differ in shape"),
         ({"x_train": ONES, "x_test": ONES[:0]}, "is empty"),
         ({"x_train": ONES, "x_test": ONES, "y_train": np.zeros(5, int)}, "not for all"),
-        ({"x_train": ONES, "x_test": ONES * np.nan}, "NaN"),
+        ({"x_train": ONES, "x_test": ONES * np.inf}, "infinite"),
+        ({"x_train": np.full((5, 2), 200, np.uint8), "x_test": ONES / 2}, "of different types"),
+        ({"x_train": ONES, "x_test": ONES, "x_dev": ONES}, "the key x_dev is not read"),
+        ({"x_train": ONES, "x_test": ONES, "x_val": ONES, "x_valid": ONES}, "says twice"),
+        ({"x": ONES, "x_train": ONES, "x_test": ONES}, "says twice"),
         ({"x": ONES, "y": np.zeros(3, int)}, "labels of shape"),
     ],
 )
@@ -146,6 +160,77 @@ def test_refused_archives(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as error:
         load(str(tmp_path / "bad.npz"))
     assert "\n" not in str(error.value) and "bad.npz" in str(error.value)
+
+
+def test_validation_examples_go_by_three_names(tmp_path):
+    parts = {"x_train": 2 * ONES, "x_test": 3 * ONES}
+    for name in ("valid", "val", "validation"):
+        np.savez(tmp_path / "own.npz", **parts, **{f"x_{name}": 4 * ONES})
+        np.testing.assert_array_equal(load(str(tmp_path / "own.npz")).splits["valid"].x, 4 * ONES)
+
+
+@pytest.mark.parametrize("kind", [">f4", ">i4", ">f8", "<f8", "f2", "i8", "u2"])
+def test_every_type_and_byte_order_means_its_numbers(kind):
+    x = np.arange(60).reshape(20, 3)
+    train = from_array(x.astype(kind)).splits["train"].x
+    assert train.dtype == np.float32 and train.dtype.isnative
+    np.testing.assert_array_equal(train, from_array(x.astype(np.float32)).splits["train"].x)
+
+
+def test_what_is_masked_is_missing():
+    x = np.arange(60, dtype=np.uint8).reshape(20, 3)
+    data = from_array(np.ma.masked_less(x, 6))
+    train, expected = data.splits["train"].x, from_array(x).splits["train"].x
+    np.testing.assert_array_equal(np.isnan(train), expected < 6)
+    np.testing.assert_array_equal(train[expected >= 6], expected[expected >= 6])
+    assert data.max_value == 255.0 and train.dtype == np.float32
+    nothing = np.ma.masked_array(x, mask=False)
+    assert from_array(nothing).splits["train"].x.dtype == np.uint8
+
+
+def test_sparse_matrices_are_their_dense_arrays(monkeypatch):
+    counts = np.random.default_rng(0).poisson(0.2, (30, 8))
+    for form in (sparse.csr_matrix, sparse.coo_array, sparse.csc_matrix):
+        data = from_array(form(counts))
+        np.testing.assert_array_equal(data.splits["train"].x, from_array(counts).splits["train"].x)
+    monkeypatch.setattr("ae_jax.core.door._MEMORY_SHARE", 1e-12)
+    with pytest.raises(UserError, match="sparse matrix .* GiB"):
+        from_array(sparse.csr_matrix(counts))
+
+
+def test_labels_may_be_names():
+    names = np.array(["cat", "dog", "cat", "ant"] * 5)
+    x = np.arange(20.0)[:, None]
+    for given in (names, names.astype(object), list(names)):
+        data = from_array(x, given)
+        assert data.classes == ("ant", "cat", "dog")
+        for split in data.splits.values():
+            assert split.y.dtype == np.int32
+            expected = names[split.x[:, 0].astype(int)]
+            assert [data.classes[label] for label in split.y] == expected.tolist()
+
+
+@pytest.mark.parametrize("head", ["", "height,width\n"])
+def test_tables_of_numbers_are_read(tmp_path, head):
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    file = tmp_path / "x.csv"
+    file.write_text(head + "\n".join(",".join(map(repr, row)) for row in x.tolist()))
+    np.testing.assert_array_equal(load(str(file)).splits["test"].x, from_array(x).splits["test"].x)
+    file.write_text(head + "0,1\n1,1\n0,0\n")
+    assert load(str(file)).max_value == 1.0
+    file.write_text(head + "0.5,\n1,NA\n0,0\n2,3\n")
+    every = np.concatenate([split.x for split in load(str(file)).splits.values()])
+    assert np.isnan(every).sum() == 2
+
+
+def test_what_is_no_table_nor_array_is_told_the_way(tmp_path):
+    (tmp_path / "x.csv").write_text("1,2\n3,many\n")
+    with pytest.raises(UserError, match="no table of numbers"):
+        load(str(tmp_path / "x.csv"))
+    (tmp_path / "pictures" / "cats").mkdir(parents=True)
+    (tmp_path / "pictures" / "cats" / "1.png").write_bytes(b"")
+    with pytest.raises(UserError, match="a folder of pictures: save them as one array"):
+        load(str(tmp_path / "pictures"))
 
 
 def npy(tmp_path):

@@ -10,32 +10,29 @@ from jax.test_util import check_grads
 from scipy import stats
 
 from ae_jax.core.errors import UserError
-from ae_jax.models import build_autoencoder
+from ae_jax.distributions import StandardNormal, kl_per_dim
+from ae_jax.models import Examples, build_autoencoder
 from ae_jax.objectives import Elbo, batch_mean, draw
 from ae_jax.train.config import ModelConfig
+from tests.bound import as_batch, bound, encoded, initial, reconstructed
 from tests.linear_gaussian import LinearGaussian
 
 KNOWN = LinearGaussian.example()
 KEY = jax.random.key(0)
 
 
-def _batch(x):
-    x = jnp.asarray(x)
-    return {"x": x, "id": jnp.arange(len(x)), "mask": jnp.ones(len(x))}
-
-
 @partial(jax.jit, static_argnames="model")
 def _terms(objective, params, batch, step=0, model=KNOWN.model):
-    return objective(model, params, batch, KEY, step)
+    return objective(bound(model, params), batch, KEY, step)
 
 
 @partial(jax.jit, static_argnames="num_samples")
 def _draws(params, batch, num_samples, first=0):
-    return draw(KNOWN.model, params, batch, KEY, num_samples, first)
+    return draw(bound(KNOWN.model, params), batch, KEY, num_samples, first)
 
 
 X = KNOWN.sample(6)
-BATCH = _batch(X)
+BATCH = as_batch(X)
 EVIDENCE = KNOWN.log_evidence(X)
 
 
@@ -63,7 +60,7 @@ def test_elbo_with_the_true_posterior_is_the_evidence():
 @pytest.mark.parametrize("seed", range(3))
 def test_elbo_misses_the_evidence_by_the_divergence_from_the_true_posterior(seed):
     params = KNOWN.wrong_params(seed)
-    q = KNOWN.model.apply({"params": params}, X, method="encode")
+    q = encoded(KNOWN.model, params, X)
     mean, variance = np.asarray(q.loc, np.float64), np.exp(2 * np.asarray(q.log_scale, np.float64))
     true_mean, true_variance = KNOWN.posterior_mean(X), KNOWN.posterior_variance
     gap = 0.5 * (
@@ -130,8 +127,8 @@ def test_warm_up_is_linear_and_then_constant(step, beta):
 
 
 def _kl_per_dim(params, x=X):
-    posterior = KNOWN.model.apply({"params": params}, x, method="encode")
-    return np.asarray(posterior.kl_per_dim(KNOWN.model.prior))
+    model, batch = bound(KNOWN.model, params), as_batch(x)
+    return np.asarray(kl_per_dim(model.encode(batch), model.prior(batch)))
 
 
 def _mean_charge(params, objective):
@@ -154,14 +151,14 @@ def test_free_bits_charge_what_exceeds_them_on_average():
 
 def test_without_free_bits_every_dimension_pays_what_it_costs_even_less_than_nothing():
     """A KL of 0 that rounding makes negative: the loss is the bound's negative all the same."""
-    kl_per_dim = jnp.asarray([[-1e-7, 0.5, 0.0], [-2e-7, -0.25, 0.0]])  # means < 0, > 0 and 0
-    charged = Elbo().charged_kl(kl_per_dim, jnp.ones(2), None, None)
-    np.testing.assert_array_equal(charged, kl_per_dim.sum(axis=-1))
-    gradient = jax.grad(lambda kl: Elbo().charged_kl(kl, jnp.ones(2), None, None).sum())(kl_per_dim)
+    by_dim = jnp.asarray([[-1e-7, 0.5, 0.0], [-2e-7, -0.25, 0.0]])  # means < 0, > 0 and 0
+    charged = Elbo().charged_kl(by_dim, jnp.ones(2), None, None)
+    np.testing.assert_array_equal(charged, by_dim.sum(axis=-1))
+    gradient = jax.grad(lambda kl: Elbo().charged_kl(kl, jnp.ones(2), None, None).sum())(by_dim)
     np.testing.assert_array_equal(gradient, 1.0)
     # With any free bits at all, a dimension without information is free.
     free = jax.grad(lambda kl: Elbo(free_bits=1e-3).charged_kl(kl, jnp.ones(2), None, None).sum())
-    np.testing.assert_array_equal(free(kl_per_dim), [[0.0, 1.0, 0.0]] * 2)
+    np.testing.assert_array_equal(free(by_dim), [[0.0, 1.0, 0.0]] * 2)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.001])
@@ -245,10 +242,11 @@ def test_gradient_of_the_parameter_prior_is_a_weight_decay_of_one_over_n():
 
 @pytest.mark.parametrize("kl_form", ["analytic", "monte_carlo"])
 def test_a_deterministic_code_leaves_the_reconstruction(kl_form):
-    model = build_autoencoder(ModelConfig(hidden=(), latent="deterministic", head="gaussian"), (5,))
-    params = model.init(KEY, X)["params"]
+    config = ModelConfig(hidden=(), latent="deterministic", head="gaussian")
+    model = build_autoencoder(config, Examples((5,)))
+    params = initial(model, X)
     terms = _terms(Elbo(kl_form=kl_form), params, BATCH, model=model)
-    expected = model.apply({"params": params}, X).log_prob(BATCH["x"])
+    expected = reconstructed(model, params, X).log_prob(BATCH["x"])
     np.testing.assert_allclose(terms.metrics["elbo"], expected, rtol=1e-5)
     np.testing.assert_allclose(terms.loss, -expected, rtol=1e-5)
     np.testing.assert_array_equal(terms.metrics["kl"], 0.0)
@@ -266,12 +264,12 @@ def test_a_deterministic_code_leaves_the_reconstruction(kl_form):
     ids=["analytic", "monte_carlo"],
 )
 def test_gradients_are_those_of_finite_differences(objective, head):
-    model = build_autoencoder(ModelConfig(hidden=(4,), latent_dim=2, head=head), (5,))
+    model = build_autoencoder(ModelConfig(hidden=(4,), latent_dim=2, head=head), Examples((5,)))
     with jax.enable_x64(True):
         x = np.random.default_rng(0).random((3, 5))
-        params = jax.jit(model.init)(KEY, x)["params"]
+        params = initial(model, x)
         params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
-        batch = {"x": jnp.asarray(x), "id": jnp.arange(3), "mask": jnp.ones(3)}
+        batch = as_batch(x)
 
         def mean_loss(params):
             return _terms(objective, params, batch, model=model).loss.mean()
@@ -281,6 +279,12 @@ def test_gradients_are_those_of_finite_differences(objective, head):
 
 def test_free_bits_without_a_kl_by_dimension_are_refused():
     sentence = "objective.free_bits=0.5 needs objective.kl_form=analytic, not monte_carlo"
+    codes = encoded(KNOWN.model, KNOWN.exact_params, X), StandardNormal(2)
     with pytest.raises(UserError, match=sentence):
-        Elbo(free_bits=0.5, kl_form="monte_carlo").bind(10)
-    assert Elbo(free_bits=0.5).bind(10).num_examples == 10.0
+        Elbo(free_bits=0.5, kl_form="monte_carlo").check(*codes)
+    Elbo(free_bits=0.5).check(*codes)
+    Elbo(kl_form="monte_carlo").check(*codes)
+
+
+def test_the_number_of_examples_is_that_of_the_training_set():
+    assert Elbo(free_bits=0.5).bind(10) == Elbo(free_bits=0.5, num_examples=10.0)

@@ -12,15 +12,16 @@ from ae_jax.data import Split
 from ae_jax.data.batches import DeviceSplit
 from ae_jax.data.preprocess import PREPROCESSING, Statistics
 from ae_jax.eval import EVALUATORS, EvaluationData, ImportanceSampledLikelihood
-from ae_jax.models import build_autoencoder
+from ae_jax.models import Examples, build_autoencoder
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import draw
 from ae_jax.train.config import ModelConfig
+from tests.bound import as_batch, bound, encoded, initial
 from tests.linear_gaussian import LinearGaussian
 
 KNOWN = LinearGaussian.example()
 MODEL = KNOWN.model
-WRONG = KNOWN.wrong_params(0)
+WRONG = {"params": KNOWN.wrong_params(0)}
 X = KNOWN.sample(70)
 KEY = jax.random.key(11)
 FIRST_ID = 30
@@ -32,8 +33,8 @@ def _data(batch_size, x=X):
     return EvaluationData(split, Statistics(None), PREPROCESSING.get("identity"), batch_size)
 
 
-def _posterior(params):
-    posterior = MODEL.apply({"params": params}, X, method="encode")
+def _posterior(variables):
+    posterior = encoded(MODEL, variables["params"], X)
     return np.asarray(posterior.loc, np.float64), np.asarray(posterior.log_scale, np.float64)
 
 
@@ -49,7 +50,7 @@ def test_lower_bound_is_that_of_numpy():
     loc, log_scale = _posterior(WRONG)
     _, values_key = jax.random.split(KEY)  # the first is the preprocessing's
     keys = example_keys(values_key, FIRST_ID + jnp.arange(len(X)))
-    noise = MODEL.apply({"params": WRONG}, X, method="encode").noise(keys, 1)[0]
+    noise = encoded(MODEL, WRONG["params"], X).noise(keys, 1)[0]
     z = loc + np.exp(log_scale) * np.asarray(noise)
     mean = z @ KNOWN.weights.T + KNOWN.bias
     reconstruction = stats.norm.logpdf(X, mean, KNOWN.scale).sum(axis=1).mean()
@@ -69,27 +70,34 @@ def test_squared_error_is_that_of_numpy():
 
 def test_squared_error_is_taken_after_preprocessing():
     """Constant grey images of a decoder that answers 1/2 everywhere: (1/2 - level)^2 a pixel."""
-    model = build_autoencoder(ModelConfig(hidden=(3,), head="bernoulli"), (2, 3, 1))
-    params = jax.tree.map(jnp.zeros_like, model.init(KEY, jnp.zeros((1, 2, 3, 1)))["params"])
+    model = build_autoencoder(ModelConfig(hidden=(3,), head="bernoulli"), Examples((2, 3, 1)))
+    params = jax.tree.map(jnp.zeros_like, initial(model, jnp.zeros((1, 2, 3, 1))))
     images = np.full((10, 2, 3, 1), 51, np.uint8)  # a level of 0.2
     split = DeviceSplit.put(Split(images, first_id=0))
     data = EvaluationData(split, Statistics(255.0), PREPROCESSING.get("grey"), 4)
-    result = EVALUATORS.get("squared_error")(model, params, data, KEY)
+    result = EVALUATORS.get("squared_error")(model, {"params": params}, data, KEY)
     expected = {"squared_error_per_example": 0.54, "squared_error_per_dimension": 0.09}
     assert result == pytest.approx(expected, rel=1e-5)
 
 
-BATCH = {"x": jnp.asarray(X[:6]), "id": jnp.arange(6), "mask": jnp.ones(6)}
+BATCH = as_batch(X[:6])
 
 
-def _estimates(num_samples, part, params=WRONG, key=KEY):
+def _estimates(num_samples, part):
     evaluator = ImportanceSampledLikelihood(num_samples, part)
-    values = jax.jit(lambda p, k: evaluator.values_of(MODEL, p, BATCH, k))(params, key)
+
+    @jax.jit
+    def values_of(variables, key):
+        return evaluator.values_of(bound(MODEL, variables["params"]), BATCH, key)
+
+    values = values_of(WRONG, KEY)
     return np.asarray(values["log_likelihood"], np.float64)
 
 
 def _log_weights(count):
-    return np.asarray(draw(MODEL, WRONG, BATCH, KEY, count).log_weights(), np.float64)
+    return np.asarray(
+        draw(bound(MODEL, WRONG["params"]), BATCH, KEY, count).log_weights(), np.float64
+    )
 
 
 @pytest.mark.parametrize(("num_samples", "part"), [(1, 10), (23, 1), (23, 7), (23, 10), (23, 23)])
@@ -116,9 +124,9 @@ def test_likelihood_decodes_no_more_codes_at_once_than_a_batch_holds(
     """`part` samples of batch_size // part examples, of which there are 70; never none."""
     seen, original = [], ImportanceSampledLikelihood.values_of
 
-    def values_of(self, model, params, batch, key):
+    def values_of(self, model, batch, key):
         seen.append(batch["mask"].shape)
-        return original(self, model, params, batch, key)
+        return original(self, model, batch, key)
 
     monkeypatch.setattr(ImportanceSampledLikelihood, "values_of", values_of)
     result = ImportanceSampledLikelihood(12, part)(MODEL, WRONG, _data(batch_size), KEY)
@@ -136,7 +144,7 @@ def test_likelihood_with_the_true_posterior_is_the_evidence():
     exact = KNOWN.log_evidence(X).mean()
     for num_samples in (1, 13):
         evaluator = ImportanceSampledLikelihood(num_samples, part=5)
-        result = evaluator(MODEL, KNOWN.exact_params, data, KEY)
+        result = evaluator(MODEL, {"params": KNOWN.exact_params}, data, KEY)
         assert result["log_likelihood"] == pytest.approx(exact, abs=3e-5)
 
 
@@ -145,10 +153,11 @@ def test_the_bound_rises_with_the_samples_towards_the_evidence():
     params = KNOWN.exact_params
     wide = jax.tree.map(lambda leaf: leaf, params)
     wide["latent"]["log_variance"]["bias"] = params["latent"]["log_variance"]["bias"] + 1.0
-    bounds = [
-        ImportanceSampledLikelihood(count, part=100)(MODEL, wide, _data(70), KEY)["log_likelihood"]
+    estimates = [
+        ImportanceSampledLikelihood(count, part=100)(MODEL, {"params": wide}, _data(70), KEY)
         for count in (1, 10, 100, 3000)
     ]
+    bounds = [estimate["log_likelihood"] for estimate in estimates]
     exact = KNOWN.log_evidence(X).mean()
     assert bounds == sorted(bounds)
     # KL(N(0, e) || N(0, 1)) = (e - 2) / 2 a dimension is what one sample loses on average.
@@ -158,18 +167,19 @@ def test_the_bound_rises_with_the_samples_towards_the_evidence():
 
 def test_a_deterministic_code_has_no_likelihood():
     config = ModelConfig(hidden=(), latent="deterministic", latent_dim=2, head="gaussian")
-    model = build_autoencoder(config, (5,))
-    params = model.init(KEY, X)["params"]
+    model = build_autoencoder(config, Examples((5,)))
+    variables = {"params": initial(model, X)}
     with pytest.raises(UserError, match="needs a model with a random code"):
-        EVALUATORS.get("log_likelihood")(model, params, _data(64), KEY)
+        EVALUATORS.get("log_likelihood")(model, variables, _data(64), KEY)
 
 
 def test_a_large_weight_does_not_overflow():
     """Weights of exp(-1e5) still have a finite logarithm of their mean."""
     far = {**BATCH, "x": BATCH["x"] + 300.0}
     evaluator = ImportanceSampledLikelihood(5, 2)
-    values = evaluator.values_of(MODEL, WRONG, far, KEY)["log_likelihood"]
-    weights = draw(MODEL, WRONG, far, KEY, 5).log_weights()
+    model = bound(MODEL, WRONG["params"])
+    values = evaluator.values_of(model, far, KEY)["log_likelihood"]
+    weights = draw(model, far, KEY, 5).log_weights()
     assert float(weights.max()) < -1e4
     expected = logsumexp(np.asarray(weights, np.float64), axis=0) - np.log(5)
     np.testing.assert_allclose(values, expected, rtol=1e-5)

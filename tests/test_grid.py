@@ -9,7 +9,7 @@ from compile_counts import compilations
 from timeless import timeless
 
 from ae_jax.api import configure
-from ae_jax.core.errors import TrainingDiverged
+from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.train import devices
 from ae_jax.train import grid as grids
 from ae_jax.train.grid import Member, train_grid
@@ -150,3 +150,23 @@ def test_on_a_cpu_only_steps_that_do_not_fill_it_are_stacked(
     monkeypatch.setattr(devices, "CPU_FULL_STEP", full_step)
     train_grid(members[:2], vector_set, tmp_path)
     assert together == sizes
+
+
+def test_a_finished_member_costs_no_setup(grid, members, vector_set, monkeypatch):
+    trained, _, root = grid
+
+    def refused(*_, **__):
+        raise AssertionError("a setup of a finished member")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(grids, "prepare_run", refused)
+        again = train_grid(members, vector_set, root)
+    assert list(again) == list(trained)
+    for name, outcome in again.items():
+        assert timeless(outcome.records) == timeless(trained[name].records)
+        assert outcome.last_look == outcome.records[-1]
+    chex.assert_trees_all_equal(
+        jax.device_get(again["beta"].state.params), jax.device_get(trained["beta"].state.params)
+    )
+    with pytest.raises(UserError, match="another configuration.*learning_rate"):
+        train_grid([member("rate", learning_rate=0.5)], vector_set, root)

@@ -137,6 +137,31 @@ def test_a_submission_is_plain_data_and_the_name_of_a_function(digits, tmp_path)
     assert {"ae_jax.cli.launch.cluster", "run_task"} <= names and len(pickled) < 100
 
 
+def test_a_signal_that_meets_the_start_up_is_kept_until_an_epoch_is_saved(
+    digits, tmp_path, monkeypatch
+):
+    """It would queue the task again before it has done anything, and so each time."""
+    came = []
+
+    def load_interrupted(*given, **options):
+        signal.raise_signal(signal.SIGUSR2)
+        assert not came
+        return load(*given, **options)
+
+    monkeypatch.setattr(cluster, "load", load_interrupted)
+    before = signal.signal(signal.SIGUSR2, lambda number, _: came.append(number))
+    try:
+        cluster.run_task(cluster._task([member("one", epochs=3)], digits, tmp_path, None))
+        assert came == [signal.SIGUSR2]
+        assert [path.name for path in (tmp_path / "one" / "checkpoints").iterdir()] == ["2"]
+        # Told once: the next start goes on to the end.
+        monkeypatch.setattr(cluster, "load", load)
+        ended = cluster.run_task(cluster._task([member("one", epochs=3)], digits, tmp_path, None))
+        assert ended == {"diverged": {}} and len(came) == 1
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
 @pytest.mark.parametrize(("size", "groups"), [(None, ["abd", "c"]), (2, ["ab", "d", "c"])])
 def test_members_are_grouped_by_program(size, groups, digits):
     members = [member("a"), member("b", seed=1), member("c", hidden=9), member("d", rate=0.1)]
@@ -203,6 +228,12 @@ def test_without_slurm_one_sentence(no_slurm):
         (["=gpu"], "not of the form"),
         (["time=1-00:00:00"], "time is in whole minutes, not '1-00:00:00'"),
         (["time=0"], "whole minutes"),
+        (
+            ["time=2"],
+            "time=2 is too short: a task is told 90 s before its .*time=4 is the",
+        ),
+        (["time=5", "signal_delay_s=300"], "time=7 is the least"),
+        (["signal_delay_s=soon"], "signal_delay_s is in whole seconds"),
         (["setup=module load cuda"], "setup is a JSON list"),
     ],
 )
@@ -275,3 +306,20 @@ def test_slurm_runs_a_grid_over_an_interruption_and_a_preemption(
 
     with pytest.raises(UserError, match="Slurm refuses the job: .*partition"):
         launcher_named("slurm", ["partition=nonesuch"]).train([member("new")], digits, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_tasks_on_a_node_train_as_one_and_both_end(
+    cluster_of_one_node, digits, tmp_path, monkeypatch
+):
+    if os.cpu_count() < 2:
+        pytest.skip("two tasks need two processors")
+    monkeypatch.setitem(cluster.POLL, "slurm", 1.0)
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
+    launcher = launcher_named("slurm", ["partition=low", "time=30", "nodes=1", "ntasks_per_node=2"])
+    outcomes = launcher.train([member("short", 2)], digits, tmp_path)
+    assert [record["epoch"] for record in outcomes["short"]] == [1, 2]
+    queue = ["squeue", "--me", "--noheader"]
+    wait_until(lambda: not subprocess.run(queue, capture_output=True, text=True).stdout, 60)
+    second = next(tmp_path.glob("slurm/*/*_1_log.err")).read_text()
+    assert "process 1 of 2: waiting for 2 processes" in second

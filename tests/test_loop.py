@@ -17,6 +17,7 @@ from timeless import CLOCK
 from ae_jax.api import configure, restore
 from ae_jax.cli.listeners import progress, tensorboard
 from ae_jax.core.errors import TrainingDiverged, UserError
+from ae_jax.data import from_array
 from ae_jax.data.batches import shuffled_order, take_batch
 from ae_jax.numerics.noise import example_keys, stream_key
 from ae_jax.report import run_report
@@ -99,7 +100,7 @@ def test_running_means_and_parameters_are_those_of_single_steps(run, image_set):
         make_step(
             setup.architecture.model,
             setup.numbers.objective,
-            setup.numbers.optimiser.build(setup.total_steps),
+            setup.numbers.transformation(),
         )
     )
     state = setup.initial_state()
@@ -169,8 +170,8 @@ from ae_jax.objectives import Elbo, Terms
 
 @struct.dataclass
 class BreaksAtStepSeven(Elbo):
-    def __call__(self, model, params, batch, key, step, axis_name=None):
-        terms = super().__call__(model, params, batch, key, step, axis_name)
+    def __call__(self, model, batch, key, step, axis_name=None):
+        terms = super().__call__(model, batch, key, step, axis_name)
         return Terms(jnp.where(step == 7, jnp.nan, terms.loss), terms.metrics)
 """
 
@@ -318,3 +319,13 @@ def test_training_lowers_the_loss(run):
     _, outcome, _ = run
     first, last = outcome.records[0], outcome.records[-1]
     assert last["running/loss"] < first["running/loss"] < math.inf
+
+
+def test_a_loss_that_is_not_finite_is_told_what_the_data_want_and_what_is_kept(tmp_path):
+    x = 1e20 * np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    setup = prepared(from_array(x), batch_size=30, epochs=1)
+    with pytest.raises(TrainingDiverged) as error:
+        train(setup, RunDirectory(tmp_path / "run"))
+    said = str(error.value)
+    assert "values up to" in said and "data.preprocess=standardization" in said
+    assert "checkpoint" not in said and "learning_rate" not in said

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from ae_jax.models import build_autoencoder, parameter_counts
+from ae_jax.models import Examples, build_autoencoder, parameter_counts
 from ae_jax.nn import ACTIVATIONS
 from ae_jax.nn.convolutions import doubled, halved
 from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
@@ -16,6 +16,7 @@ from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
 from ae_jax.nn.initialisers import initialise
 from ae_jax.numerics.softplus import softplus
 from ae_jax.train.config import ModelConfig
+from tests.bound import as_batch, decoded, initial
 
 
 def _shapes(module, *inputs):
@@ -97,8 +98,8 @@ def test_convolutions_by_products_are_those_of_lax_and_so_are_their_gradients(sh
 )
 def test_weights_of_the_lectures_networks(shape, hidden, weights):
     config = ModelConfig(hidden=hidden, latent="deterministic", latent_dim=2, head="bernoulli")
-    model = build_autoencoder(config, shape)
-    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape)))["params"]
+    model = build_autoencoder(config, Examples(shape))
+    params = jax.eval_shape(lambda: initial(model, jnp.zeros((1, *shape))))
     biases = 2 * hidden[0] + 2 + math.prod(shape)
     assert parameter_counts(params) == {
         "weights": weights,
@@ -109,13 +110,13 @@ def test_weights_of_the_lectures_networks(shape, hidden, weights):
 
 def test_decode_reshapes_the_samples_and_nothing_else():
     config = ModelConfig(hidden=(5,), latent_dim=2, head="gaussian_global")
-    model = build_autoencoder(config, (4, 3, 1))
-    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 4, 3, 1)))
+    model = build_autoencoder(config, Examples((4, 3, 1)))
+    params = initial(model, jnp.zeros((1, 4, 3, 1)))
     z = jax.random.normal(jax.random.key(1), (3, 2, 2))
-    together = model.apply(variables, z, method="decode")
+    together = decoded(model, params, z)
     assert together.log_scale.shape == ()
     for k in range(3):
-        alone = model.apply(variables, z[k], method="decode")
+        alone = decoded(model, params, z[k])
         np.testing.assert_allclose(together.mean()[k], alone.mean(), rtol=1e-5, atol=1e-6)
 
 
@@ -123,8 +124,8 @@ def test_decode_reshapes_the_samples_and_nothing_else():
 @pytest.mark.parametrize("scale", [2e-3, 0.1, 1.0, 30.0])
 def test_a_gaussian_starts_with_the_scale_asked_for(head, scale):
     config = ModelConfig(hidden=(), latent_dim=2, head=head, head_scale=scale)
-    model = build_autoencoder(config, (3,))
-    likelihood, _ = model.init_with_output(jax.random.key(0), jnp.zeros((1, 3)))
+    model = build_autoencoder(config, Examples((3,)))
+    likelihood, _ = model.init_with_output(jax.random.key(0), as_batch(jnp.zeros((1, 3))))
     np.testing.assert_allclose(np.exp(likelihood.log_scale), scale, rtol=1e-5)
 
 

@@ -12,13 +12,14 @@ from scipy.special import expit, rel_entr
 
 from ae_jax.core.errors import UserError
 from ae_jax.data.corruption import CORRUPTIONS
-from ae_jax.models import Autoencoder, build_autoencoder
-from ae_jax.models.padding import FirstCodes, padded
+from ae_jax.models import Autoencoder, Examples, build_autoencoder
+from ae_jax.models.padding import in_use, padded
 from ae_jax.nn import LATENTS
 from ae_jax.nn.decoders import MLPDecoder
 from ae_jax.nn.encoders import MLPEncoder
 from ae_jax.nn.heads import FixedGaussianHead
 from ae_jax.nn.latents import SigmoidLatent, TopKLatent
+from ae_jax.nn.priors import NonePrior
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import (
     Contractive,
@@ -31,6 +32,7 @@ from ae_jax.objectives import (
 )
 from ae_jax.objectives.sparse import bernoulli_kl
 from ae_jax.train.config import ModelConfig
+from tests.bound import as_batch, bound, decoded, encoded, initial, reconstructed
 
 KEY = jax.random.key(5)
 RNG = np.random.default_rng(0)
@@ -40,23 +42,19 @@ D = 12
 
 def _batch(x=X, mask=None):
     mask = np.ones(len(x)) if mask is None else mask
-    return {
-        "x": jnp.asarray(x),
-        "id": 100 + jnp.arange(len(x)),
-        "mask": jnp.asarray(mask, jnp.float32),
-    }
+    return as_batch(x, id=100 + jnp.arange(len(x)), mask=jnp.asarray(mask, jnp.float32))
 
 
 def _model(latent="deterministic", head="gaussian_fixed", dim=5, hidden=(7,), scale=0.5):
     config = ModelConfig(
         hidden=hidden, latent=latent, latent_dim=dim, head=head, head_scale=scale, activation="tanh"
     )
-    return build_autoencoder(config, (4, 3, 1))
+    return build_autoencoder(config, Examples((4, 3, 1)))
 
 
 @partial(jax.jit, static_argnums=0)
 def _random_params(model):
-    params = model.init(KEY, X)["params"]
+    params = initial(model, X)
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(KEY, len(leaves))
     drawn = [0.5 * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
@@ -65,15 +63,15 @@ def _random_params(model):
 
 @partial(jax.jit, static_argnums=1, static_argnames="axis_name")
 def _call(objective, model, params, batch, key=KEY, **axis):
-    return objective(model, params, batch, key, jnp.zeros((), jnp.int32), **axis)
+    return objective(bound(model, params), batch, key, jnp.zeros((), jnp.int32), **axis)
 
 
 def _reconstruct(model, params, x=X):
-    return np.asarray(model.apply({"params": params}, x).mean(), np.float64)
+    return np.asarray(reconstructed(model, params, x).mean(), np.float64)
 
 
 def _codes(model, params, x=X):
-    return np.asarray(model.apply({"params": params}, x, method="encode").mean(), np.float64)
+    return np.asarray(encoded(model, params, x).mean(), np.float64)
 
 
 @pytest.mark.parametrize("head", ["gaussian_fixed", "bernoulli", "gaussian"])
@@ -81,7 +79,7 @@ def test_reconstruction_is_the_log_density_of_scipy_under_any_head(head):
     model = _model(head=head)
     params = _random_params(model)
     terms = _call(Reconstruction(), model, params, _batch())
-    likelihood = model.apply({"params": params}, X)
+    likelihood = reconstructed(model, params, X)
     mean = np.asarray(likelihood.mean(), np.float64)
     if head == "bernoulli":
         expected = (X * np.log(mean) + (1 - X) * np.log1p(-mean)).sum(axis=(1, 2, 3))
@@ -100,7 +98,7 @@ def test_a_fixed_gaussian_head_makes_the_gradient_that_of_squared_error():
     params = _random_params(model)
 
     def squared_error(params):
-        return jnp.square(model.apply({"params": params}, X).mean() - X).sum() / (2 * 0.5**2)
+        return jnp.square(reconstructed(model, params, X).mean() - X).sum() / (2 * 0.5**2)
 
     expected = jax.grad(squared_error)(params)
     actual = jax.grad(lambda p: _call(Reconstruction(), model, p, _batch()).loss.sum())(params)
@@ -112,9 +110,9 @@ def test_reconstruction_of_a_random_code_is_that_of_its_sample():
     model = _model("gaussian")
     params = _random_params(model)
     loss = _call(Reconstruction(), model, params, _batch()).loss
-    posterior = model.apply({"params": params}, X, method="encode")
+    posterior = encoded(model, params, X)
     z = posterior.sample(example_keys(KEY, _batch()["id"]), 1)
-    expected = model.apply({"params": params}, z, method="decode").log_prob(X)[0]
+    expected = decoded(model, params, z).log_prob(X)[0]
     np.testing.assert_allclose(loss, -expected, rtol=1e-5)
 
 
@@ -211,8 +209,9 @@ def test_kl_is_0_at_its_target_and_finite_at_saturated_rates():
 def test_kl_refuses_codes_that_are_no_rates(latent):
     model = _model(latent)
     params = _random_params(model)
+    codes = encoded(model, params, X)
     with pytest.raises(UserError, match="choose model.latent=sigmoid"):
-        SparseKL()(model, params, _batch(), KEY, 0)
+        SparseKL().check(codes, bound(model, params).prior(_batch()))
 
 
 @pytest.mark.parametrize("objective", [SparseKL(2.0, rho=0.2), Sparse(0.5)], ids=["kl", "sparse"])
@@ -225,7 +224,7 @@ def test_terms_and_gradients_over_parts_of_a_batch_are_those_of_the_whole(object
     params = _random_params(model)
 
     def loss(params, batch, axis_name=None):
-        terms = objective(model, params, batch, KEY, 0, axis_name)
+        terms = objective(bound(model, params), batch, KEY, 0, axis_name)
         count = batch["mask"].sum()
         if axis_name is not None:
             count = jax.lax.pmean(count, axis_name)
@@ -281,6 +280,7 @@ def _one_sigmoid_layer(dim=5):
     return Autoencoder(
         encoder=MLPEncoder((), jnp.tanh),
         latent=SigmoidLatent(dim),
+        prior_part=NonePrior(dim),
         decoder=MLPDecoder((), jnp.tanh, (4, 3, 1)),
         head=FixedGaussianHead((4, 3, 1), 1.0),
     )
@@ -311,7 +311,7 @@ def test_contractive_penalty_of_a_deep_encoder_is_that_of_its_whole_jacobian(lat
     params = _random_params(model)
 
     def encode(x):
-        return model.apply({"params": params}, x[None], method="encode").mean()[0]
+        return encoded(model, params, x[None]).mean()[0]
 
     jacobian = jax.jit(jax.vmap(jax.jacfwd(encode)))(X)  # [B, Z, ...]
     expected = np.square(np.asarray(jacobian, np.float64)).sum(axis=(1, 2, 3, 4))
@@ -327,7 +327,7 @@ def test_contractive_gradient_is_that_of_the_closed_form():
         kernel, bias = params["latent"]["code"]["kernel"], params["latent"]["code"]["bias"]
         h = jax.nn.sigmoid(X.reshape(len(X), -1) @ kernel + bias[None])
         norm = jnp.square(h * (1 - h)) @ jnp.square(kernel).sum(axis=0)
-        reconstruction = model.apply({"params": params}, X).log_prob(jnp.asarray(X))
+        reconstruction = reconstructed(model, params, X).log_prob(jnp.asarray(X))
         return (2.0 * norm - reconstruction).sum()
 
     actual = jax.grad(lambda p: _call(Contractive(2.0), model, p, _batch()).loss.sum())(params)
@@ -344,7 +344,7 @@ def test_probes_estimate_the_norm_without_bias():
     keys = jax.random.split(KEY, 400)
     estimates = jax.jit(
         jax.vmap(
-            lambda key: Contractive(num_probes=3)(model, params, _batch(), key, 0).metrics[
+            lambda key: Contractive(num_probes=3)(bound(model, params), _batch(), key, 0).metrics[
                 "squared_jacobian_norm"
             ]
         )
@@ -372,13 +372,13 @@ def test_a_padded_code_gives_the_terms_and_gradients_of_the_smaller_one(objectiv
     small, large = _model(latent, dim=3), _model(latent, dim=5)
     params, like = _random_params(small), _random_params(large)
 
-    def mean_loss(params, model):
-        terms = objective(model, params, _batch(), KEY, 0)
+    def mean_loss(params, model, active):
+        terms = objective(bound(model, params, active=active), _batch(), KEY, 0)
         return terms.loss.mean(), terms
 
     evaluate = jax.jit(jax.grad(mean_loss, has_aux=True), static_argnums=1)
-    gradient, terms = evaluate(params, small)
-    wide_gradient, wide_terms = evaluate(padded(params, like), FirstCodes(large, 3))
+    gradient, terms = evaluate(params, small, None)
+    wide_gradient, wide_terms = evaluate(padded(params, like), large, in_use(5, 3))
     chex.assert_trees_all_close(wide_terms, terms, rtol=1e-5)
     expected = padded(gradient, like)
     chex.assert_trees_all_close(wide_gradient, expected, rtol=1e-4, atol=1e-6)

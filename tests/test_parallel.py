@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec
 from ae_jax.api import configure
 from ae_jax.core.errors import UserError
 from ae_jax.data.batches import Order, take_batch
+from ae_jax.distributions import kl_per_dim
 from ae_jax.numerics.noise import stream_key
 from ae_jax.objectives import OBJECTIVES as REGISTERED
 from ae_jax.objectives import Elbo, Terms
@@ -24,6 +25,7 @@ from ae_jax.train.program import AXIS, data_mesh, run_epoch
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import NO_STEP, make_step
+from tests.bound import bound
 
 MODES = ("sharded", "shard_map", "pmap")
 DEVICES, BATCH = 8, 16
@@ -49,8 +51,8 @@ class FlaggedElbo(Elbo):
     bad_step: int = -1
     bad_id: int = -1
 
-    def __call__(self, model, params, batch, key, step, axis_name=None):
-        terms = super().__call__(model, params, batch, key, step, axis_name)
+    def __call__(self, model, batch, key, step, axis_name=None):
+        terms = super().__call__(model, batch, key, step, axis_name)
         hit = (batch["id"] == self.bad_id) & (step == self.bad_step)
         return Terms(terms.loss + jnp.where(hit, jnp.inf, 0.0), terms.metrics)
 
@@ -146,10 +148,8 @@ def test_free_bits_divide_the_latent_dimensions_of_the_first_batch(image_set):
     """Some dimensions are above the free bits and some below: the comparison above tests both."""
     setup = prepared("everything", "jit", image_set)
     batch = batch_of(setup, 0)
-    posterior = setup.architecture.model.apply(
-        {"params": setup.initial_state().params}, batch["x"], method="encode"
-    )
-    means = posterior.kl_per_dim(setup.architecture.model.prior).mean(axis=0)
+    model = bound(setup.architecture.model, setup.initial_state().params)
+    means = kl_per_dim(model.encode(batch), model.prior(batch)).mean(axis=0)
     assert 0 < (means > FREE_BITS).sum() < len(means), means
 
 
@@ -174,11 +174,11 @@ def test_a_step_is_sgd_on_the_mean_over_real_examples_only(image_set):
     key = stream_key(state.seed, "objective", 0)
 
     def mean_loss(params):
-        return objective(model, params, cut, key, state.step).loss.mean()
+        return objective(bound(model, params), cut, key, state.step).loss.mean()
 
     loss, grads = jax.jit(jax.value_and_grad(mean_loss))(state.params)
     expected = jax.tree.map(lambda p, g: p - RATE * g, state.params, grads)
-    step = make_step(model, objective, setup.numbers.optimiser.build(1.0))
+    step = make_step(model, objective, setup.numbers.transformation())
     after, report = jax.jit(step)(state, batch)
     chex.assert_trees_all_close(after.params, expected, rtol=1e-5, atol=1e-7)
     assert report.totals.count == len(real) == 7

@@ -36,6 +36,14 @@ def test_threshold_cuts_at_half():
     np.testing.assert_array_equal(_apply("threshold", binary, Statistics(1.0)), binary)
 
 
+def test_unit_sum_divides_each_example_by_its_own_sum():
+    x = np.random.default_rng(0).exponential(50, (4, 3, 2, 1)).astype(np.float32)
+    x[2] = 0  # which stays as it is
+    out = _apply("unit_sum", x, Statistics(None))
+    for row, example in zip(out, x, strict=True):
+        np.testing.assert_allclose(row, example / (example.sum() or 1.0), rtol=1e-6)
+
+
 def test_identity_keeps_values():
     x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     np.testing.assert_array_equal(_apply("identity", x, Statistics(None)), x)

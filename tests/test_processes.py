@@ -13,7 +13,7 @@ from two_processes import run_in_two
 from ae_jax.api import configure
 from ae_jax.core.errors import UserError
 from ae_jax.data import from_array
-from ae_jax.train import processes
+from ae_jax.train import launched, processes
 from ae_jax.train.grid import Member, train_grid
 from ae_jax.train.loop import train
 from ae_jax.train.rundir import RunDirectory
@@ -28,14 +28,6 @@ OPTIONS = {
     "learning_rate": 0.01,
 }
 SIZES = {"small": 2, "large": 5, "seeded": 3}
-KNOWN = (
-    "SLURM_STEP_NUM_TASKS",
-    "OMPI_COMM_WORLD_SIZE",
-    "TPU_WORKER_HOSTNAMES",
-    "JAX_COORDINATOR_ADDRESS",
-    "JAX_NUM_PROCESSES",
-    "JAX_PROCESS_ID",
-)
 
 
 def dataset():
@@ -125,46 +117,10 @@ def test_members_of_a_grid_over_two_processes_are_runs_alone(name, folder):
 
 
 def test_a_process_without_others_to_join_is_one_sentence(monkeypatch):
-    monkeypatch.delenv("JAX_COORDINATOR_ADDRESS", raising=False)
+    for name in launched.OWN:
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match="cannot join other processes.*JAX_COORDINATOR_ADDRESS"):
         processes.start(wanted=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [
-        ("SLURM_STEP_NUM_TASKS", "4", True),
-        ("SLURM_STEP_NUM_TASKS", "1", False),
-        ("SLURM_NTASKS", "4", False),  # an allocation in which no step runs
-        ("OMPI_COMM_WORLD_SIZE", "2", True),
-        ("TPU_WORKER_HOSTNAMES", "a,b", True),
-        ("TPU_WORKER_HOSTNAMES", "localhost", False),
-        ("JAX_NUM_PROCESSES", "2", True),
-        ("JAX_NUM_PROCESSES", "1", False),
-    ],
-)
-def test_launchers_are_recognised(monkeypatch, name, value, expected):
-    for known in KNOWN:
-        monkeypatch.delenv(known, raising=False)
-    joined = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: joined.append(True))
-    monkeypatch.setenv(name, value)
-    if name in KNOWN[-2:]:
-        monkeypatch.setenv("JAX_PROCESS_ID", "0")
-    processes.start()
-    assert bool(joined) == expected
-
-
-def test_pods_of_an_indexed_job_are_numbered_by_kubernetes(monkeypatch):
-    for known in KNOWN:
-        monkeypatch.delenv(known, raising=False)
-    joined = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **_: joined.append(given))
-    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "train-0.train:1234")
-    monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
-    monkeypatch.setenv("JOB_COMPLETION_INDEX", "3")
-    processes.start()
-    assert joined == [("train-0.train:1234", 4, 3)]
 
 
 def test_a_mode_within_one_process_is_refused_in_many(monkeypatch):

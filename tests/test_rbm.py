@@ -11,11 +11,13 @@ import pytest
 from scipy.special import logsumexp
 
 from ae_jax.core.errors import UserError
-from ae_jax.models import build_autoencoder
+from ae_jax.models import Examples, build_autoencoder
 from ae_jax.models.rbm import RBM, RestrictedBoltzmannMachine, build_rbm, rbm_from_params
 from ae_jax.objectives import ContrastiveDivergence
-from ae_jax.train.config import ModelConfig
+from ae_jax.objectives.base import check_needs
+from ae_jax.train.config import ModelConfig, RunConfig
 from ae_jax.train.step import TrainState, make_step
+from tests.bound import as_batch, bound, decoded, encoded, initial
 
 KEY = jax.random.key(0)
 KINDS = [("bernoulli", "bernoulli"), ("gaussian", "bernoulli"), ("bernoulli", "gaussian")]
@@ -177,18 +179,14 @@ def _data(visible, count, d=3):
     return jnp.asarray(x, jnp.float32)
 
 
-def _batch(x):
-    return {"x": x, "id": jnp.arange(len(x)), "mask": jnp.ones(len(x))}
-
-
 @partial(jax.jit, static_argnums=1)
 def _gradients(objective, model, params, x):
     """One gradient an example, [B, ...]."""
 
     def loss(params, example):
-        return objective(model, params, example, KEY, 0).loss[0]
+        return objective(bound(model, params), example, KEY, 0).loss[0]
 
-    examples = jax.tree.map(lambda a: a[:, None], _batch(x))
+    examples = jax.tree.map(lambda a: a[:, None], as_batch(x))
     return jax.vmap(jax.grad(loss), (None, 0))(params, examples)
 
 
@@ -229,10 +227,10 @@ def test_one_step_is_the_update_of_contrastive_divergence(visible, hidden, visib
     """<v h> of the data less that of the reconstruction, with mean hidden units in both."""
     machine, x = _machine(visible, hidden), _data(visible, 30)
     objective = ContrastiveDivergence(visible_means=visible_means, weight_decay=0.2)
-    model, batch = _model(machine), _batch(x)
+    model, batch = _model(machine), as_batch(x)
 
     def loss(params):
-        return objective(model, params, batch, KEY, 0).loss.mean()
+        return objective(bound(model, params), batch, KEY, 0).loss.mean()
 
     gradient = jax.jit(jax.grad(loss))(_params(machine))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(KEY, batch["id"])
@@ -262,11 +260,11 @@ def test_training_by_the_one_step_learns_bars_and_stripes(steps):
     x = _patterns()
     assert x.shape == (14, 9)
     model = RestrictedBoltzmannMachine((9,), 10)
-    params = jax.jit(model.init)(KEY, x)["params"]
+    params = initial(model, x)
     objective = ContrastiveDivergence(1e-4, steps, visible_means=False)
     optimiser = optax.sgd(0.1, momentum=0.9)
     step = make_step(model, objective, optimiser)
-    batch = _batch(jnp.tile(x, (4, 1)))
+    batch = as_batch(jnp.tile(x, (4, 1)))
 
     @jax.jit
     def fit(state):
@@ -284,17 +282,16 @@ def test_training_by_the_one_step_learns_bars_and_stripes(steps):
 def test_the_model_is_the_machine_on_examples_of_any_shape(visible, hidden):
     machine = _machine(visible, hidden, d=6)
     model = RestrictedBoltzmannMachine((3, 2, 1), 2, visible, hidden)
-    variables = {"params": _params(machine)}
+    params = _params(machine)
     x = jnp.asarray(np.random.default_rng(0).random((5, 3, 2, 1)), jnp.float32)
     flat = x.reshape(5, 6)
-    posterior = model.apply(variables, x, method="encode")
+    posterior = encoded(model, params, x)
     np.testing.assert_allclose(posterior.mean(), machine.encode(flat), rtol=1e-6)
-    mean = model.apply(variables, posterior.mean(), method="decode").mean()
+    mean = decoded(model, params, posterior.mean()).mean()
     assert mean.shape == x.shape
     np.testing.assert_allclose(mean.reshape(5, 6), machine.decode(machine.encode(flat)), rtol=1e-6)
-    np.testing.assert_allclose(
-        model.apply(variables, x, method="free_energy"), machine.free_energy(flat), rtol=1e-6
-    )
+    energy = bound(model, params).call("free_energy", as_batch(x), x)
+    np.testing.assert_allclose(energy, machine.free_energy(flat), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -308,16 +305,20 @@ def test_the_model_is_the_machine_on_examples_of_any_shape(visible, hidden):
 def test_what_is_no_machine_is_refused(options, sentence):
     config = ModelConfig(**{"head": "bernoulli", "latent": "sigmoid", **options})
     with pytest.raises(UserError, match=sentence):
-        build_rbm(config, (4,))
+        build_rbm(config, Examples((4,)))
 
 
 def test_units_are_chosen_by_head_and_latent():
     config = ModelConfig(head="gaussian_fixed", latent="gaussian", latent_dim=7)
     expected = RestrictedBoltzmannMachine((4,), 7, "gaussian", "gaussian")
-    assert build_rbm(config, (4,)) == expected
+    assert build_rbm(config, Examples((4,))) == expected
 
 
 def test_contrastive_divergence_is_for_machines():
-    model = build_autoencoder(ModelConfig(head="bernoulli", latent="sigmoid"), (3,))
-    with pytest.raises(UserError, match="choose model.name=rbm"):
-        ContrastiveDivergence()(model, {}, _batch(jnp.ones((2, 3))), KEY, 0)
+    objective = ContrastiveDivergence()
+    with pytest.raises(UserError, match="needs model.name=rbm, and model.name is autoencoder"):
+        check_needs(objective, RunConfig(objective=objective), labels=False)
+    config = ModelConfig(head="bernoulli", latent="sigmoid")
+    model = build_autoencoder(config, Examples((3,)))
+    with pytest.raises(UserError, match="Autoencoder has no method gibbs"):
+        objective(bound(model, {}), as_batch(jnp.ones((2, 3))), KEY, 0)

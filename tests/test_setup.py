@@ -92,6 +92,7 @@ def test_auto_takes_real_values_in_the_unit_interval_for_probabilities():
         ("model__decoder", "decoder"),
         ("model__activation", "activation"),
         ("model__latent", "latent"),
+        ("model__prior", "prior"),
         ("model__head", "head"),
         ("model__init", "initialis"),
         ("objective__name", "objective"),
@@ -194,8 +195,8 @@ class Reshaped(Elbo):
 
     form: object = struct.field(pytree_node=False, default=None)
 
-    def __call__(self, model, params, batch, key, step, axis_name=None):
-        terms = super().__call__(model, params, batch, key, step, axis_name)
+    def __call__(self, model, batch, key, step, axis_name=None):
+        terms = super().__call__(model, batch, key, step, axis_name)
         return self.form(terms)
 
 

@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 
 from ae_jax.core.errors import UserError
-from ae_jax.models import build_autoencoder
+from ae_jax.models import Examples, build_autoencoder
 from ae_jax.models.layers import autoencoder_layers, rbm_layer, unroll
 from ae_jax.models.rbm import RestrictedBoltzmannMachine
 from ae_jax.nn.initialisers import initialise
 from ae_jax.nn.tying import tie, untie
 from ae_jax.train.config import ModelConfig
+from tests.bound import decoded, encoded, initial, reconstructed
 
 SIZES = (12, 8, 6, 3)
 X = jnp.asarray(np.random.default_rng(0).random((5, 12)), jnp.float32)
 
 
 def _drawn(model, shape, seed):
-    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape)))["params"]
+    params = jax.eval_shape(lambda: initial(model, jnp.zeros((1, *shape))))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), params)
     return initialise(zeros, jax.random.key(seed), "normal", 0.7)
 
@@ -31,7 +32,7 @@ def _autoencoder(sizes, latent, head, activation="sigmoid"):
         head=head,
         activation=activation,
     )
-    return build_autoencoder(config, sizes[:1])
+    return build_autoencoder(config, Examples(sizes[:1]))
 
 
 def _machines(visible):
@@ -55,21 +56,21 @@ def _autoencoders(activation, last):
 def _through(stack, x):
     """Codes by the encoders in turn, and reconstructions by the decoders in turn."""
     for model, params in stack:
-        x = model.apply({"params": params}, x, method="encode").mean()
+        x = encoded(model, params, x).mean()
     code = x
     for model, params in reversed(stack):
-        x = model.apply({"params": params}, x, method="decode").mean()
+        x = decoded(model, params, x).mean()
     return code, x
 
 
 def _assert_same(deep, params, stack):
     code, reconstruction = _through(stack, X)
-    posterior = deep.apply({"params": params}, X, method="encode")
+    posterior = encoded(deep, params, X)
     np.testing.assert_allclose(posterior.mean(), code, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(
-        deep.apply({"params": params}, X).mean(), reconstruction, rtol=1e-5, atol=1e-6
+        reconstructed(deep, params, X).mean(), reconstruction, rtol=1e-5, atol=1e-6
     )
-    expected = jax.eval_shape(deep.init, jax.random.key(0), X)["params"]
+    expected = jax.eval_shape(lambda: initial(deep, X))
     assert jax.tree.structure(params) == jax.tree.structure(expected)
     assert all(
         a.shape == b.shape
@@ -156,6 +157,6 @@ def test_layers_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match="layer 0 goes 12-8 in and 6-8 back"):
         unroll([layers[0].replace(decoder=layers[1].decoder | {"kernel": jnp.zeros((6, 8))})])
     config = ModelConfig(hidden=(7, 5), decoder_hidden=(7,), latent_dim=3, head="bernoulli")
-    params = _drawn(build_autoencoder(config, (12,)), (12,), 0)
+    params = _drawn(build_autoencoder(config, Examples((12,))), (12,), 0)
     with pytest.raises(UserError, match="there are 3 layers to the code and 2 back"):
         autoencoder_layers(params)

@@ -1,17 +1,18 @@
 import base64
+import csv
 import io
 import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 from scipy.stats import norm
 
 from ae_jax.core.errors import UserError
-from ae_jax.report import figures
+from ae_jax.report import comparisons, drawing, figures, saving
 from ae_jax.report import pages as report
+from ae_jax.report.style import class_colors, display_name
 from experiments import published
 
 
@@ -147,13 +148,132 @@ def test_loss_curves_draw_the_values():
 def test_save_writes_the_formats_and_nothing_else(tmp_path):
     figure = figures.loss_curves({"train": (np.arange(3), np.arange(3))})
     folder = tmp_path / "figures"
-    paths = figures.save(figure, folder / "loss_lr0.1", also=("pdf", "svg"))
+    paths = saving.save(figure, folder / "loss_lr0.1", also=("pdf", "svg"))
     names = ["loss_lr0.1.png", "loss_lr0.1.pdf", "loss_lr0.1.svg"]
     assert [path.name for path in paths] == names
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
-    assert imread(paths[0]).shape[:2] == (4.0 * 160, 6.4 * 160)
     assert paths[1].read_bytes().startswith(b"%PDF")
-    assert figures.save(figure, folder / "loss_lr0.1.png") == paths[:1]
+    again = saving.save(figure, folder / "loss_lr0.1.png")
+    assert [path.suffix for path in again] == [".png", ".pdf", ".csv"]
+    assert again[:2] == paths[:2]
+
+
+def test_pictures_have_no_blank_margins(tmp_path):
+    figure = figures.image_grid(np.zeros((6, 8, 8)), 2, 3)
+    picture = imread(io.BytesIO(saving.png(figure)))[..., :3]
+    dark = np.nonzero((picture < 0.5).any(axis=-1))
+    margin = 0.1 * saving.PNG_DPI
+    for places, length in zip(dark, picture.shape, strict=False):
+        assert places.min() <= margin and length - 1 - places.max() <= margin
+
+
+def _table(figure):
+    lines = saving.numbers(figure).decode().splitlines()
+    assert lines[0] == "panel,kind,series,x,y,y_error"
+    return list(csv.DictReader(lines))
+
+
+def test_the_numbers_behind_lines_come_back():
+    x, rng = np.arange(1.0, 61.0), np.random.default_rng(0)
+    noisy, seeds = rng.normal(size=60), rng.normal(size=(4, 3))
+    rows = _table(
+        comparisons.curves(
+            {
+                "sparse_coding": (x, noisy),
+                "of seeds": (x[:3], seeds),
+                "pca": (x[[0, -1]], np.array([0.5, 0.5])),
+            },
+            "epoch",
+            "loss",
+        )
+    )
+
+    def values(kind, series, column="y"):
+        chosen = [row for row in rows if (row["kind"], row["series"]) == (kind, series)]
+        return [float(row[column]) for row in chosen]
+
+    assert values("raw", "sparse coding") == noisy.tolist()
+    assert values("line", "sparse coding") == drawing.smoothed(noisy).tolist()
+    assert values("line", "of seeds") == pytest.approx(seeds.mean(axis=0))
+    assert values("line", "of seeds", "y_error") == pytest.approx(seeds.std(axis=0, ddof=1))
+    assert values("line", "PCA") == [0.5, 0.5]
+    assert len(rows) == 60 + 60 + 3 + 2
+
+
+def test_the_numbers_behind_bars_points_and_pictures_come_back():
+    bars = _table(
+        comparisons.bars({"pca": 2.0, "nmf": 1.0}, "error", notes={"pca": "a", "nmf": "b"})
+    )
+    assert [(row["series"], float(row["y"])) for row in bars] == [("PCA", 2.0), ("NMF", 1.0)]
+    codes, labels = np.arange(8.0).reshape(4, 2), np.array([0, 1, 1, 0])
+    points = _table(comparisons.scatter_panels({"pca": codes, "code": -codes}, labels))
+    found = [(r["panel"], r["series"], float(r["x"]), float(r["y"])) for r in points]
+    assert ("PCA", "1", 2.0, 3.0) in found and ("code", "0", -6.0, -7.0) in found
+    assert len(found) == 8
+    (picture,) = _table(figures.image_grid(np.zeros((6, 8, 5)), 2, 3))
+    assert (picture["kind"], picture["x"], picture["y"]) == ("picture", "17", "17")
+
+
+def test_smoothing_keeps_lines_and_leaves_curves_without_noise_alone():
+    line = np.linspace(3, -2, 80)
+    np.testing.assert_allclose(drawing.smoothed(line), line, atol=1e-12)
+    noise = np.random.default_rng(0).normal(size=80)
+    assert drawing.is_noisy(line + noise)
+    assert not drawing.is_noisy(line) and not drawing.is_noisy(noise[:20])
+
+
+def test_levels_are_dashed_and_named_at_the_line_and_two_points_are_seen():
+    ends = np.array([1.0, 10.0])
+    lines = {"pca": (ends, np.array([2.0, 2.0])), "code": (ends, np.array([3.0, 1.0]))}
+    figure = figures.loss_curves(lines)
+    level, line = figure.axes[0].lines
+    assert level.get_linestyle() == "--" and line.get_marker() == "o"
+    assert [text.get_text() for text in figure.axes[0].texts] == ["PCA"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["code"]
+
+
+def test_legends_hide_no_data():
+    x = np.arange(3)
+    figure = figures.loss_curves({f"a rather long label, number {i}": (x, i * x) for i in range(7)})
+    saving.png(figure)
+    legend = figure.legends[0].get_window_extent()
+    assert not legend.overlaps(figure.axes[0].get_window_extent())
+
+
+def test_ticks_stand_at_the_levels_measured():
+    sizes = np.array([1, 2, 50, 784])
+    axes = comparisons.curves({"a": (sizes, 1 / sizes)}, "size", "error", log_x=True).axes[0]
+    assert axes.get_xticks().tolist() == sizes.tolist()
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["1", "2", "50", "784"]
+
+
+def test_the_panels_of_bounds_stand_in_two_rows_and_shade_what_was_not_trained():
+    samples = np.geomspace(1e4, 1e8, 9)
+    paper = figures.Curve("paper", samples, np.log(samples), "paper_test")
+    asleep = figures.Curve("wake-sleep", samples, np.log(samples) - 3, "baseline")
+    ours = figures.Curve("ours", samples[:5], np.log(samples[:5]), "ours_test")
+    panels = [figures.Panel(str(size), (asleep, ours, paper)) for size in range(6)]
+    figure = figures.bound_curves(panels)
+    assert {axes.get_subplotspec().rowspan.start for axes in figure.axes} == {0, 1}
+    axes = figure.axes[0]
+    by_label = {line.get_label(): line for line in axes.lines}
+    assert by_label["ours"].get_zorder() > by_label["paper"].get_zorder()
+    assert by_label["ours"].get_linewidth() < by_label["paper"].get_linewidth()
+    (shade,) = axes.patches
+    left, right = shade.get_extents().transformed(axes.transData.inverted()).intervalx
+    assert (left, right) == pytest.approx((samples[4], 1e8))
+    assert [text.get_text() for text in axes.texts] == ["wake-sleep"]
+
+
+def test_names_are_those_of_the_field():
+    names = {
+        "sparse_coding": "sparse coding", "kmeans": "k-means", "elbo": "ELBO", "mnist": "MNIST",
+        "path/to/file.py:MyModel": "MyModel", "z = 2": "z = 2", "AEVB test": "AEVB test",
+        "$z_1$": "$z_1$", "squared_error": "squared error",
+    }  # fmt: skip
+    assert {name: display_name(name) for name in names} == names
+    for count in (1, 10, 40):
+        assert len(set(class_colors(count))) == count
 
 
 def test_a_failed_write_keeps_the_old_file_and_says_why(tmp_path, monkeypatch):
@@ -201,7 +321,7 @@ CLAIM = {
 
 
 def test_report_is_self_contained_and_escaped(tmp_path):
-    png = figures.png(Figure((1, 1)))
+    png = saving.png(figures.image_grid(np.zeros((1, 8, 8)), 1, 1))
     sections = [
         report.claims_table([CLAIM, CLAIM | {"holds": False}]),
         report.Picture("Curves", png, "a < b"),
@@ -218,14 +338,14 @@ def test_report_is_self_contained_and_escaped(tmp_path):
     (source,) = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
     decoded = base64.b64decode(source.removeprefix("data:image/png;base64,"))
     assert decoded == png
-    assert imread(io.BytesIO(decoded)).shape == (160, 160, 4)
+    assert imread(io.BytesIO(decoded)).ndim == 3
     assert page.cells[:7] == list(report.CLAIM_COLUMNS)
     values = ["-100.25", "-100.1", "0.5", "nats", "Kingma & Welling 2014", "yes"]
     assert page.cells[7:14] == ["bound <at> 1e8", *values]
     assert "1 of 2 hold." in text
     assert page.cells[-9:] == ["seed", "loss", "seconds", "0", "1.5", "–", "1", "–", "3"]
-    assert '<td class="yes">yes</td>' in text
-    assert '<td class="no">no</td>' in text
+    assert '<td data-name="holds" class="yes">yes</td>' in text
+    assert '<td data-name="holds" class="no">no</td>' in text
 
 
 def test_markdown_table_aligns_numbers_right():
@@ -239,12 +359,48 @@ def test_markdown_table_aligns_numbers_right():
 
 
 @pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([-165.0, -150.8, -98.25], ["-165.00", "-150.80", "-98.25"]),
+        ([0.01, "", 0.5], ["0.01", "–", "0.50"]),
+        ([1, 2.5], ["1.0", "2.5"]),
+        ([3, None, 50000, 100000], ["3", "–", "50,000", "100,000"]),
+        ([0.123456789, 101.5], ["0.123", "101.500"]),
+        ([1e-7, 1.0], ["1e-07", "1"]),  # one number of decimals would hide the one or the other
+        ([123456.7, 0.0001], ["123457", "0.0001"]),
+        ([-5343240257536.0, -120.5], ["diverged", "-120.5"]),
+        ([float("-inf"), float("nan"), 1.25], ["diverged", "nan", "1.25"]),
+        ([[3, 5], {"a": 1}, ()], ["3, 5", "a: 1", "–"]),
+        (["1e+06", "", "5", "18,490", "64 %"], ["1e+06", "–", "5", "18,490", "64 %"]),
+    ],
+)
+def test_numbers_of_a_column_are_alike(values, texts):
+    rows = [{"x": value} for value in values]
+    table = report.Table("", rows)
+    assert [line["x"] for line in table.lines] == texts
+    of_numbers = not any(isinstance(value, (list, dict)) for value in values)
+    assert (table.numeric == {"x"}) == of_numbers, "gaps change no alignment"
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [(None, "–"), (True, "yes"), (1e-3, "0.001"), (1234567.0, "1.23457e+06"), (2**17, "131,072")]
-    + [(np.int64(20), "20"), (float("nan"), "nan"), ([500, 500], "[500, 500]"), ("a", "a")],
+    + [(np.int64(20), "20"), (float("nan"), "nan"), ([500, 500], "500, 500"), ("a", "a")]
+    + [(float("inf"), "diverged"), ((), "–"), ("", "–")],
 )
 def test_cells_read_as_a_person_writes(value, text):
     assert report.cell(value) == text
+
+
+def test_a_narrow_screen_stacks_claims_and_says_that_wide_tables_scroll(tmp_path):
+    wide = report.runs_table([{f"column {i}": i for i in range(6)}])
+    sections = [report.claims_table([CLAIM]), wide]
+    text = report.write_report(tmp_path / "r.html", "", "", sections, {"Walk": "a<b.html"})
+    text = text.read_text("utf-8")
+    assert text.count('class="wide stacked"') == 1
+    assert '<td data-name="tolerance" class="number">0.5</td>' in text
+    assert text.count("columns: the table scrolls sideways") == 1
+    assert '<a href="a&lt;b.html">Walk</a>' in text
 
 
 def test_published_mnist_curves():

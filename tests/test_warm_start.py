@@ -16,6 +16,7 @@ from ae_jax.train.grid import Member, train_grid
 from ae_jax.train.loop import train
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
+from tests.bound import reconstructed
 
 # One batch an epoch: the running mean of an epoch is the loss at the parameters it began with.
 OPTIONS = {
@@ -44,7 +45,7 @@ def setup_from(given, image_set) -> Setup:
 def test_training_begins_at_the_loss_of_the_given_parameters(given, image_set):
     setup = setup_from(given, image_set)
     x = jnp.asarray(image_set.splits["train"].x / np.float32(255))
-    likelihood = setup.architecture.model.apply({"params": given}, x)
+    likelihood = reconstructed(setup.architecture.model, given, x)
     expected = -float(likelihood.log_prob(x).mean())
     drawn = train(prepare_run(CONFIG, image_set)).records[0]["running/loss"]
     record = train(setup).records[0]

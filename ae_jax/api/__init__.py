@@ -3,24 +3,20 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
+from ae_jax.api.fitted import Fitted
 from ae_jax.core.errors import UserError
 from ae_jax.core.registry import unknown_name
 from ae_jax.core.trust import only_known_code
-from ae_jax.data import can_load, from_array
+from ae_jax.data import can_load, from_object
 from ae_jax.data import load as load_data
-from ae_jax.data.base import DataSet, Split
-from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
-from ae_jax.numerics.noise import stream_key
-from ae_jax.numerics.precision import float32_products
+from ae_jax.data.arrays import admitted
+from ae_jax.data.base import DataSet
+from ae_jax.data.scales import advise
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.codec_fit import CodecSetup, fit_codec, prepare_codec
 from ae_jax.train.config import (
@@ -38,143 +34,7 @@ from ae_jax.train.setup import Setup, prepare_run
 
 IN_MEMORY = "array"  # the name of data that came as an array
 
-
-@dataclasses.dataclass(frozen=True)
-class Fitted:
-    """A trained autoencoder or a fitted codec: NumPy arrays in and out, compiled batches between.
-
-    `params` are the parameters of a network, or the fitted `Codec` with its atoms.
-
-    Where examples are asked for, an array [N, ...] in the units of the training data is taken, or
-    a `Split` of the data set, whose examples then meet their own noise (fixed binarisation).
-    """
-
-    setup: Setup | CodecSetup
-    params: Any
-    step: int
-    records: list[Record]
-
-    @property
-    def config(self) -> AnyConfig:
-        return self.setup.config
-
-    def encode(self, x: np.ndarray | Split) -> np.ndarray:
-        """Posterior means [N, Z] of raw examples."""
-        raw, first_id = self._examples(x)
-        return self._over_batches(_encode, raw, first_id)
-
-    def decode(self, z: np.ndarray) -> np.ndarray:
-        """Means of p(x|z) for codes [N, Z], in model units: [N, ...]."""
-        z, size = np.asarray(z, np.float32), self.setup.latent_dim
-        if z.ndim != 2 or z.shape[1] != size:
-            raise UserError(f"codes have shape {z.shape}; the model decodes [N, {size}]")
-        return self._over_batches(_decode, z, 0)
-
-    def reconstruct(self, x: np.ndarray | Split) -> np.ndarray:
-        """Decoded posterior means of raw examples, in model units: [N, ...]."""
-        return self.decode(self.encode(x))
-
-    def inputs(self, x: np.ndarray | Split) -> np.ndarray:
-        """Raw examples in model units, as the model sees them: [N, ...]."""
-        raw, first_id = self._examples(x)
-        return self._over_batches(_inputs, raw, first_id)
-
-    def sample(self, count: int, seed: int = 0) -> np.ndarray:
-        """Means of p(x|z) for codes drawn from the prior: [count, ...].
-
-        Raises UserError for a codec without a distribution over codes.
-        """
-        if count < 0:
-            raise UserError(f"{count} samples cannot be drawn")
-        prior = self.setup.prior(self.params)
-        return self.decode(np.asarray(prior.sample(jax.random.key(seed), count)))
-
-    def evaluate(
-        self, split: str = "test", evaluators: Sequence[str | Evaluator] = ()
-    ) -> dict[str, float]:
-        """The objective's metrics, the squared error and what the named evaluators say of a split.
-
-        A codec with a density has its exact log p(x) for the former.
-        Nats per example unless the name says otherwise. Raises UserError.
-        """
-        architecture = self.setup.architecture
-        results = self.setup.own_metrics(self.params, self.step, self.split_named(split))
-        examples = self.setup.on_device(split)
-        size = min(len(examples), self.config.eval.batch_size)
-        data = EvaluationData(
-            examples, self.setup.numbers.statistics, architecture.preprocess, size
-        )
-        seed = jnp.asarray(self.config.train.seed, jnp.uint32)
-        for name in ("squared_error", *evaluators):
-            evaluator = EVALUATORS.get(name) if isinstance(name, str) else name
-            results |= evaluator(
-                architecture.model, self.params, data, stream_key(seed, "evaluation")
-            )
-        return results
-
-    def split_named(self, name: str) -> str:
-        """The name itself. Raises UserError if the data set has no such split."""
-        if name not in self.setup.dataset.splits:
-            raise unknown_name("split", name, self.setup.dataset.splits)
-        return name
-
-    def _examples(self, x: np.ndarray | Split) -> tuple[np.ndarray, int]:
-        """Raw examples in the shape of the data set, and the id of the first."""
-        raw, first_id = (x.x, x.first_id or 0) if isinstance(x, Split) else (np.asarray(x), 0)
-        shape = self.setup.dataset.shape
-        alike = {shape, (int(np.prod(shape)),)}  # flattened is as good,
-        if shape[-1] == 1:
-            alike.add(shape[:-1])  # and so are grey images without a channel axis
-        if raw.ndim == 0 or raw.shape[1:] not in alike:
-            raise UserError(f"examples have shape {raw.shape[1:]}; the model was fitted on {shape}")
-        self._check_units(raw)
-        return raw if raw.shape[1:] == shape else raw.reshape(len(raw), *shape), first_id
-
-    def _check_units(self, raw: np.ndarray) -> None:
-        """Raises UserError for fractions where grey levels are meant; black is black in both."""
-        largest = self.setup.dataset.max_value
-        if largest is not None and largest > 1 and raw.dtype.kind == "f":
-            found = raw.max() if len(raw) else 0
-            if 0 < found <= 1:
-                raise UserError(
-                    f"examples are fractions up to {found:g}; the model was fitted on values up "
-                    f"to {largest:g}"
-                )
-
-    def _over_batches(self, function: Any, rows: np.ndarray, first_id: int) -> np.ndarray:
-        """Applies a compiled function to batches of one size, the last one filled up."""
-        size, outputs = self.config.eval.batch_size, []
-        for start in range(0, max(len(rows), 1), size):
-            part = rows[start : start + size]
-            filled = np.zeros((size, *rows.shape[1:]), rows.dtype)
-            filled[: len(part)] = part
-            out = function(
-                self.params,
-                filled,
-                first_id + start + jnp.arange(size),
-                self.setup.numbers.statistics,
-                architecture=self.setup.architecture,
-            )
-            outputs.append(np.asarray(out)[: len(part)])
-        return np.concatenate(outputs)
-
-
-@partial(jax.jit, static_argnames="architecture")
-def _inputs(params: Any, raw: Array, ids: Array, statistics, *, architecture) -> Array:
-    return architecture.preprocess(raw, statistics, jax.random.key(0), ids)
-
-
-@partial(jax.jit, static_argnames="architecture")
-def _encode(params: Any, raw: Array, ids: Array, statistics, *, architecture) -> Array:
-    x = architecture.preprocess(raw, statistics, jax.random.key(0), ids)
-    with float32_products():
-        return architecture.model.apply({"params": params}, x, method="encode").mean()
-
-
-@partial(jax.jit, static_argnames="architecture")
-def _decode(params: Any, z: Array, ids: Array, statistics, *, architecture) -> Array:
-    with float32_products():
-        return architecture.model.apply({"params": params}, z, method="decode").mean()
+__all__ = ["Fitted", "as_dataset", "configure", "fit", "fitted", "load", "prepare", "restore"]
 
 
 def fit(
@@ -189,6 +49,8 @@ def fit(
     **options: Any,
 ) -> Fitted:
     """Trains an autoencoder on an array [N, ...], with labels [N] or without, or on a data set.
+
+    Data frames, texts and data sets of other packages are taken too: see `ae_jax.data.from_object`.
 
     With `codec="kmeans"` (or another of `ae_jax.codecs.CODECS`) that is fitted instead, without
     backprop; its options are `latent_dim`, `batch_size`, `max_iterations` and `codec__NAME`.
@@ -205,7 +67,7 @@ def fit(
     directory = None if workdir is None else RunDirectory(workdir)
     run = fit_codec if isinstance(setup, CodecSetup) else train
     outcome = run(setup, directory, listeners=listeners, accept_code=accept_code)
-    return Fitted(setup, outcome.state.params, int(outcome.state.step), outcome.records)
+    return fitted(setup, outcome.state, outcome.records)
 
 
 def prepare(config: AnyConfig, dataset: DataSet, start: Any = None) -> Setup | CodecSetup:
@@ -239,13 +101,13 @@ def configure(config: AnyConfig | None, options: dict[str, Any]) -> AnyConfig:
     if not options:
         return config or RunConfig()
     base = {} if config is None else to_dict(config)
-    given = [name.replace("__", ".", 1) for name in options]
+    given = [name.replace("__", ".") for name in options]
     short = _SHORT_OF_CODEC if "codec" in given or is_of_codec(base, given) else _SHORT
     assignments = []
     for name, value in options.items():
         if name not in short and "__" not in name:
             raise unknown_name("option", name, [*short, "section__option"])
-        path = short.get(name, name.replace("__", ".", 1))
+        path = short.get(name, name.replace("__", "."))
         # Numbers and arrays of NumPy become those of JSON.
         assignments.append(f"{path}={json.dumps(value, default=lambda v: np.asarray(v).tolist())}")
     return from_dict(override(base, assignments))
@@ -254,9 +116,12 @@ def configure(config: AnyConfig | None, options: dict[str, Any]) -> AnyConfig:
 def as_dataset(data: np.ndarray | DataSet, y: np.ndarray | None, source: DataConfig) -> DataSet:
     """A data set as it is, an array split as the configuration says; limited in either case."""
     if isinstance(data, DataSet):
-        dataset = data
+        dataset = admitted(data)
     else:
-        dataset = from_array(np.asarray(data), y, name=IN_MEMORY, protocol=source.protocol)
+        dataset = from_object(
+            data, y, name=IN_MEMORY, protocol=source.protocol, layout=source.layout
+        )
+        advise(dataset, source.preprocess)
     if source.limit is None or source.limit == dataset.limit:
         return dataset
     return dataset.limited(source.limit)
@@ -287,7 +152,9 @@ def load(
         dataset = as_dataset(data, y, source)
     elif can_load(source.name):
         with only_known_code(trust):
-            dataset = load_data(source.name, protocol=source.protocol, limit=source.limit)
+            dataset = load_data(
+                source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
+            )
     else:
         raise UserError(f"the data of {workdir} ({source.name}) is not at hand: give it as data")
     directory.check_data(dataset)
@@ -315,4 +182,9 @@ def restore(
         state, sealed = saved.load(setup.initial_state(), which)
     last = None if sealed is None else sealed.record
     records = directory.with_last(directory.records(), int(state.step), last)
-    return Fitted(setup, state.params, int(state.step), records)
+    return fitted(setup, state, records)
+
+
+def fitted(setup: Setup | CodecSetup, state: Any, records: list[Record]) -> Fitted:
+    """What a state of a run is, for those who use it."""
+    return Fitted(setup, state.params, int(state.step), records, state.collections)

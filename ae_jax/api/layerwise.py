@@ -11,19 +11,20 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from ae_jax.api import Fitted, as_dataset, configure, fit
 from ae_jax.core.errors import UserError
 from ae_jax.data.base import DataSet, Split
 from ae_jax.models.layers import Layer, autoencoder_layers, rbm_layer, unroll
-from ae_jax.nn.tying import tie
+from ae_jax.nn.tying import CODE_LAYERS, DATA_LAYERS, tie
 from ae_jax.objectives import ContrastiveDivergence, Objective
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.loop import Listener
 from ae_jax.train.optimisers import Momentum, Optimiser
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.setup import Setup, prepare_run
 
 # The latent and the head of an inner layer that does what the activation does in the whole.
 INNER = {"sigmoid": ("sigmoid", "bernoulli"), "linear": ("deterministic", "gaussian_fixed")}
@@ -127,8 +128,10 @@ def pretrain(config: RunConfig, dataset: DataSet, how: Layerwise, train: Train) 
     where its own configuration says; what it hands on are the mean codes of its last state.
     Raises UserError for a whole that layers cannot make.
     """
-    config = prepare_run(config, dataset).config
+    setup = prepare_run(config, dataset)
+    config = setup.config
     _check(config.model)
+    _check_params(setup)
     stages: list[Fitted] = []
     data = dataset
     for depth in range(1, len(_sizes(config.model)) + 1):
@@ -236,3 +239,20 @@ def _check(model: ModelConfig) -> None:
             )
     if model.mirrored_hidden != model.hidden[::-1]:
         raise UserError("layer by layer, the decoder mirrors the encoder: no model.decoder_hidden")
+    if model.condition != "none":
+        raise UserError(f"layer by layer, model.condition is none, not {model.condition}")
+
+
+def _check_params(setup: Setup) -> None:
+    """Raises UserError for a whole with parameters that no dense layer has."""
+    lost = [
+        jax.tree_util.keystr(path[:2], simple=True, separator=".")
+        for path, _ in jax.tree_util.tree_leaves_with_path(setup.state_shapes().params)
+        if path[0].key not in ("encoder", "latent", "decoder", "head")
+        or path[-1].key not in ("kernel", "bias")
+        or not path[1].key.startswith(("dense_", *CODE_LAYERS, *DATA_LAYERS))
+    ]
+    if lost:
+        raise UserError(
+            f"layer by layer, the whole has parameters that no layer makes: {', '.join(lost)}"
+        )

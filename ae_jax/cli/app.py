@@ -1,4 +1,4 @@
-"""ae-jax: train, evaluate, sample, reconstruct, encode, report, data, list.
+"""ae-jax: train, evaluate, sample, reconstruct, encode, report, explore, data, list.
 
 Nothing heavy is imported before a command needs it, so that help is instant.
 """
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ae_jax.cli.shell import DISTRIBUTED, run_command
+from ae_jax.cli.shell import DISTRIBUTED, JOIN_TIMEOUT, run_command
 
 RUN = click.argument("run", type=click.Path(path_type=Path))
 CHECKPOINT = click.option(
@@ -89,6 +89,7 @@ def cli() -> None:
 )
 @click.option("--profile", is_flag=True, help="Trace an epoch for TensorBoard or Perfetto.")
 @DISTRIBUTED
+@JOIN_TIMEOUT
 @TRUST
 @ACCEPT_CODE
 @click.option(
@@ -97,8 +98,9 @@ def cli() -> None:
 def train(
     data: str | None, config_file: Path | None, assignments: tuple[str, ...], **flags
 ) -> None:
-    """Train on DATA: a named set, a .npy or .npz file of yours, a folder of array_record files, or
-    path/to/file.py:function.
+    """Train on DATA: a named set; a file of yours, .npy, .npz, .h5, a table (.csv, .tsv, .parquet,
+    or table.csv:COLUMN with the labels' column) or .txt with a document a line; a folder of
+    pictures by class, of .txt files or of array_record files; or path/to/file.py:function.
 
     With --codec, --latent-dim is the number of atoms, and --set codec.OPTION=VALUE sets the rest.
 
@@ -114,6 +116,7 @@ def train(
         use_tensorboard=flags.pop("tensorboard"),
         use_profiler=flags.pop("profile"),
         distributed=flags.pop("distributed"),
+        join_timeout=flags.pop("join_timeout"),
         dry_run=flags.pop("dry_run"),
         trust=flags.pop("trust"),
         accept_code=flags.pop("accept_code"),
@@ -168,13 +171,28 @@ def evaluate(
     help="Of the codes that are drawn.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="A .npz file for the samples.")
+@click.option("--label", type=int, help="The class, for a model that is conditioned on the label.")
+@click.option(
+    "--prior",
+    type=click.Choice(["model", "fitted"]),
+    default="model",
+    show_default=True,
+    help="The model's own, or a mixture of Gaussians fitted to the training codes.",
+)
 def sample(
-    run: Path, checkpoint: str, count: int, seed: int, out: Path | None, **allowed: bool
+    run: Path,
+    checkpoint: str,
+    count: int,
+    seed: int,
+    out: Path | None,
+    label: int | None,
+    prior: str,
+    **allowed: bool,
 ) -> None:
     """Decode codes drawn from the prior of a RUN: means of p(x|z), as a figure or as numbers."""
     from ae_jax.cli import commands
 
-    commands.sample(run, checkpoint, count, seed, out, **allowed)
+    commands.sample(run, checkpoint, count, seed, out, label, prior, **allowed)
 
 
 @cli.command(short_help="Show examples beside their reconstructions.")
@@ -214,6 +232,20 @@ def report(run: Path, checkpoint: str, **allowed: bool) -> None:
     commands.report(run, checkpoint, **allowed)
 
 
+@cli.command(short_help="Write a page to walk through the codes of a run.")
+@RUN
+@opened
+def explore(run: Path, checkpoint: str, **allowed: bool) -> None:
+    """Write explorer.html of a RUN: one page that decodes in the browser, without a network.
+
+    Drag a code over the plane, move its dimensions, walk between test examples. A report that is
+    written afterwards links to it.
+    """
+    from ae_jax.cli import commands
+
+    commands.explore(run, checkpoint, **allowed)
+
+
 @cli.group()
 def data() -> None:
     """Prepare data sets and show what they hold."""
@@ -237,20 +269,45 @@ def info(name: str) -> None:
     commands.show_data(name)
 
 
+@cli.command(short_help="Tell in sentences what is wrong with a part of your own.")
+@click.argument("part", metavar="FILE.py:NAME")
+@click.option(
+    "--as",
+    "kind",
+    type=click.Choice(["objective", "encoder", "latent", "prior", "decoder", "head", "optimiser"]),
+    help="What kind of part it is, where that cannot be told from it.",
+)
+def check(part: str, kind: str | None) -> None:
+    """Check that FILE.py:NAME, an objective or a part of a model of yours, fits in.
+
+    Trains it on a small made-up data set: on one device and on eight, alone and stacked with
+    others, with a padded code, saved and restored. Takes about a minute. Status 1 where something
+    is wrong.
+    """
+    import os
+
+    # Before JAX is imported: so many devices of a CPU, whatever the machine has.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+    from ae_jax.cli import commands
+
+    commands.check(part, kind)
+
+
 @cli.command(name="list", short_help="All names that commands and --set accept, or what one means.")
 @click.argument("name", required=False)
 def list_names(name: str | None) -> None:
     """All names that the other commands and --set accept, by kind.
 
-    With a NAME from there, or that of a section of options (data, model, train, eval): what it is
-    and what its options mean.
+    With a NAME from there, one of your own (path/to/file.py:Name), or that of a section of options
+    (data, model, train, eval): what it is and what its options mean.
     """
-    from ae_jax.cli import commands
+    from ae_jax.cli import describe
 
     if name is None:
-        commands.list_names()
+        describe.list_names()
     else:
-        commands.describe_name(name)
+        describe.describe_name(name)
 
 
 def main() -> None:

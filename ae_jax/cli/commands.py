@@ -3,9 +3,7 @@
 Matplotlib is imported by the commands that draw: the others are over sooner.
 """
 
-import dataclasses
 import hashlib
-import inspect
 import io
 import json
 from contextlib import ExitStack
@@ -17,8 +15,7 @@ import numpy as np
 
 from ae_jax.api import load
 from ae_jax.cli.listeners import fit_progress, profile, progress, tensorboard
-from ae_jax.codecs import CODECS
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, shortened
 from ae_jax.core.files import (
     finite_or_none,
     make_directory,
@@ -26,17 +23,13 @@ from ae_jax.core.files import (
     read_table,
     write_atomically,
 )
-from ae_jax.core.registry import unknown_name, user_files
+from ae_jax.core.registry import absolute_reference, user_files
 from ae_jax.core.trust import check_all, choose, only_known_code
-from ae_jax.data import DATA_SETS, DataSet, info, prepare
+from ae_jax.data import DataSet, info, prepare
 from ae_jax.data import load as load_data
-from ae_jax.data.corruption import CORRUPTIONS
-from ae_jax.data.missing import PATTERNS
-from ae_jax.data.preprocess import PREPROCESSING
-from ae_jax.eval import EVALUATORS, ImportanceSampledLikelihood
-from ae_jax.models import MODELS, parameter_counts
-from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, INITIALISERS, LATENTS
-from ae_jax.objectives import OBJECTIVES
+from ae_jax.data.scales import advise
+from ae_jax.eval import ImportanceSampledLikelihood
+from ae_jax.models import parameter_counts
 from ae_jax.report.claims import write_results
 from ae_jax.train import loop, processes
 from ae_jax.train.checkpoints import latest_step
@@ -44,25 +37,14 @@ from ae_jax.train.codec_fit import fit_codec, prepare_codec
 from ae_jax.train.config import (
     AnyConfig,
     CodecConfig,
-    DataConfig,
-    EvalConfig,
-    ModelConfig,
     RunConfig,
-    TrainConfig,
     from_dict,
     is_of_codec,
     override,
     to_dict,
 )
-from ae_jax.train.optimisers import OPTIMISERS
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
-
-REGISTRIES = (
-    DATA_SETS, PREPROCESSING, MODELS, ENCODERS, LATENTS, DECODERS, HEADS, ACTIVATIONS,
-    INITIALISERS, OBJECTIVES, OPTIMISERS, EVALUATORS, CODECS, CORRUPTIONS, PATTERNS,
-)  # fmt: skip
-SECTIONS = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}
 
 _FLAGS = {
     "objective": "objective.name",
@@ -93,6 +75,7 @@ def train(
     use_tensorboard: bool,
     use_profiler: bool,
     distributed: bool,
+    join_timeout: float | None,
     dry_run: bool,
     trust: bool,
     accept_code: bool,
@@ -112,7 +95,7 @@ def train(
         if isinstance(config, CodecConfig):
             _fit(config, workdir, dry_run, accept_code)
         else:
-            processes.start(distributed)
+            processes.start(distributed, join_timeout)
             _train(config, workdir, use_tensorboard, use_profiler, dry_run, accept_code)
 
 
@@ -126,6 +109,7 @@ def _train(
 ) -> None:
     """Trains a network, or goes on, and says where it stands."""
     dataset = _dataset(config)
+    processes.check_runs({"train": config}, dataset)
     setup = prepare_run(config, dataset)
     if dry_run:
         _show_plan(setup)
@@ -165,7 +149,11 @@ def _fit(config: CodecConfig, workdir: Path | None, dry_run: bool, accept_code: 
 
 def _dataset(config: AnyConfig) -> DataSet:
     source = config.data
-    return load_data(source.name, protocol=source.protocol, limit=source.limit)
+    dataset = load_data(
+        source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
+    )
+    advise(dataset, source.preprocess)
+    return dataset
 
 
 def _listeners(
@@ -219,9 +207,12 @@ def _configured(
 def _sizes(text: str) -> list[int]:
     """`500,200` as numbers. Raises UserError."""
     try:
-        return [int(size) for size in text.split(",") if size]
+        return [int(size) for size in text.split(",")]
     except ValueError as error:
-        raise UserError(f"--hidden takes sizes such as 500,200, not {text!r}") from error
+        raise UserError(
+            f"--hidden takes sizes such as 500,200, not {shortened(text)!r}; --set model.hidden=[] "
+            "is a network without hidden layers"
+        ) from error
 
 
 def _default_name(config: AnyConfig) -> str:
@@ -289,12 +280,21 @@ def _keep_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def sample(
-    run: Path, checkpoint: str, count: int, seed: int, out: Path | None, **allowed: bool
+    run: Path,
+    checkpoint: str,
+    count: int,
+    seed: int,
+    out: Path | None,
+    label: int | None,
+    prior: str,
+    **allowed: bool,
 ) -> None:
     """Writes samples as a figure, or as numbers where they are no images or `out` asks for it."""
     model = load(run, checkpoint, **allowed)
     make_directory(run if out is None else out.parent)
-    samples = model.sample(count, seed)
+    samples = model.sample(count, seed, y=label, prior=prior)
+    if prior == "fitted":
+        click.echo("codes: from a mixture of Gaussians that is fitted to the training codes")
     if out is None and model.setup.dataset.is_picture:
         from ae_jax.report import figures
 
@@ -347,6 +347,15 @@ def report(run: Path, checkpoint: str, **allowed: bool) -> None:
     click.echo(f"report: {path}")
 
 
+def explore(run: Path, checkpoint: str, **allowed: bool) -> None:
+    """Writes explorer.html."""
+    from ae_jax.report import explorer
+
+    model = load(run, checkpoint, **allowed)
+    make_directory(run)
+    click.echo(f"explorer: {explorer.write(model, RunDirectory(run))}")
+
+
 def prepare_data(name: str) -> None:
     """Prepares a data set and says where it lies."""
     click.echo(f"{name}: {prepare(name, click.echo)}")
@@ -360,44 +369,26 @@ def show_data(name: str) -> None:
         click.echo(f"{key}: {value}")
 
 
-def list_names() -> None:
-    """Prints every registry."""
-    width = max(len(registry.kind) for registry in REGISTRIES)
-    for registry in REGISTRIES:
-        click.echo(f"{registry.kind:>{width}}: {', '.join(registry)}")
+def check(part: str, kind: str | None) -> None:
+    """Prints every check of a part of the user's own; exits with 1 where one fails."""
+    from ae_jax.cli.check import check as checks
 
-
-def describe_name(name: str) -> None:
-    """Prints what every part of that name, or section of options, says of itself."""
-    parts = [(registry.kind, registry.get(name)) for registry in REGISTRIES if name in registry]
-    if name in SECTIONS:
-        parts.append(("options", SECTIONS[name]))
-    if not parts:
-        valid = {*SECTIONS, *(each for registry in REGISTRIES for each in registry)}
-        raise unknown_name("name", name, valid)
-    for kind, part in parts:
-        texts = [inspect.cleandoc(text) for text in _docs(part)]
-        click.echo("\n\n".join([f"{kind} {name}", *texts]) + "\n")
-
-
-def _docs(part: Any) -> list[str]:
-    """The text of a part and, for a class, of those from which it has options."""
-    if not isinstance(part, type):
-        text = part.__doc__ or type(part).__doc__ or "(undocumented)"
-        own = getattr(part, "__module__", "").startswith("ae_jax")
-        return [text if own else text.split("\n\n")[0]]
-    classes = [one for one in part.__mro__ if one.__module__.startswith("ae_jax")]
-    with_options = [
-        one for one in classes if dataclasses.is_dataclass(one) and dataclasses.fields(one)
-    ]
-    chosen = dict.fromkeys([part, *with_options])
-    return [one.__dict__.get("__doc__") or "(undocumented)" for one in chosen]
+    wrong = 0
+    for finding in checks(absolute_reference(part), kind):
+        wrong += finding.wrong is not None
+        click.echo(
+            f"{'ok' if finding.wrong is None else 'WRONG':>5}  {finding.name}"
+            + (f": {finding.wrong}" if finding.wrong else "")
+        )
+    click.echo("it fits in" if not wrong else f"{wrong} of the checks above are not passed")
+    if wrong:
+        raise SystemExit(1)
 
 
 def _save_figure(figure, path: Path) -> None:
-    from ae_jax.report import figures
+    from ae_jax.report import saving
 
-    for written in figures.save(figure, path):
+    for written in saving.save(figure, path):
         click.echo(f"figure: {written}")
 
 

@@ -13,19 +13,32 @@ from pathlib import Path
 import click
 
 from ae_jax.core import interrupts
-from ae_jax.core.errors import RunWarning, TrainingDiverged, UserError, is_out_of_memory
+from ae_jax.core.errors import (
+    RunWarning,
+    Stopped,
+    TrainingDiverged,
+    UserError,
+    is_out_of_memory,
+)
 from ae_jax.core.files import cache_root
 from ae_jax.core.interrupts import Interrupted
 
-EXIT_USER_ERROR, EXIT_DIVERGED, EXIT_INTERRUPTED = 2, 3, 130
+EXIT_USER_ERROR, EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_STOPPED = 2, 3, 130, 143
 
 DISTRIBUTED = click.option(
     "--distributed",
     is_flag=True,
-    help="One of several processes that train together. Slurm steps and Open MPI are recognised "
-    "without it.",
+    help="One of several processes that train together. Slurm steps, MPI and TPU hosts are "
+    "recognised without it.",
+)
+JOIN_TIMEOUT = click.option(
+    "--join-timeout",
+    type=click.FloatRange(min=0.0, min_open=True),
+    metavar="SECONDS",
+    help="How long to wait for the other processes of several.  [default: 300]",
 )
 
+_PROCESSES = "ae_jax.train.processes"  # which imports JAX: not before it is needed
 _CACHE_FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _CACHE_THRESHOLD = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 _CACHE_OPTIONS = (_CACHE_FOLDER, _CACHE_THRESHOLD, "JAX_ENABLE_COMPILATION_CACHE")
@@ -33,6 +46,8 @@ _CACHE_OPTIONS = (_CACHE_FOLDER, _CACHE_THRESHOLD, "JAX_ENABLE_COMPILATION_CACHE
 
 def run_command(command: click.Command) -> None:
     """Runs a click command; the process ends with 2 on a user's error, 3 on divergence.
+
+    It ends with 130 when interrupted and 143 when told to stop. Of several processes all end.
 
     Compiled programs are kept in the user's cache folder, so that the next process starts sooner.
     """
@@ -49,14 +64,19 @@ def _end_well(command: click.Command) -> None:
     try:
         command.main(standalone_mode=False)
     except click.ClickException as error:
+        _await_word()
         error.show()
-        raise SystemExit(EXIT_USER_ERROR) from error
+        _end(EXIT_USER_ERROR, error)
     except MemoryError as error:
         _fail("Error: the machine has not enough memory for this", EXIT_USER_ERROR, error)
     except UserError as error:
         _fail(f"Error: {error}", EXIT_USER_ERROR, error)
-    except TrainingDiverged as error:
-        _fail(f"Diverged: {error}", EXIT_DIVERGED, error)
+    except TrainingDiverged as error:  # in all of several processes, as below
+        click.echo(f"Diverged: {error}", err=True)
+        raise SystemExit(EXIT_DIVERGED) from error
+    except Stopped as error:
+        click.echo(f"Stopped: {error}; the same command continues.", err=True)
+        raise SystemExit(EXIT_STOPPED) from error
     except Interrupted as error:
         how = "Interrupted" if error.status == EXIT_INTERRUPTED else f"Ended by {error}"
         _fail(f"{how}; the same command continues.", error.status, error)
@@ -112,5 +132,18 @@ def _processor() -> str:
 
 
 def _fail(message: str, status: int, cause: BaseException) -> None:
+    _await_word()
     click.echo(message, err=True)
+    _end(status, cause)
+
+
+def _await_word() -> None:
+    if _PROCESSES in sys.modules:
+        sys.modules[_PROCESSES].await_word()
+
+
+def _end(status: int, cause: BaseException) -> None:
+    """Ends this process, and at once where others would wait for it."""
+    if _PROCESSES in sys.modules:
+        sys.modules[_PROCESSES].leave(status)
     raise SystemExit(status) from cause

@@ -11,6 +11,7 @@ from ae_jax.codecs.pca import Pca
 from ae_jax.codecs.probabilistic_pca import ProbabilisticPca
 from ae_jax.codecs.rows import Rows, as_rows
 from ae_jax.codecs.sparse_coding import SparseCoding
+from ae_jax.codecs.spherical_mixture import SphericalMixture
 from ae_jax.core.registry import Registry
 
 CODECS = Registry[type[CodecSpec]](
@@ -22,6 +23,7 @@ CODECS = Registry[type[CodecSpec]](
         "pca": Pca,
         "probabilistic_pca": ProbabilisticPca,
         "sparse_coding": SparseCoding,
+        "spherical_mixture": SphericalMixture,
     },
 )
 
@@ -38,6 +40,7 @@ __all__ = [
     "Progress",
     "Rows",
     "SparseCoding",
+    "SphericalMixture",
     "as_rows",
     "mean_squared_error",
 ]

@@ -10,7 +10,7 @@ decides shapes or branches is declared with `struct.field(pytree_node=False)`.
 import dataclasses
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,8 @@ from flax import struct
 from jax import Array
 from pydantic import TypeAdapter, ValidationError
 
-from ae_jax.codecs.rows import Rows, as_rows, dot
-from ae_jax.core.errors import UserError
+from ae_jax.codecs.rows import Rows, as_rows, check_magnitude, dot
+from ae_jax.core.errors import UserError, shortened
 from ae_jax.core.ranges import Count
 
 # progress(iterations done, most iterations there can be, objective)
@@ -31,8 +31,11 @@ Progress = Callable[[int, int, float], None]
 class Codec:
     """A fitted codec. Everything works inside `jit`, on any device; x are values, not bytes.
 
-    What all share is that decoding is linear: decode(z) = z @ atoms + offset.
+    What all share is that decoding is linear: decode(z) = z @ atoms + offset. One with
+    `has_random_codes` has a `posterior(x)` of which `encode` is the mean, and a `prior`.
     """
+
+    has_random_codes: ClassVar[bool] = False
 
     @property
     def atoms(self) -> Array:
@@ -44,14 +47,36 @@ class Codec:
         """What the zero code decodes to, [D]."""
         return jnp.zeros(self.atoms.shape[1])
 
+    @property
+    def log_noise_scale(self) -> Array:
+        """log of the standard deviation of p(x|z), []; 0 where a codec has no noise of its own."""
+        return jnp.zeros(())
+
+    @property
+    def rest(self) -> Array | float:
+        """What float32 cannot hold of the offset, [D] or 0: half a unit where the mean is 1e7."""
+        return 0.0
+
     def encode(self, x: Array) -> Array:
         """Codes of examples, [B, D] -> [B, Z]; no row depends on another."""
         raise NotImplementedError(f"{type(self).__name__} does not define encode")
 
     def decode(self, z: Array) -> Array:
         """Reconstructions from codes, [..., Z] -> [..., D]."""
-        flat = dot(z.reshape(-1, z.shape[-1]), self.atoms) + self.offset[None]
-        return flat.reshape(*z.shape[:-1], -1)
+        flat = dot(z.reshape(-1, z.shape[-1]), self.atoms)
+        return (flat + self._rest[None] + self.offset[None]).reshape(*z.shape[:-1], -1)
+
+    def centred(self, x: Array) -> Array:
+        """x less the offset, [B, D]: exact also where the offset is large."""
+        return (x - self.offset[None]) - self._rest[None]
+
+    def residuals(self, x: Array, z: Array) -> Array:
+        """x - decode(z), [B, D], of which a large offset takes no digits."""
+        return self.centred(x) - dot(z, self.atoms)
+
+    @property
+    def _rest(self) -> Array:
+        return jnp.broadcast_to(self.rest, self.offset.shape)
 
 
 @struct.dataclass
@@ -92,6 +117,11 @@ class CodecSpec:
     def check(self, rows: Rows) -> None:
         """Raises UserError where the data do not allow this fit."""
 
+    def check_values(self, low: float, high: float) -> None:
+        """Raises UserError for examples with values between these, which no fit would take."""
+        if max(abs(low), abs(high)) > 1:  # however small: codes are in the units of the data
+            check_magnitude(max(abs(low), abs(high)))
+
     def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
         """The fit itself, on data that passed `check`."""
         raise NotImplementedError(f"{type(self).__name__} does not define fit_rows")
@@ -108,7 +138,7 @@ class CodecSpec:
         except ValidationError as error:
             first = error.errors()[0]
             message = first["msg"][0].lower() + first["msg"][1:]
-            given = json.dumps(first["input"], default=str)
+            given = shortened(json.dumps(first["input"], default=str))
             raise UserError(f"codec option {first['loc'][0]}: {message}, not {given}") from error
 
     def at_most(self, limit: int, why: str) -> None:
@@ -125,7 +155,8 @@ def mean_squared_error(codec: Codec, x: Any) -> Array:
 @jax.jit
 def _mean_squared_error(codec: Codec, rows: Rows) -> Array:
     def add(total, block):
-        error = jnp.square(block.values - codec.decode(codec.encode(block.values))).sum(axis=1)
+        x = block.values
+        error = jnp.square(codec.residuals(x, codec.encode(x))).sum(axis=1)
         return total + jnp.sum(error * block.fresh)
 
     return rows.fold(add, jnp.zeros(())) / rows.count

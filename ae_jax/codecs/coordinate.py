@@ -55,16 +55,18 @@ def unit_positive(row: Array, step: Array) -> Array:
     return unit(positive(row, step), step)
 
 
-def sweep(z: Array, gram: Array, target: Array, prox: Prox) -> Array:
+def sweep(z: Array, gram: Array, target: Array, prox: Prox, at: Array | None = None) -> Array:
     """Each row of z [M, P] minimised once, in order, given G `gram` and C `target` [M, P].
 
-    Rows with G_jj = 0 (atoms that nothing uses) stay as they are.
+    Rows with G_jj = 0 (atoms that nothing uses) stay as they are. With `at`, `target` is the slope
+    C - G `at` there, of which a residual gives more digits than a difference of products.
     """
     count = len(gram)
     group = min(_GROUP, count)
     padding = -count % group
     # Rows with G_jj = 0 are never changed, so that padding with zeros changes nothing.
     z = jnp.pad(z, ((0, padding), (0, 0)))
+    at = jnp.zeros_like(z) if at is None else jnp.pad(at, ((0, padding), (0, 0)))
     target = jnp.pad(target, ((0, padding), (0, 0)))
     gram = jnp.pad(gram, ((0, padding), (0, padding)))
 
@@ -73,7 +75,7 @@ def sweep(z: Array, gram: Array, target: Array, prox: Prox) -> Array:
         columns = jax.lax.dynamic_slice_in_dim(gram, first, group)  # [g, M]
         inner = jax.lax.dynamic_slice_in_dim(columns, first, group, axis=1)  # [g, g]
         own = jax.lax.dynamic_slice_in_dim(z, first, group)
-        slope = jax.lax.dynamic_slice_in_dim(target, first, group) - dot(columns, z)  # [g, P]
+        slope = jax.lax.dynamic_slice_in_dim(target, first, group) - dot(columns, z - at)  # [g, P]
 
         def update_row(j: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
             own, slope = carry
@@ -89,12 +91,18 @@ def sweep(z: Array, gram: Array, target: Array, prox: Prox) -> Array:
 
 
 def solve(
-    z: Array, gram: Array, target: Array, prox: Prox, max_sweeps: int, tolerance: Array
+    z: Array,
+    gram: Array,
+    target: Array,
+    prox: Prox,
+    max_sweeps: int,
+    tolerance: Array,
+    at: Array | None = None,
 ) -> Array:
     """Sweeps until no entry of a column changes by more than a share of that column's largest.
 
     A column that is done is left alone, so its result does not depend on its neighbours. The
-    prox must act on each entry by itself.
+    prox must act on each entry by itself. `at` is that of `sweep`.
     """
 
     def unfinished(carry) -> Array:
@@ -103,7 +111,7 @@ def solve(
 
     def body(carry):
         z, active, count = carry
-        new = jnp.where(active[None], sweep(z, gram, target, prox), z)
+        new = jnp.where(active[None], sweep(z, gram, target, prox, at), z)
         change = jnp.abs(new - z).max(axis=0)
         return new, active & (change > tolerance * jnp.abs(new).max(axis=0)), count + 1
 

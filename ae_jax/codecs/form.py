@@ -13,6 +13,7 @@ Constraint = Literal[
     "decorrelated codes",
     "unit variance codes",
     "one-hot codes",
+    "codes that sum to one",
     "non-negative codes",
     "sparse codes",
 ]
@@ -53,7 +54,14 @@ FORMS: dict[str, Form] = {
         "cluster centres",
         "which centre is nearest",
         "|x - z Phi|^2",
-        ("one-hot codes",),
+        ("one-hot codes", "codes that sum to one"),
+        density=True,
+    ),
+    "spherical_mixture": Form(
+        "means of Gaussians of one variance",
+        "p(k|x): how likely each is",
+        "-log sum_k weights_k N(x; Phi_k, variance I)",
+        ("non-negative codes", "codes that sum to one"),
         density=True,
     ),
     "nmf": Form(

@@ -24,12 +24,13 @@ class IcaCodec(Codec):
 
     unmixing   [Z, D]
     mixing     its pseudo-inverse as rows, [Z, D]: the atoms
-    mean       [D]
+    mean       [D], and `mean_rest` what float32 cannot hold of it, [D] or 0
     """
 
     unmixing: Array
     mixing: Array
     mean: Array
+    mean_rest: Array | float = 0.0
 
     @property
     def atoms(self) -> Array:
@@ -39,10 +40,14 @@ class IcaCodec(Codec):
     def offset(self) -> Array:
         return self.mean
 
+    @property
+    def rest(self) -> Array | float:
+        return self.mean_rest
+
     @jax.jit
     def encode(self, x: Array) -> Array:
         """Estimates of the sources, [B, D] -> [B, Z]."""
-        return dot(x - self.mean[None], self.unmixing.T)
+        return dot(self.centred(x), self.unmixing.T)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +116,8 @@ class Ica(CodecSpec):
 
     def blank(self, data_dim: int) -> IcaCodec:
         shape = (self.latent_dim, data_dim)
-        return IcaCodec(jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(data_dim))
+        zeros = jnp.zeros
+        return IcaCodec(zeros(shape), zeros(shape), zeros(data_dim), zeros(data_dim))
 
     def _pca(self) -> Pca:
         return Pca(self.latent_dim, whiten=True, solver=self.solver)
@@ -160,4 +166,5 @@ def _fixed_point(spec: Ica, rows: Rows, rotation: Array, iteration: Array):
 def _codec(rotation: Array, white) -> IcaCodec:
     scale = white.scale
     unmixing = dot(rotation, white.components / scale[:, None])
-    return IcaCodec(unmixing, dot(rotation, white.components * scale[:, None]), white.mean)
+    mixing = dot(rotation, white.components * scale[:, None])
+    return IcaCodec(unmixing, mixing, white.mean, white.mean_rest)

@@ -62,7 +62,7 @@ def iterate(
         done, change = int(loop.iteration), float(loop.change)
         # A copy: the next chunk takes the buffer over.
         history = np.array(loop.history)[:done]
-        objective = float(history[-1])
+        objective = float(history[-1]) if done else math.nan  # no step is taken at all
         if not math.isfinite(objective):
             raise UserError(
                 f"the objective was not finite at iteration {done}: the data are too large or too "

@@ -1,108 +1,45 @@
-"""k-means: one atom an example, and the spherical mixture of Gaussians that it is the limit of."""
-
-import functools
-import math
+"""k-means: one atom an example, the limit of a mixture of spherical Gaussians."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jax import Array
 
-from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
+from ae_jax.codecs.base import CodecSpec, Fit, Progress
+from ae_jax.codecs.clusters import (
+    Clusters,
+    distances_about_nearest,
+    least_variance,
+    nearest,
+    one_hot,
+)
+from ae_jax.codecs.frame import centred, in_units, told
 from ae_jax.codecs.iterate import iterate, relative_decrease
-from ae_jax.codecs.moments import mean_of
 from ae_jax.codecs.rows import Rows, dot
-from ae_jax.codecs.seeding import kmeans_plus_plus, squared_distances
+from ae_jax.codecs.seeding import kmeans_plus_plus
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import Count, NonNegative
 
-
-@struct.dataclass
-class OneHotPosterior:
-    """A distribution over one-hot codes with `log_probs` [B, Z], nats."""
-
-    log_probs: Array
-
-    def mean(self) -> Array:
-        """The responsibilities, [B, Z]."""
-        return jnp.exp(self.log_probs)
-
-    def sample(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
-        """One-hot draws [K, B, Z]; sample k depends on the example's key and k, as in latents."""
-
-        def one(key: Array, log_probs: Array, index: Array) -> Array:
-            chosen = jax.random.categorical(jax.random.fold_in(key, index), log_probs)
-            return jax.nn.one_hot(chosen, len(log_probs))
-
-        indices = first + jnp.arange(num_samples)
-        return jax.vmap(jax.vmap(one, (0, 0, None)), (None, None, 0))(keys, self.log_probs, indices)
-
-    def log_prob(self, z: Array) -> Array:
-        """Of one-hot codes, [K, B, Z] -> [K, B], nats."""
-        return jnp.where(z > 0, self.log_probs[None], 0.0).sum(axis=-1)
+# Squared distances below this share of the squares of the data are taken from differences.
+_COARSE = 1e-3
 
 
 @struct.dataclass
-class OneHotPrior:
-    """One-hot codes that are drawn with probabilities `weights` [Z]."""
+class KMeansCodec(Clusters):
+    """Centres, and the mixture that goes with them: see `Clusters`.
 
-    weights: Array
-
-    def sample(self, key: Array, count: int) -> Array:
-        """[count, Z]."""
-        chosen = jax.random.categorical(key, jnp.log(self.weights), shape=(count,))
-        return jax.nn.one_hot(chosen, len(self.weights))
-
-
-@struct.dataclass
-class KMeansCodec(Codec):
-    """Centres, and the mixture sum_k weights_k N(x; centre_k, variance I) that goes with them.
-
-    centres    [Z, D]
-    weights    share of the training examples of each centre, [Z]
-    variance   of each dimension about the centres: the maximum of the likelihood of examples
-               with their clusters known
+    `weights` are the shares of the training examples; `variance` is the maximum of the likelihood
+    of examples with their clusters known.
     """
-
-    centres: Array
-    weights: Array
-    variance: Array
-
-    @property
-    def atoms(self) -> Array:
-        return self.centres
-
-    @property
-    def prior(self) -> OneHotPrior:
-        """p(k): the share of each cluster."""
-        return OneHotPrior(self.weights)
 
     def assign(self, x: Array) -> Array:
         """The index of the nearest centre, [B, D] -> [B]."""
-        return _nearest(x, self.centres)[0]
+        return self.distances(x).argmin(axis=1)
 
     @jax.jit
     def encode(self, x: Array) -> Array:
         """One-hot codes of the nearest centre, [B, D] -> [B, Z]."""
-        return jax.nn.one_hot(self.assign(x), len(self.centres))
-
-    def posterior(self, x: Array) -> OneHotPosterior:
-        """p(k|x) in the mixture; the code of `encode` as `variance` goes to 0."""
-        return OneHotPosterior(jax.nn.log_softmax(self._joint(x), axis=-1))
-
-    @jax.jit
-    def log_prob(self, x: Array) -> Array:
-        """log density of the mixture, nats, [B, D] -> [B]."""
-        return jax.nn.logsumexp(self._joint(x), axis=-1)
-
-    def _joint(self, x: Array) -> Array:
-        """log p(k, x), [B, Z]."""
-        # Distances from differences would need [B, Z, D]; a common shift keeps products small.
-        shift = self.centres.mean(axis=0)[None]
-        distances = squared_distances(x - shift, self.centres - shift)
-        constant = 0.5 * x.shape[1] * (math.log(2 * math.pi) + jnp.log(self.variance))
-        return jnp.log(self.weights)[None] - 0.5 * distances / self.variance - constant
+        return one_hot(self.assign(x), len(self.weights))
 
 
 @struct.dataclass
@@ -129,23 +66,26 @@ class KMeans(CodecSpec):
             )
 
     def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
-        mean, rows, state, spread = _start(self, rows, key)
+        rows, frame = centred(rows)
+        squared = frame.unit**2
+        state, spread = _start(self, rows, key)
         step = _lloyd_step if self.batch_size == 0 else _mini_batch_epoch
         tolerance = self.tolerance * (float(spread) if self.batch_size == 0 else 1.0)
         state, history, converged = iterate(
-            step, self, rows, state, self.max_iterations, tolerance, progress
+            step, self, rows, state, self.max_iterations, tolerance, told(progress, squared)
         )
         weights, inertia = _summary(rows, state.centres)
+        variance = jnp.maximum(inertia / rows.dim, least_variance(frame))
         codec = KMeansCodec(
-            centres=state.centres + mean[None],
+            relative=state.centres * frame.unit,
+            origin=frame.origin,
             weights=weights,
-            variance=inertia / rows.dim,
+            variance=variance * squared,
         )
-        return Fit(codec, np.asarray(history), converged)
+        return Fit(codec, in_units(history, squared), converged)
 
     def blank(self, data_dim: int) -> KMeansCodec:
-        zeros = jnp.zeros
-        return KMeansCodec(zeros((self.latent_dim, data_dim)), zeros(self.latent_dim), zeros(()))
+        return KMeansCodec.zeros(self.latent_dim, data_dim)
 
 
 @struct.dataclass
@@ -170,9 +110,7 @@ class _MiniBatch:
 
 @jax.jit
 def _start(spec: KMeans, rows: Rows, key: Array):
-    """The mean, centred rows, the first state, and the mean variance of a dimension."""
-    mean = mean_of(rows)
-    rows = rows.less(mean)
+    """The first state of centred rows, and the mean variance of a dimension."""
     total = rows.fold(lambda t, b: t + (jnp.square(b.values).sum(1) * b.fresh).sum(), jnp.zeros(()))
     centres = kmeans_plus_plus(rows, jax.random.fold_in(key, 0), spec.latent_dim)
     sizes = jnp.zeros(spec.latent_dim)
@@ -182,23 +120,31 @@ def _start(spec: KMeans, rows: Rows, key: Array):
     else:
         # Every centre starts as one example, its seed.
         state = _MiniBatch(centres, sizes + 1, jnp.full((), jnp.inf), jax.random.fold_in(key, 1))
-    return mean, rows, state, total / (rows.count * rows.dim)
-
-
-def _nearest(x: Array, centres: Array) -> tuple[Array, Array]:
-    """Index of the nearest centre and half the squared distance less |x|^2 / 2, [B] each."""
-    scores = 0.5 * jnp.square(centres).sum(axis=1)[None] - dot(x, centres.T)
-    return scores.argmin(axis=1).astype(jnp.int32), scores.min(axis=1)
+    return state, total / (rows.count * rows.dim)
 
 
 def _assign_all(rows: Rows, centres: Array) -> tuple[Array, Array]:
-    """Labels [N] and squared distances to the nearest centre [N]."""
+    """Labels [N] and squared distances to the nearest centre [N].
 
-    def assign(x: Array) -> tuple[Array, Array]:
-        labels, scores = _nearest(x, centres)
-        return labels, jnp.maximum(2 * scores + jnp.square(x).sum(axis=1), 0.0)
+    Distances come from products unless they are so small beside the data that nothing but
+    rounding would be left of a difference of squares.
+    """
 
-    return rows.map(assign)
+    def assign(x: Array) -> tuple[Array, Array, Array]:
+        labels, scores = nearest(x, centres)
+        squares = jnp.square(x).sum(axis=1)
+        return labels, jnp.maximum(2 * scores + squares, 0.0), squares
+
+    def assign_closely(x: Array) -> tuple[Array, Array]:
+        distances = distances_about_nearest(x, centres)
+        return distances.argmin(axis=1).astype(jnp.int32), distances.min(axis=1)
+
+    labels, distances, squares = rows.map(assign)
+    return jax.lax.cond(
+        distances.mean() > _COARSE * squares.mean(),
+        lambda: (labels, distances),
+        lambda: rows.map(assign_closely),
+    )
 
 
 def _lloyd_step(spec: KMeans, rows: Rows, state: _Lloyd, iteration: Array):
@@ -246,9 +192,6 @@ def _sums_anew(rows: Rows, labels: Array, clusters: int) -> tuple[Array, Array]:
     return rows.fold(add, (jnp.zeros((clusters, rows.dim)), jnp.zeros(clusters)))
 
 
-one_hot = functools.partial(jax.nn.one_hot, dtype=jnp.float32)
-
-
 def _fill_empty(rows: Rows, centres: Array, sizes: Array, distances: Array) -> Array:
     """Centres without examples move to the examples farthest from their centres, one each."""
     count = len(sizes)
@@ -266,14 +209,13 @@ def _mini_batch_epoch(spec: KMeans, rows: Rows, state: _MiniBatch, iteration: Ar
     def body(carry, indices):
         centres, seen, total = carry
         x = rows.take(indices)
-        labels, scores = _nearest(x, centres)
+        labels, _ = nearest(x, centres)
         members = one_hot(labels, len(seen))
-        sizes = members.sum(axis=0)
-        seen = seen + sizes
+        seen = seen + members.sum(axis=0)
         # Each centre is the mean of the examples it has seen (Sculley 2010, Alg. 1).
-        step = dot(members.T, x) - sizes[:, None] * centres
-        centres = centres + step / jnp.maximum(seen, 1.0)[:, None]
-        return (centres, seen, total + (2 * scores + jnp.square(x).sum(axis=1)).mean()), None
+        off = x - centres[labels]
+        centres = centres + dot(members.T, off) / jnp.maximum(seen, 1.0)[:, None]
+        return (centres, seen, total + jnp.square(off).sum(axis=1).mean()), None
 
     start = (state.centres, state.seen, jnp.zeros(()))
     (centres, seen, total), _ = jax.lax.scan(body, start, order.reshape(batches, -1))

@@ -1,39 +1,58 @@
-"""A fitted codec in the form of a network, so that evaluators and plots cannot tell them apart."""
+"""A fitted codec as a model: encode, prior and decode of a batch, as a network answers them."""
 
 import dataclasses
 import math
 from typing import Any
 
-import jax.numpy as jnp
 from jax import Array
 
 from ae_jax.codecs.base import Codec
-from ae_jax.distributions.latents import PointMass
-from ae_jax.distributions.likelihoods import Gaussian
+from ae_jax.core.errors import UserError
+from ae_jax.distributions import Gaussian, NoPrior, PointMass
+
+Batch = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class CodecModel:
-    """Answers `apply({"params": codec}, value, method=...)` as a Flax module does.
+    """Answers `apply({"params": codec}, ..., method=...)` as a Linen module does.
 
-    `shape` is that of one example: codecs see it flat.
+    `shape` is that of one example: codecs see it flat. A codec with random codes has a posterior, a
+    prior and a noise of its own; the code of any other is a point. Where there is no prior, nothing
+    can be drawn; where there is no noise, the likelihood is a Gaussian of unit variance.
     """
 
     shape: tuple[int, ...]
 
-    def apply(self, variables: dict[str, Codec], value: Array, method: str = "reconstruct") -> Any:
-        """The posterior of `encode`, or the likelihood of `decode` and of `reconstruct`."""
-        return getattr(self, method)(variables["params"], value)
+    def apply(
+        self, variables: dict[str, Codec], *args: Any, method: str, mutable: bool | list = False
+    ) -> Any:
+        """`encode`, `prior` or `decode`, with the codec as the parameters. Nothing is mutable."""
+        if mutable:
+            raise UserError("a codec is fitted, not trained by steps")
+        return getattr(self, method)(variables["params"], *args)
 
-    def encode(self, codec: Codec, x: Array) -> PointMass:
-        """The code of data [B, ...] as a posterior, [B, Z]."""
-        return PointMass(codec.encode(x.reshape(x.shape[0], math.prod(self.shape))))
+    def encode(self, codec: Codec, batch: Batch) -> Any:
+        """The posterior of data [B, ...]; its parameters are [B, Z]."""
+        x = batch["x"]
+        flat = x.reshape(x.shape[0], math.prod(self.shape))
+        # The code of k-means is the nearest centre, though its mixture has responsibilities too.
+        return codec.posterior(flat) if codec.has_random_codes else PointMass(codec.encode(flat))
 
-    def decode(self, codec: Codec, z: Array) -> Gaussian:
-        """The likelihood given codes [..., Z], of unit variance; its mean is [..., *shape]."""
+    def prior(self, codec: Codec, batch: Batch) -> Any:
+        """p(z), the same for every example."""
+        del batch
+        return codec.prior if hasattr(codec, "prior") else NoPrior(codec.atoms.shape[0])
+
+    def decode(self, codec: Codec, z: Array, batch: Batch) -> Gaussian:
+        """The likelihood given codes [..., Z]; its mean is [..., *shape]."""
+        del batch
         mean = codec.decode(z).reshape(*z.shape[:-1], *self.shape)
-        return Gaussian(mean, jnp.zeros(()), len(self.shape))
+        return Gaussian(mean, codec.log_noise_scale, len(self.shape))
 
-    def reconstruct(self, codec: Codec, x: Array) -> Gaussian:
-        """The likelihood given the code of x, [B, ...]."""
-        return self.decode(codec, self.encode(codec, x).mean())
+    def log_prob(self, codec: Codec, batch: Batch) -> Array:
+        """The exact log density, nats, [B]. Raises UserError for a codec without one."""
+        if not hasattr(codec, "log_prob"):
+            raise UserError(f"{type(codec).__name__} has no density of the data")
+        x = batch["x"]
+        return codec.log_prob(x.reshape(x.shape[0], -1))

@@ -18,15 +18,23 @@ _STRIP_FROM = 256
 
 @struct.dataclass
 class Moments:
-    """Number of examples, their mean [D] and their scatter sum_n (x - mean)(x - mean)^T [D, D]."""
+    """Number of examples, their mean [D] and their scatter sum_n (x - mean)(x - mean)^T [D, D].
+
+    The mean is `origin` + `rest`: the first example, and what float32 has digits for beyond it.
+    """
 
     count: Array
-    mean: Array
+    origin: Array
+    rest: Array
     scatter: Array
 
     @classmethod
     def zero(cls, dim: int) -> "Moments":
-        return cls(jnp.zeros(()), jnp.zeros(dim), jnp.zeros((dim, dim)))
+        return cls(jnp.zeros(()), jnp.zeros(dim), jnp.zeros(dim), jnp.zeros((dim, dim)))
+
+    @property
+    def mean(self) -> Array:
+        return self.origin + self.rest
 
     def update(self, x: Array, weights: Array | None = None) -> "Moments":
         """With a batch [B, D] added; rows of weight 0 (of 0 and 1) are left out.
@@ -36,13 +44,18 @@ class Moments:
         weights = jnp.ones(x.shape[0]) if weights is None else weights
         added = weights.sum()
         total = self.count + added
+        origin = jnp.where(self.count == 0, x[0], self.origin)
+        x = x - origin[None]
         mean = dot(weights, x) / jnp.maximum(added, 1.0)
+        # Once more, about that mean: where the first example is far out, sums about it are coarse.
+        mean = mean + dot(weights, x - mean[None]) / jnp.maximum(added, 1.0)
         centred = (x - mean[None]) * weights[:, None]
-        step = mean - self.mean
+        step = mean - self.rest
         between = jnp.outer(step, step) * (self.count * added / jnp.maximum(total, 1.0))
         return Moments(
             count=total,
-            mean=self.mean + step * (added / jnp.maximum(total, 1.0)),
+            origin=origin,
+            rest=self.rest + step * (added / jnp.maximum(total, 1.0)),
             scatter=self.scatter + gram(centred) + between,
         )
 
@@ -73,19 +86,6 @@ def moments_of(rows: Rows) -> Moments:
     return rows.fold(lambda m, b: m.update(b.values, b.fresh), Moments.zero(rows.dim))
 
 
-@jax.jit
-def mean_of(rows: Rows) -> Array:
-    """The mean of all rows, [D], as the mean of the means of blocks."""
-
-    def add(carry, block):
-        count, mean = carry
-        added = block.fresh.sum()
-        step = dot(block.fresh, block.values) / jnp.maximum(added, 1.0) - mean
-        return count + added, mean + step * (added / (count + added))
-
-    return rows.fold(add, (jnp.zeros(()), jnp.zeros(rows.dim)))[1]
-
-
 def moments_of_batches(batches: Iterable[np.ndarray], shift=0.0, scale=1.0) -> Moments:
     """Of data that never lie in memory at once: an iterable of arrays [B, D].
 
@@ -95,8 +95,8 @@ def moments_of_batches(batches: Iterable[np.ndarray], shift=0.0, scale=1.0) -> M
     for batch in batches:
         rows = as_rows(batch, shift, scale)
         moments = Moments.zero(rows.dim) if moments is None else moments
-        if rows.dim != moments.mean.shape[0]:
-            raise UserError(f"a batch has {rows.dim} columns, those before {len(moments.mean)}")
+        if rows.dim != moments.origin.shape[0]:
+            raise UserError(f"a batch has {rows.dim} columns, those before {len(moments.origin)}")
         moments = _update(moments, rows)
     if moments is None:
         raise UserError("there are no batches to fit to")

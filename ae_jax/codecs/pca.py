@@ -15,9 +15,11 @@ from flax import struct
 from jax import Array
 
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
+from ae_jax.codecs.frame import Frame, centred, in_two, in_units, told
 from ae_jax.codecs.iterate import iterate
-from ae_jax.codecs.moments import Moments, mean_of, moments_of, moments_of_batches
+from ae_jax.codecs.moments import Moments, moments_of, moments_of_batches
 from ae_jax.codecs.rows import Rows, dot
+from ae_jax.codecs.spectrum import Spectrum, fix_signs, host_spectrum, on_host
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import Count, NonNegative
 
@@ -36,6 +38,7 @@ class PcaCodec(Codec):
     explained_variance   of the data along each component, N - 1 in the denominator, [Z]
     total_variance       summed over all dimensions, likewise
     whiten               codes are divided by their standard deviations, atoms multiplied by them
+    mean_rest            what float32 cannot hold of the mean, [D] or 0
     """
 
     components: Array
@@ -43,6 +46,7 @@ class PcaCodec(Codec):
     explained_variance: Array
     total_variance: Array
     whiten: bool = struct.field(pytree_node=False, default=False)
+    mean_rest: Array | float = 0.0
 
     @property
     def scale(self) -> Array:
@@ -60,14 +64,19 @@ class PcaCodec(Codec):
         return self.mean
 
     @property
+    def rest(self) -> Array | float:
+        return self.mean_rest
+
+    @property
     def explained_variance_ratio(self) -> Array:
-        """The importance of each component: its share of the variance, [Z]."""
-        return self.explained_variance / self.total_variance
+        """The importance of each component: its share of the variance, [Z]; 0 of none."""
+        total = self.total_variance
+        return self.explained_variance / jnp.where(total > 0, total, 1.0)
 
     @jax.jit
     def encode(self, x: Array) -> Array:
         """Coordinates along the components, [B, D] -> [B, Z]."""
-        return dot(x - self.mean[None], self.components.T) / self.scale[None]
+        return dot(self.centred(x), self.components.T) / self.scale[None]
 
 
 @struct.dataclass
@@ -77,8 +86,8 @@ class Pca(CodecSpec):
     whiten           codes of unit variance
     solver           `svd` of the data; `gram`, an eigendecomposition of the smaller of X^T X and
                      X X^T; `randomized` subspace iteration (Halko, Martinsson & Tropp 2011,
-                     Alg. 4.4); `auto` is the first for small data, then the second while that
-                     matrix has up to 4096 rows, then the third
+                     Alg. 4.4); `auto` is the second while that matrix has up to 4096 rows, else
+                     the third; beside a CPU, the first for small data
     oversampling     dimensions of the random subspace beyond `latent_dim`
     max_iterations   of subspace iteration, a pass over the data each
     tolerance        it stops where the subspace of the components turns by no more than this
@@ -98,14 +107,26 @@ class Pca(CodecSpec):
         self.at_most(limit, f"{rows.count} examples of {rows.dim} dimensions have components")
 
     def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
+        return self._finish(*self.spectrum(rows, key, progress))
+
+    def spectrum(
+        self, rows: Rows, key: Array, progress: Progress | None
+    ) -> tuple[Spectrum, np.ndarray | None, bool]:
+        """What the data vary by, with the history where there are iterations, and convergence."""
         solver = self.solver_for(rows.count, rows.dim)
+        if solver != "randomized" and on_host():
+            return host_spectrum(rows, self.latent_dim, solver == "svd"), None, True
+        rows, frame = centred(rows)
         if solver == "randomized":
-            codec, history, converged = _fit_randomized(self, rows, key, progress)
-            return self._finish(codec, rows.count, history, converged)
+            squared = frame.unit**2
+            found, history, converged = _subspace(self, rows, key, told(progress, squared))
+            return _spectrum(found, rows.count, frame), in_units(history, squared), converged
         if solver == "svd" or rows.count <= rows.dim:
-            codec = _fit_whole(rows, self.latent_dim, solver == "svd")
-            return self._finish(codec, rows.count)
-        return self._finish(_from_moments(moments_of(rows), self.latent_dim), rows.count)
+            found = _whole(rows, self.latent_dim, solver == "svd")
+        else:
+            moments = moments_of(rows)
+            found = (*_from_moments(moments, self.latent_dim)[:3], moments.mean)
+        return _spectrum(found, rows.count, frame), None, True
 
     def fit_batches(self, batches: Iterable[np.ndarray], shift: Any = 0.0, scale: Any = 1.0) -> Fit:
         """The exact fit to data that come as arrays [B, D] and are never in memory at once.
@@ -117,15 +138,20 @@ class Pca(CodecSpec):
 
     def fit_moments(self, moments: Moments) -> Fit:
         """The exact fit to data of which only the moments are known."""
-        limit = min(int(moments.count) - 1, len(moments.mean))
+        return self._finish(self.spectrum_of_moments(moments), None, True)
+
+    def spectrum_of_moments(self, moments: Moments) -> Spectrum:
+        """What data of these moments vary by. Raises UserError for fewer directions than asked."""
+        limit = min(int(moments.count) - 1, len(moments.origin))
         self.at_most(limit, "the data have components")
-        return self._finish(_from_moments(moments, self.latent_dim), int(moments.count))
+        found = _from_moments(moments, self.latent_dim)
+        return _spectrum(found, int(moments.count), Frame(moments.origin, 1.0))
 
     def solver_for(self, count: int, dim: int) -> str:
         """What `auto` means for [count, dim]."""
         if self.solver != "auto":
             return self.solver
-        if count * dim <= _SVD_VALUES:
+        if count * dim <= _SVD_VALUES and not on_host():
             return "svd"
         return "gram" if min(count, dim) <= _GRAM_ROWS else "randomized"
 
@@ -137,29 +163,28 @@ class Pca(CodecSpec):
             zeros(self.latent_dim),
             zeros(()),
             self.whiten,
+            zeros(data_dim),
         )
 
-    def _finish(self, codec: PcaCodec, count: int, history=None, converged=True) -> Fit:
-        total = float(codec.total_variance)
-        if self.whiten and not float(codec.explained_variance[-1]) > 1e-7 * total:
+    def _finish(self, found: Spectrum, history: np.ndarray | None, converged: bool) -> Fit:
+        variance, total = found.squares / found.freedom, found.total / found.freedom
+        if self.whiten and not variance[-1] > 1e-7 * total:
             raise UserError(
                 f"the data vary in fewer than latent_dim={self.latent_dim} directions, so whitened "
                 "codes do not exist: lower latent_dim"
             )
         if history is None:
-            history = np.asarray(unexplained(codec) * (count - 1) / count)[None]
-        return Fit(codec.replace(whiten=self.whiten), history, converged)
-
-
-def unexplained(codec: PcaCodec) -> Array:
-    """The variance that no component explains, N - 1 in the denominator."""
-    return jnp.maximum(codec.total_variance - codec.explained_variance.sum(), 0.0)
-
-
-def fix_signs(components: Array) -> Array:
-    """Rows [Z, D] with the entry of largest magnitude positive."""
-    peaks = jnp.take_along_axis(components, jnp.abs(components).argmax(axis=1)[:, None], axis=1)
-    return components * jnp.where(peaks < 0, -1.0, 1.0)
+            history = np.asarray([found.unexplained / found.count], np.float32)
+        mean, rest = in_two(found.mean)
+        codec = PcaCodec(
+            jnp.asarray(found.components, jnp.float32),
+            mean,
+            jnp.asarray(variance, jnp.float32),
+            jnp.asarray(total, jnp.float32),
+            self.whiten,
+            rest,
+        )
+        return Fit(codec, history, converged)
 
 
 def top_eigenvectors(symmetric: Array, count: int) -> tuple[Array, Array]:
@@ -168,25 +193,30 @@ def top_eigenvectors(symmetric: Array, count: int) -> tuple[Array, Array]:
     return values[::-1][:count], vectors.T[::-1][:count]
 
 
-def _codec(components: Array, mean: Array, squares: Array, total: Array, count: Array) -> PcaCodec:
-    """From sums of squares along the components and in all."""
-    freedom = jnp.maximum(count - 1.0, 1.0)
-    variance = jnp.maximum(squares, 0.0) / freedom
-    return PcaCodec(fix_signs(components), mean, variance, total / freedom)
+# Components [Z, D], the squares along them [Z] and in all, and the mean [D]: in a frame.
+_Found = tuple[Array, Array, Array, Array]
+
+
+def _spectrum(found: _Found, count: int, frame: Frame) -> Spectrum:
+    """What was found on the device, in the units of the data."""
+    components, squares, total, mean = (np.asarray(part, np.float64) for part in found)
+    unit = frame.unit
+    mean = np.asarray(frame.origin, np.float64) + mean * unit
+    return Spectrum(fix_signs(components), mean, squares * unit**2, float(total) * unit**2, count)
 
 
 @functools.partial(jax.jit, static_argnames="latent_dim")
-def _from_moments(moments: Moments, latent_dim: int) -> PcaCodec:
+def _from_moments(moments: Moments, latent_dim: int) -> _Found:
     squares, components = top_eigenvectors(moments.scatter, latent_dim)
-    total = jnp.trace(moments.scatter)
-    return _codec(components, moments.mean, squares, total, moments.count)
+    return components, squares, jnp.trace(moments.scatter), moments.rest
 
 
 @functools.partial(jax.jit, static_argnames=("latent_dim", "by_svd"))
-def _fit_whole(rows: Rows, latent_dim: int, by_svd: bool) -> PcaCodec:
+def _whole(rows: Rows, latent_dim: int, by_svd: bool) -> _Found:
     """By SVD, or by X X^T where there are fewer examples than dimensions."""
-    mean = mean_of(rows)
-    x = rows.less(mean).all()
+    x = rows.all()
+    mean = x.mean(axis=0)
+    x = x - mean[None]
     if by_svd:
         _, singular, vectors = jnp.linalg.svd(x, full_matrices=False)
         squares, components = jnp.square(singular[:latent_dim]), vectors[:latent_dim]
@@ -197,7 +227,7 @@ def _fit_whole(rows: Rows, latent_dim: int, by_svd: bool) -> PcaCodec:
         # basis where they are 0.
         basis, upper = jnp.linalg.qr(projected.T)
         components = basis.T * jnp.where(jnp.diagonal(upper) < 0, -1.0, 1.0)[:, None]
-    return _codec(components, mean, squares, jnp.square(x).sum(), jnp.float32(rows.count))
+    return components, squares, jnp.square(x).sum(), mean
 
 
 @struct.dataclass
@@ -210,20 +240,26 @@ class _Subspace:
     basis: Array
 
 
-def _fit_randomized(spec: Pca, rows: Rows, key: Array, progress: Progress | None):
+def _subspace(spec: Pca, rows: Rows, key: Array, progress: Progress | None):
     width = min(spec.latent_dim + spec.oversampling, rows.count, rows.dim)
     mean, state = _start_subspace(rows, key, width, spec.latent_dim)
-    centred = rows.less(mean)
     state, history, converged = iterate(
-        _iterate_subspace, spec, centred, state, spec.max_iterations, spec.tolerance, progress
+        _iterate_subspace,
+        spec,
+        rows.less(mean),
+        state,
+        spec.max_iterations,
+        spec.tolerance,
+        progress,
     )
-    codec = _codec(state.components, mean, state.squares, state.total, jnp.float32(rows.count))
-    return codec, history, converged
+    return (state.components, state.squares, state.total, mean), history, converged
 
 
 @functools.partial(jax.jit, static_argnames=("width", "latent_dim"))
 def _start_subspace(rows: Rows, key: Array, width: int, latent_dim: int):
-    mean = mean_of(rows)
+    mean = rows.fold(
+        lambda sum_, b: sum_ + (b.values * b.fresh[:, None]).sum(axis=0), jnp.zeros(rows.dim)
+    ) / (rows.count)
     total = rows.less(mean).fold(
         lambda sum_, b: sum_ + (jnp.square(b.values).sum(axis=1) * b.fresh).sum(), jnp.zeros(())
     )

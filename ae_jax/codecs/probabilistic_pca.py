@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,13 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
-from ae_jax.codecs.pca import Pca, PcaCodec, unexplained
+from ae_jax.codecs.frame import in_two
+from ae_jax.codecs.moments import moments_of_batches
+from ae_jax.codecs.pca import Pca
 from ae_jax.codecs.rows import Rows, dot
+from ae_jax.codecs.spectrum import Spectrum
 from ae_jax.core.errors import UserError
-from ae_jax.distributions.latents import DiagonalGaussian, StandardNormal
+from ae_jax.distributions import DiagonalGaussian, StandardNormal
 
 
 @struct.dataclass
@@ -27,6 +30,7 @@ class ProbabilisticPcaCodec(Codec):
     noise_variance       sigma^2
     explained_variance   of the data along each row of `weights`, N in the denominator, [Z]
     total_variance       summed over all dimensions, likewise
+    mean_rest            what float32 cannot hold of the mean, [D] or 0
     """
 
     weights: Array
@@ -34,6 +38,8 @@ class ProbabilisticPcaCodec(Codec):
     noise_variance: Array
     explained_variance: Array
     total_variance: Array
+    mean_rest: Array | float = 0.0
+    has_random_codes: ClassVar[bool] = True
 
     @property
     def atoms(self) -> Array:
@@ -44,9 +50,18 @@ class ProbabilisticPcaCodec(Codec):
         return self.mean
 
     @property
+    def rest(self) -> Array | float:
+        return self.mean_rest
+
+    @property
     def prior(self) -> StandardNormal:
         """p(z)."""
         return StandardNormal(len(self.weights))
+
+    @property
+    def log_noise_scale(self) -> Array:
+        """log sigma, []."""
+        return 0.5 * jnp.log(self.noise_variance)
 
     @property
     def explained_variance_ratio(self) -> Array:
@@ -57,7 +72,7 @@ class ProbabilisticPcaCodec(Codec):
     def encode(self, x: Array) -> Array:
         """The posterior mean, [B, D] -> [B, Z]."""
         factor = self._factor()
-        half = solve_triangular(factor, dot(self.weights, (x - self.mean[None]).T), lower=True)
+        half = solve_triangular(factor, dot(self.weights, self.centred(x).T), lower=True)
         return solve_triangular(factor.T, half, lower=False).T
 
     def posterior(self, x: Array) -> DiagonalGaussian:
@@ -82,7 +97,7 @@ class ProbabilisticPcaCodec(Codec):
         """
         latent_dim, dim = self.weights.shape
         code = self.encode(x)
-        residual = x - self.decode(code)
+        residual = self.residuals(x, code)
         quadratic = jnp.square(residual).sum(axis=1) / self.noise_variance
         quadratic += jnp.square(code).sum(axis=1)
         log_det = 2 * jnp.log(jnp.diagonal(self._factor())).sum()
@@ -114,23 +129,16 @@ class ProbabilisticPca(CodecSpec):
         )
 
     def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
-        fit = self._pca().fit_rows(rows, key, progress)
-        return self._finish(fit.codec, rows.count, fit.converged)
+        found, _, converged = self._pca().spectrum(rows, key, progress)
+        return self._finish(found, converged)
 
     def fit_batches(self, batches: Iterable[np.ndarray], shift: Any = 0.0, scale: Any = 1.0) -> Fit:
         """As `Pca.fit_batches`: the exact fit to data that are never in memory at once."""
         self.check_options()
-        count = 0
-
-        def counted():
-            nonlocal count
-            for batch in batches:
-                count += len(batch)
-                yield batch
-
-        fit = self._pca().fit_batches(counted(), shift, scale)
-        self.at_most(len(fit.codec.mean) - 1, "the data have components beside the noise")
-        return self._finish(fit.codec, count, True)
+        moments = moments_of_batches(batches, shift, scale)
+        found = self._pca().spectrum_of_moments(moments)
+        self.at_most(len(found.mean) - 1, "the data have components beside the noise")
+        return self._finish(found, True)
 
     def blank(self, data_dim: int) -> ProbabilisticPcaCodec:
         zeros = jnp.zeros
@@ -140,27 +148,31 @@ class ProbabilisticPca(CodecSpec):
             zeros(()),
             zeros(self.latent_dim),
             zeros(()),
+            zeros(data_dim),
         )
 
     def _pca(self) -> Pca:
         return Pca(self.latent_dim, solver=self.solver)
 
-    def _finish(self, pca: PcaCodec, count: int, converged: bool) -> Fit:
-        to_ml = (count - 1) / count  # maximum likelihood divides by N
-        dim = len(pca.mean)
-        variance, total = pca.explained_variance * to_ml, pca.total_variance * to_ml
-        noise = unexplained(pca) * to_ml / (dim - self.latent_dim)
+    def _finish(self, found: Spectrum, converged: bool) -> Fit:
+        dim = len(found.mean)
         # Less than this is the rounding of float32 sums.
-        if not float(unexplained(pca)) > 1e-6 * float(pca.total_variance):
+        if not found.unexplained > 1e-6 * found.total:
             raise UserError(
                 f"latent_dim={self.latent_dim} leaves no variance to the noise: the data vary in "
                 "no more directions than that, lower latent_dim"
             )
-        lengths = jnp.sqrt(jnp.maximum(variance - noise, 0.0))
+        variance, total = found.squares / found.count, found.total / found.count  # by likelihood
+        noise = found.unexplained / found.count / (dim - self.latent_dim)
+        lengths = np.sqrt(np.maximum(variance - noise, 0.0))
+        mean, rest = in_two(found.mean)
         codec = ProbabilisticPcaCodec(
-            pca.components * lengths[:, None], pca.mean, noise, variance, total
+            jnp.asarray(found.components * lengths[:, None], jnp.float32),
+            mean,
+            *(jnp.asarray(part, jnp.float32) for part in (noise, variance, total)),
+            rest,
         )
-        log_det = jnp.log(variance).sum() + (dim - self.latent_dim) * jnp.log(noise)
+        log_det = np.log(variance).sum() + (dim - self.latent_dim) * np.log(noise)
         # At the maximum the mean quadratic form is D (Eq. 6 and 7 there).
         objective = 0.5 * (dim * math.log(2 * math.pi) + log_det + dim)
-        return Fit(codec, np.asarray(objective)[None], converged)
+        return Fit(codec, np.asarray([objective], np.float32), converged)

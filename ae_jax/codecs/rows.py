@@ -5,16 +5,18 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jax import Array
 
+from ae_jax.core.door import admit, as_array
 from ae_jax.core.errors import UserError
 
 Carry = TypeVar("Carry")
 
 # Floats in a block: small enough for a cache, large enough for a matrix product to pay.
 _BLOCK_FLOATS = 2**21
+# Between these, the squares of values and of what is left of them are numbers of float32.
+_SMALLEST, _LARGEST = 1e-12, 1e15
 
 
 def dot(a: Array, b: Array) -> Array:
@@ -78,6 +80,10 @@ class Rows:
         inverse = jnp.where(self.scale == 0, 0.0, 1.0 / self.scale)
         return self.replace(shift=self.shift + mean * inverse)
 
+    def over(self, unit: float) -> "Rows":
+        """The same rows with every value divided by `unit`, a power of two: exactly."""
+        return self.replace(scale=self.scale * (1.0 / unit))
+
     def fold(self, function: Callable[[Carry, Block], Carry], carry: Carry) -> Carry:
         """The carry after `function(carry, block)` over all blocks, in order."""
         size, count = self.block_size, self.count
@@ -116,18 +122,30 @@ def as_rows(x: Any, shift: Any = 0.0, scale: Any = 1.0) -> Rows:
     """Rows of an array [N, D] (NumPy's or on a device), the values being (x - shift) * scale.
 
     `shift` and `scale` are numbers or [D]: scale = 1 / 255 turns bytes into grey levels. Raises
-    UserError for another shape or type, and for values that are not finite.
+    UserError for another shape or type, and for values that are not finite or whose squares are
+    none.
     """
     if not isinstance(x, jax.Array):
-        x = np.asarray(x)
+        x = as_array(x, "the data of a codec")
     if x.ndim != 2 or 0 in x.shape:
         raise UserError(f"a codec wants examples of shape [N, D], not {tuple(x.shape)}")
-    if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool) or np.iscomplexobj(x):
+    if not isinstance(x, jax.Array):
+        x = admit(x, "the data of a codec").values
+    if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool) or jnp.iscomplexobj(x):
         raise UserError(f"a codec wants real numbers, not {x.dtype}")
     rows = Rows(jnp.asarray(x), _per_dimension(shift, x), _per_dimension(scale, x))
-    if not bool(_all_finite(rows)):
+    finite, peak = _look(rows)
+    if not bool(finite):
         raise UserError("the data hold values that are NaN or infinite")
+    check_magnitude(float(peak))
     return rows
+
+
+def check_magnitude(peak: float) -> None:
+    """Raises UserError where values up to `peak` in magnitude cannot be squared in float32."""
+    if peak > _LARGEST or 0 < peak < _SMALLEST:
+        size = "large" if peak > 1 else "small"
+        raise UserError(f"values up to {peak:.3g} are too {size} for float32 to square: scale them")
 
 
 def _per_dimension(value: Any, x: Any) -> Array:
@@ -140,11 +158,18 @@ def _per_dimension(value: Any, x: Any) -> Array:
 
 
 @jax.jit
-def _all_finite(rows: Rows) -> Array:
+def _look(rows: Rows) -> tuple[Array, Array]:
+    """Whether all values are finite, and the largest magnitude (1 for whole numbers)."""
     if not jnp.issubdtype(rows.array.dtype, jnp.floating):
-        return jnp.all(jnp.isfinite(rows.scale) & jnp.isfinite(rows.shift))
+        return jnp.all(jnp.isfinite(rows.scale) & jnp.isfinite(rows.shift)), jnp.ones(())
+
     # A sum is finite only if its terms are, but may overflow: look at every value.
-    return rows.fold(lambda ok, block: ok & jnp.isfinite(block.values).all(), jnp.array(True))
+    def look(carry, block):
+        finite, peak = carry
+        values = jnp.abs(block.values)
+        return finite & jnp.isfinite(values).all(), jnp.maximum(peak, values.max())
+
+    return rows.fold(look, (jnp.array(True), jnp.zeros(())))
 
 
 @jax.jit

@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jax import Array
 from pydantic import Field
 
 from ae_jax.codecs import coordinate
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
+from ae_jax.codecs.frame import in_units, scaled, told
 from ae_jax.codecs.iterate import iterate, relative_decrease
 from ae_jax.codecs.rows import Rows, dot, put_rows
 from ae_jax.codecs.sparse_codes import fista, matching_pursuit
@@ -76,7 +76,7 @@ class SparseCodingCodec(Codec):
 
     def objective(self, x: Array, z: Array) -> Array:
         """1/2 |x - decode(z)|^2 + cost(z), [B]."""
-        return 0.5 * jnp.square(x - self.decode(z)).sum(axis=1) + self.cost(z)
+        return 0.5 * jnp.square(self.residuals(x, z)).sum(axis=1) + self.cost(z)
 
 
 @struct.dataclass
@@ -131,7 +131,9 @@ class SparseCoding(CodecSpec):
         size = self.batch_size
         if size is None:
             size = 0 if rows.count <= _AT_ONCE else _BATCH
-        spec = self.replace(batch_size=size)
+        rows, frame = scaled(rows)
+        squared = frame.unit**2
+        spec = self.replace(batch_size=size, penalty=self.penalty / frame.unit)
         state = _start(spec, rows, key)
         state, history, converged = iterate(
             _alternate if size == 0 else _online_epoch,
@@ -140,9 +142,9 @@ class SparseCoding(CodecSpec):
             state,
             self.max_iterations,
             self.tolerance,
-            progress,
+            told(progress, squared),
         )
-        return Fit(_codec(spec, state.dictionary), np.asarray(history), converged)
+        return Fit(_codec(self, state.dictionary), in_units(history, squared), converged)
 
     def blank(self, data_dim: int) -> SparseCodingCodec:
         return _codec(self, jnp.zeros((self.latent_dim, data_dim)))
@@ -228,28 +230,27 @@ def _updated_atoms(
 
 
 def _alternate(spec: SparseCoding, rows: Rows, state: _State, iteration: Array):
-    """Codes of all examples given atoms, then atoms given codes; the objective is that of both."""
+    """Codes of all examples given atoms, then atoms given codes; the objective is that between."""
     codec = _codec(spec, state.dictionary)
     gram = dot(state.dictionary, state.dictionary.T)
 
     def add(carry, block):
-        codes, scatter, cross, rest = carry
+        codes, scatter, cross, total = carry
         part = jax.lax.dynamic_slice_in_dim(codes, block.start, len(block.fresh))
         target = dot(state.dictionary, block.values.T)
         new = codec.solve(part.T, gram, target, spec.code_iterations, spec.code_tolerance).T
         # The rows that an earlier block held are at their new codes already: keep those.
         new = jnp.where(block.fresh[:, None] > 0, new, part)
         counted = new * block.fresh[:, None]
-        costs = 0.5 * jnp.square(block.values).sum(axis=1) + codec.cost(new)
+        total = total + (codec.objective(block.values, new) * block.fresh).sum()
         scatter, cross = scatter + dot(counted.T, new), cross + dot(counted.T, block.values)
-        return put_rows(codes, new, block.start), scatter, cross, rest + (costs * block.fresh).sum()
+        return put_rows(codes, new, block.start), scatter, cross, total
 
     empty = (jnp.zeros_like(state.scatter), jnp.zeros_like(state.cross), jnp.zeros(()))
-    codes, scatter, cross, rest = rows.fold(add, (state.codes, *empty))
+    codes, scatter, cross, total = rows.fold(add, (state.codes, *empty))
     key = jax.random.fold_in(state.key, iteration)
     dictionary = _updated_atoms(spec, rows, key, state.dictionary, scatter, cross)
-    fitted = 0.5 * jnp.vdot(dot(scatter, dictionary), dictionary) - jnp.vdot(cross, dictionary)
-    objective = (rest + fitted) / rows.count
+    objective = total / rows.count
     change = relative_decrease(state.objective, objective)
     state = state.replace(
         dictionary=dictionary, objective=objective, codes=codes, scatter=scatter, cross=cross

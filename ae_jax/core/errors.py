@@ -11,6 +11,15 @@ class TrainingDiverged(Exception):
     """The loss became infinite or NaN. Names the step; the command line exits with status 3."""
 
 
+class Stopped(Exception):
+    """A signal asked to stop; what was trained is saved, and the same command continues."""
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """The text, or its beginning and its length: what a user gave may be a whole file."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
 class RunWarning(UserWarning):
     """Something about a run that its user should know, and that does not end it. One sentence."""
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, shortened
 from ae_jax.core.files import whole_path
 from ae_jax.core.trust import check_may_run
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """The error for a name that nobody registered: the nearest one, then all valid ones."""
-    valid = sorted(valid)
+    valid, name = sorted(valid), shortened(name)
     near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UserError(f"unknown {kind} {name!r}: {hint}valid: {', '.join(valid)}")
@@ -89,7 +89,7 @@ class Registry(Generic[T]):
 
 
 def absolute_reference(value: Any) -> Any:
-    """A reference to a user's file (`x.npy`, `x.npz`, `x.py:Name`) with its whole path.
+    """A reference to a user's file (`x.npy`, `x.npz`, `x.csv`, `x.py:Name`) with its whole path.
 
     So it means the same from any folder. Anything else is given back as it is.
     """
@@ -98,7 +98,7 @@ def absolute_reference(value: Any) -> Any:
     path, colon, name = value.rpartition(":")
     if path.endswith(".py"):
         return f"{whole_path(path)}{colon}{name}"
-    if value.endswith((".npy", ".npz")):
+    if value.endswith((".npy", ".npz", ".csv")):
         return str(whole_path(value))
     return value
 

@@ -1,21 +1,41 @@
-"""Data sets by name: `load`, `prepare` and `info`, and `from_array` for arrays in memory.
+"""Data sets by name: `load`, `prepare`, `info`; `from_object` and `from_array` for data in Python.
 
 A new data set is one line here and, where it needs more than a function, one file beside.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
+import numpy as np
+
+from ae_jax.core.errors import UserError
 from ae_jax.core.files import whole_path
 from ae_jax.core.registry import Registry
-from ae_jax.data.arrays import ArrayFile, from_array
-from ae_jax.data.base import DataSet, Split
-from ae_jax.data.protocols import PROTOCOLS
-from ae_jax.data.sources import catalogue, embedded, faces, local_archives
+from ae_jax.data.array_files import ArrayFile
+from ae_jax.data.arrays import from_array
+from ae_jax.data.base import DataSet, Facts, Split
+from ae_jax.data.counts import counts_from_text
+from ae_jax.data.objects import from_object
+from ae_jax.data.protocols import PROTOCOLS, Stored
+from ae_jax.data.scales import scale_advice
+from ae_jax.data.sources import (
+    catalogue,
+    corpora,
+    embedded,
+    faces,
+    jets,
+    local_archives,
+    shapes,
+    top_tagging,
+    topics,
+)
 from ae_jax.data.sources.base import CachedSource, Source, UserFunction
 from ae_jax.data.sources.cache import Log
 from ae_jax.data.sources.records import RecordFolder, is_folder_of_records
 from ae_jax.data.sources.records_writer import write_records
+from ae_jax.data.sources.user_arrays import channels_last
+from ae_jax.data.sources.user_files import file_and_label, user_file
 
 DATA_SETS: Registry[Source] = Registry(
     "data set",
@@ -35,6 +55,20 @@ DATA_SETS: Registry[Source] = Registry(
         ),
         "digits": CachedSource("digits", embedded.digits, embedded.SOURCES),
         "iris": CachedSource("iris", embedded.iris, embedded.SOURCES),
+        "20newsgroups": CachedSource(
+            "20newsgroups", corpora.newsgroups, ("prepared files", *corpora.NEWSGROUPS_SOURCES)
+        ),
+        "reuters": CachedSource("reuters", corpora.reuters, corpora.REUTERS_SOURCES),
+        "synthetic_topics": CachedSource(
+            "synthetic_topics", topics.synthetic_topics, topics.SOURCES
+        ),
+        "shapes": CachedSource("shapes", shapes.shapes, shapes.SOURCES),
+        "jets": CachedSource("jets", jets.jets, jets.JETS_SOURCES),
+        "jets_small": CachedSource("jets_small", jets.jets_small, jets.SMALL_SOURCES),
+        "top_tagging": CachedSource("top_tagging", top_tagging.top_tagging, top_tagging.SOURCES),
+        "omniglot_small": local_archives.OMNIGLOT_SMALL,
+        "usps": local_archives.USPS,
+        "kodak": local_archives.KODAK,
     },
 )
 
@@ -42,41 +76,76 @@ __all__ = [
     "DATA_SETS",
     "PROTOCOLS",
     "DataSet",
+    "Facts",
     "Split",
     "absolute_name",
     "can_load",
+    "counts_from_text",
     "from_array",
+    "from_object",
     "info",
     "load",
     "prepare",
+    "scale_advice",
     "write_records",
 ]
 
 
-def load(name: str, *, protocol: str = "paper", limit: int | None = None) -> DataSet:
+def load(
+    name: str,
+    *,
+    protocol: str = "paper",
+    limit: int | None = None,
+    layout: str = "channels_last",
+) -> DataSet:
     """The data set of that name, prepared first if need be.
 
-    name      a registered name, a user's `.npy` or `.npz`, a folder of array_record files (see
-              `write_records`), or `path/to/file.py:function`
+    name      a registered name; a user's file, `.npy`, `.npz` (also a sparse matrix of scipy),
+              `.npy.gz`, `.h5`, a table (`.csv`, `.tsv`, `.parquet`, also `table.csv:column` with
+              the labels' column) or `.txt` (a document a line); a folder of pictures by class, of
+              `.txt` files or of array_record files (see `write_records`); or
+              `path/to/file.py:function`
     protocol  "paper" holds out validation examples, "full" trains on them too
     limit     only the first `limit` training examples
+    layout    "channels_first" where a user's file holds images [N, C, H, W]
     Raises UserError.
     """
-    data = _source(name).stored(_to_stderr).under(protocol, name)
+    stored = _source(name).stored(_to_stderr)
+    if layout != "channels_last":
+        stored = _channels_last(stored, name, layout)
+    data = stored.under(protocol, name)
     return data if limit is None else data.limited(limit)
+
+
+def _channels_last(stored: Stored, name: str, layout: str) -> Stored:
+    """A user's images with their channels last. Raises UserError for what cannot be meant."""
+    if name in DATA_SETS:
+        raise UserError(f"data.layout=channels_first is for your own images, not for {name}")
+    train, test = (
+        dataclasses.replace(split, x=channels_last(np.asarray(split.x), layout, name))
+        for split in (stored.train, stored.test)
+    )
+    return dataclasses.replace(stored, train=train, test=test)
 
 
 def can_load(name: str) -> bool:
     """Whether a name leads to a data set: registered, or a file that is there."""
+    if name in DATA_SETS or is_folder_of_records(name):
+        return True
     path = name.rpartition(":")[0]
-    file = path if path.endswith(".py") else name
-    return name in DATA_SETS or whole_path(file).is_file() or is_folder_of_records(name)
+    file = whole_path(path) if path.endswith(".py") else file_and_label(name)[0]
+    return file.is_file() or (file.is_dir() and user_file(name) is not None)
 
 
 def absolute_name(name: str) -> str:
-    """A folder of records with its whole path, so that it means the same from any folder."""
-    is_folder = name not in DATA_SETS and is_folder_of_records(name)
-    return str(whole_path(name)) if is_folder else name
+    """A user's file or folder with its whole path, so that it means the same from any folder."""
+    if name in DATA_SETS:
+        return name
+    found = user_file(name)
+    if found is not None:
+        label = file_and_label(name)[1]
+        return str(whole_path(found.path)) + (f":{label}" if label else "")
+    return str(whole_path(name)) if is_folder_of_records(name) else name
 
 
 def prepare(name: str, log: Log = print) -> Path:
@@ -92,7 +161,8 @@ def info(name: str) -> dict:
     """What a data set holds and where it comes from, for people; downloads nothing.
 
     `splits` (counts under "paper"), `shape`, `dtype`, `range` and `bytes` are there only for a
-    set that is prepared.
+    set that is prepared; so are, where they apply, `kind` (counts), `classes`, `factors`,
+    `vocabulary` or `features` (names of words or columns), `origin` and `advice`.
     """
     source = _source(name)
     stored = source.peek(_to_stderr)
@@ -107,16 +177,36 @@ def info(name: str) -> dict:
 
 def _contents(data: DataSet) -> dict:
     xs = [split.x for split in data.splits.values()]
-    return {
+    facts, classes = data.facts, data.classes
+    named = "vocabulary" if data.is_counts else "features"
+    contents = {
         "splits": {part: len(split) for part, split in data.splits.items()},
         "shape": data.shape,
         "dtype": xs[0].dtype.name,
         "range": (min(x.min() for x in xs).item(), max(x.max() for x in xs).item()),
         "bytes": sum(x.nbytes for x in xs),
     }
+    further = {
+        "kind": facts.kind if data.is_counts else None,
+        "classes": None if classes is None else _some(classes),
+        "factors": None if facts.factor_names is None else _some(facts.factor_names),
+        named: None if facts.feature_names is None else _some(facts.feature_names),
+        "origin": facts.origin or None,
+        "advice": scale_advice(data),
+    }
+    return contents | {key: value for key, value in further.items() if value is not None}
+
+
+def _some(names: tuple[str, ...], most: int = 12) -> str:
+    """The first names, and how many there are in all."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
 
 
 def _source(name: str) -> Source:
+    found = None if name in DATA_SETS else user_file(name)
+    if found is not None:
+        return found
     if name.endswith((".npy", ".npz")):
         return ArrayFile(Path(name).expanduser())
     if name not in DATA_SETS and whole_path(name).is_dir():

@@ -1,4 +1,8 @@
-"""Users' own arrays, from Python or from .npy and .npz files, checked and brought to one form."""
+"""Users' own arrays, checked and brought to one form: at the start of a run and ever after.
+
+Numbers come in by `core.door`; what is added here is what examples are: their shape, the range of
+their values, and their labels.
+"""
 
 import dataclasses
 import lzma
@@ -6,16 +10,15 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ae_jax.core.door import Admitted, admit, as_array
 from ae_jax.core.errors import UserError
 from ae_jax.data.base import DataSet, Split
-from ae_jax.data.protocols import Stored, hold_out
+from ae_jax.data.protocols import hold_out
 
-_PARTS = ("train", "valid", "test")
 UNREADABLE = (
     ValueError, TypeError, AttributeError, SyntaxError, ArithmeticError, LookupError, RuntimeError,
     OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
@@ -31,155 +34,156 @@ def from_array(x, y=None, *, name: str = "array", protocol: str = "paper") -> Da
     x                                    stored as   max_value
     bool, or integers 0 and 1 only       uint8       1
     other uint8: 8-bit images            uint8       255
-    other integers, floats               float32     None
+    other integers (counts), floats      float32     None
 
     Only the type and the two binary values tell what range was meant: a largest value of 7 may be
     a count, a class or a grey level, so nothing is rescaled by it. Arrays [N, H, W] of any type
-    are grey images and get a channel axis; [N, D] are vectors, [N, H, W, C] images.
-    Raises UserError for arrays that nothing can be learned from.
+    are grey images and get a channel axis; [N, D] are vectors, [N, H, W, C] images. A scipy sparse
+    matrix is made dense. NaN, and what a masked array masks, is a missing value: it comes in here,
+    and whatever is fitted refuses it unless its objective takes missing values. Labels are
+    integers, or text of which `DataSet.classes` keeps the names. Raises UserError for arrays that
+    nothing can be learned from.
     """
-    examples, max_value = _examples(np.asarray(x), name)
-    labels = None if y is None else _labels(np.asarray(y), len(examples), name)
-    return hold_out(examples, labels, max_value, name).under(protocol, name)
+    origin = f"data set {name}"
+    examples = examples_of(x, origin)
+    labels, classes = (None, None) if y is None else labels_of(y, len(examples.values), origin)
+    stored = hold_out(examples.values, labels, examples.max_value, name, classes)
+    return stored.under(protocol, name)
 
 
-@dataclasses.dataclass(frozen=True)
-class ArrayFile:
-    """A user's `.npy`, or `.npz` with `x` (and `y`), or with `x_train`, `x_test` (and
-    `x_valid`, `y_train`, ...). Used where it lies; nothing is cached."""
+def check_split(
+    split: Split, shape: tuple[int, ...], origin: str, *, missing: bool = False
+) -> None:
+    """Raises UserError unless `x` is [N, *shape] uint8 or finite float32 and `y` [N] int32.
 
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return self.path.stem
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return (str(self.path),)
-
-    def cached_at(self) -> Path:
-        """The file itself. Raises UserError where there is none."""
-        if not self.path.is_file():
-            raise UserError(f"data set {self.path}: there is no such file")
-        return self.path
-
-    def stored(self, log) -> Stored:
-        """The checked arrays of the file. Raises UserError."""
-        arrays = _read(self.cached_at())
-        origin = str(self.path)
-        if "x" in arrays:
-            x, max_value = _examples(arrays["x"], origin)
-            y = _labels(arrays["y"], len(x), origin) if "y" in arrays else None
-            return hold_out(x, y, max_value, origin)
-        if "x_train" in arrays and "x_test" in arrays:
-            return _explicit_splits(arrays, origin)
-        found = ", ".join(sorted(arrays)) or "nothing"
-        raise UserError(
-            f"data set {origin} needs the key x, or x_train and x_test (optionally x_valid and "
-            f"labels y...), but holds {found}"
-        )
-
-    peek = stored
-
-
-def check_split(split: Split, shape: tuple[int, ...], origin: str) -> None:
-    """Raises UserError unless `x` is [N, *shape] uint8 or finite float32 and `y` [N] int32."""
-    examples, _ = _examples(split.x, origin)
+    With `missing`, NaN may stand for missing values.
+    """
+    origin = f"data set {origin}"
+    examples = examples_of(split.x, origin).values
     if split.x.dtype not in (np.uint8, np.float32) or split.x.shape[1:] != shape:
         raise UserError(
-            f"data set {origin}: every split needs uint8 or float32 examples of one shape, not "
+            f"{origin}: every split needs uint8 or float32 examples of one shape, not "
             f"{split.x.dtype} of {split.x.shape[1:]} beside {shape}"
         )
-    if split.y is not None and _labels(split.y, len(examples), origin).dtype != split.y.dtype:
-        raise UserError(f"data set {origin}: labels have to be int32, not {split.y.dtype}")
+    if not missing and examples.dtype == np.float32 and np.isnan(examples).any():
+        raise UserError(f"{origin} holds values that are NaN")
+    if split.y is not None and labels_of(split.y, len(examples), origin)[0].dtype != split.y.dtype:
+        raise UserError(f"{origin}: labels have to be int32, not {split.y.dtype}")
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a file that a data set may use; a .npy counts as `x`."""
-    wanted = {"x", "y"} | {f"{kind}_{part}" for kind in "xy" for part in _PARTS}
-    try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return {"x": content}
-            arrays = {key: content[key] if key in wanted else None for key in content.files}
-            for key, array in arrays.items():
-                if not isinstance(array, np.ndarray | None):
-                    raise ValueError(f"{key} is no array")
-            return arrays
-    except UNREADABLE as error:
-        if "allow_pickle" in str(error):
-            reason = "it holds Python objects, or is no NumPy file; nothing is unpickled"
-        else:
-            reason = "it is damaged, cut short or no NumPy file"
-        raise UserError(f"data set {path} cannot be read: {reason}") from error
+def admitted(dataset: DataSet) -> DataSet:
+    """A data set with every array in memory in the form of the library. Raises UserError."""
+    forms = [np.dtype(np.uint8), np.dtype(np.float32)]  # in the byte order of this machine
+    if dataset.is_counts:
+        forms.append(np.dtype(np.uint16))
+    splits = {
+        name: dataclasses.replace(split, x=admit(split.x, f"data set {dataset.name}").values)
+        for name, split in dataset.splits.items()
+        if split.x.dtype not in forms or isinstance(split.x, np.ma.MaskedArray)
+    }
+    return dataclasses.replace(dataset, splits={**dataset.splits, **splits}) if splits else dataset
 
 
-def _explicit_splits(arrays: Mapping[str, np.ndarray], origin: str) -> Stored:
-    """Splits as the user cut them, brought to one type together."""
-    parts = [part for part in _PARTS if f"x_{part}" in arrays]
-    xs = [_with_axis(arrays[f"x_{part}"], f"x_{part} of {origin}") for part in parts]
-    if len({x.shape[1:] for x in xs}) > 1:
-        shapes = ", ".join(f"{part} {x.shape[1:]}" for part, x in zip(parts, xs, strict=True))
-        raise UserError(f"data set {origin}: examples differ in shape between splits: {shapes}")
-    counts = dict(zip(parts, map(len, xs), strict=True))
-    ys = [
-        _labels(arrays[f"y_{part}"], counts[part], f"{origin} ({part})")
-        for part in parts
-        if f"y_{part}" in arrays
-    ]
-    if ys and len(ys) < len(parts):
-        raise UserError(f"data set {origin} has labels for some splits but not for all")
-    everything, max_value = _examples(np.concatenate(xs), origin)
-    labels = np.concatenate(ys) if ys else None
-    cut = len(everything) - counts["test"]
-    return Stored(
-        train=Split(everything, labels).head(cut),
-        test=Split(everything[cut:], None if labels is None else labels[cut:]),
-        valid_count=counts.get("valid", 0),
-        max_value=max_value,
-    )
+def examples_of(x: Any, origin: str) -> Admitted:
+    """Examples [N, ...] as uint8 or float32, grey images with a channel axis. Raises UserError."""
+    admitted = admit(with_axis(x, origin), origin)
+    if admitted.values.ndim != 3:
+        return admitted
+    return Admitted(admitted.values[..., None], admitted.kind)
 
 
-def _with_axis(x: np.ndarray, origin: str) -> np.ndarray:
-    """The array, if it is a non-empty list of numeric examples. Raises UserError."""
-    if x.dtype.kind not in "buif":
-        raise UserError(f"data set {origin}: values of type {x.dtype} are not real numbers")
-    if x.ndim < 2:
+def with_axis(x: Any, origin: str) -> np.ndarray:
+    """The array, if it is a non-empty list of examples. Raises UserError."""
+    x = as_array(x, origin)
+    if x.dtype.kind in "biuf" and x.ndim < 2:
         raise UserError(
-            f"data set {origin}: examples need shape [N, ...] with two or more axes, not {x.shape}"
+            f"{origin}: examples need shape [N, ...] with two or more axes, not {x.shape}"
+            + ("; one number an example is x[:, None]" if x.ndim == 1 else "")
         )
     if x.size == 0:
-        raise UserError(f"data set {origin} is empty: its shape is {x.shape}")
+        raise UserError(f"{origin} is empty: its shape is {x.shape}")
+    if has_channels_first(x.shape):
+        raise UserError(
+            f"{origin}: examples of shape {x.shape[1:]} have their channels first; images are "
+            "[N, H, W, C], which np.moveaxis(x, 1, -1) makes of them"
+        )
     return x
 
 
-def _examples(x: np.ndarray, origin: str) -> tuple[np.ndarray, float | None]:
-    """Examples as uint8 or float32, and the largest value that their format allows."""
-    x, max_value = _number_type(_with_axis(x, origin))
-    if x.dtype == np.float32 and not np.isfinite(x).all():
-        raise UserError(f"data set {origin} holds values that are NaN or infinite in float32")
-    return x[..., None] if x.ndim == 3 else x, max_value
+def has_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether an array of images is [N, C, H, W], grey or in colour."""
+    return len(shape) == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3)
 
 
-def _number_type(x: np.ndarray) -> tuple[np.ndarray, float | None]:
-    """The table of `from_array`."""
-    if x.dtype.kind in "bui" and x.min() >= 0 and x.max() <= 1:
-        return x.astype(np.uint8, copy=False), 1.0
-    if x.dtype == np.uint8:
-        return x, 255.0
-    with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
-        return x.astype(np.float32, copy=False), None
-
-
-def _labels(y: np.ndarray, count: int, origin: str) -> np.ndarray:
-    """Labels [N] as int32. Raises UserError."""
+def labels_of(y: Any, count: int, origin: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Labels [N] as int32, and the names of the classes where they were text. Raises UserError."""
+    y = as_array(y, origin)
     if y.shape != (count,):
+        hint = "; argmax(axis=1) makes such of one-hot rows" if y.ndim == 2 else ""
         raise UserError(
-            f"data set {origin}: {count} examples need labels of shape ({count},), not {y.shape}"
+            f"{origin}: {count} examples need labels of shape ({count},), not {y.shape}{hint}"
         )
+    if isinstance(y, np.ma.MaskedArray) and np.ma.is_masked(y):
+        raise UserError(f"{origin}: some labels are masked: leave those examples out")
+    y = np.asarray(y)
+    if y.dtype.kind in "US" or y.dtype.kind == "O" and all(isinstance(name, str) for name in y):
+        names, codes = np.unique(y.astype(str), return_inverse=True)
+        return codes.astype(np.int32), tuple(names.tolist())
     limits = np.iinfo(np.int32)
     if y.dtype.kind not in "bui" or y.min() < limits.min or y.max() > limits.max:
-        raise UserError(f"data set {origin}: labels of type {y.dtype} are not 32-bit integers")
-    return y.astype(np.int32)
+        raise UserError(f"{origin}: labels of type {y.dtype} are neither 32-bit integers nor text")
+    return y.astype(np.int32), None
+
+
+def new_examples(x: Any, dataset: DataSet, *, missing: bool = False) -> np.ndarray:
+    """Examples for a model that was fitted on a data set, in the form of that set.
+
+    They may be flat, and grey images without a channel axis. What `from_array` refuses is refused
+    here, and so are values outside the range of the data set, fractions where grey levels are
+    meant, and NaN unless missing values are taken. Raises UserError.
+    """
+    raw, shape = as_array(x, "examples"), dataset.shape
+    alike = {shape, (int(np.prod(shape)),)}  # flattened is as good,
+    if shape[-1] == 1:
+        alike.add(shape[:-1])  # and so are grey images without a channel axis
+    if raw.ndim == 0 or raw.shape[1:] not in alike:
+        raise UserError(
+            f"examples have shape {raw.shape[1:]}; the model was fitted on {shape}"
+            + _way_to(shape, raw.shape, alike)
+        )
+    admitted = admit(raw, "examples")
+    values = admitted.values.reshape(len(raw), *shape)
+    if len(values) == 0:
+        return values
+    if not missing and np.isnan(values).any():
+        raise UserError("examples hold values that are NaN, and the model takes no missing ones")
+    _check_range(admitted, dataset.max_value)
+    return values
+
+
+def _way_to(shape: tuple[int, ...], given: tuple[int, ...], alike: set[tuple[int, ...]]) -> str:
+    if given in alike:
+        return "; one example x has to come as x[None]"
+    if len(given) == 4 and (*given[2:], given[1]) == shape:
+        return "; np.moveaxis(x, 1, -1) brings their channels last"
+    return ""
+
+
+def _check_range(examples: Admitted, largest: float | None) -> None:
+    """Raises UserError for values that the format of the data set has not.
+
+    Fractions are not grey levels, but black is black in both.
+    """
+    if largest is None:
+        return
+    low, high = float(np.nanmin(examples.values)), float(np.nanmax(examples.values))
+    if examples.kind == "real" and largest > 1 and 0 < high <= 1:
+        raise UserError(
+            f"examples are fractions up to {high:g}; the model was fitted on values up to "
+            f"{largest:g}"
+        )
+    if low < 0 or high > largest:
+        raise UserError(
+            f"examples have values from {low:g} to {high:g}; the model was fitted on values from "
+            f"0 to {largest:g}"
+        )

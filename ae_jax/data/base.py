@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -14,23 +15,67 @@ SPLITS = ("train", "valid", "test")
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Examples `x` [N, ...] (uint8 or float32) and, where there are any, labels `y` [N] int32.
+    """Examples `x` [N, ...] and, where there are any, labels `y` [N] int32 and conditions [N, C] or
+    [N, H, W, C] float32.
 
-    Ids count on from `first_id`: noise belongs to ids, so no two examples of a set share one.
-    Left out, it is given by the data set that the split becomes part of.
+    Values are uint8 or float32; counts may be uint16. Ids count on from `first_id`: noise belongs
+    to ids, so no two examples of a set share one. Left out, it is given by the data set that the
+    split becomes part of.
+
+    What people and metrics look at, and training never does, stays on the host: `factors` [N, F]
+    are what examples were made from (`Facts.factor_names`), `names` [N] what they are called.
     """
 
     x: np.ndarray
     y: np.ndarray | None = None
     first_id: int | None = None
+    condition: np.ndarray | None = None
+    factors: np.ndarray | None = None
+    names: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def head(self, count: int) -> "Split":
         """The first `count` examples."""
-        y = None if self.y is None else self.y[:count]
-        return Split(self.x[:count], y, self.first_id)
+        return dataclasses.replace(self.rows(slice(count)), first_id=self.first_id)
+
+    def rows(self, rows: slice | np.ndarray) -> "Split":
+        """Those examples, in that order, without ids."""
+        return self._by_column(lambda column: column[rows])
+
+    def after(self, before: "Split") -> "Split":
+        """The examples of `before`, then these; what only one of the two has is left out."""
+        columns = {}
+        for name in COLUMNS:
+            first, second = getattr(before, name), getattr(self, name)
+            whole = first is not None and second is not None
+            columns[name] = np.concatenate([first, second]) if whole else None
+        return Split(**columns)
+
+    def _by_column(self, function: Callable[[np.ndarray], np.ndarray]) -> "Split":
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        return Split(**{k: None if v is None else function(v) for k, v in columns.items()})
+
+
+COLUMNS = ("x", "y", "condition", "factors", "names")
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the numbers of a data set mean, as far as their types do not tell.
+
+    kind           "counts" are how often something was seen: never grey levels, whatever their
+                   type. Other numbers are "values"
+    feature_names  of vectors: one for each dimension (words, columns of a table)
+    factor_names   one for each column of `Split.factors`
+    origin         where these very numbers come from, and how they were made
+    """
+
+    kind: Literal["values", "counts"] = "values"
+    feature_names: tuple[str, ...] | None = None
+    factor_names: tuple[str, ...] | None = None
+    origin: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +84,9 @@ class DataSet:
 
     `max_value` is the largest raw value that the format allows (255 for 8-bit images, 16 for
     the 8x8 digits, 1 for binary pixels), or None for measurements without such a bound.
-    Images have shape (H, W, C). `protocol` and `limit` say what was held out and left out.
+    Images have shape (H, W, C). `protocol` and `limit` say what was held out and left out;
+    `classes` are the names of labels, `classes[y]`, where they have names; `facts` are the rest of
+    what the numbers mean.
     """
 
     name: str
@@ -47,6 +94,8 @@ class DataSet:
     max_value: float | None = None
     protocol: str = "paper"
     limit: int | None = None
+    classes: tuple[str, ...] | None = None
+    facts: Facts = Facts()
 
     def __post_init__(self) -> None:
         numbered, next_id = {}, 0
@@ -62,9 +111,26 @@ class DataSet:
     def shape(self) -> tuple[int, ...]:
         return self.splits["train"].x.shape[1:]
 
+    @functools.cached_property
+    def num_classes(self) -> int | None:
+        """How many labels there are, which are 0, 1, ...; None without labels."""
+        labels = [split.y for split in self.splits.values() if split.y is not None and len(split)]
+        return int(max(y.max() for y in labels)) + 1 if labels else None
+
+    @property
+    def condition_shape(self) -> tuple[int, ...] | None:
+        """The shape of one example's condition; None without."""
+        condition = self.splits["train"].condition
+        return None if condition is None else condition.shape[1:]
+
     @property
     def is_image(self) -> bool:
         return len(self.shape) == 3
+
+    @property
+    def is_counts(self) -> bool:
+        """Whether values are counts, of words say, which a multinomial or Poisson head scores."""
+        return self.facts.kind == "counts"
 
     @property
     def is_picture(self) -> bool:
@@ -87,7 +153,8 @@ class DataSet:
         """sha256 over names, shapes, types and bytes of all splits: the identity of the data."""
         digest = hashlib.sha256()
         for name in sorted(self.splits):
-            for array in (self.splits[name].x, self.splits[name].y):
+            split = self.splits[name]
+            for array in (split.x, split.y, split.condition):
                 if array is None:
                     continue
                 digest.update(f"{name} {array.shape} {array.dtype.str}".encode())

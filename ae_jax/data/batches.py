@@ -23,7 +23,7 @@ from ae_jax.numerics.reductions import masked_sum
 
 @struct.dataclass
 class DeviceSplit:
-    """A split as it lies on the device: raw values [N, ...], labels [N] or None.
+    """A split as it lies on the device: raw values [N, ...], labels [N] and conditions, or None.
 
     Ids run on from `first_id`, as in the data set.
     """
@@ -31,11 +31,14 @@ class DeviceSplit:
     x: Array
     y: Array | None
     first_id: Array | int
+    condition: Array | None = None
 
     @classmethod
     def put(cls, split: Split) -> "DeviceSplit":
         y = None if split.y is None else jnp.asarray(np.asarray(split.y))
-        return cls(jnp.asarray(np.asarray(split.x)), y, split.first_id)
+        given = split.condition
+        condition = None if given is None else jnp.asarray(np.asarray(given), jnp.float32)
+        return cls(jnp.asarray(np.asarray(split.x)), y, split.first_id, condition)
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -140,7 +143,7 @@ def take_batch(
     statistics: Statistics,
     key: Array,
 ) -> dict[str, Array]:
-    """One batch {x, id, mask, and y where there are labels} from one row of an order."""
+    """One batch {x, id, mask}, with y and condition where there are any, of a row of an order."""
     ids = order.index + split.first_id
     batch = {
         "x": preprocess(_rows(split.x, order.index), statistics, key, ids),
@@ -149,6 +152,8 @@ def take_batch(
     }
     if split.y is not None:
         batch["y"] = split.y[order.index]
+    if split.condition is not None:
+        batch["condition"] = _rows(split.condition, order.index)
     return batch
 
 

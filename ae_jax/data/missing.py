@@ -13,6 +13,7 @@ from jax import Array
 
 from ae_jax.core.errors import UserError
 from ae_jax.core.registry import Registry
+from ae_jax.models import Batch, BoundModel
 from ae_jax.numerics.noise import example_keys
 
 FIXED_PATTERN_SEED = 20061
@@ -66,16 +67,18 @@ def observed_entries(
 
 
 def fill_in(
-    model: Any, params: Any, x: Array, observed: Array, rounds: int = 1, start: float = 0.0
+    model: BoundModel, batch: Batch, observed: Array, rounds: int = 1, start: float = 0.0
 ) -> Array:
-    """x [B, ...] with its unobserved entries taken from the model's reconstruction.
+    """x [B, ...] of a batch with its unobserved entries taken from the model's reconstruction.
 
     They begin at `start`; each round decodes the mean code and puts the decoder's mean in their
     place, so that the next one encodes a completed example. Unobserved values of x are never used.
     """
+    x = batch["x"]
     filled = jnp.where(observed, x, start)
     for _ in range(rounds):
-        filled = jnp.where(observed, x, model.apply({"params": params}, filled).mean())
+        mean = model.reconstruct({**batch, "x": filled}).mean()[0]
+        filled = jnp.where(observed, x, mean)
     return filled
 
 

@@ -11,43 +11,47 @@ from jax import Array
 
 from ae_jax.data.batches import DeviceSplit, Order, Totals, sequential_order, take_batch, total_over
 from ae_jax.data.preprocess import Preprocess, Statistics
+from ae_jax.models import BoundModel
 from ae_jax.numerics.precision import float32_products
 
 Evaluator = Callable[[Any, Any, "EvaluationData", Array], dict[str, float]]
-ValuesOf = Callable[[Any, Any, dict[str, Array], Array], dict[str, Array]]
+ValuesOf = Callable[..., dict[str, Array]]
 
 
 @struct.dataclass
 class EvaluationData:
-    """Examples on the device and their preprocessing; results do not depend on batch_size."""
+    """Examples on the device and their preprocessing; results do not depend on batch_size.
+
+    Its methods take a function `values_of(model, batch, key, *given) -> {name: [B, ...]}`, the
+    module, its variables, the key, and whatever arrays the function is `given`. The `model` that
+    the function gets is a `BoundModel` that is looked at. Function and module are compiled in: give
+    the same object at every call. Matrix products are float32 on every device, whatever a run was
+    trained with.
+    """
 
     split: DeviceSplit
     statistics: Statistics
     preprocess: Preprocess = struct.field(pytree_node=False)
     batch_size: int = struct.field(pytree_node=False, default=1000)
 
-    def mean(self, values_of: ValuesOf, model: Any, params: Any, key: Array) -> dict[str, float]:
-        """Means over all examples of `values_of(model, params, batch, key) -> {name: [B]}`.
-
-        `values_of` and `model` are compiled in: give the same function object at every call.
-        Matrix products are float32 on every device, whatever a run was trained with.
-        """
-        return _total(params, self, key, values_of=values_of, model=model).means()
+    def mean(
+        self, values_of: ValuesOf, module: Any, variables: Any, key: Array, *given: Any
+    ) -> dict[str, float]:
+        """Means over all examples of values [B]."""
+        return _total(variables, self, key, given, values_of=values_of, module=module).means()
 
     def sums(
-        self, values_of: ValuesOf, model: Any, params: Any, key: Array
+        self, values_of: ValuesOf, module: Any, variables: Any, key: Array, *given: Any
     ) -> dict[str, np.ndarray]:
-        """Sums over all examples of values that may be arrays, {name: [B, ...]} -> {name: [...]}.
-
-        Taken on the device; `values_of` as in `mean`.
-        """
-        return jax.device_get(_total(params, self, key, values_of=values_of, model=model).sums)
+        """Sums over all examples of values [B, ...]: {name: [...]}. Taken on the device."""
+        total = _total(variables, self, key, given, values_of=values_of, module=module)
+        return jax.device_get(total.sums)
 
     def rows(
-        self, values_of: ValuesOf, model: Any, params: Any, key: Array
+        self, values_of: ValuesOf, module: Any, variables: Any, key: Array, *given: Any
     ) -> dict[str, np.ndarray]:
         """The values of every example in their order, {name: [B, ...]} -> {name: [N, ...]}."""
-        parts, mask = _batches(params, self, key, values_of=values_of, model=model)
+        parts, mask = _batches(variables, self, key, given, values_of=values_of, module=module)
         real = np.asarray(mask).ravel() > 0
         return {
             name: value.reshape(-1, *value.shape[2:])[real]
@@ -55,8 +59,16 @@ class EvaluationData:
         }
 
 
-@partial(jax.jit, static_argnames=("values_of", "model"))
-def _total(params: Any, data: EvaluationData, key: Array, *, values_of: ValuesOf, model) -> Totals:
+@partial(jax.jit, static_argnames=("values_of", "module"))
+def _total(
+    variables: Any,
+    data: EvaluationData,
+    key: Array,
+    given: tuple,
+    *,
+    values_of: ValuesOf,
+    module: Any,
+) -> Totals:
     count = len(data.split)
     with float32_products():
         return total_over(
@@ -65,13 +77,19 @@ def _total(params: Any, data: EvaluationData, key: Array, *, values_of: ValuesOf
             data.preprocess,
             data.statistics,
             key,
-            lambda batch, key: values_of(model, params, batch, key),
+            lambda batch, key: values_of(BoundModel(module, variables), batch, key, *given),
         )
 
 
-@partial(jax.jit, static_argnames=("values_of", "model"))
+@partial(jax.jit, static_argnames=("values_of", "module"))
 def _batches(
-    params: Any, data: EvaluationData, key: Array, *, values_of: ValuesOf, model
+    variables: Any,
+    data: EvaluationData,
+    key: Array,
+    given: tuple,
+    *,
+    values_of: ValuesOf,
+    module: Any,
 ) -> tuple[dict[str, Array], Array]:
     """The values of each batch, [S, B, ...], and the masks [S, B]."""
     count = len(data.split)
@@ -80,7 +98,7 @@ def _batches(
 
     def body(_: None, row: Order) -> tuple[None, dict[str, Array]]:
         batch = take_batch(data.split, row, data.preprocess, data.statistics, preprocess_key)
-        return None, values_of(model, params, batch, values_key)
+        return None, values_of(BoundModel(module, variables), batch, values_key, *given)
 
     with float32_products():
         return jax.lax.scan(body, None, order)[1], order.mask

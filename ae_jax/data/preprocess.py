@@ -5,6 +5,7 @@ into float32 of the same shape on its way into the model.
 """
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Literal
@@ -24,11 +25,15 @@ FIXED_NOISE_SEED = 20140501
 
 @struct.dataclass
 class Statistics:
-    """Of the raw training split: the largest value allowed, and mean and scale by dimension."""
+    """Of the raw training split: the largest value allowed, and mean and scale by dimension.
+
+    `rest` is what float32 cannot hold of the mean: at 1e7 that is up to a half.
+    """
 
     max_value: float | None
     mean: Array | None = None
     scale: Array | None = None
+    rest: Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +73,7 @@ def _by_value(function: Function) -> Function:
             statistics.max_value,
             *(
                 None if part is None else part.reshape(-1)
-                for part in (statistics.mean, statistics.scale)
+                for part in (statistics.mean, statistics.scale, statistics.rest)
             ),
         )
         return function(x.reshape(x.shape[0], -1), flat, keys).reshape(x.shape)
@@ -85,6 +90,15 @@ def identity(x: Array, statistics: Statistics, keys: Array | None) -> Array:
 def grey(x: Array, statistics: Statistics, keys: Array | None) -> Array:
     """Divided by the largest value allowed: grey levels in [0, 1]."""
     return x / statistics.max_value
+
+
+def unit_sum(x: Array, statistics: Statistics, keys: Array | None) -> Array:
+    """Each example divided by its sum, as images of jets are by their total transverse momentum.
+
+    Examples of zeros stay as they are.
+    """
+    total = x.sum(axis=tuple(range(1, x.ndim)), keepdims=True)
+    return x / jnp.where(total == 0, 1.0, total)
 
 
 @_by_value
@@ -108,7 +122,7 @@ def dequantization(x: Array, statistics: Statistics, keys: Array) -> Array:
 @_by_value
 def standardization(x: Array, statistics: Statistics, keys: Array | None) -> Array:
     """Each dimension less its training mean, over its training standard deviation."""
-    return (x - statistics.mean[None]) / statistics.scale[None]
+    return ((x - statistics.mean[None]) - statistics.rest[None]) / statistics.scale[None]
 
 
 def _uniform(x: Array, keys: Array) -> Array:
@@ -125,6 +139,7 @@ PREPROCESSING = Registry[Preprocess](
         "identity": Preprocess(identity),
         "standardization": Preprocess(standardization, needs="mean"),
         "threshold": Preprocess(threshold, needs="max_value"),
+        "unit_sum": Preprocess(unit_sum),
     },
 )
 
@@ -133,8 +148,20 @@ def statistics_for(preprocess: Preprocess, train: Split, max_value: float | None
     """What the preprocessing needs to know of the raw training split."""
     if preprocess.needs != "mean":
         return Statistics(max_value)
-    mean = train.x.mean(axis=0, dtype=np.float64)
-    scale = train.x.std(axis=0, dtype=np.float64)
-    # Dimensions that never vary (the border of digits) are centred and left unscaled.
-    scale = np.where(scale > 0, scale, 1.0)
-    return Statistics(max_value, mean.astype(np.float32), scale.astype(np.float32))
+    mean, scale = _mean_and_scale(train.x)
+    # Dimensions that never vary (the border of digits) are centred and left unscaled, and so are
+    # those that vary by less than float32 has numbers for.
+    scale = np.where(scale > np.finfo(np.float32).tiny, scale, 1.0)
+    coarse = mean.astype(np.float32)
+    rest = (mean - coarse).astype(np.float32)
+    return Statistics(max_value, coarse, scale.astype(np.float32), rest)
+
+
+def _mean_and_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each dimension in float64, over what is not missing."""
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and np.isnan(x).any():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of a dimension that nobody observed
+            found = np.nanmean(x, axis=0, dtype=np.float64), np.nanstd(x, axis=0, dtype=np.float64)
+        return tuple(np.nan_to_num(each) for each in found)
+    return x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)

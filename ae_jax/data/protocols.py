@@ -10,10 +10,11 @@ import numpy as np
 
 from ae_jax.core.errors import UserError
 from ae_jax.core.registry import unknown_name
-from ae_jax.data.base import DataSet, Split
+from ae_jax.data.base import DataSet, Facts, Split
 
 PROTOCOLS = ("paper", "full")
 HOLD_OUT_SEED = 1312_6114
+_NO_FACTS = Facts()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +22,16 @@ class Stored:
     """A data set before a protocol is chosen.
 
     `train` ends with the `valid_count` examples that the protocol "paper" holds out for
-    validation; "full" trains on them too. `max_value` is that of `DataSet`.
+    validation; "full" trains on them too. `max_value`, `classes` and `facts` are those of
+    `DataSet`.
     """
 
     train: Split
     test: Split
     valid_count: int = 0
     max_value: float | None = None
+    classes: tuple[str, ...] | None = None
+    facts: Facts = Facts()
 
     def under(self, protocol: str, name: str) -> DataSet:
         """The data set with the splits of a protocol. Raises UserError for an unknown one."""
@@ -38,37 +42,71 @@ class Stored:
             cut = len(self.train) - self.valid_count
             splits = {
                 "train": self.train.head(cut),
-                "valid": _rows(self.train, slice(cut, None)),
+                "valid": self.train.rows(slice(cut, None)),
                 "test": self.test,
             }
-        return DataSet(name, splits, self.max_value, protocol)
+        return DataSet(
+            name, splits, self.max_value, protocol, classes=self.classes, facts=self.facts
+        )
 
 
-def hold_out(x: np.ndarray, y: np.ndarray | None, max_value: float | None, name: str) -> Stored:
+def hold_out(
+    x: np.ndarray,
+    y: np.ndarray | None,
+    max_value: float | None,
+    name: str,
+    classes: tuple[str, ...] | None = None,
+) -> Stored:
     """Examples without splits of their own: a tenth for validation, a tenth for test.
 
     The two tenths are drawn by one permutation that depends on the number of examples only, so
     that neighbours in a sequence (frames of a film, rows sorted by class) spread over all parts.
     Within each part the examples keep their order.
     """
-    if len(x) < 3:
-        raise UserError(
-            f"data set {name}: {len(x)} examples cannot be split into training, validation and test"
-        )
-    tenth = max(1, round(len(x) / 10))
-    # RandomState's streams are frozen for good; those of numpy's newer generators may change.
-    order = np.random.RandomState(HOLD_OUT_SEED).permutation(len(x))
-    test, valid, train = (
-        np.sort(rows) for rows in (order[:tenth], order[tenth : 2 * tenth], order[2 * tenth :])
-    )
-    everything = Split(x, y)
+    return hold_out_rows(Split(x, y), max_value, name, classes)
+
+
+def hold_out_rows(
+    examples: Split,
+    max_value: float | None,
+    name: str,
+    classes: tuple[str, ...] | None = None,
+    facts: Facts = _NO_FACTS,
+) -> Stored:
+    """`hold_out` for examples with all that belongs to them. Raises UserError."""
+    train, valid, test = held_out_rows(len(examples), name)
     return Stored(
-        train=_rows(everything, np.concatenate([train, valid])),
-        test=_rows(everything, test),
-        valid_count=tenth,
+        train=examples.rows(np.concatenate([train, valid])),
+        test=examples.rows(test),
+        valid_count=len(valid),
         max_value=max_value,
+        classes=classes,
+        facts=facts,
     )
 
 
-def _rows(split: Split, rows) -> Split:
-    return Split(split.x[rows], None if split.y is None else split.y[rows])
+def held_out_rows(count: int, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which rows are for training, validation and test, each in rising order. Raises UserError."""
+    if count < 3:
+        raise UserError(
+            f"data set {name}: {count} examples cannot be split into training, validation and test"
+        )
+    tenth = max(1, round(count / 10))
+    # RandomState's streams are frozen for good; those of numpy's newer generators may change.
+    order = np.random.RandomState(HOLD_OUT_SEED).permutation(count)
+    test, valid, train = order[:tenth], order[tenth : 2 * tenth], order[2 * tenth :]
+    return np.sort(train), np.sort(valid), np.sort(test)
+
+
+def valid_last(train: Split, name: str) -> tuple[Split, int]:
+    """Training examples with a tenth of them drawn to the end, for validation; and how many.
+
+    For sets with test examples of their own. The draw depends on their number only, and the order
+    within both parts is kept. Raises UserError.
+    """
+    tenth = max(1, round(len(train) / 10))
+    if len(train) <= tenth:
+        raise UserError(f"data set {name}: {len(train)} examples are too few for validation")
+    order = np.random.RandomState(HOLD_OUT_SEED).permutation(len(train))
+    rows = np.concatenate([np.sort(order[tenth:]), np.sort(order[:tenth])])
+    return train.rows(rows), tenth

@@ -41,7 +41,7 @@ def chunks(
     passes: int = 1,
     places: np.ndarray | slice = slice(None),
 ) -> Iterator[Chunk]:
-    """Chunks {x, id, mask, and y where there are labels}, each [K, B, ...], of some passes.
+    """Chunks {x, id, mask}, with y and condition where there are any, [K, B, ...], of some passes.
 
     order_of     the order of a pass over the split, with `steps` rows
     chunk_steps  K; the last chunk of a pass holds the rest
@@ -63,7 +63,11 @@ def chunks(
             "id": index + np.int32(split.first_id or 0),
             "mask": np.asarray(order.mask)[rows][:, places],
         }
-        return chunk if split.y is None else chunk | {"y": np.asarray(split.y[index])}
+        if split.y is not None:
+            chunk["y"] = np.asarray(split.y[index])
+        if split.condition is not None:
+            chunk["condition"] = np.asarray(split.condition[index], np.float32)
+        return chunk
 
     dataset = grain.MapDataset.range(first_pass * each, passes * each).map(read)
     options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_AHEAD)

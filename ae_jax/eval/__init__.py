@@ -1,4 +1,4 @@
-"""Evaluators by name: `(model, params, data, key) -> {name: float}`.
+"""Evaluators by name: `(module, variables, data, key) -> {name: float}`.
 
 To add one: a function in a file of this folder, and one line here.
 """

@@ -11,16 +11,28 @@ from jax.scipy.special import logsumexp
 
 from ae_jax.core.errors import UserError
 from ae_jax.data.passes import EvaluationData
-from ae_jax.objectives import Batch, Elbo, draw
+from ae_jax.distributions import has_kl
+from ae_jax.models import Batch, BoundModel, draw
+from ae_jax.objectives import Elbo
 
 
-def lower_bound(model: Any, params: Any, data: EvaluationData, key: Array) -> dict[str, float]:
-    """The ELBO and its two terms, nats per example; one sample, analytic KL."""
-    return data.mean(_elbo_terms, model, params, key)
+def lower_bound(module: Any, variables: Any, data: EvaluationData, key: Array) -> dict[str, float]:
+    """The ELBO and its two terms, nats per example; one sample.
+
+    The KL is analytic where the pair of posterior and prior has a closed form, else the mean of
+    log q - log p at the sample.
+    """
+    return data.mean(_elbo_terms, module, variables, key)
 
 
-def _elbo_terms(model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
-    return Elbo()(model, params, batch, key, jnp.zeros((), jnp.int32)).metrics
+def _elbo_terms(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+    form = "analytic" if has_kl(*codes_of(model, batch)) else "monte_carlo"
+    return Elbo(kl_form=form)(model, batch, key, jnp.zeros((), jnp.int32)).metrics
+
+
+def codes_of(model: BoundModel, batch: Batch) -> tuple[Any, Any]:
+    """Posterior and prior of a batch, with shapes in place of arrays."""
+    return jax.eval_shape(lambda batch: (model.encode(batch), model.prior(batch)), batch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,27 +48,21 @@ class ImportanceSampledLikelihood:
     part: int = 10
 
     def __call__(
-        self, model: Any, params: Any, data: EvaluationData, key: Array
+        self, module: Any, variables: Any, data: EvaluationData, key: Array
     ) -> dict[str, float]:
         """{log_likelihood}, nats per example. Raises UserError for a code without a density."""
-        probe = jax.eval_shape(
-            lambda x: model.apply({"params": params}, x, method="encode"),
-            jax.ShapeDtypeStruct((1, *data.split.x.shape[1:]), jnp.float32),
-        )
-        if probe.is_deterministic:
-            raise UserError(
-                "log p(x) needs a model with a random code; this one's is deterministic"
-            )
         smaller = data.replace(batch_size=max(1, data.batch_size // self.part))
-        return smaller.mean(self.values_of, model, params, key)
+        return smaller.mean(self.values_of, module, variables, key)
 
-    def values_of(self, model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
-        """{log_likelihood: [B]} of a batch."""
+    def values_of(self, model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+        """{log_likelihood: [B]} of a batch. Raises UserError for a code without a density."""
+        if any(each.is_deterministic for each in codes_of(model, batch)):
+            raise UserError("log p(x) needs a model with a random code and a prior over it")
         size = min(self.part, self.num_samples)
         parts = math.ceil(self.num_samples / size)
 
         def add(total: Array, part: Array) -> tuple[Array, None]:
-            draws = draw(model, params, batch, key, size, first=part * size)
+            draws = draw(model, batch, key, size, first=part * size)
             counts = part * size + jnp.arange(size) < self.num_samples
             weights = jnp.where(counts[:, None], draws.log_weights(), -jnp.inf)
             return jnp.logaddexp(total, logsumexp(weights, axis=0)), None

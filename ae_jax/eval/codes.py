@@ -9,7 +9,7 @@ from jax import Array
 
 from ae_jax.core.errors import UserError
 from ae_jax.data.passes import EvaluationData
-from ae_jax.objectives import Batch
+from ae_jax.models import Batch, BoundModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,18 +24,18 @@ class CodeUse:
     threshold: float = 0.0
 
     def __call__(
-        self, model: Any, params: Any, data: EvaluationData, key: Array
+        self, module: Any, variables: Any, data: EvaluationData, key: Array
     ) -> dict[str, float]:
-        sums, count = data.sums(self.values_of, model, params, key), len(data.split)
+        sums, count = data.sums(self.values_of, module, variables, key), len(data.split)
         return {
             "l0": float(sums["active"].sum() / count),
             "dead_units": float((sums["active"] == 0).sum()),
             "mean_activation": float(sums["code"].mean() / count),
         }
 
-    def values_of(self, model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
+    def values_of(self, model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
         """{active, code: [B, Z]} of a batch."""
-        code = _codes(model, params, batch, key)["code"]
+        code = _codes(model, batch, key)["code"]
         return {"active": (jnp.abs(code) > self.threshold).astype(code.dtype), "code": code}
 
 
@@ -52,14 +52,14 @@ class LinearProbe:
     train: EvaluationData | None = None
 
     def __call__(
-        self, model: Any, params: Any, data: EvaluationData, key: Array
+        self, module: Any, variables: Any, data: EvaluationData, key: Array
     ) -> dict[str, float]:
         """{linear_probe_accuracy}. Raises UserError without labels, or with too few of a kind."""
         from sklearn.model_selection import StratifiedKFold  # slow to import, and rarely used
 
-        codes, labels = _labelled(model, params, data, key)
+        codes, labels = _labelled(module, variables, data, key)
         if self.train is not None:
-            parts = [(_labelled(model, params, self.train, key), (codes, labels))]
+            parts = [(_labelled(module, variables, self.train, key), (codes, labels))]
         else:
             smallest = np.unique(labels, return_counts=True)[1].min()
             if smallest < self.folds:
@@ -88,15 +88,15 @@ def probe_accuracy(
 
 
 def _labelled(
-    model: Any, params: Any, data: EvaluationData, key: Array
+    module: Any, variables: Any, data: EvaluationData, key: Array
 ) -> tuple[np.ndarray, np.ndarray]:
     if data.split.y is None:
         raise UserError("a linear probe needs labels, and the data has none")
     labels = np.asarray(data.split.y)
     if len(np.unique(labels)) < 2:
         raise UserError("a linear probe needs at least two kinds of labels")
-    return data.rows(_codes, model, params, key)["code"].astype(np.float64), labels
+    return data.rows(_codes, module, variables, key)["code"].astype(np.float64), labels
 
 
-def _codes(model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
-    return {"code": model.apply({"params": params}, batch["x"], method="encode").mean()}
+def _codes(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+    return {"code": model.encode(batch).mean()}

@@ -7,7 +7,7 @@ from jax import Array
 
 from ae_jax.data.missing import fill_in, observed_entries, observed_squared_error
 from ae_jax.data.passes import EvaluationData
-from ae_jax.objectives import Batch
+from ae_jax.models import Batch, BoundModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Completion:
     rounds: int = 1
 
     def __call__(
-        self, model: Any, params: Any, data: EvaluationData, key: Array
+        self, module: Any, variables: Any, data: EvaluationData, key: Array
     ) -> dict[str, float]:
-        sums = data.sums(self.values_of, model, params, key)
+        sums = data.sums(self.values_of, module, variables, key)
         return {"completion_squared_error_per_pixel": float(sums["error"] / sums["count"])}
 
-    def values_of(self, model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
+    def values_of(self, model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
         """{error, count: [B]} over the hidden entries that are known."""
         x = batch["x"]
         observed = observed_entries(x, batch["id"], self.pattern, self.share)
         hidden = observed_entries(x, batch["id"]) & ~observed
-        filled = fill_in(model, params, x, observed, self.rounds)
+        filled = fill_in(model, batch, observed, self.rounds)
         error, count = observed_squared_error(filled, x, hidden)
         return {"error": error, "count": count}

@@ -1,7 +1,6 @@
 """How well the decoder gives back what the encoder saw."""
 
 import dataclasses
-import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,23 +8,27 @@ from jax import Array
 
 from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.data.passes import EvaluationData
+from ae_jax.models import Batch, BoundModel
 from ae_jax.numerics.noise import example_keys
-from ae_jax.objectives import Batch
 
 
-def squared_error(model: Any, params: Any, data: EvaluationData, key: Array) -> dict[str, float]:
+def squared_error(
+    module: Any, variables: Any, data: EvaluationData, key: Array
+) -> dict[str, float]:
     """Squared error of the mean reconstruction from the mean code, an example and a dimension."""
-    return data.mean(_squared_errors, model, params, key)
+    return data.mean(_squared_errors, module, variables, key)
 
 
-def _squared_errors(model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
+def _squared_errors(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
     del key
-    x = batch["x"]
-    error = jnp.square(model.apply({"params": params}, x).mean() - x)
-    per_example = error.sum(axis=tuple(range(1, x.ndim)))
+    observed = ~jnp.isnan(batch["x"])  # of what is missing there is no error
+    x = jnp.where(observed, batch["x"], 0.0)
+    error = jnp.square(model.reconstruct({**batch, "x": x}).mean()[0] - x) * observed
+    axes = tuple(range(1, x.ndim))
+    per_example = error.sum(axis=axes)
     return {
         "squared_error_per_example": per_example,
-        "squared_error_per_dimension": per_example / math.prod(x.shape[1:]),
+        "squared_error_per_dimension": per_example / jnp.maximum(observed.sum(axis=axes), 1),
     }
 
 
@@ -43,18 +46,19 @@ class PeakSignalToNoise:
     level: float = 0.3
 
     def __call__(
-        self, model: Any, params: Any, data: EvaluationData, key: Array
+        self, module: Any, variables: Any, data: EvaluationData, key: Array
     ) -> dict[str, float]:
-        return data.mean(self.values_of, model, params, key)
+        return data.mean(self.values_of, module, variables, key)
 
-    def values_of(self, model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
+    def values_of(self, model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
         """{psnr: [B]} or {psnr_denoised: [B]} of a batch."""
         x = seen = batch["x"]
         name = "psnr"
         if self.corruption is not None:
             corrupt = CORRUPTIONS.get(self.corruption)
             name, seen = "psnr_denoised", corrupt(example_keys(key, batch["id"]), x, self.level)
-        return {name: psnr(x, model.apply({"params": params}, seen).mean(), self.peak)}
+        outputs = model.reconstruct({**batch, "x": seen}).mean()[0]
+        return {name: psnr(x, outputs, self.peak)}
 
 
 def psnr(x: Array, other: Array, peak: float = 1.0) -> Array:
@@ -64,26 +68,25 @@ def psnr(x: Array, other: Array, peak: float = 1.0) -> Array:
 
 
 def explained_variance(
-    model: Any, params: Any, data: EvaluationData, key: Array
+    module: Any, variables: Any, data: EvaluationData, key: Array
 ) -> dict[str, float]:
     """1 - sum of squared errors / sum of squares about the mean of the evaluated examples.
 
     That of PCA on its own training data is the share of variance of the components that it keeps.
     """
     count = len(data.split)
-    mean = data.sums(_inputs, model, params, key)["x"] / count
+    mean = data.sums(_inputs, module, variables, key)["x"] / count
     # About the mean in a second pass: differences of large sums lose their digits.
-    sums = data.sums(_squares, model, (params, jnp.asarray(mean)), key)
+    sums = data.sums(_squares, module, variables, key, jnp.asarray(mean))
     return {"explained_variance": float(1 - sums["error"] / sums["spread"])}
 
 
-def _inputs(model: Any, params: Any, batch: Batch, key: Array) -> dict[str, Array]:
+def _inputs(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
     return {"x": batch["x"]}
 
 
-def _squares(model: Any, given: tuple[Any, Array], batch: Batch, key: Array) -> dict[str, Array]:
-    params, mean = given
+def _squares(model: BoundModel, batch: Batch, key: Array, mean: Array) -> dict[str, Array]:
     x = batch["x"]
     axes = tuple(range(1, x.ndim))
-    error = jnp.square(model.apply({"params": params}, x).mean() - x).sum(axis=axes)
+    error = jnp.square(model.reconstruct(batch).mean()[0] - x).sum(axis=axes)
     return {"error": error, "spread": jnp.square(x - mean[None]).sum(axis=axes)}

@@ -1,45 +1,94 @@
-"""The one composition: encoder, latent, decoder and likelihood head."""
+"""The one composition: encoder, latent, prior, decoder and likelihood head."""
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax import Array
 
-from ae_jax.distributions.latents import StandardNormal
+from ae_jax.core.errors import UserError
+from ae_jax.models.base import Batch
+from ae_jax.nn.forward import asked_for, call_part
 from ae_jax.nn.tying import tie, untie
 
 
 class Autoencoder(nn.Module):
-    """x -> q(z|x) by encoder and latent, z -> p(x|z) by decoder and head.
+    """x -> q(z|x, c) by encoder and latent, z -> p(x|z, c) by decoder and head, p(z|c) by a prior.
 
     The parts know nothing of each other: each is exchangeable for another of its registry.
+    `condition` says what c is (`label` of so many `classes`, or `input`), `into` what sees it.
     `tied` makes the decoder's kernels the transposes of the encoder's, for dense parts that mirror
     each other; parameters then hold each kernel once.
     """
 
     encoder: nn.Module
     latent: nn.Module
+    prior_part: nn.Module
     decoder: nn.Module
     head: nn.Module
     tied: bool = False
+    condition: str = "none"
+    classes: int | None = None
+    into: tuple[str, ...] = ()
 
-    def encode(self, x: Array):
-        """The posterior over codes of data [B, ...]; its parameters are [B, Z]."""
-        return self.latent(self.encoder(x))
+    @property
+    def can_pad(self) -> bool:
+        """Whether codes may have dimensions that are switched off: all parts must say so."""
+        parts = (self.latent, self.prior_part, self.decoder)
+        return all(getattr(part, "can_pad", False) for part in parts)
 
-    def decode(self, z: Array):
-        """The likelihood given codes [..., Z]; its parameters are [..., D...]."""
+    def encode(self, batch: Batch) -> Any:
+        """q(z|x, c) of data [B, ...]; its parameters are [B, Z]."""
+        return self._posterior(batch["x"], self.condition_for("encoder", batch))
+
+    def prior(self, batch: Batch) -> Any:
+        """p(z|c); its parameters are those of all examples, or [B, Z]."""
+        takes_codes = "encode" in asked_for(type(self.prior_part))
+        given = (self._posterior,) if takes_codes else ()
+        return call_part(self.prior_part, *given, condition=self.condition_for("prior", batch))
+
+    def decode(self, z: Array, batch: Batch) -> Any:
+        """p(x|z, c) given codes [..., B, Z]; its parameters are [..., B, D...]."""
         leading = z.shape[:-1]
-        likelihood = self._decode_rows(z.reshape(math.prod(leading), z.shape[-1]))
-        # A scale shared by all examples is a scalar and broadcasts as it is.
+        rows = math.prod(leading)
+        condition = self.condition_for("decoder", batch)
+        if condition is not None:
+            condition = jnp.tile(
+                condition, (rows // condition.shape[0], *[1] * (condition.ndim - 1))
+            )
+        likelihood = self._decode_rows(z.reshape(rows, z.shape[-1]), condition)
+        # What all examples share, such as one scale, has fewer axes and broadcasts as it is.
         return jax.tree.map(
-            lambda p: p.reshape(*leading, *p.shape[1:]) if p.ndim else p, likelihood
+            lambda p: p.reshape(*leading, *p.shape[1:]) if p.ndim and p.shape[0] == rows else p,
+            likelihood,
         )
 
-    def _decode_rows(self, z: Array):
-        def plain(module: "Autoencoder", z: Array):
-            return module.head(module.decoder(z))
+    def __call__(self, batch: Batch) -> Any:
+        """Every part once, in the order of the data: what initialisation traces."""
+        posterior = self.encode(batch)
+        self.prior(batch)
+        return self.decode(posterior.mean()[None], batch)
+
+    def condition_for(self, part: str, batch: Batch) -> Array | None:
+        """What a part sees of the condition. Raises UserError where the batch lacks it."""
+        if self.condition == "none" or part not in self.into:
+            return None
+        if self.condition == "label":
+            if "y" not in batch:
+                raise UserError("the model is conditioned on the label: labels are needed as y")
+            return jax.nn.one_hot(batch["y"], self.classes)
+        if "condition" not in batch:
+            raise UserError("the model is conditioned on an input: it is needed as condition")
+        return batch["condition"]
+
+    def _posterior(self, x: Array, condition: Array | None = None) -> Any:
+        return call_part(self.latent, call_part(self.encoder, x, condition=condition))
+
+    def _decode_rows(self, z: Array, condition: Array | None) -> Any:
+        def plain(module: "Autoencoder", z: Array) -> Any:
+            return call_part(module.head, call_part(module.decoder, z, condition=condition))
 
         if not self.tied:
             return plain(self, z)
@@ -53,15 +102,6 @@ class Autoencoder(nn.Module):
             mutable=starting,
         )
         return mapped(self, z)
-
-    @property
-    def prior(self) -> StandardNormal:
-        """p(z), the same for every example."""
-        return StandardNormal(self.latent.dim)
-
-    def __call__(self, x: Array):
-        """The likelihood at the posterior mean: the reconstruction of x, [B, ...]."""
-        return self.decode(self.encode(x).mean())
 
 
 def parameter_counts(params: dict) -> dict[str, int]:

@@ -1,6 +1,10 @@
-"""Codes of different sizes in one program: padded to the largest, the rest switched off."""
+"""Codes of different sizes in one program: padded to the largest, the rest switched off.
 
-import dataclasses
+With parameters from `padded`, outputs, gradients and updates are those of the smaller model: a
+dimension that is switched off is 0 in every code, so nothing flows back through its weights, which
+start at 0 and stay there. That holds of models that declare `can_pad`, and of no other.
+"""
+
 from typing import Any
 
 import jax
@@ -8,30 +12,9 @@ import jax.numpy as jnp
 from jax import Array
 
 
-@dataclasses.dataclass(frozen=True)
-class FirstCodes:
-    """A model of which the first `size` dimensions of the code are in use; `size` may be traced.
-
-    Stands in for the model in objectives. With parameters from `padded`, outputs, gradients and
-    updates are those of the smaller model: a dimension that is switched off is 0 in every code,
-    so nothing flows back through its weights, which start at 0 and stay there.
-    """
-
-    model: Any
-    size: Array
-
-    def apply(self, variables: dict, *args: Any, method: str, **options: Any) -> Any:
-        """As the model's; a posterior comes back restricted."""
-        result = self.model.apply(variables, *args, method=method, **options)
-        return result.restricted(self._active) if method == "encode" else result
-
-    @property
-    def prior(self) -> Any:
-        return self.model.prior.restricted(self._active)
-
-    @property
-    def _active(self) -> Array:
-        return jnp.arange(self.model.prior.dim) < self.size
+def in_use(total: int, size: Array) -> Array:
+    """Which of `total` dimensions are among the first `size`, bool [total]; size may be traced."""
+    return jnp.arange(total) < size
 
 
 def padded(tree: Any, like: Any) -> Any:

@@ -9,7 +9,7 @@ input s (Hinton & Salakhutdinov 2006; Welling, Rosen-Zvi & Hinton 2005 for Gauss
 """
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -19,8 +19,9 @@ from flax import struct
 from jax import Array
 
 from ae_jax.core.errors import UserError
-from ae_jax.distributions.latents import PointMass, StandardNormal, UnitPointMass
-from ae_jax.distributions.likelihoods import Bernoulli, Gaussian
+from ae_jax.distributions import Bernoulli, Gaussian, NoPrior, PointMass, UnitPointMass
+from ae_jax.models.base import Batch
+from ae_jax.models.config import Examples
 from ae_jax.numerics.softplus import softplus
 
 Units = Literal["bernoulli", "gaussian"]
@@ -144,13 +145,14 @@ class RestrictedBoltzmannMachine(nn.Module):
     """An RBM as a model: `encode` is a point mass at E[h|v], `decode` is p(v|h).
 
     Its parameters are the tree {hidden: {kernel, bias}, visible: {bias}}. It has no prior over
-    codes that can be drawn from in one go; `prior` is there for what asks for the code's size.
+    codes that can be drawn from in one go.
     """
 
     shape: tuple[int, ...]
     dim: int
     visible: Units = "bernoulli"
     hidden: Units = "bernoulli"
+    can_pad: ClassVar[bool] = False
 
     def setup(self) -> None:
         self._hidden = _Dense(math.prod(self.shape), self.dim, name="hidden")
@@ -161,13 +163,14 @@ class RestrictedBoltzmannMachine(nn.Module):
         kernel, bias = self._hidden()
         return RBM(kernel, self._visible(), bias, self.visible, self.hidden)
 
-    def encode(self, x: Array) -> PointMass:
+    def encode(self, batch: Batch) -> PointMass:
         """Mean hidden units of data [B, ...] as a code [B, H]."""
         kind = UnitPointMass if self.hidden == "bernoulli" else PointMass
-        return kind(self.machine().encode(self._flat(x)))
+        return kind(self.machine().encode(self._flat(batch["x"])))
 
-    def decode(self, z: Array) -> Bernoulli | Gaussian:
-        """p(v | h = z) for codes [..., H]; its parameters are [..., D...]."""
+    def decode(self, z: Array, batch: Batch | None = None) -> Bernoulli | Gaussian:
+        """p(v | h = z) for codes [..., H]; its parameters are [..., D...]. No batch is needed."""
+        del batch
         s = self.machine().visible_input(z).reshape(*z.shape[:-1], *self.shape)
         if self.visible == "bernoulli":
             return Bernoulli(s, len(self.shape))
@@ -182,13 +185,13 @@ class RestrictedBoltzmannMachine(nn.Module):
         end = self.machine().gibbs(keys, self._flat(x), steps, visible_means)
         return end.reshape(x.shape)
 
-    @property
-    def prior(self) -> StandardNormal:
-        """A stand-in, see above."""
-        return StandardNormal(self.dim)
+    def prior(self, batch: Batch) -> NoPrior:
+        """None, see above."""
+        del batch
+        return NoPrior(self.dim)
 
-    def __call__(self, x: Array) -> Bernoulli | Gaussian:
-        return self.decode(self.encode(x).mean())
+    def __call__(self, batch: Batch) -> Bernoulli | Gaussian:
+        return self.decode(self.encode(batch).mean()[None])
 
     def _flat(self, x: Array) -> Array:
         return x.reshape(x.shape[0], -1)
@@ -216,12 +219,13 @@ VISIBLE: dict[str, Units] = {"bernoulli": "bernoulli", "gaussian_fixed": "gaussi
 HIDDEN: dict[str, Units] = {"sigmoid": "bernoulli", "gaussian": "gaussian"}
 
 
-def build_rbm(config: Any, shape: tuple[int, ...]) -> RestrictedBoltzmannMachine:
+def build_rbm(config: Any, examples: Examples) -> RestrictedBoltzmannMachine:
     """The machine that a `ModelConfig` names, by its `head`, `latent` and `latent_dim` alone.
 
     Heads decide the visible units: bernoulli, gaussian_fixed (of scale 1). Latents decide the
     hidden ones: sigmoid (Bernoulli units), gaussian (linear units with noise). Raises UserError.
     """
+    _refuse_options(config)
     for option, value, known in (
         ("head", config.head, VISIBLE),
         ("latent", config.latent, HIDDEN),
@@ -231,8 +235,18 @@ def build_rbm(config: Any, shape: tuple[int, ...]) -> RestrictedBoltzmannMachine
     if config.head == "gaussian_fixed" and config.head_scale != 1:
         raise UserError(f"Gaussian units have model.head_scale 1, not {config.head_scale:g}")
     return RestrictedBoltzmannMachine(
-        shape, config.latent_dim, VISIBLE[config.head], HIDDEN[config.latent]
+        examples.shape, config.latent_dim, VISIBLE[config.head], HIDDEN[config.latent]
     )
+
+
+def _refuse_options(config: Any) -> None:
+    """Raises UserError for what a machine has not, rather than leave it unused."""
+    if config.options:
+        raise UserError(f"an RBM has no parts with options: model.{config.options[0][0]}")
+    if config.condition != "none":
+        raise UserError(f"an RBM takes no condition, and model.condition is {config.condition}")
+    if config.prior not in ("auto", "none"):
+        raise UserError(f"an RBM has no prior over codes, and model.prior is {config.prior}")
 
 
 def rbm_from_params(params: dict, visible: Units = "bernoulli", hidden: Units = "bernoulli") -> RBM:

@@ -2,8 +2,16 @@
 
 from ae_jax.core.registry import Registry
 from ae_jax.nn.activations import ACTIVATIONS
+from ae_jax.nn.count_heads import MultinomialHead, NegativeBinomialHead, PoissonHead
 from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
 from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
+from ae_jax.nn.flows import CouplingFlowLatent, FullGaussianLatent, PlanarFlowLatent
+from ae_jax.nn.grey_heads import (
+    BetaHead,
+    CategoricalHead,
+    ContinuousBernoulliHead,
+    DiscretisedLogisticHead,
+)
 from ae_jax.nn.heads import (
     BernoulliHead,
     FixedGaussianHead,
@@ -12,6 +20,7 @@ from ae_jax.nn.heads import (
     SigmoidGaussianHead,
 )
 from ae_jax.nn.initialisers import INITIALISERS
+from ae_jax.nn.ladder import LadderLatent, LadderPrior
 from ae_jax.nn.latents import (
     DeterministicLatent,
     GaussianLatent,
@@ -19,14 +28,35 @@ from ae_jax.nn.latents import (
     SigmoidLatent,
     TopKLatent,
 )
+from ae_jax.nn.priors import (
+    MixturePrior,
+    NetworkPrior,
+    NonePrior,
+    NormalPrior,
+    StandardNormalPrior,
+    VampPrior,
+)
+from ae_jax.nn.simplex import (
+    DirichletPrior,
+    LogisticNormalLatent,
+    LogisticNormalPrior,
+    OneHotLatent,
+    OneHotPrior,
+)
 
 ENCODERS = Registry("encoder", {"mlp": MLPEncoder, "conv": ConvEncoder})
 DECODERS = Registry("decoder", {"mlp": MLPDecoder, "conv": ConvDecoder})
 LATENTS = Registry(
     "latent",
     {
+        "coupling_flow": CouplingFlowLatent,
         "deterministic": DeterministicLatent,
+        "full_gaussian": FullGaussianLatent,
         "gaussian": GaussianLatent,
+        "logistic_normal": LogisticNormalLatent,
+        "one_hot": OneHotLatent,
+        "planar_flow": PlanarFlowLatent,
+        "ladder": LadderLatent,
         "relu": ReluLatent,
         "sigmoid": SigmoidLatent,
         "top_k": TopKLatent,
@@ -36,11 +66,33 @@ HEADS = Registry(
     "head",
     {
         "bernoulli": BernoulliHead,
+        "beta": BetaHead,
+        "categorical": CategoricalHead,
+        "continuous_bernoulli": ContinuousBernoulliHead,
+        "discretised_logistic": DiscretisedLogisticHead,
         "gaussian": GaussianHead,
         "gaussian_fixed": FixedGaussianHead,
         "gaussian_global": GlobalGaussianHead,
         "gaussian_sigmoid": SigmoidGaussianHead,
+        "multinomial": MultinomialHead,
+        "negative_binomial": NegativeBinomialHead,
+        "poisson": PoissonHead,
+    },
+)
+PRIORS = Registry(
+    "prior",
+    {
+        "dirichlet": DirichletPrior,
+        "logistic_normal": LogisticNormalPrior,
+        "ladder": LadderPrior,
+        "mixture": MixturePrior,
+        "network": NetworkPrior,
+        "none": NonePrior,
+        "normal": NormalPrior,
+        "one_hot": OneHotPrior,
+        "standard_normal": StandardNormalPrior,
+        "vamp": VampPrior,
     },
 )
 
-__all__ = ["ACTIVATIONS", "DECODERS", "ENCODERS", "HEADS", "INITIALISERS", "LATENTS"]
+__all__ = ["ACTIVATIONS", "DECODERS", "ENCODERS", "HEADS", "INITIALISERS", "LATENTS", "PRIORS"]

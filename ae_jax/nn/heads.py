@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ae_jax.distributions.likelihoods import REAL_LINE, UNIT_INTERVAL, Bernoulli, Gaussian, Support
+from ae_jax.distributions import REAL_LINE, UNIT_INTERVAL, Bernoulli, Gaussian, Support
 
 # Scales stay above this, so that pixels which never vary cannot send the density to infinity,
 # and below exp(MAX_LOG_SCALE), so that squares stay finite in float32.
@@ -23,12 +23,14 @@ MAX_LOG_SCALE = 15.0
 class Head(nn.Module):
     """What heads share: the shape of one example and the dense map onto it.
 
-    `scale` is the standard deviation of a fixed Gaussian, or where a learned one starts.
+    `scale` is the standard deviation of a fixed Gaussian, or where a learned one starts; it belongs
+    to heads that declare `has_scale`.
     """
 
     shape: tuple[int, ...]
     scale: float = 1.0
     support: ClassVar[Support] = REAL_LINE
+    has_scale: ClassVar[bool] = False
 
     def project(self, features: Array, name: str) -> Array:
         """Features [N, ..., F] -> one value for each data dimension, [N, *shape]."""
@@ -51,6 +53,8 @@ class BernoulliHead(Head):
 class FixedGaussianHead(Head):
     """Gaussian with the fixed standard deviation `scale`: squared error, up to constants."""
 
+    has_scale: ClassVar[bool] = True
+
     @nn.compact
     def __call__(self, features: Array) -> Gaussian:
         log_scale = jnp.log(jnp.asarray(self.scale, features.dtype))
@@ -59,6 +63,8 @@ class FixedGaussianHead(Head):
 
 class GlobalGaussianHead(Head):
     """Gaussian with one learned standard deviation for all dimensions, starting at `scale`."""
+
+    has_scale: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, features: Array) -> Gaussian:

@@ -1,7 +1,8 @@
 """From encoder features [B, F] to a posterior over codes.
 
-A latent that declares `can_pad` has codes in which further dimensions, without weights and switched
-off, change nothing.
+A latent says what prior its codes have unless another is asked for: `default_prior`. One that
+declares `can_pad` has codes in which further dimensions, without weights and switched off, change
+nothing.
 """
 
 from typing import ClassVar
@@ -12,7 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from ae_jax.core.errors import UserError
-from ae_jax.distributions.latents import DiagonalGaussian, PointMass, UnitPointMass
+from ae_jax.core.ranges import Count
+from ae_jax.distributions import DiagonalGaussian, PointMass, UnitPointMass
 
 # Far outside what training visits, and inside what float32 can exponentiate and square.
 MAX_ABS_LOG_SCALE = 15.0
@@ -23,6 +25,7 @@ class GaussianLatent(nn.Module):
 
     dim: int
     can_pad: ClassVar[bool] = True
+    default_prior: ClassVar[str] = "standard_normal"
 
     @nn.compact
     def __call__(self, features: Array) -> DiagonalGaussian:
@@ -37,6 +40,7 @@ class DeterministicLatent(nn.Module):
 
     dim: int
     can_pad: ClassVar[bool] = True
+    default_prior: ClassVar[str] = "none"
 
     @nn.compact
     def __call__(self, features: Array) -> PointMass:
@@ -48,6 +52,7 @@ class SigmoidLatent(nn.Module):
 
     dim: int
     can_pad: ClassVar[bool] = True
+    default_prior: ClassVar[str] = "none"
 
     @nn.compact
     def __call__(self, features: Array) -> UnitPointMass:
@@ -59,6 +64,7 @@ class ReluLatent(nn.Module):
 
     dim: int
     can_pad: ClassVar[bool] = True
+    default_prior: ClassVar[str] = "none"
 
     @nn.compact
     def __call__(self, features: Array) -> PointMass:
@@ -72,7 +78,8 @@ class TopKLatent(nn.Module):
     """
 
     dim: int
-    k: int = 1
+    k: Count = 1
+    default_prior: ClassVar[str] = "none"
 
     @nn.compact
     def __call__(self, features: Array) -> PointMass:

@@ -8,7 +8,7 @@ from ae_jax.core.errors import UserError
 
 # The dense map that a latent or a head begins or ends with; others of them stay free.
 CODE_LAYERS = ("code", "loc")
-DATA_LAYERS = ("logits", "mean")
+DATA_LAYERS = ("logits", "mean", "log_rate", "log_mean")
 
 Place = tuple[str, str]
 

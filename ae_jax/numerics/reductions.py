@@ -1,11 +1,34 @@
 """Sums and means over the real examples of a batch, on one device or over a mapped axis.
 
 The last batch of a pass is filled up with repeats that carry mask 0 (`data.batches`).
+
+What an example's term says of the rest of its batch needs the batch as a whole, and its mask. The
+mean distance of each code to the others, on one device or on many (an objective that declares
+`whole_batch` is given `axis_name`):
+
+    codes, real = gather((z, mask), axis_name)                          # [N, Z], [N]
+    apart = jnp.linalg.norm(z[:, None] - codes[None], axis=-1) @ real   # [B]
+    distance = apart / (real.sum() - 1)
+
+A gradient flows back to the device that each row came from, so that the update is that of one
+device with the whole batch.
 """
+
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+T = TypeVar("T")
+
+
+def gather(tree: T, axis_name: str | None = None) -> T:
+    """The rows of the whole batch, [B, ...] -> [N, ...] for each leaf, in the order of the batch.
+
+    Without a mapped axis the rows are the batch already.
+    """
+    return tree if axis_name is None else jax.lax.all_gather(tree, axis_name, tiled=True)
 
 
 def masked_sum(values: Array, mask: Array) -> Array:

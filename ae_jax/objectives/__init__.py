@@ -3,25 +3,41 @@
 from ae_jax.core.registry import Registry
 from ae_jax.numerics.reductions import batch_mean
 from ae_jax.objectives.base import Batch, Draws, Objective, Terms, draw
+from ae_jax.objectives.beta_tcvae import BetaTcvae
 from ae_jax.objectives.contractive import Contractive
 from ae_jax.objectives.contrastive_divergence import ContrastiveDivergence
 from ae_jax.objectives.elbo import Elbo
+from ae_jax.objectives.factor_vae import FactorVae
+from ae_jax.objectives.info_vae import InfoVae
+from ae_jax.objectives.iwae import Iwae
 from ae_jax.objectives.masked import MaskedReconstruction
 from ae_jax.objectives.reconstruction import Denoising, Reconstruction
+from ae_jax.objectives.reweighted_wake_sleep import ReweightedWakeSleep
+from ae_jax.objectives.semi_supervised import SemiSupervised
 from ae_jax.objectives.sparse import Sparse, SparseKL, SparseL1
+from ae_jax.objectives.wae_mmd import WaeMmd
+from ae_jax.objectives.wake_sleep import WakeSleep
 
 OBJECTIVES = Registry[type[Objective]](
     "objective",
     {
+        "beta_tcvae": BetaTcvae,
         "contractive": Contractive,
         "contrastive_divergence": ContrastiveDivergence,
         "denoising": Denoising,
         "elbo": Elbo,
+        "factor_vae": FactorVae,
+        "info_vae": InfoVae,
+        "iwae": Iwae,
         "masked_reconstruction": MaskedReconstruction,
         "reconstruction": Reconstruction,
+        "reweighted_wake_sleep": ReweightedWakeSleep,
+        "semi_supervised": SemiSupervised,
         "sparse": Sparse,
         "sparse_kl": SparseKL,
         "sparse_l1": SparseL1,
+        "wae_mmd": WaeMmd,
+        "wake_sleep": WakeSleep,
     },
     base=Objective,
 )
@@ -29,18 +45,26 @@ OBJECTIVES = Registry[type[Objective]](
 __all__ = [
     "OBJECTIVES",
     "Batch",
+    "BetaTcvae",
     "Contractive",
     "ContrastiveDivergence",
     "Denoising",
     "Draws",
     "Elbo",
+    "FactorVae",
+    "InfoVae",
+    "Iwae",
     "MaskedReconstruction",
     "Objective",
     "Reconstruction",
+    "ReweightedWakeSleep",
+    "SemiSupervised",
     "Sparse",
     "SparseKL",
     "SparseL1",
     "Terms",
+    "WaeMmd",
+    "WakeSleep",
     "batch_mean",
     "draw",
 ]

@@ -7,14 +7,19 @@ one compiled program; whatever decides shapes or branches is declared with
 `struct.field(pytree_node=False)`.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from flax import struct
 from jax import Array
 
-from ae_jax.numerics.noise import example_keys
+from ae_jax.core.errors import UserError
+from ae_jax.models import Batch, BoundModel, Draws, draw, score
 
-Batch = dict[str, Array]
+__all__ = ["Batch", "BoundModel", "Draws", "Objective", "Terms", "draw", "score"]
+
+
+WHOLE = ""  # in the place of a group's name, where one loss trains all parameters
 
 
 @struct.dataclass
@@ -23,10 +28,21 @@ class Terms:
 
     `loss` [B] is differentiated and minimised; `metrics` are reported, each [B], in nats unless
     the name says otherwise. The two are apart on purpose: a surrogate need not be a bound.
+
+    Where groups of parameters have losses of their own, `loss` is {group: [B]} with the names of
+    `Objective.groups`; what is reported as loss is their sum.
     """
 
-    loss: Array
+    loss: Array | dict[str, Array]
     metrics: dict[str, Array]
+
+    def losses(self) -> dict[str, Array]:
+        """The loss of each group; that of all parameters together under the name `WHOLE`."""
+        return self.loss if isinstance(self.loss, dict) else {WHOLE: self.loss}
+
+    def total(self) -> Array:
+        """What is reported as loss, [B]."""
+        return sum(self.loss.values()) if isinstance(self.loss, dict) else self.loss
 
 
 @struct.dataclass
@@ -38,8 +54,12 @@ class Objective:
     passes `axis_name`, the mapped axis over which batch means must be taken (or None).
     `can_pad` declares that dimensions of the code which are 0 and switched off change nothing:
     runs with codes of different sizes may then share a program. `accepts_missing` declares that
-    NaN in the data is a missing value to it. `needs` names the parts without which the objective
-    has no meaning, as configuration assignments.
+    NaN in the data is a missing value to it. `needs` names that without which the objective has no
+    meaning: configuration assignments (`model.name=rbm`), or `labels` of the data.
+
+    `groups` divides the parameters where several losses train them: {group: parts of the model},
+    the parts being `encoder`, `latent`, `prior_part`, `decoder`, `head`, and `objective` for those
+    of the objective's own, which `init` makes. A loss changes the parameters of its group only.
     """
 
     headline: ClassVar[str] = "loss"
@@ -48,51 +68,47 @@ class Objective:
     can_pad: ClassVar[bool] = False
     accepts_missing: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    def init(self, key: Array, model: Any, batch: Batch) -> Any:
+        """Parameters of the objective's own, as a tree; None, the default, where it has none.
+
+        `model` is the module, `batch` a batch of zeros with one example. In `__call__` they are
+        `model.own`.
+        """
+        del key, model, batch
+        return None
 
     def bind(self, num_examples: int) -> "Objective":
         """The objective for a training set of that size; most do not depend on it."""
         del num_examples
         return self
 
-    def __call__(self, model: Any, params: dict, batch: Batch, key: Array, step: Array) -> Terms:
+    def check(self, posterior: Any, prior: Any) -> None:
+        """Raises UserError for distributions of codes that the objective is not defined on.
+
+        They are as `encode` and `prior` of the model give them, with shapes in place of arrays.
+        """
+
+    def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
         """Terms of a batch: x [B, ...], id [B], mask [B]; `key` is the noise of this step."""
         raise NotImplementedError(f"{type(self).__name__} does not define __call__")
 
 
-@struct.dataclass
-class Draws:
-    """K codes an example and what the model says of them: log densities are nats, [K, B]."""
+def check_needs(objective: Objective, config: Any, labels: bool) -> None:
+    """Raises UserError where a `RunConfig`, or the data, lack what an objective needs.
 
-    posterior: Any
-    likelihood: Any
-    z: Array
-    log_likelihood: Array
-    log_prior: Array
-    log_posterior: Array
-
-    def log_weights(self) -> Array:
-        """log p(x|z) + log p(z) - log q(z|x), nats, [K, B]."""
-        return self.log_likelihood + self.log_prior - self.log_posterior
-
-
-def draw(
-    model: Any,
-    params: dict,
-    batch: Batch,
-    key: Array,
-    num_samples: int,
-    first: Array | int = 0,
-) -> Draws:
-    """Encodes a batch, takes samples first, first + 1, ... of each example and decodes them."""
-    variables = {"params": params}
-    posterior = model.apply(variables, batch["x"], method="encode")
-    z = posterior.sample(example_keys(key, batch["id"]), num_samples, first)  # [K, B, Z]
-    likelihood = model.apply(variables, z, method="decode")
-    return Draws(
-        posterior=posterior,
-        likelihood=likelihood,
-        z=z,
-        log_likelihood=likelihood.log_prob(batch["x"]),
-        log_prior=model.prior.log_prob(z),
-        log_posterior=posterior.log_prob(z),
-    )
+    A part of the user's own stands for any: the objective itself looks at what it gives.
+    """
+    name = type(objective).__name__
+    for need in objective.needs:
+        if need == "labels":
+            if not labels:
+                raise UserError(f"objective {name} needs labels, and the data have none")
+            continue
+        path, _, wanted = need.partition("=")
+        section, _, option = path.partition(".")
+        # By attribute: an objective or an optimiser of no registry has no name to be written by.
+        found = getattr(getattr(config, section, None), option, None)
+        if str(found) != wanted and ".py:" not in str(found):
+            raise UserError(f"objective {name} needs {need}, and {path} is {found}")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ae_jax.core.ranges import NonNegative
 from ae_jax.numerics.noise import example_keys
-from ae_jax.objectives.base import Batch, Objective, Terms, draw
+from ae_jax.objectives.base import Batch, BoundModel, Objective, Terms, draw
 from ae_jax.objectives.reconstruction import fit_metrics
 
 
@@ -31,14 +31,15 @@ class Contractive(Objective):
 
     headline: ClassVar[str] = "loss"
 
-    def __call__(self, model: Any, params: dict, batch: Batch, key: Array, step: Array) -> Terms:
+    def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
         probe_key, draw_key = jax.random.split(key)
+        likelihood = draw(model, batch, draw_key, num_samples=1).likelihood
+        fixed = model.fixed()  # the pass above has left what its layers write
 
-        def encode(x: Array) -> tuple[Array, Any]:
-            draws = draw(model, params, {**batch, "x": x}, draw_key, num_samples=1)
-            return draws.posterior.mean(), draws.likelihood
+        def encode(x: Array) -> Array:
+            return fixed.encode({**batch, "x": x}).mean()
 
-        mean, pull_back, likelihood = jax.vjp(encode, batch["x"], has_aux=True)
+        mean, pull_back = jax.vjp(encode, batch["x"])
         if self.num_probes == 0:
             rows = jnp.eye(mean.shape[-1])[:, None, :]  # every unit alone, for all examples
             rows = jnp.broadcast_to(rows, (mean.shape[-1], *mean.shape))

@@ -1,16 +1,15 @@
 """Contrastive divergence for restricted Boltzmann machines (Hinton 2002)."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import Count, NonNegative
 from ae_jax.numerics.noise import example_keys
-from ae_jax.objectives.base import Batch, Objective, Terms
+from ae_jax.objectives.base import Batch, BoundModel, Objective, Terms
 from ae_jax.objectives.reconstruction import fit_metrics
 
 
@@ -37,17 +36,12 @@ class ContrastiveDivergence(Objective):
     headline: ClassVar[str] = "squared_error"
     needs: ClassVar[tuple[str, ...]] = ("model.name=rbm",)
 
-    def __call__(self, model: Any, params: dict, batch: Batch, key: Array, step: Array) -> Terms:
-        if not hasattr(model, "free_energy"):
-            raise UserError("objective contrastive_divergence trains an RBM: choose model.name=rbm")
-        variables, x = {"params": params}, batch["x"]
-        keys = example_keys(key, batch["id"])
-        end = model.apply(variables, keys, x, self.num_steps, self.visible_means, method="gibbs")
-        gap = model.apply(variables, x, method="free_energy") - model.apply(
-            variables, jax.lax.stop_gradient(end), method="free_energy"
+    def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
+        x, keys = batch["x"], example_keys(key, batch["id"])
+        end = model.call("gibbs", batch, keys, x, self.num_steps, self.visible_means)
+        gap = model.call("free_energy", batch, x) - model.call(
+            "free_energy", batch, jax.lax.stop_gradient(end)
         )
-        kernel = params["hidden"]["kernel"]
+        kernel = model.params["hidden"]["kernel"]
         loss = gap + 0.5 * self.weight_decay * jnp.vdot(kernel, kernel)
-        code = model.apply(variables, x, method="encode").mean()
-        likelihood = model.apply(variables, code[None], method="decode")
-        return Terms(loss, fit_metrics(likelihood, x) | {"free_energy_gap": gap})
+        return Terms(loss, fit_metrics(model.reconstruct(batch), x) | {"free_energy_gap": gap})

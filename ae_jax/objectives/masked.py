@@ -1,6 +1,6 @@
 """Reconstruction of data of which only a part is observed."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from ae_jax.data.missing import (
     observed_squared_error,
 )
 from ae_jax.numerics.noise import example_keys
-from ae_jax.objectives.base import Batch, Objective, Terms, draw
+from ae_jax.objectives.base import Batch, BoundModel, Objective, Terms, draw
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -52,7 +52,7 @@ class MaskedReconstruction(Objective):
         PATTERNS.get(self.withheld_pattern)
         return self
 
-    def __call__(self, model: Any, params: dict, batch: Batch, key: Array, step: Array) -> Terms:
+    def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
         withheld_key, draw_key = jax.random.split(key)
         x = batch["x"]
         observed = observed_entries(x, batch["id"], self.pattern, self.share)
@@ -60,7 +60,7 @@ class MaskedReconstruction(Objective):
         withhold = PATTERNS.get(self.withheld_pattern)
         hidden = jax.vmap(lambda key: withhold(key, x.shape[1:], self.withheld))(keys)
         given = jnp.where(observed & ~hidden, x, 0.0)
-        draws = draw(model, params, {**batch, "x": given}, draw_key, num_samples=1)
+        draws = draw(model, {**batch, "x": given}, draw_key, num_samples=1)
         reconstruction = observed_log_prob(draws.likelihood, x, observed)[0]
         error, count = observed_squared_error(draws.likelihood.mean()[0], x, observed)
         metrics = {

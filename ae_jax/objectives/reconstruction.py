@@ -11,7 +11,7 @@ from jax import Array
 from ae_jax.core.ranges import NonNegative
 from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.numerics.noise import example_keys
-from ae_jax.objectives.base import Batch, Objective, Terms, draw
+from ae_jax.objectives.base import Batch, BoundModel, Objective, Terms, draw
 
 
 @struct.dataclass
@@ -27,8 +27,8 @@ class Reconstruction(Objective):
     maximise: ClassVar[bool] = True
     can_pad: ClassVar[bool] = True
 
-    def __call__(self, model: Any, params: dict, batch: Batch, key: Array, step: Array) -> Terms:
-        draws = draw(model, params, batch, key, num_samples=1)
+    def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
+        draws = draw(model, batch, key, num_samples=1)
         metrics = fit_metrics(draws.likelihood, batch["x"])
         return Terms(-metrics["reconstruction"], metrics)
 
@@ -56,11 +56,11 @@ class Denoising(Objective):
         CORRUPTIONS.get(self.corruption).check(self.level)
         return self
 
-    def __call__(self, model: Any, params: dict, batch: Batch, key: Array, step: Array) -> Terms:
+    def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
         corruption_key, draw_key = jax.random.split(key)
         keys = example_keys(corruption_key, batch["id"])
         corrupted = CORRUPTIONS.get(self.corruption)(keys, batch["x"], self.level)
-        draws = draw(model, params, {**batch, "x": corrupted}, draw_key, num_samples=1)
+        draws = draw(model, {**batch, "x": corrupted}, draw_key, num_samples=1)
         metrics = fit_metrics(draws.likelihood, batch["x"])
         return Terms(-metrics["reconstruction"], metrics)
 

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import NonNegative
-from ae_jax.distributions.likelihoods import REAL_LINE, UNIT_INTERVAL
+from ae_jax.distributions import REAL_LINE, UNIT_INTERVAL
 from ae_jax.numerics.reductions import batch_mean
-from ae_jax.objectives.base import Batch, Objective, Terms, draw
+from ae_jax.objectives.base import Batch, BoundModel, Objective, Terms, draw
 from ae_jax.objectives.reconstruction import fit_metrics
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -37,20 +37,15 @@ class Sparse(Objective):
         """What the loss adds for the codes z [B, Z], nats, [B]."""
         return jnp.zeros(z.shape[0])
 
-    def check(self, posterior: Any) -> None:
-        """Raises UserError for codes that the penalty is not defined on."""
-
     def __call__(
         self,
-        model: Any,
-        params: dict,
+        model: BoundModel,
         batch: Batch,
         key: Array,
         step: Array,
         axis_name: str | None = None,
     ) -> Terms:
-        draws = draw(model, params, batch, key, num_samples=1)
-        self.check(draws.posterior)
+        draws = draw(model, batch, key, num_samples=1)
         z, mask = draws.z[0], batch["mask"]
         metrics = fit_metrics(draws.likelihood, batch["x"])
         loss = self.penalty(z, mask, axis_name) - metrics["reconstruction"]
@@ -83,7 +78,7 @@ class SparseKL(Sparse):
 
     needs: ClassVar[tuple[str, ...]] = ("model.latent=sigmoid",)
 
-    def check(self, posterior: Any) -> None:
+    def check(self, posterior: Any, prior: Any) -> None:
         if getattr(posterior, "support", REAL_LINE) != UNIT_INTERVAL:
             raise UserError(
                 "objective sparse_kl needs codes between 0 and 1: choose model.latent=sigmoid"

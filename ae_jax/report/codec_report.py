@@ -8,6 +8,7 @@ from ae_jax.api import Fitted
 from ae_jax.codecs.form import FORMS
 from ae_jax.report import dictionaries, figures
 from ae_jax.report.pages import Shown, Table, write_model_report
+from ae_jax.report.style import display_name
 from ae_jax.train.config import to_dict
 from ae_jax.train.rundir import RunDirectory
 
@@ -21,11 +22,12 @@ def write(model: Fitted, directory: RunDirectory) -> Path:
     name, last = to_dict(model.config)["codec"]["name"], model.records[-1]
     form = FORMS.get(name)
     ended = "converged" if last["converged"] else "did not converge"
+    inputs = display_name(model.config.data.preprocess)
     summary = (
-        f"{model.config.data.preprocess} inputs, {model.setup.latent_dim} atoms; {ended} after "
+        f"{inputs} inputs, {model.setup.latent_dim} atoms; {ended} after "
         f"{model.step:,} iterations. "
     ) + (f"Minimised: {form.minimised}. Atoms: {form.atoms}. Codes: {form.codes}." if form else "")
-    title = f"{model.setup.dataset.name}: {name}"
+    title = f"{display_name(model.setup.dataset.name)}: {display_name(name)}"
     return write_model_report(
         directory, model.config, title, summary, [_values(model)], _figures(model)
     )
@@ -45,7 +47,7 @@ def _figures(model: Fitted) -> dict[str, Shown]:
         rows = {"reconstruction": model.reconstruct(first)}
         pair = figures.reconstructions(model.inputs(first), rows)
         drawn["reconstructions"] = Shown(pair, "Reconstructions of test examples")
-        if hasattr(model.params, "prior"):
+        if model.has_prior:
             grid = figures.image_grid(model.sample(SAMPLED), 10, 10)
             drawn["samples"] = Shown(grid, "Means of p(x|z) for codes from the prior")
     return drawn
@@ -53,7 +55,10 @@ def _figures(model: Fitted) -> dict[str, Shown]:
 
 def _values(model: Fitted) -> Table:
     rows = [
-        {"split": split, **{name: round(v, 5) for name, v in model.evaluate(split).items()}}
+        {
+            "split": split,
+            **{display_name(name): round(v, 5) for name, v in model.evaluate(split).items()},
+        }
         for split in model.setup.splits
     ]
     note = "Squared errors of model inputs, per example and per dimension; log p(x) in nats."

@@ -4,13 +4,22 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.patches import Patch
 
-from ae_jax.report.figures import CYCLE, class_colors, loss_curves, plain
+from ae_jax.report.drawing import (
+    Curves,
+    draw_curves,
+    legend_below,
+    logarithmic,
+    name_classes,
+    name_lines,
+    ticks_where_measured,
+)
+from ae_jax.report.figures import line_figure
+from ae_jax.report.style import CYCLE, class_colors, display_name, style
 
-Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
-
+@style()
 def curves(
     lines: Curves,
     x_label: str,
@@ -22,28 +31,21 @@ def curves(
     markers: bool = True,
     title: str | None = None,
 ) -> Figure:
-    """One line for each label, from its abscissae [n] and values [n].
+    """One line for each label, from its abscissae [n] and values [n], or [S, n] of S seeds.
 
-    `ticks` are the abscissae to be named, where they are few; what is not finite leaves a gap.
+    `ticks` are the abscissae to be named; by default those measured, where they are few. What is
+    not finite leaves a gap.
     """
-    figure = loss_curves(lines, x_label, y_label, title, markers=markers)
+    figure = line_figure(lines, x_label, y_label, title, markers=markers)
     axes = figure.axes[0]
-    for is_log, axis, scale in (
-        (log_x, axes.xaxis, axes.set_xscale),
-        (log_y, axes.yaxis, axes.set_yscale),
-    ):
-        if is_log:
-            scale("log")
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.set_minor_formatter(NullFormatter())
-    if ticks is not None:
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
+    logarithmic(axes, log_x, log_y)
+    if markers or ticks is not None:
+        ticks_where_measured(axes, lines, ticks)
+    name_lines(axes)
     return figure
 
 
+@style()
 def scatter_panels(
     panels: Mapping[str, np.ndarray],
     labels: np.ndarray,
@@ -64,17 +66,18 @@ def scatter_panels(
                 chosen[:, 0], chosen[:, 1], s=size, color=color, label=str(label),
                 linewidths=0, alpha=0.7, rasterized=True,
             )  # fmt: skip
-        axes.set_title(title, fontsize=11)
+        name_classes(axes, codes, labels)
+        axes.set_title(display_name(title))
         axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
-        plain(axes)
     handles, names = row[0].get_legend_handles_labels()
-    legend = figure.legend(handles, names, loc="outside right upper", title="class", frameon=False)
+    legend = figure.legend(handles, names, loc="outside right upper", title="class")
     for handle in legend.legend_handles:
         handle.set_sizes([36])
         handle.set_alpha(1)
     return figure
 
 
+@style()
 def lines_through_points(
     points: np.ndarray,
     lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
@@ -102,28 +105,64 @@ def lines_through_points(
         axes.plot(ends[:, 0], ends[:, 1], label=name, color=CYCLE[place], linewidth=width)
     axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
     axes.set_aspect("equal", adjustable="datalim")
-    plain(axes)
-    axes.legend(frameon=False, fontsize=9)
+    legend_below(figure)
     return figure
 
 
-def curve_panels(panels: Mapping[str, Curves], x_label: Mapping[str, str], y_label: str) -> Figure:
-    """Curves side by side with one scale of ordinates: one panel a title, one legend for all.
+@style()
+def curve_panels(
+    panels: Mapping[str, Curves],
+    x_label: Mapping[str, str],
+    y_label: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    share_y: bool = True,
+) -> Figure:
+    """Curves side by side: one panel a title, one legend for all.
 
-    `x_label` names the abscissa of each panel; a label has one colour in all panels.
+    `x_label` names the abscissa of each panel; a label has one look in all panels. The ordinates
+    have one scale, unless `share_y` is off.
     """
     figure = Figure((max(3.1 * len(panels), 5.0), 3.7), layout="constrained")
-    row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    row = figure.subplots(1, len(panels), squeeze=False, sharey=share_y)[0]
     for axes, (title, lines) in zip(row, panels.items(), strict=True):
-        axes.set_prop_cycle(color=CYCLE)
-        for label, (x, y) in lines.items():
-            axes.plot(x, y, label=label, linewidth=1.6, marker="o", markersize=4)
-        axes.set_title(title, fontsize=11)
+        draw_curves(axes, lines, markers=True)
+        logarithmic(axes, log_x, log_y)
+        ticks_where_measured(axes, lines)
+        axes.set_title(display_name(title))
         axes.set_xlabel(x_label[title])
-        plain(axes)
+        name_lines(axes)
     row[0].set_ylabel(y_label)
-    handles, names = row[0].get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=9
+    legend_below(figure)
+    return figure
+
+
+@style()
+def bars(
+    values: Mapping[str, float],
+    x_label: str,
+    *,
+    notes: Mapping[str, str] | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> Figure:
+    """One lying bar for each name, the smallest value on top, with the value beside it.
+
+    `notes` are written after the values; names of one of the `groups` share a colour.
+    """
+    ordered = sorted(values, key=values.get, reverse=True)
+    kinds = list(dict.fromkeys((groups or {}).values()))
+    figure = Figure((7.2, 0.36 * len(ordered) + (1.2 if kinds else 0.9)), layout="constrained")
+    axes = figure.add_subplot()
+    colors = [CYCLE[kinds.index(groups[name])] if groups else CYCLE[0] for name in ordered]
+    drawn = axes.barh(
+        [display_name(n) for n in ordered], [values[n] for n in ordered], color=colors, height=0.7
     )
+    texts = [f"{values[n]:.3g}" + (f"  {notes[n]}" if notes else "") for n in ordered]
+    axes.bar_label(drawn, texts, padding=4, fontsize=8.5)
+    axes.set_xlabel(x_label)
+    axes.grid(False, axis="y")
+    axes.margins(x=0.22)
+    if kinds:
+        legend_below(figure, {kind: Patch(color=CYCLE[i]) for i, kind in enumerate(kinds)})
     return figure

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax.report import figures
+from ae_jax.report.style import display_name, style
 
 
 def scaled(atoms: np.ndarray, signed: bool | None = None) -> np.ndarray:
@@ -30,6 +31,7 @@ def atom_tiles(atoms: np.ndarray, title: str | None = None) -> Figure:
     return figures.image_grid(scaled(atoms), -(-len(atoms) // columns), columns, title)
 
 
+@style()
 def dictionary_panels(
     dictionaries: Mapping[str, np.ndarray], columns: int, title: str | None = None
 ) -> Figure:
@@ -47,10 +49,11 @@ def dictionary_panels(
         side = math.isqrt(len(atoms) - 1) + 1
         picture = figures.tile(scaled(atoms), -(-len(atoms) // side), side)
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.grid(False)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
-        axes.set_title(name, fontsize=10)
+        axes.set_title(display_name(name))
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title)
     return figure

@@ -6,37 +6,36 @@ clipped. Bounds are in nats per example.
 """
 
 import dataclasses
-import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from scipy.special import ndtri
 
-from ae_jax.core.files import write_atomically
-
-PNG_DPI = 160
-VECTOR_DPI = 300  # of the pictures inside a PDF or SVG
-# The colours of Okabe & Ito, which the colour-blind tell apart.
-BLUE, RED, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7"
-CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, "black")
+from ae_jax.report.drawing import Curves, draw_curves, legend_below, name_classes, name_lines
+from ae_jax.report.style import (
+    BLUE,
+    NAMED,
+    RED,
+    REFERENCE,
+    class_colors,
+    display_name,
+    style,
+)
 
 Role = Literal["ours_train", "ours_test", "paper_train", "paper_test", "baseline"]
-DASHES = (0, (3, 1.5))
-# Train is solid, test dashed. The paper's thin lines lie on our broad ones: where they agree,
-# both are seen.
+# Colour says which split, breadth whose: our thin lines lie on the paper's broad ones, test on
+# train, so that where they agree all are seen.
 ROLE_STYLE: Mapping[str, Mapping[str, object]] = {
-    "baseline": {"color": "0.7", "linestyle": "-", "linewidth": 1.3, "zorder": 2.0},
-    "ours_train": {"color": BLUE, "linestyle": "-", "linewidth": 2.4, "zorder": 2.1},
-    "ours_test": {"color": BLUE, "linestyle": DASHES, "linewidth": 2.4, "zorder": 2.2},
-    "paper_train": {"color": ORANGE, "linestyle": "-", "linewidth": 1.1, "zorder": 2.3},
-    "paper_test": {"color": ORANGE, "linestyle": DASHES, "linewidth": 1.1, "zorder": 2.4},
+    "baseline": {"color": REFERENCE, "linestyle": (0, (4, 2.5)), "linewidth": 1.1, "zorder": 2.0},
+    "paper_train": {"color": "#f3c6a4", "linestyle": "-", "linewidth": 4.5, "zorder": 2.1},
+    "paper_test": {"color": "#a6cbe3", "linestyle": "-", "linewidth": 4.5, "zorder": 2.2},
+    "ours_train": {"color": RED, "linestyle": "-", "linewidth": 1.3, "zorder": 2.3},
+    "ours_test": {"color": BLUE, "linestyle": "-", "linewidth": 1.3, "zorder": 2.4},
 }
 
 
@@ -61,29 +60,6 @@ class Panel:
     curves: tuple[Curve, ...]
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG of 160 dots per inch."""
-    return _rendered(figure, "png", PNG_DPI)
-
-
-def save(figure: Figure, path: str | Path, also: Sequence[str] = ()) -> list[Path]:
-    """Writes `path` as PNG and, beside it, one file for each format in `also` ("pdf", "svg").
-
-    `path` may leave the suffix `.png` out. Each file is replaced in one step. Returns the paths,
-    the PNG first. Raises UserError where they cannot be written.
-    """
-    path = Path(path)
-    stem = path.stem if path.suffix == ".png" else path.name
-    contents = {"png": png(figure)} | {f: _rendered(figure, f, VECTOR_DPI) for f in also}
-    return [write_atomically(path.with_name(f"{stem}.{f}"), c) for f, c in contents.items()]
-
-
-def _rendered(figure: Figure, file_format: str, dpi: int) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=file_format, dpi=dpi, facecolor="white")
-    return buffer.getvalue()
-
-
 def tile(images: np.ndarray, rows: int, columns: int, pad: int = 1) -> np.ndarray:
     """One picture [rows*(H+pad)-pad, columns*(W+pad)-pad] (and C, unless C is 1), row by row.
 
@@ -103,6 +79,7 @@ def tile(images: np.ndarray, rows: int, columns: int, pad: int = 1) -> np.ndarra
     return picture[: picture.shape[0] - pad, : picture.shape[1] - pad]
 
 
+@style()
 def image_grid(images: np.ndarray, rows: int, columns: int, title: str | None = None) -> Figure:
     """Images in a grid with thin white separators, nothing else but the title."""
     picture = tile(images, rows, columns)
@@ -112,10 +89,11 @@ def image_grid(images: np.ndarray, rows: int, columns: int, title: str | None = 
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
     _show(figure.add_subplot(), picture)
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title)
     return figure
 
 
+@style()
 def prior_sample_panels(samples: Mapping[int, np.ndarray]) -> Figure:
     """Samples of p(x) for each latent size, as Fig. 5 of Kingma & Welling 2014.
 
@@ -128,7 +106,7 @@ def prior_sample_panels(samples: Mapping[int, np.ndarray]) -> Figure:
     letters = "abcdefghijklmnopqrstuvwxyz"
     for axes, picture, latent_dim, letter in zip(row, pictures, samples, letters, strict=False):
         _show(axes, picture)
-        axes.set_xlabel(f"({letter}) {latent_dim}-D latent space", fontsize=11)
+        axes.set_xlabel(f"({letter}) {latent_dim}-D latent space")
     return figure
 
 
@@ -143,6 +121,7 @@ def manifold_coordinates(n: int) -> np.ndarray:
     return np.stack([first.ravel(), second.ravel()], axis=-1)
 
 
+@style()
 def manifold(images: np.ndarray, n: int, title: str | None = None) -> Figure:
     """The decoded `manifold_coordinates(n)`: codes below and left, their probabilities opposite."""
     picture = tile(images, n, n, pad=0)
@@ -168,10 +147,11 @@ def manifold(images: np.ndarray, n: int, title: str | None = None) -> Figure:
     top.set_xlabel(r"prior probability below, $\Phi(z_1)$")
     right.set_ylabel(r"prior probability below, $\Phi(z_2)$")
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title)
     return figure
 
 
+@style()
 def reconstructions(
     originals: np.ndarray, rows: Mapping[str, np.ndarray], title: str | None = None
 ) -> Figure:
@@ -184,12 +164,13 @@ def reconstructions(
     axes = figure.add_subplot()
     _show(axes, picture)
     pitch = (height + 1) / len(labelled)
-    axes.set_yticks(pitch * (np.arange(len(labelled)) + 0.5) - 1, list(labelled))
+    middles = pitch * (np.arange(len(labelled)) + 0.5) - 1
+    axes.set_yticks(middles, [display_name(name) for name in labelled])
     axes.tick_params(axis="y", length=0)
     # The layout counts the labels a little too narrow where pictures keep their aspect.
     figure.get_layout_engine().set(w_pad=0.12)
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title)
     return figure
 
 
@@ -216,6 +197,7 @@ def _along_log_samples(curve: Curve, points: int = 100) -> np.ndarray:
     )
 
 
+@style()
 def bound_curves(
     panels: Sequence[Panel],
     protocol: str | None = None,
@@ -224,43 +206,52 @@ def bound_curves(
     """The lower bound along training, one panel a latent size: Fig. 2 of Kingma & Welling 2014.
 
     `protocol` is written above: the data, their binarisation, the network. The y range is shared
-    and is `bound_limits` unless `limits` gives another.
+    and is `bound_limits` unless `limits` gives another. Shaded is where published curves go on and
+    ours have not been trained to. More than three panels stand in two rows.
     """
-    figure = Figure((max(2.35 * len(panels) + 0.6, 5.0), 3.6), layout="constrained")
-    row = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
-    for axes, panel in zip(row, panels, strict=True):
-        axes.set_xscale("log")
-        axes.set_title(panel.title, fontsize=10)
-        for curve in panel.curves:
-            style = ROLE_STYLE[curve.role]
-            axes.plot(curve.samples, curve.values, label=curve.label, **style)
-        axes.xaxis.set_major_locator(LogLocator(numticks=6))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel("training samples seen", fontsize=9)
-        plain(axes)
+    rows = 1 if len(panels) <= 3 else 2
+    columns = -(-len(panels) // rows)
+    figure = Figure((max(2.75 * columns + 0.6, 5.0), 2.7 * rows + 0.9), layout="constrained")
+    places = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     samples = np.concatenate([np.asarray(c.samples) for p in panels for c in p.curves])
-    row[0].set_xlim(samples[samples > 0].min(), samples.max())
-    row[0].set_ylim(limits or bound_limits(panels))
-    row[0].set_ylabel("lower bound (nats per example)")
-    _shared_legend(figure)
+    first, last = samples[samples > 0].min(), samples.max()
+    for place, axes in enumerate(places[: len(panels)]):
+        _draw_bounds(axes, panels[place], last)
+        if place + columns >= len(panels):
+            axes.set_xlabel("training samples seen")
+            axes.tick_params(labelbottom=True)
+        if place % columns == 0:
+            axes.set_ylabel("lower bound (nats per example)")
+    for axes in places[len(panels) :]:
+        axes.remove()
+    places[0].set_xlim(first, last)
+    places[0].set_ylim(limits or bound_limits(panels))
+    for axes in figure.axes:
+        name_lines(axes, below=True)
+    legend_below(figure)
     if protocol:
-        figure.suptitle(protocol, fontsize=11)
+        figure.suptitle(protocol)
     return figure
 
 
-def _shared_legend(figure: Figure) -> None:
-    """One entry for each label of any panel, below them all."""
-    lines = {line.get_label(): line for axes in figure.axes for line in axes.lines}
-    figure.legend(
-        handles=lines.values(),
-        loc="outside lower center",
-        ncols=min(len(lines), int(figure.get_figwidth() / 1.9)),
-        handlelength=3,
-        frameon=False,
-        fontsize=9,
-    )
+def _draw_bounds(axes: Axes, panel: Panel, last: float) -> None:
+    """The curves of a panel, up to `last` samples, and a shade over what ours do not reach."""
+    axes.set_xscale("log")
+    axes.set_title(panel.title)
+    for curve in panel.curves:
+        marker = "o" if len(curve.samples) <= 2 else None
+        label = f"{NAMED}{curve.label}" if curve.role == "baseline" else curve.label
+        axes.plot(curve.samples, curve.values, label=label, marker=marker, **ROLE_STYLE[curve.role])
+    reached = [np.max(c.samples) for c in panel.curves if c.role.startswith("ours")]
+    if reached and max(reached) < last / 1.05:
+        axes.axvspan(
+            max(reached), last, color="0.93", zorder=0, linewidth=0, label="beyond our training"
+        )
+    axes.xaxis.set_major_locator(LogLocator(numticks=6))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
+@style()
 def scatter_codes(codes: np.ndarray, labels: np.ndarray, title: str | None = None) -> Figure:
     """Two-dimensional codes [N, 2], one colour for each value of `labels` [N]."""
     classes = np.unique(labels)
@@ -274,65 +265,58 @@ def scatter_codes(codes: np.ndarray, labels: np.ndarray, title: str | None = Non
         axes.scatter(chosen[:, 0], chosen[:, 1], label=str(label), **style)
     axes.set(xlabel=r"first code coordinate $z_1$", ylabel=r"second code coordinate $z_2$")
     axes.set_aspect("equal", adjustable="datalim")
-    plain(axes)
+    name_classes(axes, codes, labels)
     legend = figure.legend(
         loc="outside right upper",
         title="class",
-        frameon=False,
         ncols=1 + (len(classes) - 1) // 20,
     )
     for handle in legend.legend_handles:
         handle.set_sizes([36])
         handle.set_alpha(1)
     if title:
-        axes.set_title(title, fontsize=11)
+        axes.set_title(title)
     return figure
 
 
+@style()
 def loss_curves(
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    curves: Curves,
     x_label: str = "epoch",
     y_label: str = "loss (nats per example)",
     title: str | None = None,
     *,
     markers: bool = False,
 ) -> Figure:
-    """One line for each label, from its abscissae [n] and values [n], on linear axes."""
+    """One line for each label, from its abscissae [n] and values [n], on linear axes.
+
+    Values [S, n] are those of S seeds. A level of two equal values is dashed and named at the line.
+    """
+    figure = line_figure(curves, x_label, y_label, title, markers=markers)
+    name_lines(figure.axes[0])
+    return figure
+
+
+def line_figure(
+    curves: Curves, x_label: str, y_label: str, title: str | None, *, markers: bool
+) -> Figure:
+    """`loss_curves` before its levels are named, for what changes the axes first."""
     figure = Figure((6.4, 4.0), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_prop_cycle(color=CYCLE)
-    for place, (label, (x, y)) in enumerate(curves.items()):
-        # More lines than colours: the second round is dashed.
-        style = "--" if place >= len(CYCLE) else "-"
-        marker = "o" if markers or len(x) == 1 else None
-        axes.plot(x, y, label=label, linewidth=1.6, linestyle=style, marker=marker, markersize=4)
+    draw_curves(axes, curves, markers=markers)
     axes.set(xlabel=x_label, ylabel=y_label)
     if x_label.startswith("epoch"):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    plain(axes)
-    axes.legend(frameon=False, fontsize=9)
+    legend_below(figure)
     if title:
-        axes.set_title(title, fontsize=11)
+        axes.set_title(title)
     return figure
 
 
 def _show(axes: Axes, picture: np.ndarray) -> None:
     """The picture without frame or ticks; grey unless it has colours."""
-    axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1)
+    axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.grid(False)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-
-
-def plain(axes: Axes) -> None:
-    """No frame but the two axes, above a light grid."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def class_colors(count: int) -> list:
-    """One colour a class, as far apart as so many can be."""
-    if count <= 10:
-        return list(colormaps["tab10"].colors[:count])
-    return list(colormaps["turbo"](np.linspace(0.03, 0.97, count)))

@@ -6,23 +6,32 @@ be mailed, archived and opened without a network.
 
 import base64
 import dataclasses
-import json
+import math
 import numbers
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from ae_jax.core.files import make_directory, write_atomically
-from ae_jax.report import figures
+from ae_jax.core.files import make_directory, read_json, write_atomically
+from ae_jax.report import saving
 from ae_jax.report.claims import environment
+from ae_jax.report.style import display_name
 from ae_jax.train.config import AnyConfig, to_dict
 from ae_jax.train.rundir import RunDirectory
 
 Row = Mapping[str, object]
+
+EXPLORER = "explorer.html"  # beside a report, the page to walk through the codes
+# No quantity of this library is as large in earnest: a bound or an error that is, ran away.
+DIVERGED = 1e9
+THOUSANDS_FROM = 100_000  # whole numbers are easier to read with their thousands apart
+NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ?%)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +49,7 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A PNG (the bytes, for example `figures.png(figure)`) with its caption."""
+    """A PNG (the bytes, for example `saving.png(figure)`) with its caption."""
 
     heading: str
     png: bytes
@@ -54,11 +63,16 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows that map column names to values; columns stand in the order they first occur."""
+    """Rows that map column names to values; columns stand in the order they first occur.
+
+    On a narrow screen a table scrolls sideways, or, where it is `stacked`, each row becomes a list
+    of its cells beside their names.
+    """
 
     heading: str
     rows: Sequence[Row]
     note: str = ""
+    stacked: bool = False
     kind: ClassVar[str] = "table"
 
     @property
@@ -68,6 +82,11 @@ class Table:
     @property
     def numeric(self) -> set[str]:
         return {name for name in self.columns if is_numeric(self.rows, name)}
+
+    @property
+    def lines(self) -> list[dict[str, str]]:
+        """The texts of the cells, one dictionary a row."""
+        return [dict(zip(self.columns, line, strict=True)) for line in _texts(self.rows)]
 
 
 Section = Text | Picture | Table
@@ -89,7 +108,7 @@ def claims_table(claims: Sequence[Row]) -> Table:
     """The claims of a `results.json`, with a note that counts those that hold."""
     rows = [{column: claim[column] for column in CLAIM_COLUMNS} for claim in claims]
     held = sum(bool(claim["holds"]) for claim in claims)
-    return Table("Claims", rows, f"{held} of {len(claims)} hold.")
+    return Table("Claims", rows, f"{held} of {len(claims)} hold.", stacked=True)
 
 
 def environment_table(facts: Row) -> Table:
@@ -105,19 +124,32 @@ def runs_table(runs: Sequence[Row]) -> Table:
 def configuration_table(config: Mapping[str, Row]) -> Table:
     """One row for each option of a configuration, as `config.to_dict` gives it."""
     rows = [
-        {"option": f"{section}.{option}", "value": str(value)}
+        {"option": f"{section}.{option}", "value": cell(value)}
         for section, options in config.items()
         for option, value in options.items()
     ]
     return Table("Configuration", rows)
 
 
+def evaluated_tables(directory: RunDirectory) -> list[Table]:
+    """What `evaluate` has found of a run so far, one row for each split and checkpoint."""
+    path = directory.results_file
+    rows = read_json(path).get("runs", []) if path.exists() else []
+    if not rows:
+        return []
+    # Where the run lies is no finding.
+    rows = [{display_name(k): v for k, v in row.items() if k != "run"} for row in rows]
+    note = "Nats per example; squared errors of model inputs, per example and per dimension."
+    return [Table("Evaluated", rows, note)]
+
+
 def kept_pictures(folder: Path, drawn: Mapping[str, Shown]) -> list[Picture]:
-    """Saves figures as `folder`/NAME.png; returns them as sections, in their order."""
+    """Saves figures as `folder`/NAME, to be printed and to be plotted anew; returns them as
+    sections, in their order."""
     make_directory(folder)
     for name, shown in drawn.items():
-        figures.save(shown.figure, folder / f"{name}.png")
-    return [Picture(one.heading, figures.png(one.figure), one.caption) for one in drawn.values()]
+        saving.save(shown.figure, folder / f"{name}.png")
+    return [Picture(one.heading, saving.png(one.figure), one.caption) for one in drawn.values()]
 
 
 def write_model_report(
@@ -128,19 +160,32 @@ def write_model_report(
     tables: Sequence[Table],
     drawn: Mapping[str, Shown],
 ) -> Path:
-    """The page of a run or a codec: its first table, the figures, the others, how it was made.
+    """The page of a run or a codec: its first table and what was evaluated, the figures, the other
+    tables, how it was made.
 
-    Figures go to the directory too. Returns the path of the page.
+    Figures go to the directory too; where it has a page to walk through the codes, the report
+    links to it. Returns the path of the report.
     """
-    sections: list[Section] = [tables[0], *kept_pictures(directory.figures, drawn), *tables[1:]]
+    sections: list[Section] = [tables[0], *evaluated_tables(directory)]
+    sections += [*kept_pictures(directory.figures, drawn), *tables[1:]]
     sections += [configuration_table(to_dict(config)), environment_table(environment())]
-    return write_report(directory.report_file, title, summary, sections)
+    links = {}
+    if (directory.path / EXPLORER).exists():
+        links["Walk through the codes"] = EXPLORER
+    return write_report(directory.report_file, title, summary, sections, links)
 
 
-def write_report(path: str | Path, title: str, summary: str, sections: Sequence[Section]) -> Path:
+def write_report(
+    path: str | Path,
+    title: str,
+    summary: str,
+    sections: Sequence[Section],
+    links: Mapping[str, str] = MappingProxyType({}),
+) -> Path:
     """Writes the page to `path` in one step; all text is escaped. Returns the path.
 
-    Raises UserError where the file cannot be written.
+    `links` are files beside it, by what they are called. Raises UserError where the file cannot be
+    written.
     """
     environment = Environment(
         loader=PackageLoader("ae_jax.report", "."),
@@ -153,7 +198,7 @@ def write_report(path: str | Path, title: str, summary: str, sections: Sequence[
         title=title,
         summary=_paragraphs(summary),
         sections=sections,
-        cell=cell,
+        links=links,
         is_verdict=is_verdict,
     )
     return write_atomically(path, page.encode("utf-8"))
@@ -162,8 +207,7 @@ def write_report(path: str | Path, title: str, summary: str, sections: Sequence[
 def markdown_table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table that also reads well on a terminal; numbers to the right."""
     names = columns(rows)
-    lines = [[_unpiped(n) for n in names]]
-    lines += [[_unpiped(cell(row.get(n))) for n in names] for row in rows]
+    lines = [[_unpiped(text) for text in line] for line in (names, *_texts(rows))]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(names))]
     right = [is_numeric(rows, name) for name in names]
     padded = [
@@ -180,9 +224,73 @@ def columns(rows: Sequence[Row]) -> list[str]:
 
 
 def is_numeric(rows: Sequence[Row], column: str) -> bool:
-    """Whether the column holds a number, and nothing but numbers and gaps."""
-    values = [row[column] for row in rows if row.get(column) is not None]
-    return bool(values) and all(isinstance(v, numbers.Real) and not is_verdict(v) for v in values)
+    """Whether the column holds a number, and nothing but numbers and gaps.
+
+    A number that was written out (`1e+06`, `18,490`, `64 %`) is one too.
+    """
+    values = [row[column] for row in rows if not is_gap(row.get(column))]
+    return bool(values) and all(_is_number(value) for value in values)
+
+
+def is_gap(value: object) -> bool:
+    """Whether there is nothing to show: None, or an empty text."""
+    return value is None or value == ""
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, str):
+        return NUMBER.fullmatch(value) is not None
+    return isinstance(value, numbers.Real) and not is_verdict(value)
+
+
+def _texts(rows: Sequence[Row]) -> list[list[str]]:
+    """The cells of each row; the numbers of a column have as many decimals as each other."""
+    by_column = [_column([row.get(name) for row in rows]) for name in columns(rows)]
+    return [list(line) for line in zip(*by_column, strict=True)]
+
+
+def _column(values: Sequence[object]) -> list[str]:
+    plain = [v for v in values if _is_plain(v)]
+    decimals = _decimals(plain)
+    if decimals is None:
+        # Of whole numbers all have their thousands apart, or none.
+        whole = all(isinstance(v, numbers.Integral) for v in plain)
+        if whole and any(abs(v) >= THOUSANDS_FROM for v in plain):
+            return [f"{v:,}" if _is_plain(v) else cell(v) for v in values]
+        return [cell(value) for value in values]
+    return [f"{value:,.{decimals}f}" if _is_plain(value) else cell(value) for value in values]
+
+
+def _is_plain(value: object) -> bool:
+    """Whether the value is a number that digits before and after a point can show."""
+    return (
+        isinstance(value, numbers.Real)
+        and not is_verdict(value)
+        and math.isfinite(value)
+        and abs(value) < DIVERGED
+    )
+
+
+def _decimals(values: Sequence[float]) -> int | None:
+    """How many decimals show every value of a column, to at most six digits of the largest.
+
+    None for whole numbers, and where one number of decimals would hide the small values or show
+    digits of the large ones that mean nothing.
+    """
+    sizes = [abs(float(v)) for v in values if v != 0]
+    if not sizes or all(isinstance(v, numbers.Integral) for v in values):
+        return None
+    needed = 0
+    for size in sizes:
+        text = f"{size:.6g}"
+        if "e" in text:
+            return None
+        needed = max(needed, len(text.partition(".")[2]))
+    most = max(0, 5 - math.floor(math.log10(max(sizes))))
+    least = max(0, 1 - math.floor(math.log10(min(sizes))))  # two digits of the smallest
+    if least > most and needed > most:
+        return None
+    return min(needed, most)
 
 
 def is_verdict(value: object) -> bool:
@@ -192,16 +300,18 @@ def is_verdict(value: object) -> bool:
 
 def cell(value: object) -> str:
     """A value as a reader wants it: yes or no, six significant digits, a dash for a gap."""
-    if value is None:
+    if is_gap(value):
         return "–"
     if is_verdict(value):
         return "yes" if value else "no"
     if isinstance(value, numbers.Integral):
-        return f"{value:,}" if abs(value) >= 100_000 else str(value)
+        return f"{value:,}" if abs(value) >= THOUSANDS_FROM else str(value)
     if isinstance(value, numbers.Real):
-        return f"{float(value):.6g}"
-    if isinstance(value, (Mapping, list, tuple)):
-        return json.dumps(value, default=str, ensure_ascii=False)
+        return "diverged" if abs(value) >= DIVERGED else f"{float(value):.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {cell(each)}" for key, each in value.items()) or "–"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(cell(each) for each in value) or "–"
     return str(value)
 
 

@@ -9,6 +9,7 @@ from ae_jax.api import Fitted
 from ae_jax.models import parameter_counts
 from ae_jax.report import figures
 from ae_jax.report.pages import Shown, Table, write_model_report
+from ae_jax.report.style import display_name
 from ae_jax.train.config import to_dict
 from ae_jax.train.loop import is_look
 from ae_jax.train.rundir import RunDirectory
@@ -21,9 +22,11 @@ MANIFOLD_SIDE = 20
 def write(model: Fitted, directory: RunDirectory) -> Path:
     """Writes `figures/` and `report.html` of a run; returns the path of the report."""
     config = model.config
-    title = f"{model.setup.dataset.name}: {to_dict(config)['objective']['name']}"
+    objective = display_name(to_dict(config)["objective"]["name"])
+    title = f"{display_name(model.setup.dataset.name)}: {objective}"
+    inputs, head = display_name(config.data.preprocess), display_name(config.model.head)
     summary = (
-        f"{config.data.preprocess} inputs, {config.model.head} likelihood, code of "
+        f"{inputs} inputs, {head} likelihood, code of "
         f"{config.model.latent_dim} dimensions, after {model.step:,} steps. Bounds are in nats "
         "per example, summed over dimensions."
     )
@@ -40,10 +43,9 @@ def _figures(model: Fitted) -> dict[str, Shown]:
         rows = {"reconstruction": model.reconstruct(first)}
         pair = figures.reconstructions(model.inputs(first), rows)
         drawn["reconstructions"] = Shown(pair, "Reconstructions of test examples")
-        samples = figures.image_grid(model.sample(100), 10, 10)
-        drawn["samples"] = Shown(samples, "Means of p(x|z) for codes from the prior")
+        drawn |= _samples(model)
     if model.config.model.latent_dim == 2:
-        if model.setup.dataset.is_picture:
+        if model.setup.dataset.is_picture and model.condition_kind == "none":
             codes = figures.manifold_coordinates(MANIFOLD_SIDE)
             manifold = figures.manifold(model.decode(codes), MANIFOLD_SIDE)
             drawn["manifold"] = Shown(manifold, "The plane of codes")
@@ -54,6 +56,19 @@ def _figures(model: Fitted) -> dict[str, Shown]:
     return drawn
 
 
+def _samples(model: Fitted) -> dict[str, Shown]:
+    """Samples from the prior, if there is one; by class in rows, with one code a column."""
+    if not model.has_prior or model.condition_kind == "input":
+        return {}
+    if model.condition_kind == "none":
+        grid = figures.image_grid(model.sample(100), 10, 10)
+        return {"samples": Shown(grid, "Means of p(x|z) for codes from the prior")}
+    classes = np.arange(model.setup.architecture.model.classes)
+    rows = [model.sample(SHOWN, y=int(label)) for label in classes]
+    grid = figures.image_grid(np.concatenate(rows), len(classes), SHOWN)
+    return {"samples": Shown(grid, "Means of p(x|z, y): a label a row, a draw of z a column")}
+
+
 def _curves(model: Fitted) -> Figure:
     headline = model.setup.numbers.objective.headline
     looks = [record for record in model.records if is_look(record)]
@@ -62,7 +77,7 @@ def _curves(model: Fitted) -> Figure:
         split: (epochs, np.array([look[f"{split}/{headline}"] for look in looks]))
         for split in model.setup.splits
     }
-    return figures.loss_curves(lines, y_label=f"{headline} (nats per example)")
+    return figures.loss_curves(lines, y_label=f"{display_name(headline)} (nats per example)")
 
 
 def _final_table(model: Fitted) -> Table:
@@ -73,7 +88,7 @@ def _final_table(model: Fitted) -> Table:
     for split in model.setup.splits:
         prefix = f"{split}/"
         values = {k.removeprefix(prefix): v for k, v in last.items() if k.startswith(prefix)}
-        rows.append({"split": split, **{name: _rounded(value) for name, value in values.items()}})
+        rows.append({"split": split, **{display_name(k): _rounded(v) for k, v in values.items()}})
     note = f"Nats per example after epoch {last['epoch']}, with the samples of the objective."
     return Table("Final values", rows, note)
 

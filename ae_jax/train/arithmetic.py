@@ -30,8 +30,7 @@ def step_flops(setup: Setup) -> float:
 def _step(
     state: TrainState, batch: Batch, numbers: Numbers, *, architecture: Architecture
 ) -> tuple[TrainState, StepReport]:
-    optimiser = numbers.optimiser.build(numbers.total_steps)
-    return make_step(architecture.model, numbers.objective, optimiser)(state, batch)
+    return make_step(architecture.model, numbers.objective, numbers.transformation())(state, batch)
 
 
 def product_flops(jaxpr: Any) -> float:

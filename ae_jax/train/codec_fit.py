@@ -24,6 +24,7 @@ from ae_jax.data.base import DataSet
 from ae_jax.data.batches import DeviceSplit
 from ae_jax.data.passes import EvaluationData
 from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statistics_for
+from ae_jax.models import Batch, BoundModel
 from ae_jax.numerics.noise import stream_key
 from ae_jax.train import processes
 from ae_jax.train.checkpoints import Checkpoints
@@ -32,7 +33,7 @@ from ae_jax.train.loop import Record
 from ae_jax.train.program import common
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import refuse_beyond_memory
-from ae_jax.train.values import settled_preprocess
+from ae_jax.train.values import input_range, settled_preprocess
 
 OBJECTIVE = "objective"
 
@@ -43,6 +44,16 @@ class CodecState:
 
     step: Array
     params: Codec
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the codec's model is applied to."""
+        return {"params": self.params}
+
+    @property
+    def collections(self) -> dict[str, Any]:
+        """Nothing is written while a codec is fitted."""
+        return {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +102,9 @@ class CodecSetup:
     @cached_property
     def rows(self) -> Rows:
         """The training examples in model units."""
-        inputs = self.examples("train").rows(_inputs, None, None, jax.random.key(0))["x"]
+        inputs = self.examples("train").rows(_inputs, None, {"params": None}, jax.random.key(0))[
+            "x"
+        ]
         return as_rows(inputs.reshape(len(inputs), -1))
 
     def initial_state(self) -> CodecState:
@@ -99,28 +112,39 @@ class CodecSetup:
         dim = int(np.prod(self.dataset.shape))
         return CodecState(jnp.zeros((), jnp.int32), self.config.codec.blank(dim))
 
-    def prior(self, codec: Codec) -> Any:
-        """The distribution of codes. Raises UserError where the codec has none."""
-        if not hasattr(codec, "prior"):
-            raise UserError(
-                f"{type(self.config.codec).__name__} has no distribution over codes to draw from"
-            )
-        return codec.prior
+    def code_shapes(self) -> tuple[Any, Any]:
+        """The posterior and the prior of one example, with shapes in place of arrays."""
+        batch = {"x": jax.ShapeDtypeStruct((1, *self.dataset.shape), jnp.float32)}
+        model = self.architecture.model
+        return jax.eval_shape(
+            lambda state, batch: (
+                model.apply(state.variables, batch, method="encode"),
+                model.apply(state.variables, batch, method="prior"),
+            ),
+            self.initial_state(),
+            batch,
+        )
 
-    def own_metrics(self, codec: Codec, step: int, split: str) -> dict[str, float]:
+    def check_values(self, low: float, high: float) -> None:
+        """Raises UserError for new raw values between these, where the fit had refused them."""
+        preprocess, statistics = self.architecture.preprocess, self.numbers.statistics
+        values = input_range(self.dataset, preprocess, statistics, low, high)
+        self.config.codec.check_values(values.low, values.high)
+
+    def own_metrics(self, variables: Any, step: int, split: str) -> dict[str, float]:
         """The exact log density of a split where the codec has one, nats per example."""
-        if not hasattr(codec, "log_prob"):
+        if not hasattr(variables["params"], "log_prob"):
             return {}
-        return self.examples(split).mean(_log_likelihood, None, codec, jax.random.key(0))
+        model = self.architecture.model
+        return self.examples(split).mean(_log_density, model, variables, jax.random.key(0))
 
 
-def _inputs(model: Any, params: Any, batch: dict[str, Array], key: Array) -> dict[str, Array]:
+def _inputs(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
     return {"x": batch["x"]}
 
 
-def _log_likelihood(model: Any, codec: Codec, batch: dict[str, Array], key: Array):
-    x = batch["x"]
-    return {"log_likelihood": codec.log_prob(x.reshape(x.shape[0], -1))}
+def _log_density(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+    return {"log_likelihood": model.call("log_prob", batch, batch)}
 
 
 def prepare_codec(config: CodecConfig, dataset: DataSet) -> CodecSetup:
@@ -138,9 +162,10 @@ def prepare_codec(config: CodecConfig, dataset: DataSet) -> CodecSetup:
     values = train.x.size + len(train) * config.codec.latent_dim
     stored = sum(split.x.nbytes for split in dataset.splits.values())
     refuse_beyond_memory("examples and their codes", 4 * values + stored)
-    config = dataclasses.replace(
-        config, data=DataConfig(dataset.name, dataset.protocol, name, dataset.limit)
+    source = DataConfig(
+        dataset.name, dataset.protocol, name, dataset.limit, layout=config.data.layout
     )
+    config = dataclasses.replace(config, data=source)
     setup = CodecSetup(
         config,
         dataset,

@@ -6,19 +6,22 @@ is declared once, where it is used. A configuration with the section `codec` is 
 without backprop (`CodecConfig`), any other one that of a network (`RunConfig`).
 """
 
+import copy
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ae_jax.codecs import CODECS, CodecSpec, Pca
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, shortened
 from ae_jax.core.ranges import Count
 from ae_jax.core.registry import Registry, absolute_reference, unknown_name
 from ae_jax.data import absolute_name
-from ae_jax.models.config import ModelConfig
+from ae_jax.models.build import flattened, nested
+from ae_jax.models.config import PARTS, ModelConfig
 from ae_jax.objectives import OBJECTIVES, Elbo, Objective
 from ae_jax.train.optimisers import OPTIMISERS, Adam, Optimiser
 
@@ -27,14 +30,15 @@ from ae_jax.train.optimisers import OPTIMISERS, Adam, Optimiser
 class DataConfig:
     """Which examples.
 
-    name           a registered data set, a `.npy` or `.npz` file, a folder of array_record files,
-                   or `file.py:function`
+    name           a registered data set, a file or folder of yours (see `ae_jax.data.load`), or
+                   `file.py:function`
     protocol       `paper` holds a validation split out (MNIST: 50,000 / 10,000 / 10,000),
                    `full` trains on it
     preprocess     a registered preprocessing; `auto` is `grey` for bounded values, else `identity`
     limit          train on the first so many examples only
     memory_budget  bytes on the device for examples; a larger set is streamed from the host, with
                    the same numbers. Default: nine tenths of the device's memory
+    layout         of your own images: `channels_first` where they are [N, C, H, W]
     """
 
     name: str = "mnist"
@@ -42,6 +46,7 @@ class DataConfig:
     preprocess: str = "auto"
     limit: Count | None = None
     memory_budget: Count | None = None
+    layout: Literal["channels_last", "channels_first"] = "channels_last"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,12 +90,17 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides the numbers of a run."""
+    """Everything that decides the numbers of a run.
+
+    groups   optimisers of groups of parameters, in place of `optim`: of a group of the objective
+             (`groups.sleep.learning_rate=0.1`), or of a part of the model (`groups.decoder...`)
+    """
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     objective: Objective = Elbo()
     optim: Optimiser = Adam()
+    groups: tuple[tuple[str, Optimiser], ...] = ()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
 
@@ -124,16 +134,18 @@ AnyConfig = RunConfig | CodecConfig
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """The sections of a configuration: plain dataclasses, and those whose class a name chooses."""
+    """The sections of a configuration: plain dataclasses, those whose class a name chooses, and
+    tables of such, with the section that they are like."""
 
     config: type
     plain: Mapping[str, type]
     named: Mapping[str, Registry]
     default_names: Mapping[str, str]
+    tables: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def sections(self) -> list[str]:
-        return [*self.plain, *self.named]
+        return [*self.plain, *self.named, *self.tables]
 
 
 _NETWORK = _Layout(
@@ -141,6 +153,7 @@ _NETWORK = _Layout(
     {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "eval": EvalConfig},
     {"objective": OBJECTIVES, "optim": OPTIMISERS},
     {"objective": "elbo", "optim": "adam"},
+    {"groups": "optim"},
 )
 _CODEC = _Layout(
     CodecConfig,
@@ -161,11 +174,24 @@ def to_dict(config: AnyConfig) -> dict[str, dict[str, Any]]:
     sections = {}
     for field in dataclasses.fields(config):
         section = getattr(config, field.name)
-        values = json.loads(json.dumps(dataclasses.asdict(section)))
-        if field.name in layout.named:
-            values = {"name": layout.named[field.name].name_of(type(section)), **values}
-        sections[field.name] = values
+        if field.name in layout.tables:
+            registry = layout.named[layout.tables[field.name]]
+            sections[field.name] = {name: _named_values(registry, one) for name, one in section}
+        elif field.name in layout.named:
+            sections[field.name] = _named_values(layout.named[field.name], section)
+        else:
+            is_model = isinstance(section, ModelConfig)
+            sections[field.name] = _plain(nested(section) if is_model else asdict(section))
     return sections
+
+
+def _named_values(registry: Registry, section: Any) -> dict[str, Any]:
+    return {"name": registry.name_of(type(section)), **_plain(asdict(section))}
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """As JSON has it: tuples are lists."""
+    return json.loads(json.dumps(values))
 
 
 def from_dict(values: Mapping[str, Mapping[str, Any]]) -> AnyConfig:
@@ -176,32 +202,58 @@ def from_dict(values: Mapping[str, Mapping[str, Any]]) -> AnyConfig:
     layout = _checked_layout(values)
     sections: dict[str, Any] = {}
     for name, section in values.items():
-        options = {option: absolute_reference(value) for option, value in section.items()}
+        options = _absolute(section)
         if name == "data" and isinstance(options.get("name"), str):
             options["name"] = absolute_name(options["name"])
-        if name in layout.named:
-            chosen = options.pop("name", layout.default_names[name])
-            kind = layout.named[name].get(str(chosen))
+        if name in layout.tables:
+            like = layout.tables[name]
+            sections[name] = tuple(
+                (group, _named_section(layout, like, f"{name}.{group}", _table(group, table)))
+                for group, table in sorted(options.items())
+            )
+        elif name in layout.named:
+            sections[name] = _named_section(layout, name, name, options)
         else:
-            kind = layout.plain[name]
-        sections[name] = _section(name, kind, options)
+            if name == "model":
+                options = flattened(options)
+            sections[name] = _section(name, layout.plain[name], options)
     return layout.config(**sections)
+
+
+def _absolute(section: Mapping[str, Any]) -> dict[str, Any]:
+    """References to users' files with their whole paths, in tables of the section too."""
+    return {
+        option: _absolute(value) if isinstance(value, Mapping) else absolute_reference(value)
+        for option, value in section.items()
+    }
+
+
+def _table(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UserError(f"groups.{name} must be a table of options")
+    return dict(value)
+
+
+def _named_section(layout: _Layout, like: str, where: str, options: dict[str, Any]) -> Any:
+    """An instance of the class that a name chooses, of the kind of the section `like`."""
+    chosen = options.pop("name", layout.default_names[like])
+    return _section(where, layout.named[like].get(str(chosen)), options)
 
 
 def override(values: Mapping[str, Mapping[str, Any]], assignments: Sequence[str]) -> dict:
     """Nested dicts with `section.option=value` assignments applied.
 
-    Values are JSON, or text where they are not. Naming another objective, optimiser or codec drops
-    the options of the one before it.
+    Values are JSON, or text where they are not. Naming another objective, optimiser, codec or part
+    drops the options of the one before it.
     """
     layout = _checked_layout(values, assignments)
-    result = {name: dict(section) for name, section in values.items()}
+    result = {name: copy.deepcopy(dict(section)) for name, section in values.items()}
     # Names first: they decide which other options there are.
-    for text in sorted(assignments, key=lambda a: ".name=" not in a):
+    for text in sorted(assignments, key=lambda text: not _names(text)):
         path, equals, raw = text.partition("=")
         section, dot, option = path.strip().partition(".")
         if not (equals and dot and option):
-            raise UserError(f"{text!r} is not of the form section.option=value")
+            raise UserError(f"{shortened(text)!r} is not of the form section.option=value")
         try:
             value = json.loads(raw)
         except RecursionError as error:
@@ -210,12 +262,39 @@ def override(values: Mapping[str, Mapping[str, Any]], assignments: Sequence[str]
             value = raw
         _check_names("section", "", [section], layout.sections)
         target = result.setdefault(section, {})
+        place, is_deeper, inner = option.partition(".")
+        if section == "model" and place in PARTS:
+            target[place] = _with_part(target.get(place), place, inner or "name", value)
+            continue
+        if is_deeper:
+            if section not in layout.tables:
+                raise UserError(f"{section}.{place} has no options of its own: {path.strip()}")
+            target = target.setdefault(place, {})
+            option, section = inner, layout.tables[section]
         if section in layout.named and option == "name":
             before = target.get("name", layout.default_names[section])
             if absolute_reference(value) != absolute_reference(before):
                 target.clear()
         target[option] = value
     return result
+
+
+def _names(assignment: str) -> bool:
+    """Whether it names an exchangeable part, which decides what other options there are."""
+    path = assignment.partition("=")[0].strip()
+    return path.endswith(".name") or path in {f"model.{part}" for part in PARTS}
+
+
+def _with_part(before: Any, part: str, option: str, value: Any) -> Any:
+    """A part of the model, a name or a table of name and options, with one assignment applied."""
+    table = (
+        dict(before) if isinstance(before, Mapping) else {} if before is None else {"name": before}
+    )
+    if option == "name":
+        if absolute_reference(value) != absolute_reference(table.get("name")):
+            return value
+        return table
+    return table | {option: value}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
@@ -238,7 +317,7 @@ def _checked_layout(values: Any, assignments: Sequence[str] = ()) -> _Layout:
     _check_names("section", "", values, layout.sections)
     for name, section in values.items():
         if not isinstance(section, Mapping):
-            raise UserError(f"configuration section {name!r} must be a table of options")
+            raise UserError(f"configuration section {shortened(name)!r} must be a table of options")
     return layout
 
 
@@ -252,7 +331,7 @@ def _section(name: str, kind: type, options: dict[str, Any]) -> Any:
         where = ".".join([name, *(str(part) for part in first["loc"])])
         message = first["msg"][0].lower() + first["msg"][1:]
         raise UserError(
-            f"{where}: {message}, not {json.dumps(first['input'], default=str)}"
+            f"{where}: {message}, not {shortened(json.dumps(first['input'], default=str))}"
         ) from error
 
 

@@ -77,7 +77,7 @@ class Single:
         setup, state = self._setup, self._state
         totals = {
             name: compiled_evaluation(
-                state.params,
+                state.variables,
                 setup.execution.replicate(order),
                 setup.splits[name],
                 setup.numbers,
@@ -212,7 +212,7 @@ def _stacked_numbers(setups: Sequence[Setup]) -> Numbers:
 
 def _by_member(member: Any, common: Any) -> Numbers:
     """A tree of `in_axes` or partition specs for stacked numbers."""
-    return Numbers(member, member, common, member, member)
+    return Numbers(member, member, common, member, member, member)
 
 
 def member_mesh(devices_each: int) -> Mesh:
@@ -265,7 +265,13 @@ def evaluate_members(
 
     def one(state: TrainState, order: Order, split: DeviceSplit, numbers: Numbers):
         return evaluate_split(
-            state.params, order, split, numbers, state.seed, state.step, architecture=architecture
+            state.variables,
+            order,
+            split,
+            numbers,
+            state.seed,
+            state.step,
+            architecture=architecture,
         )
 
     mapped = _over_members(one, mesh, EACH, COMMON, COMMON, _by_member(EACH, COMMON))

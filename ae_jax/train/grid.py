@@ -16,11 +16,12 @@ import jax
 
 from ae_jax.core.errors import TrainingDiverged, UserError, is_out_of_memory
 from ae_jax.data.base import DataSet
-from ae_jax.nn import LATENTS
+from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import DataConfig, RunConfig
 from ae_jax.train.devices import memory_limit, stacking_pays
+from ae_jax.train.kept import KeptOutcome, kept_outcome
 from ae_jax.train.loop import Listener, Outcome, Run, train_together
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
@@ -53,7 +54,7 @@ def train_grid(
     listener_for: Callable[[Member], AbstractContextManager[Listener]] | None = None,
     stack: Stack = "auto",
     devices_each: int = 1,
-) -> dict[str, Outcome | TrainingDiverged]:
+) -> dict[str, Outcome | KeptOutcome | TrainingDiverged]:
     """Trains the members up to epoch `until` and returns their outcomes by name, in order.
 
     Members share the examples on the device, and the compiled program where they differ in
@@ -61,18 +62,22 @@ def train_grid(
     are too small to fill a CPU, and where several processes share the work), in groups as large
     as memory allows (halved where a device still runs out of it), spread over all devices with
     `devices_each` of them to a member. Each continues from where its own directory stands. A
-    member whose loss does not stay finite has that error for its outcome; the others go on.
+    member whose loss does not stay finite has that error for its outcome; the others go on. One
+    that is finished costs the reading of its files.
 
     Raises UserError.
     """
     _check_devices(devices_each)
-    setups = prepare_members(members, dataset)
+    processes.check_runs({member.name: member.config for member in members}, dataset)
+    outcomes: dict[str, Outcome | KeptOutcome | TrainingDiverged] = {}
+    outcomes |= finished(members, dataset, root, until)
+    going = [member for member in members if member.name not in outcomes]
+    setups = prepare_members(going, dataset)
     groups = [
         part
-        for alike in by_program(members, setups)
+        for alike in by_program(going, setups)
         for part in parts_of(alike, _members_at_once([setups[m.name] for m in alike], stack))
     ]
-    outcomes = {}
     for group in groups:
         with ExitStack() as opened:
             runs = {
@@ -85,6 +90,19 @@ def train_grid(
             }
             outcomes |= _train_what_fits(runs, until, devices_each)
     return {member.name: outcomes[member.name] for member in members}
+
+
+def finished(
+    members: Sequence[Member], dataset: DataSet, root: Path, until: int | None
+) -> dict[str, KeptOutcome]:
+    """The outcomes of members that are over, by name, as their files tell."""
+    found = {
+        member.name: kept_outcome(member.config, dataset, member.start, root / member.name, until)
+        for member in members
+    }
+    kept = {name: outcome for name, outcome in found.items() if outcome is not None}
+    processes.check_alike({"finished": sorted(kept)})
+    return kept
 
 
 def prepare_members(members: Sequence[Member], dataset: DataSet) -> dict[str, Setup]:
@@ -115,15 +133,15 @@ def parts_of(group: Sequence[Member], size: int | None) -> list[list[Member]]:
 def shared_program(setup: Setup) -> Hashable:
     """What decides the program of a run: runs with equal keys can be stacked."""
     config = setup.config
-    latent = LATENTS.get(config.model.latent)
-    can_pad = getattr(latent, "can_pad", False) and config.objective.can_pad
+    can_pad = setup.architecture.model.can_pad and config.objective.can_pad
     model = dataclasses.replace(
         config.model, init_scale=1.0, latent_dim=1 if can_pad else config.model.latent_dim
     )
     train = dataclasses.replace(config.train, seed=0, patience=None)
-    types = type(config.objective), type(config.optim)
+    types = type(config.objective), setup.architecture.optimisers
     # The tree of the numbers holds the options that decide branches, and which are absent.
-    branches = jax.tree.structure((setup.numbers.objective, setup.numbers.optimiser))
+    numbers = setup.numbers
+    branches = jax.tree.structure((numbers.objective, numbers.optimiser, numbers.groups))
     return config.data, model, train, config.eval, types, branches
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ae_jax.core import interrupts
-from ae_jax.core.errors import TrainingDiverged, UserError
+from ae_jax.core.errors import Stopped, TrainingDiverged
 from ae_jax.data.batches import Totals
 from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
@@ -84,7 +84,8 @@ def train(
     A run whose directory knows other code of the user's files is refused unless `accept_code`.
 
     Raises TrainingDiverged at the first loss that is not finite; what was saved stays. Raises
-    UserError, in several processes, for a run that stays within one.
+    UserError, in several processes, for a run that stays within one and for processes that do not
+    run the same, and Stopped where one of them was told to stop.
     """
     processes.check_mode(setup.config.train.parallel)
     run = Run(setup, directory, tuple(listeners), accept_code)
@@ -109,7 +110,8 @@ def train_together(
         setups = [run.setup for run in runs]
         engine = _engine_for(setups, [place.state for place in places], devices_each)
         last = setups[0].config.train.epochs if until is None else until
-        _run(places, engine, last)
+        with processes.stoppable():
+            _run(places, engine, last)
         return [place.error or Outcome(place.state, place.records) for place in places]
 
 
@@ -170,6 +172,7 @@ def _placed(run: Run) -> Iterator[_Place]:
             directory.claim, setup.config, setup.dataset, known_by, accept_code=run.accept_code
         )
         stack.enter_context(processes.held_by_first(claim))
+        processes.check_folder(directory.path)
         saved = stack.enter_context(
             Checkpoints(
                 directory.checkpoints,
@@ -182,11 +185,24 @@ def _placed(run: Run) -> Iterator[_Place]:
         if saved.step() is not None:
             state, sealed = saved.load(state)
             last = None if sealed is None else sealed.record
+        processes.check_alike(_starting_point(state, known_by))
         if processes.is_first():
             records = directory.rewind(int(state.step), last)
         else:
             records = directory.with_last(directory.records(int(state.step)), int(state.step), last)
         yield _Place(run, state, records, saved)
+
+
+def _starting_point(state: TrainState, known_by: str | None) -> dict[str, Any]:
+    """What processes must agree on before the first step; nothing where there is one."""
+    if jax.process_count() == 1:
+        return {}
+    return {
+        "restored step": int(state.step),
+        "given parameters": known_by,
+        "parameters": processes.digest_of(state.params),
+        "state of the optimiser": processes.digest_of(state.opt_state),
+    }
 
 
 def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
@@ -212,17 +228,16 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
                 for i, place in going.items()
             }
         looked = engine.look() if epoch in looks else None
-        end = processes.agree(interrupts.asked())
-        save = end or processes.agree(
-            looked is not None or time.monotonic() - saved_at >= SAVE_SECONDS
-        )
+        stop = processes.stop_requested(interrupts.asked())
+        due = looked is not None or time.monotonic() - saved_at >= SAVE_SECONDS
+        save = stop or processes.agree(due)
         if save:
             saved_at = time.monotonic()
         for i, place in active.items():
             try:
                 record = _record(place, reports[i], epoch, elapsed, work[i])
                 if looked is not None:
-                    record |= _look(place.run.setup, looked[i], epoch)
+                    record |= _look(place, looked[i], epoch)
             except TrainingDiverged as error:
                 place.error = error
                 del going[i]
@@ -232,12 +247,12 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
             place.keep(record, save)
             if _is_out_of_patience(place):
                 del going[i]
-        if end and epoch < last:
+        if stop and going and epoch < last:
             for place in places:
                 if place.saved is not None:
                     place.saved.wait()
-            interrupts.end_if_asked()
-            raise UserError("the first process was asked to end; the same command continues")
+            interrupts.end_if_asked()  # with the customary status of the signal of this process
+            raise Stopped(f"epoch {epoch} of {last} is over and saved")
 
 
 @jax.jit
@@ -257,13 +272,30 @@ def _is_out_of_patience(place: _Place) -> bool:
     return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
 
 
-_ADVICE = "the last checkpoint before it is kept; a smaller optim.learning_rate may help"
+# Model inputs beyond this are the first thing to look at where a loss is not finite.
+_LARGE_INPUT = 1e3
 
 
-def _check_finite(report: StepReport, epoch: int) -> None:
+def _advice(setup: Setup, kept: bool) -> str:
+    """What to do about a loss that is not finite; `kept` says whether there is a checkpoint."""
+    largest = max(abs(setup.values.low), abs(setup.values.high))
+    if largest > _LARGE_INPUT:
+        way = f"the model sees values up to {largest:.3g}: data.preprocess=standardization scales "
+        way += "them, or scale them before"
+    else:
+        way = "a smaller optim.learning_rate may help"
+    return f"the last checkpoint before it is kept; {way}" if kept else way
+
+
+def _is_kept(place: _Place) -> bool:
+    return place.saved is not None and place.saved.step() is not None
+
+
+def _check_finite(place: _Place, report: StepReport, epoch: int) -> None:
     if int(report.bad_step) != NO_STEP:
         raise TrainingDiverged(
-            f"the loss is not finite at step {int(report.bad_step)} (epoch {epoch}); {_ADVICE}"
+            f"the loss is not finite at step {int(report.bad_step)} (epoch {epoch}); "
+            f"{_advice(place.run.setup, _is_kept(place))}"
         )
 
 
@@ -272,7 +304,7 @@ def _record(place: _Place, report: StepReport, epoch: int, elapsed: float, work:
 
     Raises TrainingDiverged for a loss that is not finite.
     """
-    _check_finite(report, epoch)
+    _check_finite(place, report, epoch)
     setup = place.run.setup
     num_train = len(setup.splits["train"])
     seconds = (place.records[-1]["seconds"] if place.records else 0.0) + elapsed
@@ -287,18 +319,19 @@ def _record(place: _Place, report: StepReport, epoch: int, elapsed: float, work:
     }
 
 
-def _look(setup: Setup, totals: dict[str, Totals], epoch: int) -> Record:
+def _look(place: _Place, totals: dict[str, Totals], epoch: int) -> Record:
     """The objective's metrics on every split, with noise that is the same at every look.
 
     Raises TrainingDiverged where a loss is not finite: the last update of the epoch did that.
     """
-    record = {}
+    record, setup = {}, place.run.setup
     for name in setup.splits:
         means = totals[name].means()
         for metric in ("loss", setup.numbers.objective.headline):
             if not math.isfinite(means[metric]):
                 raise TrainingDiverged(
-                    f"the {metric} of the {name} split is not finite after epoch {epoch}; {_ADVICE}"
+                    f"the {metric} of the {name} split is not finite after epoch {epoch}; "
+                    f"{_advice(setup, _is_kept(place))}"
                 )
         record |= {f"{name}/{metric}": value for metric, value in means.items()}
     return record

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import struct
 from jax import Array
 from jax.experimental import multihost_utils
@@ -21,13 +22,15 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ae_jax.data.batches import DeviceSplit, Order, Totals, take_batch, totals_by_batch
 from ae_jax.data.preprocess import Preprocess, Statistics
-from ae_jax.models.padding import FirstCodes
+from ae_jax.models import BoundModel
+from ae_jax.models.padding import in_use
 from ae_jax.numerics.noise import stream_key
 from ae_jax.objectives import Batch, Objective
 from ae_jax.train.optimisers import Optimiser
 from ae_jax.train.step import StepReport, TrainState, evaluate_objective, make_step
 
 AXIS = "data"
+REST = ""  # the label of parameters that no group's optimiser takes
 
 # What makes a batch of model inputs of an item, with the key of its noise.
 BatchOf = Callable[[Any, Array], Batch]
@@ -37,15 +40,16 @@ BatchOf = Callable[[Any, Array], Batch]
 class Architecture:
     """What a program is compiled for: equal architectures share one compilation.
 
-    The classes of objective and optimiser are part of it: JAX takes the pytrees of two dataclasses
+    The classes of objective and optimisers are part of it: JAX takes the pytrees of two dataclasses
     with the same fields for equal, and would run the program of one for the other. `precision` is
     that of matrix products, as JAX names it.
     """
 
     model: Any
+    latent_dim: int
     preprocess: Preprocess
     objective: type[Objective]
-    optimiser: type[Optimiser]
+    optimisers: tuple[type[Optimiser], ...]
     precision: str = "float32"
 
 
@@ -61,12 +65,31 @@ class Numbers:
     statistics: Statistics
     total_steps: Array | float
     latent_dim: Array | None = None
+    groups: dict[str, Optimiser] = struct.field(default_factory=dict)
 
-    def model_of(self, architecture: Architecture) -> Any:
-        """The model, with the part of its code that is in use."""
+    def active(self, architecture: Architecture) -> Array | None:
+        """Which dimensions of the code are in use, [Z]; None where all are."""
         if self.latent_dim is None:
-            return architecture.model
-        return FirstCodes(architecture.model, self.latent_dim)
+            return None
+        return in_use(architecture.latent_dim, self.latent_dim)
+
+    def transformation(self) -> optax.GradientTransformation:
+        """The optimiser, or those of the groups that have their own."""
+        rest = self.optimiser.build(self.total_steps)
+        if not self.groups:
+            return rest
+        own = {name: one.build(self.total_steps) for name, one in self.groups.items()}
+        return optax.partition({REST: rest, **own}, partial(self._labels, {*own}))
+
+    def _labels(self, own: set[str], params: dict[str, Any]) -> dict[str, Any]:
+        """The optimiser of every parameter: that of its part, or of its objective's group."""
+        group_of = {part: g for g, parts in self.objective.groups.items() for part in parts}
+
+        def labels(part: str, tree: Any) -> Any:
+            label = next((name for name in (part, group_of.get(part)) if name in own), REST)
+            return jax.tree.map(lambda _: label, tree)
+
+        return {part: labels(part, tree) for part, tree in params.items()}
 
 
 def run_epoch(
@@ -97,9 +120,10 @@ def run_steps(
 ) -> tuple[TrainState, StepReport]:
     """One step for each item, stacked along S; the state after them and their reports, [S]."""
     step = make_step(
-        numbers.model_of(architecture),
+        architecture.model,
         numbers.objective,
-        numbers.optimiser.build(numbers.total_steps),
+        numbers.transformation(),
+        numbers.active(architecture),
     )
 
     def body(state: TrainState, item: Any) -> tuple[TrainState, StepReport]:
@@ -111,7 +135,7 @@ def run_steps(
 
 
 def evaluate_split(
-    params: Any,
+    variables: Any,
     order: Order,
     split: DeviceSplit,
     numbers: Numbers,
@@ -125,12 +149,12 @@ def evaluate_split(
     def batch_of(row: Order, key: Array) -> Batch:
         return take_batch(split, row, architecture.preprocess, numbers.statistics, key)
 
-    totals = evaluate_batches(params, order, batch_of, numbers, seed, step, architecture)
+    totals = evaluate_batches(variables, order, batch_of, numbers, seed, step, architecture)
     return jax.tree.map(jnp.sum, totals)
 
 
 def evaluate_batches(
-    params: Any,
+    variables: Any,
     items: Any,
     batch_of: BatchOf,
     numbers: Numbers,
@@ -139,11 +163,12 @@ def evaluate_batches(
     architecture: Architecture,
 ) -> Totals:
     """The objective's metrics summed over each batch, [S]."""
-    model = numbers.model_of(architecture)
+    active = numbers.active(architecture)
 
     def values_of(batch: Batch, key: Array) -> dict[str, Array]:
-        terms = evaluate_objective(numbers.objective, model, params, batch, key, step)
-        return {"loss": terms.loss, **terms.metrics}
+        model = BoundModel(architecture.model, variables, active=active)
+        terms = evaluate_objective(numbers.objective, model, batch, key, step)
+        return {"loss": terms.total(), **terms.metrics}
 
     key = stream_key(seed, "evaluation")
     with jax.default_matmul_precision(architecture.precision):

@@ -5,6 +5,7 @@ All that a user can get wrong is refused here, before any work.
 
 import dataclasses
 import math
+import sys
 from functools import partial
 from typing import Any
 
@@ -13,16 +14,21 @@ import jax.numpy as jnp
 from jax import Array
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.registry import unknown_name
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.batches import DeviceSplit, num_batches, sequential_order
 from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statistics_for
 from ae_jax.data.streaming import CHUNKS_ON_DEVICE, steps_in_chunk
-from ae_jax.models import MODELS
+from ae_jax.models import MODELS, BoundModel, Examples
+from ae_jax.models.base import OWN
+from ae_jax.models.build import settled_prior
+from ae_jax.nn.forward import Forward, passing
 from ae_jax.nn.initialisers import INITIALISERS, initialise
 from ae_jax.numerics.noise import stream_key
 from ae_jax.numerics.precision import product_precision
 from ae_jax.objectives import Batch, Terms
-from ae_jax.train.config import DataConfig, RunConfig
+from ae_jax.objectives.base import check_needs
+from ae_jax.train.config import DataConfig, RunConfig, TrainConfig
 from ae_jax.train.devices import memory_limit
 from ae_jax.train.program import (
     Architecture,
@@ -37,6 +43,7 @@ from ae_jax.train.values import (
     ValueRange,
     check_support,
     extreme_examples,
+    input_range,
     settled_preprocess,
     value_range,
 )
@@ -108,15 +115,17 @@ class Setup:
         """Whether larger values of the headline are better."""
         return self.numbers.objective.maximise
 
-    def prior(self, params: Any) -> Any:
-        """p(z), the same whatever the parameters."""
-        return self.architecture.model.prior
+    def check_values(self, low: float, high: float) -> None:
+        """Raises UserError for new raw values between these, where training had refused them."""
+        preprocess, statistics = self.architecture.preprocess, self.numbers.statistics
+        values = input_range(self.dataset, preprocess, statistics, low, high)
+        check_support(self.config, dataclasses.replace(self.dataset, name="what was given"), values)
 
-    def own_metrics(self, params: Any, step: int, split: str) -> dict[str, float]:
+    def own_metrics(self, variables: Any, step: int, split: str) -> dict[str, float]:
         """The metrics of the objective over a split, nats per example."""
         examples = self.on_device(split)
         return compiled_evaluation(
-            params,
+            variables,
             sequential_order(len(examples), min(len(examples), self.config.eval.batch_size)),
             examples,
             self.numbers,
@@ -134,20 +143,29 @@ class Setup:
             state = state.replace(params=params)
         return self.execution.replicate(state)
 
+    def code_shapes(self) -> tuple[Any, Any]:
+        """The posterior and the prior of one example, with shapes in place of arrays."""
+        batch = self.batch_shapes(1)
+        return _codes.eval_shape(self.state_shapes(), batch, architecture=self.architecture)
+
     def state_shapes(self) -> TrainState:
         """The shapes and types of a state; draws nothing."""
         return jax.eval_shape(self._drawn_state)
 
-    def batch_shapes(self) -> Batch:
-        """The shapes and types of a training batch."""
-        size, labels = self.config.train.batch_size, self.splits["train"].y
+    def batch_shapes(self, size: int | None = None) -> Batch:
+        """The shapes and types of a batch, by default a training batch."""
+        size, split = size or self.config.train.batch_size, self.splits["train"]
         batch = {
             "x": jax.ShapeDtypeStruct((size, *self.dataset.shape), jnp.float32),
             "id": jax.ShapeDtypeStruct((size,), jnp.int32),
             "mask": jax.ShapeDtypeStruct((size,), jnp.float32),
         }
-        if labels is not None:
-            batch["y"] = jax.ShapeDtypeStruct((size,), labels.dtype)
+        if split.y is not None:
+            batch["y"] = jax.ShapeDtypeStruct((size,), split.y.dtype)
+        if split.condition is not None:
+            batch["condition"] = jax.ShapeDtypeStruct(
+                (size, *split.condition.shape[1:]), jnp.float32
+            )
         return batch
 
     def _drawn_state(self) -> TrainState:
@@ -155,8 +173,8 @@ class Setup:
             jnp.asarray(self.config.train.seed, jnp.uint32),
             self.numbers,
             self.config.model.init_scale,
+            _zeros(self.batch_shapes(1)),
             architecture=self.architecture,
-            shape=self.dataset.shape,
             scheme=self.config.model.init,
         )
 
@@ -172,6 +190,7 @@ def prepare_run(
              out about their values, are shared as far as both runs take them alike
     """
     num_train = len(dataset.splits["train"])
+    config = _with_batch_for(config, num_train)
     _check_batch(config, num_train)
     preprocess_name = settled_preprocess(config, dataset)
     preprocess = PREPROCESSING.get(preprocess_name)
@@ -181,25 +200,32 @@ def prepare_run(
     config = _settled(config, dataset, preprocess_name, values)
     check_support(config, dataset, values)
     INITIALISERS.get(config.model.init)
-    model = MODELS.get(config.model.name)(config.model, dataset.shape)
+    check_needs(config.objective, config, dataset.num_classes is not None)
+    examples = Examples(dataset.shape, dataset.num_classes, dataset.condition_shape)
+    model = MODELS.get(config.model.name)(config.model, examples)
+    _check_conditions(config.model.condition, dataset)
     steps_per_epoch = num_batches(num_train, config.train.batch_size)
     numbers = Numbers(
         objective=config.objective.bind(num_train),
         optimiser=config.optim,
         statistics=statistics,
         total_steps=float(steps_per_epoch * config.train.epochs),
+        groups=dict(config.groups),
     )
     architecture = Architecture(
         model,
+        config.model.latent_dim,
         preprocess,
         type(config.objective),
-        type(config.optim),
+        (type(config.optim), *(type(one) for _, one in config.groups)),
         product_precision(config.train.precision),
     )
     setup = Setup(
         config, dataset, architecture, numbers, splits, values, execution, steps_per_epoch
     )
+    config.objective.check(*setup.code_shapes())
     state = setup.state_shapes()
+    _check_groups(setup, state)
     _check_size(setup, state)
     _check_objective(setup, state)
     if start is None:
@@ -234,6 +260,17 @@ def _examples(
     return splits, statistics, value_range(dataset, seen, preprocess, statistics)
 
 
+def _with_batch_for(config: RunConfig, num_train: int) -> RunConfig:
+    """The configuration; with all examples as a batch, and a word, where the default is more."""
+    size, default = config.train.batch_size, TrainConfig().batch_size
+    if size != default or size <= num_train or config.train.parallel != "jit":
+        return config
+    print(f"train.batch_size is {num_train}: there are no more examples", file=sys.stderr)
+    return dataclasses.replace(
+        config, train=dataclasses.replace(config.train, batch_size=num_train)
+    )
+
+
 def _check_batch(config: RunConfig, num_train: int) -> None:
     size, devices = config.train.batch_size, jax.device_count()
     if size > num_train:
@@ -243,6 +280,25 @@ def _check_batch(config: RunConfig, num_train: int) -> None:
             f"train.batch_size {size} does not divide among {devices} devices "
             f"(train.parallel={config.train.parallel})"
         )
+
+
+def _check_conditions(kind: str, dataset: DataSet) -> None:
+    """Raises UserError for a split without what the model is conditioned on: looks need it too."""
+    for name, split in dataset.splits.items():
+        if kind == "label" and split.y is None:
+            raise UserError(f"model.condition=label: the {name} split has no labels")
+        if kind == "label" and len(split) and split.y.min() < 0:
+            raise UserError(
+                f"model.condition=label: the {name} split has labels below 0, and classes count "
+                "from 0"
+            )
+        if kind == "input" and getattr(split.condition, "shape", (0,))[1:] != (
+            dataset.condition_shape
+        ):
+            raise UserError(
+                f"model.condition=input: the {name} split has no condition of shape "
+                f"{dataset.condition_shape}"
+            )
 
 
 def _check_size(setup: Setup, state: TrainState) -> None:
@@ -298,6 +354,21 @@ def _bytes(dataset: DataSet) -> int:
     return sum(split.x.nbytes for split in dataset.splits.values())
 
 
+def _check_groups(setup: Setup, state: TrainState) -> None:
+    """Raises UserError for the optimiser of a group that is none."""
+    known = {*setup.numbers.objective.groups, *state.params}
+    for name in setup.numbers.groups:
+        if name not in known:
+            raise unknown_name("group of parameters", name, known)
+
+
+# Compiled never, as below.
+@partial(jax.jit, static_argnames="architecture")
+def _codes(state: TrainState, batch: Batch, *, architecture: Architecture) -> tuple[Any, Any]:
+    model = BoundModel(architecture.model, state.variables)
+    return model.encode(batch), model.prior(batch)
+
+
 def _check_objective(setup: Setup, state: TrainState) -> None:
     """Traces the objective once, so that a wrong form of its terms is refused before any work."""
     _objective_terms.eval_shape(
@@ -310,9 +381,9 @@ def _check_objective(setup: Setup, state: TrainState) -> None:
 def _objective_terms(
     state: TrainState, batch: Batch, numbers: Numbers, *, architecture: Architecture
 ) -> Terms:
-    return evaluate_objective(
-        numbers.objective, architecture.model, state.params, batch, jax.random.key(0), state.step
-    )
+    key = jax.random.key(0)
+    model = BoundModel(architecture.model, state.variables, key=key, train=True)
+    return evaluate_objective(numbers.objective, model, batch, key, state.step)
 
 
 def _device_splits(dataset: DataSet, execution: Execution) -> dict[str, DeviceSplit]:
@@ -322,11 +393,22 @@ def _device_splits(dataset: DataSet, execution: Execution) -> dict[str, DeviceSp
     }
 
 
+def _head_for(dataset: DataSet, values: ValueRange) -> str:
+    """The likelihood that goes with the values: of counts, of grey levels, of real numbers."""
+    if dataset.is_counts:
+        return "multinomial" if len(dataset.shape) == 1 else "poisson"
+    return "bernoulli" if values.low >= 0.0 and values.high <= 1.0 else "gaussian"
+
+
+def _settled_prior(config: RunConfig) -> str:
+    return "none" if config.model.name == "rbm" else settled_prior(config.model)
+
+
 def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: ValueRange) -> RunConfig:
     """The configuration with nothing left open, which names the data that there really are."""
     head = config.model.head
     if head == "auto":
-        head = "bernoulli" if values.low >= 0.0 and values.high <= 1.0 else "gaussian"
+        head = _head_for(dataset, values)
     return dataclasses.replace(
         config,
         data=DataConfig(
@@ -335,23 +417,39 @@ def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: Value
             preprocess,
             dataset.limit,
             config.data.memory_budget,
+            config.data.layout,
         ),
-        model=dataclasses.replace(config.model, head=head),
+        model=dataclasses.replace(config.model, head=head, prior=_settled_prior(config)),
     )
 
 
-@partial(jax.jit, static_argnames=("architecture", "shape", "scheme"))
+@partial(jax.jit, static_argnames=("architecture", "scheme"))
 def _initial_state(
     seed: Array,
     numbers: Numbers,
     scale: Array | float,
+    batch: Batch,
     *,
     architecture: Architecture,
-    shape: tuple[int, ...],
     scheme: str,
 ) -> TrainState:
     key = stream_key(seed, "initialisation")
-    params = architecture.model.init(key, jnp.zeros((1, *shape)))["params"]
-    params = initialise(params, key, scheme, scale)
-    optimiser = numbers.optimiser.build(numbers.total_steps)
-    return TrainState(jnp.zeros((), jnp.int32), seed, params, optimiser.init(params))
+    variables, own = _drawn(key, numbers, batch, architecture)
+    params = initialise(variables.pop("params", {}), key, scheme, scale)
+    if own is not None:
+        params = {**params, OWN: own}
+    start = jnp.zeros((), jnp.int32)
+    return TrainState(start, seed, params, numbers.transformation().init(params), variables)
+
+
+def _drawn(
+    key: Array, numbers: Numbers, batch: Batch, architecture: Architecture
+) -> tuple[dict[str, Any], Any]:
+    """The variables of the model, and the objective's own parameters if it has any."""
+    with passing(Forward()):
+        variables = dict(architecture.model.init(key, batch))
+    return variables, numbers.objective.init(jax.random.fold_in(key, 1), architecture.model, batch)
+
+
+def _zeros(shapes: Batch) -> Batch:
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

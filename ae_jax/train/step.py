@@ -1,6 +1,7 @@
 """The state of a run and the pure step that every mode of execution shares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,9 +12,11 @@ from jax import Array
 
 from ae_jax.core.errors import UserError
 from ae_jax.data.batches import Totals, masked_totals
+from ae_jax.models import BoundModel
 from ae_jax.numerics.noise import stream_key
 from ae_jax.numerics.reductions import loss_mean
 from ae_jax.objectives import Batch, Objective, Terms
+from ae_jax.objectives.base import WHOLE
 
 # Larger than any step, so that the first bad step of many is their minimum.
 NO_STEP = jnp.iinfo(jnp.int32).max
@@ -23,13 +26,20 @@ NO_STEP = jnp.iinfo(jnp.int32).max
 class TrainState:
     """All that changes while a run trains; with the configuration it decides the rest of the run.
 
-    `step` counts updates, `seed` addresses all noise of the run.
+    `step` counts updates, `seed` addresses all noise of the run. `collections` holds what layers
+    write while they train (batch statistics), by the names that Linen gives them.
     """
 
     step: Array
     seed: Array
     params: Any
     opt_state: Any
+    collections: dict[str, Any] = struct.field(default_factory=dict)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What a module is applied to."""
+        return {"params": self.params, **self.collections}
 
 
 @struct.dataclass
@@ -50,11 +60,17 @@ class StepReport:
 Step = Callable[..., tuple[TrainState, StepReport]]
 
 
-def make_step(model: Any, objective: Objective, optimiser: optax.GradientTransformation) -> Step:
+def make_step(
+    module: Any,
+    objective: Objective,
+    optimiser: optax.GradientTransformation,
+    active: Array | None = None,
+) -> Step:
     """The step `(state, batch, *, axis_name=None) -> (state, report)`: pure, for one device.
 
     Under a mapped axis (`shard_map`, `pmap`, `vmap`) each device has its part of the batch and
-    the update is that of the whole batch.
+    the update is that of the whole batch. `active` [Z] says which dimensions of padded codes are
+    in use.
     """
 
     def step(
@@ -62,31 +78,71 @@ def make_step(model: Any, objective: Objective, optimiser: optax.GradientTransfo
     ) -> tuple[TrainState, StepReport]:
         key = stream_key(state.seed, "objective", state.step)
 
-        def loss_of(params: Any) -> tuple[Array, Terms]:
-            terms = evaluate_objective(objective, model, params, batch, key, state.step, axis_name)
-            return loss_mean(terms.loss, batch["mask"], axis_name), terms
+        def losses_of(params: Any) -> tuple[dict[str, Array], tuple[Terms, dict[str, Any]]]:
+            variables = {"params": params, **state.collections}
+            model = BoundModel(
+                module, variables, key=key, train=True, axis_name=axis_name, active=active
+            )
+            terms = evaluate_objective(objective, model, batch, key, state.step, axis_name)
+            means = {
+                group: loss_mean(loss, batch["mask"], axis_name)
+                for group, loss in terms.losses().items()
+            }
+            return means, (terms, model.collections)
 
-        (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        losses, grads, (terms, collections) = gradients(losses_of, state.params, objective.groups)
         if axis_name is not None:
             # The loss is a mean over devices already, so each has its own part of the gradient,
             # scaled to be averaged. Where the axis is tracked (`shard_map` by default) it arrives
-            # summed and this changes nothing.
+            # summed and this changes nothing. What layers wrote is the same on all devices.
             grads = jax.lax.pmean(grads, axis_name)
+            collections = jax.tree.map(partial(_mean_of_reals, axis_name=axis_name), collections)
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        totals = masked_totals({"loss": terms.loss, **terms.metrics}, batch["mask"])
+        totals = masked_totals({"loss": terms.total(), **terms.metrics}, batch["mask"])
         if axis_name is not None:
             totals = jax.lax.psum(totals, axis_name)
-        report = StepReport(totals, jnp.where(jnp.isfinite(loss), NO_STEP, state.step))
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), report
+        finite = jnp.all(jnp.stack([jnp.isfinite(loss) for loss in losses.values()]))
+        report = StepReport(totals, jnp.where(finite, NO_STEP, state.step))
+        state = state.replace(
+            step=state.step + 1, params=params, opt_state=opt_state, collections=collections
+        )
+        return state, report
 
     return step
 
 
+def _mean_of_reals(leaf: Array, axis_name: str) -> Array:
+    """The mean over devices; whole numbers (a counter) and keys, which have none, as they are."""
+    return jax.lax.pmean(leaf, axis_name) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+
+def gradients(
+    losses_of: Callable[[Any], tuple[dict[str, Array], Any]],
+    params: Any,
+    groups: Mapping[str, tuple[str, ...]],
+) -> tuple[dict[str, Array], Any, Any]:
+    """The losses by group, the gradient of each with respect to its own parameters, and the rest.
+
+    What the compiler does not need of the gradient of a loss with respect to the parameters of
+    another group, it does not compute.
+    """
+    losses, pull_back, rest = jax.vjp(losses_of, params, has_aux=True)
+
+    def gradient(group: str) -> Any:
+        seed = {name: jnp.ones_like(loss) * (name == group) for name, loss in losses.items()}
+        return pull_back(seed)[0]
+
+    if not groups:
+        return losses, gradient(WHOLE), rest
+    by_part = {part: group for group, parts in groups.items() for part in parts}
+    whole = {group: gradient(group) for group in losses}
+    return losses, {part: whole[by_part[part]][part] for part in params}, rest
+
+
 def evaluate_objective(
     objective: Objective,
-    model: Any,
-    params: Any,
+    model: BoundModel,
     batch: Batch,
     key: Array,
     step: Array,
@@ -97,19 +153,48 @@ def evaluate_objective(
     Raises UserError naming the term that has not.
     """
     extra = {"axis_name": axis_name} if objective.whole_batch else {}
-    terms = objective(model, params, batch, key, step, **extra)
-    size = batch["mask"].shape
+    name = type(objective).__name__
+    try:
+        terms = objective(model, batch, key, step, **extra)
+    except jax.errors.UnexpectedTracerError as error:
+        raise UserError(
+            f"objective {name}: layers wrote their state inside a JAX transformation of its own; "
+            "use model.fixed() there"
+        ) from error
+    if not isinstance(terms, Terms):
+        raise UserError(f"objective {name} returns {type(terms).__name__}, not Terms")
+    _check_terms(objective, terms, batch["mask"].shape)
+    _check_groups(objective, terms, model)
+    return terms
+
+
+def _check_terms(objective: Objective, terms: Terms, size: tuple[int, ...]) -> None:
+    name = type(objective).__name__
     if "loss" in terms.metrics:
-        raise UserError(f"{type(objective).__name__}: no metric may be called loss")
-    for name, value in {"loss": terms.loss, **terms.metrics}.items():
+        raise UserError(f"{name}: no metric may be called loss")
+    losses = {f"loss of {group}" if group else "loss": v for group, v in terms.losses().items()}
+    for term, value in {**losses, **terms.metrics}.items():
         if jnp.shape(value) != size:
             raise UserError(
-                f"{type(objective).__name__}: {name} has shape {jnp.shape(value)}, not one value "
-                f"an example, {size}"
+                f"{name}: {term} has shape {jnp.shape(value)}, not one value an example, {size}"
             )
     if objective.headline not in {"loss", *terms.metrics}:
         raise UserError(
-            f"{type(objective).__name__}: headline {objective.headline!r} is not among its "
-            f"metrics {sorted(terms.metrics)}"
+            f"{name}: headline {objective.headline!r} is not among its metrics "
+            f"{sorted(terms.metrics)}"
         )
-    return terms
+
+
+def _check_groups(objective: Objective, terms: Terms, model: BoundModel) -> None:
+    """Raises UserError unless there is one loss for each group, and one group for each part."""
+    name, groups = type(objective).__name__, objective.groups
+    if set(terms.losses()) != (set(groups) or {WHOLE}):
+        wanted = f"one for each of {', '.join(sorted(groups))}" if groups else "one, [B]"
+        raise UserError(f"{name}: losses are {sorted(terms.losses())}, and it should be {wanted}")
+    if groups:
+        grouped = [part for parts in groups.values() for part in parts]
+        lost = sorted(set(model.params) - set(grouped))
+        if lost:
+            raise UserError(f"{name}: no group holds the parameters of {', '.join(lost)}")
+        if len(set(grouped)) < len(grouped):
+            raise UserError(f"{name}: a part is in two of its groups")

@@ -49,7 +49,7 @@ def run_chunk(
 
 @partial(jax.jit, static_argnames="architecture")
 def evaluate_chunk(
-    params: Any,
+    variables: Any,
     chunk: dict[str, Array],
     numbers: Numbers,
     seed: Array,
@@ -59,7 +59,7 @@ def evaluate_chunk(
 ) -> Totals:
     """The objective's metrics, summed over each batch of the chunk: leaves [K]."""
     batch_of = _inputs_of(numbers, architecture)
-    return evaluate_batches(params, chunk, batch_of, numbers, seed, step, architecture)
+    return evaluate_batches(variables, chunk, batch_of, numbers, seed, step, architecture)
 
 
 def _inputs_of(numbers: Numbers, architecture: Architecture) -> BatchOf:
@@ -147,7 +147,7 @@ class Streamed:
             setup.dataset.splits[name], lambda _: order, steps, self._steps_in_chunk(size, steps)
         ):
             totals = evaluate_chunk(
-                state.params,
+                state.variables,
                 setup.execution.replicate(chunk),
                 setup.numbers,
                 state.seed,

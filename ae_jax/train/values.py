@@ -49,11 +49,13 @@ def extreme_examples(dataset: DataSet) -> dict[str, DeviceSplit]:
 
 @dataclasses.dataclass(frozen=True)
 class ValueRange:
-    """Smallest and largest model input over all splits, and the first split with NaN in it."""
+    """Smallest and largest model input over all splits, whether all are whole numbers, and the
+    first split with NaN in it."""
 
     low: float
     high: float
     missing_in: str | None
+    integer: bool = False
 
     def check_missing(self, dataset: DataSet, accepts_missing: bool) -> None:
         """Raises UserError for NaN, which is a missing value where the objective takes them."""
@@ -68,44 +70,64 @@ def value_range(
     statistics: Statistics,
 ) -> ValueRange:
     """The range of model inputs. Raises UserError for infinite ones."""
-    lows, highs, missing_in = [], [], None
+    lows, highs, missing_in, integer = [], [], None, True
     for name, split in splits.items():
-        low, high, missing, infinite = _extremes(split, statistics, preprocess=preprocess)
+        low, high, missing, infinite, whole = _extremes(split, statistics, preprocess=preprocess)
+        integer = integer and bool(whole)
         if infinite:
             raise _not_finite(name, dataset)
         if missing and missing_in is None:
             missing_in = name
         lows.append(float(low))
         highs.append(float(high))
-    return ValueRange(min(lows), max(highs), missing_in)
+    return ValueRange(min(lows), max(highs), missing_in, integer)
 
 
 def _not_finite(name: str, dataset: DataSet) -> UserError:
-    return UserError(f"the {name} split of {dataset.name} holds NaN or infinite values")
+    return UserError(
+        f"the {name} split of {dataset.name} holds NaN or infinite values; NaN is a missing value "
+        "to objective=masked_reconstruction only"
+    )
+
+
+def input_range(
+    dataset: DataSet, preprocess: Preprocess, statistics: Statistics, low: float, high: float
+) -> ValueRange:
+    """The range of model inputs from raw values between two bounds, as in `extreme_examples`."""
+    raw = np.stack([np.full(dataset.shape, value, np.float32) for value in (low, high)])
+    x = preprocess(jnp.asarray(raw), statistics, jax.random.key(0), jnp.arange(2))
+    return ValueRange(float(x.min()), float(x.max()), None)
 
 
 @partial(jax.jit, static_argnames="preprocess")
 def _extremes(
     split: DeviceSplit, statistics: Statistics, *, preprocess: Preprocess
-) -> tuple[Array, Array, Array, Array]:
-    """Smallest and largest known value, and whether any is NaN, or infinite."""
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Smallest and largest known value; whether any is NaN, any infinite, all whole numbers."""
 
     def body(_, row):
         x = take_batch(split, row, preprocess, statistics, jax.random.key(0))["x"]
         # Compiled minima do not reliably come out NaN where a value is.
         missing = jnp.isnan(x)
         low, high = jnp.where(missing, jnp.inf, x).min(), jnp.where(missing, -jnp.inf, x).max()
-        return None, (low, high, missing.any(), jnp.isinf(x).any())
+        whole = jnp.where(missing, True, x == jnp.round(x)).all()
+        return None, (low, high, missing.any(), jnp.isinf(x).any(), whole)
 
-    _, (low, high, missing, infinite) = jax.lax.scan(
+    _, (low, high, missing, infinite, whole) = jax.lax.scan(
         body, None, sequential_order(len(split), CHECK_BATCH)
     )
-    return low.min(), high.max(), missing.any(), infinite.any()
+    return low.min(), high.max(), missing.any(), infinite.any(), whole.all()
 
 
 def check_support(config: RunConfig, dataset: DataSet, values: ValueRange) -> None:
     """Raises UserError for model inputs that the likelihood gives no density."""
     support = HEADS.get(config.model.head).support
+    if support.integer and not values.integer:
+        raise UserError(
+            f"head {config.model.head!r} needs {support.description}, but {dataset.name} holds "
+            f"other values after preprocessing {config.data.preprocess!r}; choose another "
+            "model.head or data.preprocess"
+        )
     if not (support.low <= values.low and values.high <= support.high):
         raise UserError(
             f"head {config.model.head!r} needs data in {support.description}, but {dataset.name} "

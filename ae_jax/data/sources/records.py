@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ae_jax.data.sources.cache import Log, sha256_of
 HEADER = "records.json"
 VERSION = 1
 TYPES = {"uint8": "|u1", "float32": "<f4"}
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 _BLOCK_BYTES = 16 << 20
 
 
@@ -209,6 +211,12 @@ class RecordFolder:
         try:
             header = json.loads((self.path / HEADER).read_text())
         except OSError as error:
+            files = islice(self.path.rglob("*"), 1000)
+            if any(file.suffix.lower() in _PICTURES for file in files):
+                raise UserError(
+                    f"{self.path} is a folder of pictures: save them as one array [N, H, W, C] of "
+                    "bytes in a .npy file, and name that"
+                ) from error
             raise self._bad(f"{HEADER}: {error.strerror}") from error
         except ValueError as error:
             raise self._bad(f"{HEADER} is not JSON") from error

@@ -1,0 +1,369 @@
+"""A trained autoencoder: NumPy arrays in and out, compiled batches between."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ae_jax.core.errors import UserError
+from ae_jax.core.registry import unknown_name
+from ae_jax.data.arrays import new_examples
+from ae_jax.data.base import Split
+from ae_jax.data.objects import as_examples
+from ae_jax.distributions import NoPrior
+from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
+from ae_jax.models import Batch, BoundModel
+from ae_jax.numerics.noise import example_keys, stream_key
+from ae_jax.numerics.precision import float32_products
+from ae_jax.train.codec_fit import CodecSetup
+from ae_jax.train.config import AnyConfig
+from ae_jax.train.loop import Record
+from ae_jax.train.setup import Setup
+
+PriorChoice = Literal["model", "fitted"]
+MIXTURE_COMPONENTS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A trained autoencoder or a fitted codec.
+
+    `params` are the parameters of a network, or the fitted `Codec` with its atoms; `collections`
+    what layers have written while they trained (batch statistics).
+
+    Where examples are asked for, an array [N, ...] in the units of the training data is taken, or
+    a `Split` of the data set, whose examples then meet their own noise (fixed binarisation). A
+    model that is conditioned takes labels `y` [N] or a `condition` [N, ...] with them; of a split,
+    its own.
+    """
+
+    setup: Setup | CodecSetup
+    params: Any
+    step: int
+    records: list[Record]
+    collections: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def config(self) -> AnyConfig:
+        return self.setup.config
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the module, `setup.architecture.model`, is applied to."""
+        return {"params": self.params, **self.collections}
+
+    def encode(
+        self, x: np.ndarray | Split, y: Any = None, condition: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Posterior means [N, Z] of raw examples."""
+        rows, first_id = self._examples(x, y, condition)
+        return self._over_batches(_encode, rows, first_id)
+
+    def posterior(
+        self, x: np.ndarray | Split, y: Any = None, condition: np.ndarray | None = None
+    ) -> Any:
+        """q(z|x) of raw examples: a distribution whose parameters are NumPy arrays, [N, ...]."""
+        rows, first_id = self._examples(x, y, condition)
+        return self._over_batches(_posterior, rows, first_id, may_share=True)
+
+    def decode(self, z: np.ndarray, y: Any = None, condition: Any = None) -> np.ndarray:
+        """Means of p(x|z) for codes [N, Z], in model units: [N, ...].
+
+        A label or condition is one for each code, or one for all.
+        """
+        z, size = np.asarray(z, np.float32), self.setup.latent_dim
+        if z.ndim != 2 or z.shape[1] != size:
+            raise UserError(f"codes have shape {z.shape}; the model decodes [N, {size}]")
+        rows = {"z": z, **self._given(len(z), y, condition)}
+        return self._over_batches(_decode, rows, 0)
+
+    def reconstruct(
+        self, x: np.ndarray | Split, y: Any = None, condition: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Decoded posterior means of raw examples, in model units: [N, ...]."""
+        rows, first_id = self._examples(x, y, condition)
+        return self._over_batches(_reconstruct, rows, first_id)
+
+    def inputs(self, x: np.ndarray | Split) -> np.ndarray:
+        """Raw examples in model units, as the model sees them: [N, ...]."""
+        rows, first_id = self._examples(x, check_condition=False)
+        return self._over_batches(_inputs, rows, first_id)
+
+    def sample(
+        self,
+        count: int,
+        seed: int = 0,
+        *,
+        y: Any = None,
+        condition: Any = None,
+        prior: PriorChoice = "model",
+    ) -> np.ndarray:
+        """Means of p(x|z) for codes drawn from the prior: [count, ...].
+
+        A conditional model takes a label `y` or a `condition`, one for all or one for each sample.
+        With `prior="fitted"` codes come from a mixture of Gaussians fitted to the codes of the
+        training examples, which deterministic codes need. Raises UserError where there is no prior
+        to draw from, or no condition that is needed.
+        """
+        return self.decode(
+            self.draw(count, seed, y=y, condition=condition, prior=prior), y, condition
+        )
+
+    def draw(
+        self,
+        count: int,
+        seed: int = 0,
+        *,
+        y: Any = None,
+        condition: Any = None,
+        prior: PriorChoice = "model",
+    ) -> np.ndarray:
+        """The codes [count, Z] of `sample`."""
+        if count < 0:
+            raise UserError(f"{count} samples cannot be drawn")
+        if prior not in ("model", "fitted"):
+            raise unknown_name("prior to draw from", prior, ("model", "fitted"))
+        given = self._given(count, y, condition)
+        if prior == "fitted":
+            return self._fitted_codes(count, seed)
+        if not self.has_prior:
+            raise UserError(
+                "this model has no prior over codes to draw from; prior=fitted draws from a "
+                "mixture of Gaussians that is fitted to the training codes"
+            )
+        rows = {"place": np.zeros(count, np.float32), **given}
+        return self._over_batches(partial(_drawn, seed=jnp.asarray(seed, jnp.uint32)), rows, 0)
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is a distribution of codes to draw from."""
+        return not isinstance(self.setup.code_shapes()[1], NoPrior)
+
+    def evaluate(
+        self, split: str = "test", evaluators: Sequence[str | Evaluator] = ()
+    ) -> dict[str, float]:
+        """The objective's metrics, the squared error and what the named evaluators say of a split.
+
+        A codec with a density has its exact log p(x) for the former. An evaluator whose value has
+        a name that is taken gives it under its own, as `bound/elbo`.
+        Nats per example unless the name says otherwise. Raises UserError.
+        """
+        architecture = self.setup.architecture
+        results = self.setup.own_metrics(self.variables, self.step, self.split_named(split))
+        examples = self.setup.on_device(split)
+        size = min(len(examples), self.config.eval.batch_size)
+        data = EvaluationData(
+            examples, self.setup.numbers.statistics, architecture.preprocess, size
+        )
+        seed = jnp.asarray(self.config.train.seed, jnp.uint32)
+        for given in ("squared_error", *evaluators):
+            evaluator = EVALUATORS.get(given) if isinstance(given, str) else given
+            name = given.rpartition(":")[2] if isinstance(given, str) else _name_of(evaluator)
+            values = evaluator(
+                architecture.model, self.variables, data, stream_key(seed, "evaluation")
+            )
+            for metric, value in values.items():
+                results[f"{name}/{metric}" if metric in results else metric] = value
+        return results
+
+    def split_named(self, name: str) -> str:
+        """The name itself. Raises UserError if the data set has no such split."""
+        if name not in self.setup.dataset.splits:
+            raise unknown_name("split", name, self.setup.dataset.splits)
+        return name
+
+    def _fitted_codes(self, count: int, seed: int) -> np.ndarray:
+        """Codes drawn from a mixture of Gaussians that is fitted to those of training examples."""
+        from sklearn.mixture import GaussianMixture  # slow to import, and rarely used
+
+        codes = self.encode(self.setup.dataset.splits["train"]).astype(np.float64)
+        components = min(MIXTURE_COMPONENTS, len(codes))
+        mixture = GaussianMixture(components, random_state=seed, reg_covar=1e-6).fit(codes)
+        drawn, _ = mixture.sample(max(count, 1))
+        order = np.random.default_rng(seed).permutation(len(drawn))  # they come by component
+        return drawn[order][:count].astype(np.float32)
+
+    def _examples(
+        self,
+        x: np.ndarray | Split,
+        y: Any = None,
+        condition: Any = None,
+        check_condition: bool = True,
+    ) -> tuple[dict[str, np.ndarray], int]:
+        """Raw examples in the shape of the data set with their conditions; the id of the first."""
+        shape, first_id = self.setup.dataset.shape, 0
+        if isinstance(x, Split):  # of a data set: its examples have come in by the same door
+            raw, first_id = x.x, x.first_id or 0
+            if raw.shape[1:] != shape:
+                raise UserError(
+                    f"examples have shape {raw.shape[1:]}; the model was fitted on {shape}"
+                )
+            # A model that looks at no label takes none of those that a split has.
+            y = x.y if y is None and self.condition_kind == "label" else y
+            if condition is None and self.condition_kind == "input":
+                condition = x.condition
+        else:
+            dataset = self.setup.dataset
+            given = as_examples(x, dataset, self.config.data.layout)
+            raw = new_examples(given, dataset, missing=self._takes_missing)
+            if len(raw):
+                self.setup.check_values(float(np.nanmin(raw)), float(np.nanmax(raw)))
+        given = self._given(len(raw), y, condition) if check_condition else {}
+        return {"x": raw, **given}, first_id
+
+    @property
+    def condition_kind(self) -> str:
+        """What the model is conditioned on: none, label or input."""
+        return getattr(self.setup.architecture.model, "condition", "none")
+
+    def _given(self, count: int, y: Any, condition: Any) -> dict[str, np.ndarray]:
+        """The condition of so many examples. Raises UserError for one that is missing or unused."""
+        kind = self.condition_kind
+        if y is not None and kind != "label":
+            raise UserError("labels are given, and the model is not conditioned on the label")
+        if condition is not None and kind != "input":
+            raise UserError("a condition is given, and the model is not conditioned on an input")
+        if kind == "label":
+            return {"y": self._labels(count, y)}
+        if kind == "input":
+            return {"condition": self._conditions(count, condition)}
+        return {}
+
+    def _labels(self, count: int, y: Any) -> np.ndarray:
+        if y is None:
+            raise UserError("the model is conditioned on the label: give labels as y")
+        labels, classes = np.asarray(y), self.setup.architecture.model.classes
+        if labels.dtype.kind not in "iu" or labels.shape not in ((), (count,)):
+            raise UserError(f"labels y have to be one whole number, or one for each of {count}")
+        if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+            raise UserError(
+                f"labels lie between 0 and {classes - 1}, not {labels.min()} to {labels.max()}"
+            )
+        return np.broadcast_to(labels, (count,)).astype(np.int32)
+
+    def _conditions(self, count: int, condition: Any) -> np.ndarray:
+        if condition is None:
+            raise UserError("the model is conditioned on an input: give it as condition")
+        shape = self.setup.dataset.condition_shape
+        values = np.asarray(condition, np.float32)
+        if values.shape not in (shape, (count, *shape)):
+            raise UserError(
+                f"a condition has shape {shape}, or {(count, *shape)} for all, not {values.shape}"
+            )
+        return np.broadcast_to(values, (count, *shape))
+
+    @property
+    def _takes_missing(self) -> bool:
+        """Whether NaN stands for a missing value, as it did in training."""
+        objective = getattr(self.config, "objective", None)
+        return bool(getattr(objective, "accepts_missing", False))
+
+    def _over_batches(
+        self, function: Any, rows: dict[str, np.ndarray], first_id: int, may_share: bool = False
+    ) -> Any:
+        """Applies a compiled function to batches of one size, the last one filled up.
+
+        What it gives are rows, one an example. Where examples `may_share` some of it, rows are what
+        there is more of for more examples.
+        """
+        # At least two, for a row to differ from what is shared.
+        size, outputs = max(2, self.config.eval.batch_size), []
+        count = len(next(iter(rows.values())))
+        statistics, architecture = self.setup.numbers.statistics, self.setup.architecture
+        for start in range(0, max(count, 1), size):
+            parts = {name: row[start : start + size] for name, row in rows.items()}
+            filled = {name: _filled(part, size) for name, part in parts.items()}
+            out = function(
+                self.variables,
+                filled,
+                first_id + start + jnp.arange(size),
+                statistics,
+                architecture=architecture,
+            )
+            outputs.append(jax.tree.map(np.asarray, out))
+        has_rows = jax.tree.map(lambda leaf: True, outputs[0])
+        if may_share:
+            one, ids = {name: _filled(row[:1], 1) for name, row in rows.items()}, jnp.arange(1)
+            alone = function.eval_shape(
+                self.variables, one, ids, statistics, architecture=architecture
+            )
+            has_rows = jax.tree.map(lambda leaf, own: leaf.shape != own.shape, outputs[0], alone)
+        return jax.tree.map(
+            lambda rows, *parts: np.concatenate(parts)[:count] if rows else parts[0],
+            has_rows,
+            *outputs,
+        )
+
+
+def _filled(part: np.ndarray, size: int) -> np.ndarray:
+    filled = np.zeros((size, *part.shape[1:]), part.dtype.newbyteorder("="))
+    filled[: len(part)] = part
+    return filled
+
+
+def _name_of(evaluator: Any) -> str:
+    return getattr(evaluator, "__name__", type(evaluator).__name__)
+
+
+def _batch(rows: dict[str, Array], ids: Array) -> Batch:
+    return {**rows, "id": ids, "mask": jnp.ones(ids.shape)}
+
+
+@partial(jax.jit, static_argnames="architecture")
+def _inputs(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Array:
+    del variables
+    return architecture.preprocess(rows["x"], statistics, jax.random.key(0), ids)
+
+
+def _model_inputs(raw: Array, ids: Array, statistics: Any, architecture: Any) -> Array:
+    """What the encoder sees."""
+    x = architecture.preprocess(raw, statistics, jax.random.key(0), ids)
+    # NaN gets here only where it is a missing value: the encoder sees 0 for it, as in training.
+    return jnp.where(jnp.isnan(x), 0.0, x)
+
+
+@partial(jax.jit, static_argnames="architecture")
+def _posterior(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Any:
+    x = _model_inputs(rows["x"], ids, statistics, architecture)
+    model = BoundModel(architecture.model, variables)
+    with float32_products():
+        return model.encode(_batch({**rows, "x": x}, ids))
+
+
+@partial(jax.jit, static_argnames="architecture")
+def _encode(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Array:
+    return _posterior(variables, rows, ids, statistics, architecture=architecture).mean()
+
+
+@partial(jax.jit, static_argnames="architecture")
+def _reconstruct(
+    variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture
+) -> Array:
+    x = _model_inputs(rows["x"], ids, statistics, architecture)
+    model = BoundModel(architecture.model, variables)
+    with float32_products():
+        return model.reconstruct(_batch({**rows, "x": x}, ids)).mean()[0]
+
+
+@partial(jax.jit, static_argnames="architecture")
+def _decode(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Array:
+    z = rows["z"]
+    with float32_products():
+        return (
+            BoundModel(architecture.model, variables).decode(z[None], _batch(rows, ids)).mean()[0]
+        )
+
+
+@partial(jax.jit, static_argnames="architecture")
+def _drawn(
+    variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture, seed: Array
+) -> Array:
+    """One code from the prior for each row, [B, Z]."""
+    with float32_products():
+        prior = BoundModel(architecture.model, variables).prior(_batch(rows, ids))
+        return prior.sample(example_keys(jax.random.key(seed), ids), 1)[0]

@@ -1,0 +1,87 @@
+"""The origin and the unit of the data: what a fit takes off before anything is squared."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from ae_jax.codecs.base import Progress
+from ae_jax.codecs.rows import Rows
+
+
+@struct.dataclass
+class Frame:
+    """A point near the mean, `origin` [D], and a power of two, `unit`.
+
+    Values less the origin and over the unit are about 1 in size, whatever they were. Both steps are
+    exact in float32: values near the origin lose nothing as it is subtracted, and none loses
+    anything over a power of two.
+    """
+
+    origin: Array
+    unit: float
+
+
+def centred(rows: Rows) -> tuple[Rows, Frame]:
+    """The rows about their mean in units of their spread, root mean square over all values."""
+    first = rows.take(jnp.zeros(1, jnp.int32))[0]
+    origin = _near_mean(rows, first)
+    within = rows.less(origin)
+    unit = _power_of_two(float(_mean_square(within)))
+    return within.over(unit), Frame(origin, unit)
+
+
+def scaled(rows: Rows) -> tuple[Rows, Frame]:
+    """The rows in units of their size, about where the data have their origin."""
+    unit = _power_of_two(float(_mean_square(rows)))
+    return rows.over(unit), Frame(jnp.zeros(rows.dim), unit)
+
+
+def in_two(mean: np.ndarray) -> tuple[Array, Array]:
+    """A mean of twice float32's digits [D] as two float32 numbers, the second one small."""
+    mean = np.asarray(mean, np.float64)
+    coarse = mean.astype(np.float32)
+    return jnp.asarray(coarse), jnp.asarray((mean - coarse).astype(np.float32))
+
+
+def told(progress: Progress | None, factor: float, shift: float = 0.0) -> Progress | None:
+    """Progress that hears objectives in the units of the data: `factor` times those of a frame."""
+    if progress is None:
+        return None
+    return lambda done, most, objective: progress(
+        done, most, float(in_units(np.float32(objective), factor, shift))
+    )
+
+
+def in_units(objective: np.ndarray, factor: float, shift: float = 0.0) -> np.ndarray:
+    """Objectives of a frame in the units of the data, float32."""
+    return objective * np.float32(factor) + np.float32(shift)
+
+
+def _power_of_two(square: float) -> float:
+    return 2.0 ** round(0.5 * math.log2(square)) if square > 0 else 1.0
+
+
+@jax.jit
+def _near_mean(rows: Rows, first: Array) -> Array:
+    """The mean, from differences to an example: sums of large numbers lose digits."""
+
+    def add(carry, block):
+        count, mean = carry
+        added = block.fresh.sum()
+        step = (block.values * block.fresh[:, None]).sum(axis=0) / jnp.maximum(added, 1.0) - mean
+        return count + added, mean + step * (added / (count + added))
+
+    start = (jnp.zeros(()), jnp.zeros(rows.dim))
+    return first + rows.less(first).fold(add, start)[1]
+
+
+@jax.jit
+def _mean_square(rows: Rows) -> Array:
+    def add(total, block):
+        return total + (jnp.square(block.values).sum(axis=1) * block.fresh).sum()
+
+    return rows.fold(add, jnp.zeros(())) / (rows.count * rows.dim)

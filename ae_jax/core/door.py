@@ -1,0 +1,159 @@
+"""The one door that arrays come in by: at `fit`, at `encode`, at a codec's own `fit`, from files.
+
+Whatever lies behind it is native float32 or uint8, and means the numbers that were given.
+"""
+
+import dataclasses
+import os
+import sys
+from typing import Any, Literal
+
+import numpy as np
+from jax import dtypes
+
+from ae_jax.core.errors import UserError
+
+Kind = Literal["binary", "bytes", "integers", "real"]
+
+# Of the spread of a column: what rounding to float32 may be. A column of floats that varies by less
+# than the second number, as a share of its size, is a constant with the noise of its computation.
+_ROUNDING = 1e-2
+_CONSTANT = 1e-9
+_CHUNK = 2**20  # values that are looked at together
+_MEMORY_SHARE = 0.5  # of the machine, that a sparse matrix may take when it is made dense
+
+
+@dataclasses.dataclass(frozen=True)
+class Admitted:
+    """Numbers as the library holds them: `values` uint8 or float32, NaN where one is missing.
+
+    `kind` says what was given: `binary` (booleans, or integers 0 and 1 only), `bytes` (other
+    uint8), `integers` (others: counts, 16-bit images) or `real`.
+    """
+
+    values: np.ndarray
+    kind: Kind
+
+    @property
+    def max_value(self) -> float | None:
+        """The largest value that the format allows, where the kind tells."""
+        return {"binary": 1.0, "bytes": 255.0}.get(self.kind)
+
+
+def admit(x: Any, origin: str) -> Admitted:
+    """An array, or what NumPy makes one of, as numbers of the library.
+
+    Any byte order and any real type of number; a scipy sparse matrix is made dense; what a masked
+    array masks is missing, NaN. Raises UserError for anything else, for values that are infinite
+    in float32, and for columns whose differences float32 would round away.
+    """
+    x, masked = _unmasked(as_array(x, origin), origin)
+    if x.size == 0:
+        return Admitted(x.astype(np.float32), "real")
+    known = x if masked is None else x[~masked]
+    kind = _kind(known)
+    if masked is not None:
+        x = np.where(masked, np.nan, x.astype(np.result_type(x.dtype, np.float32)))
+    elif kind in ("binary", "bytes"):
+        return Admitted(x.astype(np.uint8, copy=False), kind)
+    return Admitted(_float32(x, origin), kind)
+
+
+def as_array(x: Any, origin: str) -> np.ndarray:
+    """What was given as one array, still of its own type. Raises UserError where there is none."""
+    sparse = sys.modules.get("scipy.sparse")
+    if sparse is not None and sparse.issparse(x):
+        return _dense(x, origin)
+    if isinstance(x, np.ma.MaskedArray):
+        return x
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise UserError(
+            f"{origin}: examples differ in shape: bring them to one, as an array [N, ...]"
+        ) from error
+
+
+def _dense(x: Any, origin: str) -> np.ndarray:
+    """A scipy sparse matrix as an array of its own type. Raises UserError beyond memory."""
+    needed = int(np.prod(x.shape)) * max(4, x.dtype.itemsize)
+    memory = _MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > memory:
+        raise UserError(
+            f"{origin}: a sparse matrix {tuple(x.shape)} takes {needed / 2**30:,.1f} GiB when it "
+            f"is made dense, and {memory / 2**30:,.1f} GiB are there for it: leave out columns"
+        )
+    return x.toarray()
+
+
+def _unmasked(x: np.ndarray, origin: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """The plain array of real numbers, and which of them are masked if any is."""
+    masked = None
+    if isinstance(x, np.ma.MaskedArray):
+        masked = np.ma.getmaskarray(x) if np.ma.is_masked(x) else None
+        x = x.data
+        if masked is not None and masked.all():
+            raise UserError(f"{origin}: every value is masked")
+    if x.dtype.kind not in "buif" and not dtypes.issubdtype(x.dtype, np.floating):
+        raise UserError(f"{origin}: values of type {x.dtype} are not real numbers{_hint(x)}")
+    return x, masked
+
+
+def _hint(x: np.ndarray) -> str:
+    """A way out, after the refusal of a type."""
+    if x.dtype.kind == "c":
+        return ": give real and imaginary parts as columns of their own"
+    if x.dtype.kind in "US":
+        return ": text of numbers becomes numbers by x.astype(float)"
+    if x.dtype.kind == "O":
+        return ": give one array of numbers, with examples of one shape"
+    return ""
+
+
+def _kind(x: np.ndarray) -> Kind:
+    if x.dtype.kind not in "bui":
+        return "real"
+    if x.min() >= 0 and x.max() <= 1:
+        return "binary"
+    return "bytes" if x.dtype == np.uint8 else "integers"
+
+
+def _float32(x: np.ndarray, origin: str) -> np.ndarray:
+    """The array in float32. Raises UserError where that is not what was given."""
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
+        values = x.astype(np.float32, copy=False)
+    if np.isinf(values).any():
+        raise UserError(f"{origin} holds values that are infinite in float32: scale them")
+    if x.ndim > 1 and x.dtype.itemsize >= 4 and x.dtype.newbyteorder("=") != np.float32:
+        _check_digits(x, values, origin)
+    return values
+
+
+def _check_digits(x: np.ndarray, values: np.ndarray, origin: str) -> None:
+    """Raises UserError for a column that varies, but by less than float32 can tell apart."""
+    count, wide = len(x), x.reshape(len(x), -1)
+    rounded, size = values.reshape(count, -1), max(1, _CHUNK // max(1, wide.shape[1]))
+    first = np.nan_to_num(wide[0].astype(np.float64))
+    known = np.zeros(len(first))
+    sums, squares, errors = np.zeros_like(known), np.zeros_like(known), np.zeros_like(known)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, count, size):
+            part = wide[start : start + size].astype(np.float64)
+            error = np.nan_to_num(part - rounded[start : start + size])
+            known += np.isfinite(part).sum(axis=0)
+            part = np.nan_to_num(part - first)
+            sums, squares = sums + part.sum(axis=0), squares + np.square(part).sum(axis=0)
+            errors = errors + np.square(error).sum(axis=0)
+    known = np.maximum(known, 1)
+    mean = sums / known
+    spread = np.sqrt(np.maximum(squares / known - mean**2, 0.0))
+    lost = np.sqrt(errors / known) > _ROUNDING * spread
+    noise = _CONSTANT if x.dtype.kind == "f" else 0.0
+    varies = spread > noise * np.abs(first + mean)
+    if (lost & varies).any():
+        column = int(np.argmax(lost & varies))
+        raise UserError(
+            f"{origin}: the values of column {column} vary by {spread[column]:.3g} about "
+            f"{first[column] + mean[column]:.6g}, and float32 cannot tell them apart: subtract "
+            "their mean and scale them"
+        )

@@ -1,0 +1,154 @@
+"""Tables: .csv, .tsv, .parquet and data frames, one example a row.
+
+Columns of numbers are features. One column may hold labels, numbers or words: the one that is
+named (`file.csv:species`), or else the one called label, labels, class, target or y. Words
+anywhere else are refused by the name of their column. An empty field, NA and NaN are missing.
+"""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ae_jax.core.errors import UserError
+from ae_jax.data.protocols import Stored
+from ae_jax.data.sources.cache import Log
+from ae_jax.data.sources.user_arrays import stored_of
+
+LABELS = ("label", "labels", "class", "target", "y")
+_MISSING = ("", "na", "nan", "null", "none")
+
+
+def read_table(path: Path, log: Log, label: str | None = None) -> Stored:
+    """A .csv, .tsv or .parquet file as a data set. Raises UserError."""
+    columns = _parquet(path) if path.suffix.lower() == ".parquet" else _delimited(path)
+    return stored_table(columns, str(path), log, label)
+
+
+def stored_table(
+    columns: Mapping[str, np.ndarray],
+    origin: str,
+    log: Log,
+    label: str | None = None,
+    y: Any = None,
+) -> Stored:
+    """Columns by name as a data set; `y` are labels that lie apart. Raises UserError."""
+    columns, classes = dict(columns), y
+    chosen = None if y is not None else label or _labels_among(columns)
+    if chosen is not None:
+        if chosen not in columns:
+            raise UserError(
+                f"data set {origin} has no column {chosen!r}: it has {', '.join(columns)}"
+            )
+        classes = _as_labels(columns.pop(chosen), chosen, origin)
+        log(f"{origin}: labels from the column {chosen!r}")
+    for name, values in columns.items():
+        if values.dtype.kind not in "buif":
+            raise UserError(
+                f"data set {origin}: the column {name!r} holds words, such as "
+                f"{str(values[0])[:40]!r}; leave it out, or name it as the labels: FILE:{name}"
+            )
+    if not columns:
+        raise UserError(f"data set {origin} has no columns of numbers")
+    x = np.stack(list(columns.values()), axis=1)
+    return stored_of(x, classes, origin, feature_names=tuple(columns))
+
+
+def _labels_among(columns: Mapping[str, np.ndarray]) -> str | None:
+    return next((name for name in columns if name.lower() in LABELS), None)
+
+
+def _as_labels(values: np.ndarray, name: str, origin: str) -> np.ndarray:
+    """Labels as whole numbers where they are. Raises UserError for missing or broken numbers."""
+    if values.dtype.kind != "f":
+        return values
+    if not np.isfinite(values).all():
+        raise UserError(f"data set {origin}: the column {name!r} lacks some labels")
+    if (values != np.round(values)).any():
+        raise UserError(f"data set {origin}: the column {name!r} holds fractions, not labels")
+    return values.astype(np.int64)
+
+
+def _delimited(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a text file: between tabs in a .tsv, else between commas or semicolons."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            between = "," if "," in first or ";" not in first else ";"
+            between = "\t" if path.suffix.lower() == ".tsv" else between
+            rows = [row for row in csv.reader(file, delimiter=between) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"data set {path} is no readable table: {error}") from error
+    if not rows:
+        raise UserError(f"data set {path} is empty")
+    named = not all(_is_number(field) for field in rows[0])
+    first_row, rows = rows[0], rows[1:] if named else rows
+    names = [name.strip() if named else f"column {i}" for i, name in enumerate(first_row)]
+    wrong = next((i for i, row in enumerate(rows) if len(row) != len(names)), None)
+    if wrong is not None:
+        raise UserError(
+            f"data set {path}: row {wrong + 1} has {len(rows[wrong])} fields, and there are "
+            f"{len(names)} columns"
+        )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"data set {path} has two columns called {twice!r}")
+    if not rows:
+        raise UserError(f"data set {path} holds names of columns and no rows")
+    columns = zip(*rows, strict=True)
+    return {name: _column(list(fields)) for name, fields in zip(names, columns, strict=True)}
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return field.strip().lower() in _MISSING[1:]
+    return True
+
+
+def _column(fields: list[str]) -> np.ndarray:
+    """Whole numbers, numbers with NaN for missing ones, or the words."""
+    for kind in (np.int64, np.float64):
+        try:
+            return np.array(fields).astype(kind)
+        except (ValueError, OverflowError):
+            continue
+    filled = ["nan" if field.strip().lower() in _MISSING else field for field in fields]
+    try:
+        return np.array(filled).astype(np.float64)
+    except ValueError:
+        return np.array(fields)
+
+
+def _parquet(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise UserError(f"{path} is read by pyarrow: pip install 'ae_jax[data]'") from error
+    try:
+        table = parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"data set {path} cannot be read: it is no parquet file") from error
+    return {name: _plain(table[name].to_numpy()) for name in table.column_names}
+
+
+def frame_columns(frame: Any) -> dict[str, np.ndarray]:
+    """The columns of a pandas or polars data frame, by name."""
+    return {str(name): _plain(frame[name].to_numpy()) for name in frame.columns}
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """Words as text where pandas has objects; what is neither numbers nor words stays as it is."""
+    values = np.asarray(values)
+    if values.dtype == object:
+        known = [value for value in values if value is not None and value == value]
+        if known and all(isinstance(value, str) for value in known):
+            return values if len(known) < len(values) else values.astype(str)
+        if all(isinstance(value, bool | int | float) for value in known):
+            return np.array([np.nan if v is None else v for v in values], np.float64)
+    return values

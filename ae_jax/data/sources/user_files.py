@@ -1,0 +1,189 @@
+"""Users' own files and folders, read where they lie by what their names end with."""
+
+import dataclasses
+import gzip
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ae_jax.core.errors import UserError
+from ae_jax.data.arrays import UNREADABLE
+from ae_jax.data.counts import stored_counts, stored_texts
+from ae_jax.data.protocols import Stored, held_out_rows
+from ae_jax.data.sources.cache import Log
+from ae_jax.data.sources.pictures import is_folder_of_pictures, read_pictures
+from ae_jax.data.sources.records import HEADER
+from ae_jax.data.sources.tables import read_table
+from ae_jax.data.sources.top_tagging import imported_h5py
+from ae_jax.data.sources.user_arrays import class_codes, stored_arrays, stored_of
+
+TABLES = (".csv", ".tsv", ".parquet")
+_KEYS = {f"{kind}{part}" for kind in "xy" for part in ("", "_train", "_valid", "_test")}
+_SPARSE = {"data", "indices", "indptr", "shape"}
+
+
+@dataclasses.dataclass(frozen=True)
+class UserFile:
+    """A file or folder and how it is read, `read(path, log)`. Nothing is cached."""
+
+    path: Path
+    read: Callable[[Path, Log], Stored]
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (str(self.path),)
+
+    def cached_at(self) -> Path:
+        """The file itself. Raises UserError where there is none."""
+        if not self.path.exists():
+            raise UserError(f"data set {self.path}: there is no such file")
+        return self.path
+
+    def stored(self, log: Log) -> Stored:
+        """What it holds. Raises UserError."""
+        return self.read(self.cached_at(), log)
+
+    peek = stored
+
+
+def user_file(name: str) -> UserFile | None:
+    """The file or folder that a name leads to, or None where it is none of those read here."""
+    path, label = file_and_label(name)
+    lower = path.name.lower()
+    if lower.endswith(TABLES):
+        return UserFile(path, lambda path, log: read_table(path, log, label))
+    for ending, read in _READERS.items():
+        if lower.endswith(ending):
+            return UserFile(path, read)
+    if lower.endswith(".npz") and _is_sparse(path):
+        return UserFile(path, _sparse_matrix)
+    if not path.is_dir() or (path / HEADER).is_file():
+        return None  # of records, `RecordFolder` knows
+    if any(path.glob("*.txt")):
+        return UserFile(path, _folder_of_texts)
+    if is_folder_of_pictures(path):
+        return UserFile(path, lambda path, log: read_pictures(path))
+    return None
+
+
+def file_and_label(name: str) -> tuple[Path, str | None]:
+    """A table's path and the column of its labels, from `table.csv:column`; else no column."""
+    path, colon, label = name.rpartition(":")
+    if colon and path.lower().endswith(TABLES):
+        return Path(path).expanduser(), label
+    return Path(name).expanduser(), None
+
+
+def _texts(path: Path, log: Log) -> Stored:
+    """One document a line; empty lines are none."""
+    lines = [line for line in _text_of(path).splitlines() if line.strip()]
+    return stored_texts(lines, str(path), log, str(path))
+
+
+def _folder_of_texts(path: Path, log: Log) -> Stored:
+    """One document a file, in the order of their names."""
+    files = sorted(path.glob("*.txt"))
+    return stored_texts([_text_of(file) for file in files], str(path), log, str(path))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a text in UTF-8: {error}") from error
+
+
+def _is_sparse(path: Path) -> bool:
+    """Whether an archive has the four arrays of `scipy.sparse.save_npz`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {f"{key}.npy" for key in _SPARSE} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False  # what is wrong with it is said where it is read
+
+
+def _sparse_matrix(path: Path, log: Log) -> Stored:
+    """A CSR matrix of scipy: whole numbers are counts, others are measurements made dense.
+
+    `y`, and `vocab` with the words of the columns, may lie beside.
+    """
+    from scipy import sparse
+
+    try:
+        with path.open("rb") as opened:
+            archive = np.load(opened, allow_pickle=False)
+            parts = {key: archive[key] for key in (_SPARSE | {"y", "vocab"}) & set(archive.files)}
+            kind = archive["format"].item() if "format" in archive.files else b"csr"
+        if kind not in (b"csr", "csr"):
+            raise ValueError(f"the matrix is in the format {kind!r}, and CSR is needed")
+        matrix = sparse.csr_matrix(
+            (parts["data"], parts["indices"], parts["indptr"]), shape=tuple(parts["shape"])
+        )
+        matrix.check_format()
+    except UNREADABLE as error:
+        raise UserError(f"data set {path} cannot be read as a sparse matrix: {error}") from error
+    words = parts.get("vocab")
+    if words is not None and len(words) != matrix.shape[1]:
+        raise UserError(f"data set {path}: {len(words)} words and {matrix.shape[1]} columns")
+    if _are_whole(matrix.data):
+        return _counts(matrix, parts.get("y"), words, path, log)
+    if matrix.data.dtype.kind != "f":
+        raise UserError(f"data set {path}: values of type {matrix.data.dtype} are not real numbers")
+    return stored_of(matrix.toarray(), parts.get("y"), str(path), feature_names=words)
+
+
+def _are_whole(values: np.ndarray) -> bool:
+    kind = values.dtype.kind
+    positive = values.size == 0 or kind in "buif" and values.min() >= 0
+    return bool(kind in "bui" and positive or kind == "f" and positive and (values % 1 == 0).all())
+
+
+def _counts(matrix: Any, y: Any, words: Any, path: Path, log: Log) -> Stored:
+    train, valid, test = held_out_rows(matrix.shape[0], str(path))
+    rows = np.concatenate([train, valid])
+    labels, classes = (None, None) if y is None else class_codes(y, matrix.shape[0], str(path))
+    return stored_counts(
+        matrix[rows], matrix[test], len(valid), words, str(path), log,
+        labels=None if labels is None else (labels[rows], labels[test]),
+        classes=classes, origin=str(path),
+    )  # fmt: skip
+
+
+def _gzipped_array(path: Path, log: Log) -> Stored:
+    """A .npy file, compressed by gzip."""
+    try:
+        with gzip.open(path) as opened:
+            x = np.load(opened, allow_pickle=False)
+    except (*UNREADABLE, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"data set {path} cannot be read as a gzipped .npy file") from error
+    if not isinstance(x, np.ndarray):
+        raise UserError(f"data set {path} is a gzipped archive: unpack it, and name the .npz file")
+    return stored_of(x, None, str(path))
+
+
+def _hdf5(path: Path, log: Log) -> Stored:
+    """The arrays of an HDF5 file under the keys that a .npz file may have."""
+    h5py = imported_h5py(path)
+    try:
+        with h5py.File(path, "r") as file:
+            arrays = {key: file[key][()] for key in file if key in _KEYS}
+            others = {key: None for key in file if key not in _KEYS}
+    except (OSError, TypeError, ValueError) as error:
+        raise UserError(f"data set {path} cannot be read as HDF5: {error}") from error
+    return stored_arrays(arrays if arrays else others, str(path))
+
+
+_READERS: dict[str, Callable[[Path, Log], Stored]] = {
+    ".txt": _texts,
+    ".npy.gz": _gzipped_array,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+}

@@ -1,0 +1,67 @@
+"""What bounds on log p(x) share: a weight of the KL that warms up, a prior of parameters."""
+
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+
+from ae_jax.core.ranges import NonNegative
+from ae_jax.distributions import has_kl, kl
+from ae_jax.objectives.base import BoundModel, Draws, Objective
+
+
+@struct.dataclass
+class Bound(Objective):
+    """Options of every bound; the reported bound has beta = 1 and no prior of parameters.
+
+    beta             weight of the KL, log q(z|x) - log p(z), in the loss (Higgins et al. 2017)
+    beta_warmup      steps over which the weight grows linearly from 0 to beta
+    parameter_prior  `normal` adds -log p(theta) / N with p(theta) = N(0, I) over all parameters of
+                     the model: the MAP estimate of Kingma & Welling 2014, Sec. 5, a weight decay
+                     of 1/N on the mean bound
+    num_examples     N, set from the training set
+    """
+
+    beta: NonNegative = 1.0
+    beta_warmup: NonNegative = 0.0
+    parameter_prior: Literal["none", "normal"] = struct.field(pytree_node=False, default="none")
+    num_examples: float | None = None
+
+    maximise: ClassVar[bool] = True
+
+    def bind(self, num_examples: int) -> "Bound":
+        """With N set."""
+        return self.replace(num_examples=float(num_examples))
+
+    def beta_at(self, step: Array) -> Array:
+        """The weight of the KL at a step: linear from 0, then constant."""
+        ramp = jnp.minimum(1.0, step / jnp.maximum(self.beta_warmup, 1.0))
+        return self.beta * jnp.where(self.beta_warmup > 0, ramp, 1.0)
+
+    def weighted(self, draws: Draws, step: Array) -> Array:
+        """log p(x|z) + beta (log p(z) - log q(z|x)), nats, [K, B]: the weights that a loss has."""
+        ratio = draws.log_prior - draws.log_posterior
+        return draws.log_likelihood + self.beta_at(step) * ratio
+
+    def parameter_cost(self, model: BoundModel) -> Array | float:
+        """-log p(theta) / N without its constant, nats per example."""
+        if self.parameter_prior == "none":
+            return 0.0
+        squares = sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(model.parts()))
+        return 0.5 * squares / self.num_examples
+
+
+def monte_carlo_kl(draws: Draws) -> Array:
+    """The mean of log q(z|x) - log p(z) over the draws, nats, [B]; 0 for a point mass."""
+    if draws.posterior.is_deterministic or draws.prior.is_deterministic:
+        return kl(draws.posterior, draws.prior)  # known where both are, refused elsewhere
+    return (draws.log_posterior - draws.log_prior).mean(axis=0)
+
+
+def kl_of(draws: Draws) -> Array:
+    """KL(q(z|x) || p(z)), nats, [B]: in closed form, or by Monte Carlo where none is known."""
+    if has_kl(draws.posterior, draws.prior):
+        return kl(draws.posterior, draws.prior)
+    return monte_carlo_kl(draws)

@@ -1,0 +1,81 @@
+"""Members of a grid that are finished: read from their files, without a setup.
+
+A setup looks at all examples and traces the program; two hundred finished members took half a
+minute to say that there was nothing to do.
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ae_jax.core.files import read_json
+from ae_jax.data.base import DataSet
+from ae_jax.data.batches import num_batches
+from ae_jax.train.checkpoints import Checkpoints, latest_step
+from ae_jax.train.config import RunConfig, differences, to_dict
+from ae_jax.train.loop import Record, is_look
+from ae_jax.train.rundir import RunDirectory, describe
+from ae_jax.train.setup import prepare_run
+from ae_jax.train.start import Start
+from ae_jax.train.step import TrainState
+
+# What a setup settles or takes from the data set: the directory has the outcome.
+_SETTLED = ("data.name", "data.protocol", "data.limit")
+_AUTO = ("data.preprocess", "model.head")
+
+
+class KeptOutcome:
+    """As `loop.Outcome`, of a run that is over; the state is read when it is asked for."""
+
+    def __init__(self, config: RunConfig, dataset: DataSet, start: Any, directory: RunDirectory):
+        self._config, self._dataset, self._start = config, dataset, start
+        self._directory = directory
+        step = latest_step(directory.checkpoints)
+        self.records: list[Record] = directory.records(step)
+        directory.check_records(self.records, step)
+
+    @property
+    def last_look(self) -> Record:
+        """The newest record that holds an evaluation of every split."""
+        return [record for record in self.records if is_look(record)][-1]
+
+    @functools.cached_property
+    def state(self) -> TrainState:
+        """The state after the last epoch. Raises UserError where it cannot be read."""
+        setup = prepare_run(self._config, self._dataset, self._start)
+        path = self._directory.checkpoints
+        with Checkpoints(path, setup.headline, setup.maximise, read_only=True) as saved:
+            return saved.restore(setup.initial_state())
+
+
+def kept_outcome(
+    config: RunConfig, dataset: DataSet, start: Any, path: Path, until: int | None
+) -> KeptOutcome | None:
+    """The outcome of a run that its directory says is over; None where a setup has to find out."""
+    directory = RunDirectory(path)
+    epochs = config.train.epochs if until is None else until
+    goal = epochs * num_batches(len(dataset.splits["train"]), config.train.batch_size)
+    if not directory.config_file.is_file() or latest_step(directory.checkpoints) < goal:
+        return None
+    known_by = None if start is None else Start(start).fingerprint
+    if directory.start() != known_by or not _is_of(directory, config, dataset):
+        return None
+    return KeptOutcome(config, dataset, start, directory)
+
+
+def _is_of(directory: RunDirectory, config: RunConfig, dataset: DataSet) -> bool:
+    found, ours = read_json(directory.config_file), to_dict(config)
+    if not isinstance(found, dict):
+        return False
+    changes = {line.split(":")[0] for line in differences(found, ours)}
+    open_ = {path for path in _AUTO if _at(ours, path) == "auto"}
+    if changes - {*_SETTLED, *open_}:
+        return False
+    same: Sequence[dict] = [read_json(directory.data_file), describe(dataset)]
+    return not differences(*({**each, "name": ""} for each in same))
+
+
+def _at(values: dict[str, Any], path: str) -> Any:
+    section, _, option = path.partition(".")
+    return values[section][option]

@@ -1,0 +1,216 @@
+"""The parts of README.md and docs/ that come from results and from code, written by a command.
+
+Command python -m experiments.docs [--collect RUN_DIR NAME]
+
+`--collect` first copies `results.json` and the figures of a finished experiment to
+`experiments/results/NAME`, which is what the pages show. In each page every part between
+`<!-- results: NAME -->` and `<!-- end -->` is then written anew from there, each one that begins
+with `<!-- table: NAME -->` by a function (`TABLES`), and each that begins with
+`<!-- figures: NAME -->` shows the figures of the results NAME that the page does not show already.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+from PIL import Image
+
+from ae_jax.cli.shell import run_command
+from ae_jax.codecs import form
+from ae_jax.core.errors import UserError
+from ae_jax.core.files import make_directory, read_json, write_text
+from ae_jax.data import DATA_SETS
+from ae_jax.report.pages import markdown_table
+from experiments import status, taxonomy
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "experiments" / "results"
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+PART = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+FIGURES = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+LARGEST = 200_000  # bytes of a figure that is kept as it is
+
+
+def collect(run: Path, name: str) -> None:
+    """Copies what the pages show of an experiment's directory. Raises UserError."""
+    read_json(run / "results.json")
+    target = make_directory(RESULTS / name)
+    shutil.copyfile(run / "results.json", target / "results.json")
+    for figure in sorted((run / "figures").glob("*.png")):
+        copy_figure(figure, target / figure.name)
+
+
+def copy_figure(figure: Path, target: Path) -> None:
+    """Copies a PNG; a large one keeps 128 colours, which greys and curves do not miss, or fewer."""
+    if figure.stat().st_size <= LARGEST:
+        shutil.copyfile(figure, target)
+        return
+    with Image.open(figure) as image:
+        for colours in (128, 64, 32, 16):
+            image.convert("RGB").quantize(colours).save(target, optimize=True)
+            if target.stat().st_size <= LARGEST:
+                return
+
+
+def pages() -> list[Path]:
+    """README.md and every page of docs/."""
+    return [README, *sorted(DOCS.rglob("*.md"))]
+
+
+def rendered(page: Path, text: str) -> str:
+    """A page with every part written from the results that it names."""
+    text = TABLE.sub(lambda part: f"{part[1]}\n{TABLES[part[2]]()}\n{part[3]}", text)
+    text = PART.sub(lambda part: f"{part[1]}\n{_part(part[2])}\n{part[3]}", text)
+    elsewhere = FIGURES.sub("", text)
+    return FIGURES.sub(
+        lambda part: f"{part[1]}\n{_figures(page, part[2], elsewhere)}{part[3]}", text
+    )
+
+
+def collected() -> dict[str, dict[str, Any]]:
+    """The committed results by name."""
+    files = sorted(RESULTS.rglob("results.json"))
+    return {file.parent.relative_to(RESULTS).as_posix(): read_json(file) for file in files}
+
+
+def _claims_that_hold() -> str:
+    """One row for each of the committed results: how many of its claims hold."""
+    rows = []
+    for name, results in collected().items():
+        held = [claim["holds"] for claim in results["claims"]]
+        facts = results["environment"]
+        rows.append(
+            {
+                "results": name,
+                "claims that hold": f"{sum(held)} of {len(held)}",
+                "on": facts["device"],
+                "trained or written": facts["date"],
+                "commit": facts["commit"],
+            }
+        )
+    return markdown_table(rows) + "\n"
+
+
+def _grid_standard() -> str:
+    """The bounds at the largest budget that was run, beside the paper's."""
+    results = read_json(RESULTS / "kingma_welling" / "standard" / "results.json")
+    return markdown_table(results["tables"]["Lower bounds"]) + "\n"
+
+
+def _data_sets() -> str:
+    """One row for each registered data set: where it comes from."""
+    rows = [
+        {"name": f"`{name}`", "sources, in order": "; ".join(_elsewhere(source.sources))}
+        for name, source in DATA_SETS.items()
+    ]
+    return markdown_table(rows) + "\n"
+
+
+def _elsewhere(sources: tuple[str, ...]) -> list[str]:
+    """The sources of a set beside what was prepared from them before."""
+    return [source for source in sources if source != "prepared files"]
+
+
+TABLES = {
+    "data_sets": _data_sets,
+    "taxonomy": taxonomy.markdown,
+    "codecs": form.markdown,
+    "claims": _claims_that_hold,
+    "status": status.markdown,
+    "kingma_welling": _grid_standard,
+}
+
+
+def _figures(page: Path, name: str, elsewhere: str) -> str:
+    """The figures of results, in all its presets, that the page does not show elsewhere."""
+    lines = []
+    for picture in sorted((RESULTS / name).rglob("*.png")):
+        results = read_json(picture.parent / "results.json")
+        place = os.path.relpath(picture, page.parent)
+        if f"({place})" not in elsewhere:
+            title = results.get("figures", {}).get(picture.stem, picture.stem.replace("_", " "))
+            lines += [f"{title}:", "", f"![{title}]({place})", ""]
+    return "\n".join(lines) + ("\n" if lines else "")
+
+
+def _part(name: str) -> str:
+    results = read_json(RESULTS / name / "results.json")
+    lines = [f"{results['protocol']}. {results['note']}"]
+    lines += _benchmark(results) if "facts" in results else _experiment(results)
+    facts = results["environment"]
+    where = f"{facts['processor']}, {facts['device']}, jax {facts['jax']}"
+    lines += ["", f"Results of {where}, written {facts['date']} at commit {facts['commit']}."]
+    return "\n".join(lines) + "\n"
+
+
+def _experiment(results: dict[str, Any]) -> list[str]:
+    lines = []
+    for heading, rows in results["tables"].items():
+        lines += ["", f"{heading}:", "", markdown_table(rows)]
+    return [*lines, "", *_claims(results["claims"])]
+
+
+def _benchmark(results: dict[str, Any]) -> list[str]:
+    lines = []
+    for title, rows in results["tables"].items():
+        lines += ["", f"{title}:", "", markdown_table(rows)]
+    if results["facts"]:
+        lines += ["", "; ".join(f"{name}: {value}" for name, value in results["facts"].items())]
+    claims = [{"tolerance": 0, "unit": "", **claim} for claim in results["claims"]]
+    return [*lines, "", *_claims(claims)]
+
+
+def _claims(claims: list[dict[str, Any]]) -> list[str]:
+    """How many claims hold, and a table of all."""
+    rows = [
+        {
+            "claim": claim["name"],
+            "ours": _shown(claim["value"]),
+            "target": _shown(claim["target"]),
+            "tolerance": _shown(claim["tolerance"]),
+            "unit": claim["unit"],
+            "holds": "yes" if claim["holds"] else "**no**",
+        }
+        for claim in claims
+    ]
+    held = sum(claim["holds"] for claim in claims)
+    return [f"{held} of {len(claims)} claims hold:", "", markdown_table(rows)]
+
+
+def _shown(value: Any) -> str:
+    """A number or an order of things, as text."""
+    if isinstance(value, list | tuple):
+        return ", ".join(str(one) for one in value)
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+@click.command()
+@click.option(
+    "--collect",
+    "collected",
+    nargs=2,
+    metavar="RUN_DIR NAME",
+    help="Copy the results of RUN_DIR to experiments/results/NAME first.",
+)
+def main(collected: tuple[str, str] | None) -> None:
+    """Write the tables of README.md and docs/ anew from experiments/results."""
+    if collected is not None:
+        run, name = collected
+        collect(Path(run), name)
+    if not README.is_file():
+        raise UserError(f"there is no {README}")
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        again = rendered(page, text)
+        if again != text:
+            write_text(page, again)
+            click.echo(f"written: {page.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,147 @@
+"""What each method is held against: the table of status, with counts from the committed results."""
+
+import dataclasses
+from pathlib import Path
+
+from ae_jax.core.files import read_json
+from ae_jax.report.pages import markdown_table
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One row.
+
+    oracle    what tests hold it against
+    figure    the published figure that it is trained to, or why there is none yet
+    results   the committed results that say how far it came, if any
+    page      the page of docs/ that shows them, if any
+    """
+
+    name: str
+    oracle: str
+    figure: str
+    results: tuple[str, ...] = ()
+    page: str = ""
+
+
+METHODS = (
+    Method(
+        "VAE: Bernoulli and Gaussian likelihoods, ELBO, MAP",
+        "scipy; exact evidence of a linear Gaussian model",
+        "Kingma & Welling 2014, figure 2, to 1e7 samples",
+        ("kingma_welling/quick", "kingma_welling/standard"),
+        "experiments/kingma_welling.md",
+    ),
+    Method(
+        "undercomplete autoencoders, SGD, RMSProp, Adam",
+        "closed forms, conformance",
+        "below PCA at equal code size",
+        ("bottleneck",),
+        "experiments/bottleneck.md",
+    ),
+    Method(
+        "linear autoencoder",
+        "scikit-learn",
+        "PCA on MNIST and irises",
+        ("linear_is_pca", "linear_or_not"),
+        "experiments/linear_is_pca.md",
+    ),
+    Method(
+        "codes of two dimensions",
+        "PCA",
+        "784-100-2-100-784",
+        ("code_2d",),
+        "experiments/code_2d.md",
+    ),
+    Method(
+        "RBMs, layer by layer, fine-tuned",
+        "enumeration; closed forms",
+        "Hinton & Salakhutdinov 2006, digits (faces: not reached)",
+        ("deep_digits", "deep_digits/standard", "stacked", "deep_faces"),
+        "experiments/deep_digits.md",
+    ),
+    Method(
+        "sparse: L1, KL, k highest",
+        "closed forms",
+        "beside PCA and dense codes",
+        ("sparse",),
+        "experiments/sparse.md",
+    ),
+    Method(
+        "denoising, missing data",
+        "best linear filters",
+        "beside those filters",
+        ("denoising",),
+        "experiments/denoising.md",
+    ),
+    Method(
+        "PCA, probabilistic PCA, k-means, spherical mixture, NMF, ICA, sparse coding",
+        "scikit-learn; float64 at any origin and unit",
+        "one form, on digits and natural patches",
+        ("dictionaries", "natural_patches"),
+        "experiments/dictionaries.md",
+    ),
+    Method(
+        "distributions: full, mixture, flows, counts, levels, grey, simplex",
+        "scipy, quadrature, jacfwd, Monte Carlo",
+        "not trained to one yet",
+    ),
+    Method(
+        "learned priors: normal, mixture, VampPrior, network, Dirichlet",
+        "exact evidence of a linear Gaussian model",
+        "not trained to one yet",
+    ),
+    Method(
+        "conditional VAE", "labels permuted; a conditional model of blobs", "not trained to one yet"
+    ),
+    Method(
+        "IWAE (plain, DReG, STL)",
+        "exact gradient of a linear Gaussian model",
+        "not trained to one yet",
+    ),
+    Method(
+        "wake-sleep, reweighted wake-sleep",
+        "exact gradients of a linear Gaussian model",
+        "not trained to one yet",
+    ),
+    Method(
+        "beta-TCVAE, FactorVAE, InfoVAE, WAE-MMD",
+        "closed forms, NumPy estimators",
+        "not trained to one yet",
+    ),
+    Method(
+        "ladder of two stochastic layers, semi-supervised M2",
+        "exact evidence; enumeration by NumPy",
+        "not trained to one yet",
+    ),
+    Method("contractive", "closed form", "not trained to one yet"),
+    Method(
+        "jit, sharded, shard_map, pmap, stacked grids, several processes",
+        "equal updates with plain SGD; killed and resumed to the bit",
+        "CPUs only so far",
+    ),
+)
+
+
+def markdown() -> str:
+    """The table, one row a method."""
+    rows = []
+    for method in METHODS:
+        claims = [c for name in method.results for c in _claims(name)]
+        held = f"{sum(c['holds'] for c in claims)} of {len(claims)}" if claims else "–"
+        name = f"[{method.name}](docs/{method.page})" if method.page else method.name
+        rows.append(
+            {
+                "method": name,
+                "tested against": method.oracle,
+                "published figure": method.figure,
+                "claims that hold": held,
+            }
+        )
+    return markdown_table(rows) + "\n"
+
+
+def _claims(name: str) -> list[dict]:
+    return read_json(RESULTS / name / "results.json")["claims"]

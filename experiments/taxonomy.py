@@ -1,0 +1,223 @@
+"""Where every method of the library stands among those of unsupervised learning.
+
+The tree is that of the lecture "Unsupervised Deep Learning (I): autoencoders" (P. Martínez Olmos,
+adapted by A. Guerrero López), with the formalism of the lecture "Autoencoders" for the codecs. A
+registered name that stands nowhere is an error, and so is one that is placed without being
+registered: `markdown` raises for both.
+"""
+
+import dataclasses
+
+from ae_jax.codecs import CODECS
+from ae_jax.models import MODELS
+from ae_jax.nn import HEADS, LATENTS, PRIORS
+from ae_jax.objectives import OBJECTIVES
+from ae_jax.report.pages import markdown_table
+
+REGISTRIES = {
+    "objective": OBJECTIVES,
+    "latent": LATENTS,
+    "prior": PRIORS,
+    "head": HEADS,
+    "codec": CODECS,
+    "model": MODELS,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Branch:
+    """One branch of the tree.
+
+    entries   {kind: names} of the registered entries that stand here
+    left_out  what else the branch has, and why the library has it not
+    """
+
+    place: str
+    what: str
+    entries: dict[str, tuple[str, ...]]
+    left_out: str = ""
+
+
+NON_PROBABILISTIC = "non-probabilistic"
+TRACTABLE = "probabilistic, explicit density, tractable"
+NON_TRACTABLE = "probabilistic, explicit density, not tractable"
+IMPLICIT = "probabilistic, implicit density"
+
+BRANCHES = (
+    Branch(
+        f"{NON_PROBABILISTIC}: linear decoding, dictionary learning",
+        "X = Z Phi; each codec is a constraint on Z or Phi",
+        {"codec": ("pca", "kmeans", "nmf", "ica", "sparse_coding")},
+        "K-SVD and convolutional dictionaries: alternating minimisation as here, other update",
+    ),
+    Branch(
+        f"{NON_PROBABILISTIC}: autoencoders",
+        "f and g are networks; reconstruction loss; any latent without noise, no prior",
+        {
+            "objective": ("reconstruction",),
+            "latent": ("deterministic", "relu", "sigmoid"),
+            "prior": ("none",),
+            "model": ("autoencoder",),
+        },
+        "vector quantisation: a code of whole numbers needs an estimator and a prior of its own",
+    ),
+    Branch(
+        f"{NON_PROBABILISTIC}: sparse autoencoders",
+        "a penalty on z, or the k highest activations",
+        {"objective": ("sparse", "sparse_kl", "sparse_l1"), "latent": ("top_k",)},
+    ),
+    Branch(
+        f"{NON_PROBABILISTIC}: denoising, contractive, missing data",
+        "reconstruction of clean or whole x from a corrupted or incomplete one; a penalty on df/dx",
+        {"objective": ("denoising", "contractive", "masked_reconstruction")},
+        "masked autoencoders of image patches: their encoders are transformers",
+    ),
+    Branch(
+        f"{NON_PROBABILISTIC}: stacked autoencoders",
+        "a layer at a time, then the whole: `ae_jax.fit_layerwise`",
+        {},
+    ),
+    Branch(
+        f"{TRACTABLE}: linear Gaussian models and mixtures",
+        "the evidence has a closed form, and is what is fitted",
+        {"codec": ("probabilistic_pca", "spherical_mixture")},
+        "factor analysis and full mixtures: scikit-learn has both",
+    ),
+    Branch(
+        f"{TRACTABLE}: fully observed belief nets, NADE, PixelRNN",
+        "densities without a code",
+        {},
+        "all of it: no encoder, no decoder, no code",
+    ),
+    Branch(
+        f"{NON_TRACTABLE}: Boltzmann machines",
+        "an undirected model of two layers, trained by contrastive divergence",
+        {"model": ("rbm",), "objective": ("contrastive_divergence",)},
+        "deep Boltzmann machines: their posterior is no encoder but an iteration",
+    ),
+    Branch(
+        f"{NON_TRACTABLE}: Helmholtz machines",
+        "a recognition and a generative network with losses of their own",
+        {"objective": ("wake_sleep", "reweighted_wake_sleep")},
+        "machines of several binary layers: one layer of codes here",
+    ),
+    Branch(
+        f"{NON_TRACTABLE}: variational autoencoders, the bound",
+        "lower bounds on log p(x), of one sample or several",
+        {"objective": ("elbo", "iwae")},
+    ),
+    Branch(
+        f"{NON_TRACTABLE}: variational autoencoders, codes that stand apart",
+        "the KL in parts with weights of their own",
+        {"objective": ("beta_tcvae", "factor_vae", "info_vae")},
+    ),
+    Branch(
+        f"{NON_TRACTABLE}: variational autoencoders, q(z|x)",
+        "families of posteriors",
+        {
+            "latent": (
+                "gaussian",
+                "full_gaussian",
+                "planar_flow",
+                "coupling_flow",
+                "logistic_normal",
+                "one_hot",
+            )
+        },
+        "autoregressive flows: slow to draw from or slow to score",
+    ),
+    Branch(
+        f"{NON_TRACTABLE}: variational autoencoders, p(z)",
+        "fixed and learned priors, of vectors, shares of topics and classes",
+        {
+            "prior": (
+                "standard_normal",
+                "normal",
+                "mixture",
+                "vamp",
+                "network",
+                "dirichlet",
+                "logistic_normal",
+                "one_hot",
+            )
+        },
+        "diffusion priors: a second model, trained on codes",
+    ),
+    Branch(
+        f"{NON_TRACTABLE}: variational autoencoders, p(x|z)",
+        "likelihoods of bits, grey levels, reals, counts and words (topic models)",
+        {
+            "head": (
+                "bernoulli",
+                "beta",
+                "categorical",
+                "continuous_bernoulli",
+                "discretised_logistic",
+                "gaussian",
+                "gaussian_fixed",
+                "gaussian_global",
+                "gaussian_sigmoid",
+                "multinomial",
+                "negative_binomial",
+                "poisson",
+            )
+        },
+        "autoregressive decoders: they do without the code",
+    ),
+    Branch(
+        f"{NON_TRACTABLE}: several layers of codes",
+        "p(z2) p(z1|z2) p(x|z1)",
+        {"model": ("ladder",), "latent": ("ladder",), "prior": ("ladder",)},
+        "very deep hierarchies: two layers here",
+    ),
+    Branch(
+        f"{NON_TRACTABLE}: labels, seen in part",
+        "a class as a part of the code; conditional models are `model.condition`",
+        {"objective": ("semi_supervised",)},
+    ),
+    Branch(
+        f"{IMPLICIT}: moment matching",
+        "codes match the prior by a discrepancy of samples",
+        {"objective": ("wae_mmd",)},
+        "moment matching networks without an encoder: no autoencoders",
+    ),
+    Branch(
+        f"{IMPLICIT}: generative adversarial networks",
+        "a critic of samples x",
+        {},
+        "all of it: no encoder; adversarial autoencoders, whose critic sees codes, could be added "
+        "as an objective with groups, as `factor_vae` is",
+    ),
+)
+
+
+def unplaced() -> list[str]:
+    """What is registered and stands nowhere, and what stands somewhere and is not registered."""
+    placed = {
+        f"{kind} {name}"
+        for branch in BRANCHES
+        for kind, names in branch.entries.items()
+        for name in names
+    }
+    registered = {f"{kind} {name}" for kind, registry in REGISTRIES.items() for name in registry}
+    return sorted(placed ^ registered)
+
+
+def markdown() -> str:
+    """The table, one row a branch. Raises ValueError where a registered method has no place."""
+    if missing := unplaced():
+        raise ValueError(f"no place in the taxonomy, or not registered: {', '.join(missing)}")
+    rows = [
+        {
+            "place": branch.place,
+            "what": branch.what,
+            "here": "; ".join(_named(kind, names) for kind, names in branch.entries.items()) or "–",
+            "left out, and why": branch.left_out or "–",
+        }
+        for branch in BRANCHES
+    ]
+    return markdown_table(rows) + "\n"
+
+
+def _named(kind: str, names: tuple[str, ...]) -> str:
+    return f"{kind} {', '.join(f'`{name}`' for name in names)}"
