@@ -256,7 +256,9 @@ def override(values: Mapping[str, Mapping[str, Any]], assignments: Sequence[str]
             raise UserError(f"{shortened(text)!r} is not of the form section.option=value")
         try:
             value = json.loads(raw)
-        except json.JSONDecodeError:
+        except RecursionError as error:
+            raise UserError(f"{path.strip()}: the value is nested too deeply") from error
+        except ValueError:  # text, or a number of more digits than are read
             value = raw
         _check_names("section", "", [section], layout.sections)
         target = result.setdefault(section, {})

@@ -49,6 +49,7 @@ def environment(folder: Path) -> dict[str, str]:
         "AE_JAX_CACHE": str(folder / "cache"),
         "JAX_NUM_CPU_DEVICES": "1",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
 
 
@@ -69,7 +70,7 @@ def start_python(folder: Path, code: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=folder,
-        env=environment(folder) | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env=environment(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
