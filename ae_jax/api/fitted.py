@@ -212,7 +212,8 @@ class Fitted:
             given = as_examples(x, dataset, self.config.data.layout)
             raw = new_examples(given, dataset, missing=self._takes_missing)
             if len(raw):
-                self.setup.check_values(float(np.nanmin(raw)), float(np.nanmax(raw)))
+                whole = bool(((raw == np.round(raw)) | np.isnan(raw)).all())
+                self.setup.check_values(float(np.nanmin(raw)), float(np.nanmax(raw)), whole)
         given = self._given(len(raw), y, condition) if check_condition else {}
         return {"x": raw, **given}, first_id
 

@@ -1,12 +1,13 @@
 """What bounds on log p(x) share: a weight of the KL that warms up, a prior of parameters."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import NonNegative
 from ae_jax.distributions import has_kl, kl
 from ae_jax.objectives.base import BoundModel, Draws, Objective
@@ -58,6 +59,15 @@ def monte_carlo_kl(draws: Draws) -> Array:
     if draws.posterior.is_deterministic or draws.prior.is_deterministic:
         return kl(draws.posterior, draws.prior)  # known where both are, refused elsewhere
     return (draws.log_posterior - draws.log_prior).mean(axis=0)
+
+
+def refuse_other_values(posterior: Any, prior: Any) -> None:
+    """Raises UserError where codes are of one kind (one-hot, shares) and those of the prior not."""
+    if not prior.is_deterministic and posterior.support != prior.support:
+        raise UserError(
+            f"codes in {posterior.support.description} have no density under a prior over "
+            f"{prior.support.description}: choose a model.prior that goes with model.latent"
+        )
 
 
 def kl_of(draws: Draws) -> Array:

@@ -12,7 +12,7 @@ from ae_jax.core.ranges import Count, NonNegative
 from ae_jax.distributions import has_kl_per_dim, kl, kl_per_dim
 from ae_jax.numerics.reductions import batch_mean
 from ae_jax.objectives.base import Batch, BoundModel, Draws, Terms, draw
-from ae_jax.objectives.bound import Bound, monte_carlo_kl
+from ae_jax.objectives.bound import Bound, monte_carlo_kl, refuse_other_values
 
 
 @struct.dataclass
@@ -40,6 +40,7 @@ class Elbo(Bound):
 
     def check(self, posterior: Any, prior: Any) -> None:
         """Raises UserError for a KL that is not known, or free bits on one not by dimension."""
+        refuse_other_values(posterior, prior)
         if self.kl_form == "monte_carlo":
             if self.free_bits > 0:
                 raise UserError(

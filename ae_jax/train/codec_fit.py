@@ -125,8 +125,9 @@ class CodecSetup:
             batch,
         )
 
-    def check_values(self, low: float, high: float) -> None:
+    def check_values(self, low: float, high: float, whole: bool) -> None:
         """Raises UserError for new raw values between these, where the fit had refused them."""
+        del whole  # no codec asks for whole numbers
         preprocess, statistics = self.architecture.preprocess, self.numbers.statistics
         values = input_range(self.dataset, preprocess, statistics, low, high)
         self.config.codec.check_values(values.low, values.high)

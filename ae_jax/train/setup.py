@@ -22,6 +22,7 @@ from ae_jax.data.streaming import CHUNKS_ON_DEVICE, steps_in_chunk
 from ae_jax.models import MODELS, BoundModel, Examples
 from ae_jax.models.base import OWN
 from ae_jax.models.build import settled_prior
+from ae_jax.nn import HEADS
 from ae_jax.nn.forward import Forward, passing
 from ae_jax.nn.initialisers import INITIALISERS, initialise
 from ae_jax.numerics.noise import stream_key
@@ -115,11 +116,17 @@ class Setup:
         """Whether larger values of the headline are better."""
         return self.numbers.objective.maximise
 
-    def check_values(self, low: float, high: float) -> None:
-        """Raises UserError for new raw values between these, where training had refused them."""
+    def check_values(self, low: float, high: float, whole: bool) -> None:
+        """Raises UserError for new raw values between these, where training had refused them.
+
+        `whole` says whether all are whole numbers.
+        """
         preprocess, statistics = self.architecture.preprocess, self.numbers.statistics
         values = input_range(self.dataset, preprocess, statistics, low, high)
-        check_support(self.config, dataclasses.replace(self.dataset, name="what was given"), values)
+        values = dataclasses.replace(values, integer=whole)
+        head = _head_of(self.architecture.model, self.config)
+        given = dataclasses.replace(self.dataset, name="what was given")
+        check_support(self.config, head, given, values)
 
     def own_metrics(self, variables: Any, step: int, split: str) -> dict[str, float]:
         """The metrics of the objective over a split, nats per example."""
@@ -198,11 +205,11 @@ def prepare_run(
     splits, statistics, values = _examples(config, dataset, preprocess, execution, like)
     values.check_missing(dataset, config.objective.accepts_missing)
     config = _settled(config, dataset, preprocess_name, values)
-    check_support(config, dataset, values)
     INITIALISERS.get(config.model.init)
     check_needs(config.objective, config, dataset.num_classes is not None)
     examples = Examples(dataset.shape, dataset.num_classes, dataset.condition_shape)
     model = MODELS.get(config.model.name)(config.model, examples)
+    check_support(config, _head_of(model, config), dataset, values)
     _check_conditions(config.model.condition, dataset)
     steps_per_epoch = num_batches(num_train, config.train.batch_size)
     numbers = Numbers(
@@ -231,6 +238,11 @@ def prepare_run(
     if start is None:
         return setup
     check_start(start, state.params)
+    if state.collections:
+        raise UserError(
+            "parameters alone do not start a model whose layers keep a state: "
+            f"{', '.join(sorted(state.collections))}"
+        )
     return dataclasses.replace(setup, start=Start(start))
 
 
@@ -391,6 +403,11 @@ def _device_splits(dataset: DataSet, execution: Execution) -> dict[str, DeviceSp
     return {
         name: execution.replicate(DeviceSplit.put(split)) for name, split in dataset.splits.items()
     }
+
+
+def _head_of(model: Any, config: RunConfig) -> Any:
+    """What says the support of the data: the built head, or the class of a model without parts."""
+    return getattr(model, "head", None) or HEADS.get(config.model.head)
 
 
 def _head_for(dataset: DataSet, values: ValueRange) -> str:

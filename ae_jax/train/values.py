@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,6 @@ from ae_jax.core.errors import UserError
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.batches import DeviceSplit, sequential_order, take_batch
 from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics
-from ae_jax.nn import HEADS
 from ae_jax.train.config import AnyConfig, RunConfig
 
 CHECK_BATCH = 1000
@@ -119,16 +119,16 @@ def _extremes(
     return low.min(), high.max(), missing.any(), infinite.any(), whole.all()
 
 
-def check_support(config: RunConfig, dataset: DataSet, values: ValueRange) -> None:
-    """Raises UserError for model inputs that the likelihood gives no density."""
-    support = HEADS.get(config.model.head).support
+def check_support(config: RunConfig, head: Any, dataset: DataSet, values: ValueRange) -> None:
+    """Raises UserError for model inputs that the likelihood of the built head gives no density."""
+    support = head.support
     if support.integer and not values.integer:
         raise UserError(
             f"head {config.model.head!r} needs {support.description}, but {dataset.name} holds "
             f"other values after preprocessing {config.data.preprocess!r}; choose another "
             "model.head or data.preprocess"
         )
-    if not (support.low <= values.low and values.high <= support.high):
+    if not np.all(support.contains(np.array([values.low, values.high], np.float32))):
         raise UserError(
             f"head {config.model.head!r} needs data in {support.description}, but {dataset.name} "
             f"has values from {values.low:g} to {values.high:g} after preprocessing "
