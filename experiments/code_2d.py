@@ -32,7 +32,7 @@ from ae_jax.api import Fitted
 from ae_jax.cli.shell import run_command
 from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import DataSet, Split, load
-from ae_jax.models import build_autoencoder, parameter_counts
+from ae_jax.models import Examples, build_autoencoder, parameter_counts
 from ae_jax.objectives import Reconstruction
 from ae_jax.report import comparisons, figures
 from ae_jax.report.claims import Claim, at_most, equal_to
@@ -199,8 +199,8 @@ def error_rows(one: Trained) -> Rows:
 def count_parameters(dim: int, hidden: int, code: int) -> dict[str, int]:
     """Numbers in an autoencoder dim-hidden-code-hidden-dim, by kind (`parameter_counts`)."""
     config = dataclasses.replace(MODEL, hidden=(hidden,), latent_dim=code)
-    model = build_autoencoder(config, (dim,))
-    blank = jax.ShapeDtypeStruct((1, dim), jnp.float32)
+    model = build_autoencoder(config, Examples((dim,)))
+    blank = {"x": jax.ShapeDtypeStruct((1, dim), jnp.float32)}
     return parameter_counts(jax.eval_shape(model.init, jax.random.key(0), blank)["params"])
 
 

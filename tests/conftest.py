@@ -10,6 +10,7 @@ split a program into parts, as there are few cores and small programs (XLA_FLAGS
 
 import importlib.metadata
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,9 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from ae_jax.cli import main
 from ae_jax.data import DataSet, Split
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and their children too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -190,7 +190,7 @@ def test_list_tells_what_a_name_and_its_options_mean(ae_jax):
     assert "memory_budget" in ae_jax("list", "data").stdout
     for registry in describe.REGISTRIES:
         for name, part in registry.items():
-            assert "(undocumented)" not in commands._docs(part), (registry.kind, name)
+            assert "(undocumented)" not in describe._docs(part), (registry.kind, name)
 
 
 def test_list_names_everything(ae_jax):
@@ -236,7 +236,7 @@ BAD = {
             "train",
             "digits",
             "--hidden",
-            "32",
+            "33",
             "--epochs",
             "4",
             "--latent-dim",
@@ -277,7 +277,7 @@ def test_a_run_that_cannot_be_written_to_is_refused_before_the_work(
         def split_named(self, split):
             return split
 
-    monkeypatch.setattr(commands, "load", lambda *_: Untouchable())
+    monkeypatch.setattr(commands, "load", lambda *_, **__: Untouchable())
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     status, _, errors = command(name, "run")
     assert status == 2

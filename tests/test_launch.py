@@ -179,8 +179,8 @@ def test_data_without_a_name_is_refused(vector_set, tmp_path):
 def test_a_directory_of_another_run_is_refused_before_anything_is_submitted(digits, tmp_path):
     launcher = processes_launcher()
     Local().train([member("a")], digits, tmp_path)
-    with pytest.raises(UserError, match="another configuration.*train.epochs: 1 -> 2"):
-        launcher.train([member("a", epochs=2), member("b")], digits, tmp_path)
+    with pytest.raises(UserError, match="another configuration.*train.seed: 0 -> 1"):
+        launcher.train([member("a", seed=1), member("b")], digits, tmp_path)
     assert not (tmp_path / "slurm").exists()
 
 

@@ -47,7 +47,12 @@ def _batch(x=X, mask=None):
 
 def _model(latent="deterministic", head="gaussian_fixed", dim=5, hidden=(7,), scale=0.5):
     config = ModelConfig(
-        hidden=hidden, latent=latent, latent_dim=dim, head=head, head_scale=scale, activation="tanh"
+        hidden=hidden,
+        latent=latent,
+        latent_dim=dim,
+        head=head,
+        head_scale=scale if head == "gaussian_fixed" else 1.0,
+        activation="tanh",
     )
     return build_autoencoder(config, Examples((4, 3, 1)))
 

@@ -147,7 +147,7 @@ REFUSED = {
     "other shapes": (_blocks(np.zeros((4, 3), np.uint8), np.zeros((4, 2), np.uint8)), "one shape"),
     "other types": (_blocks(np.zeros((4, 3), np.uint8), np.zeros((4, 3), np.float32)), "beside"),
     "wide type": (_blocks(np.zeros((4, 3), np.float64)), "uint8 or float32"),
-    "not finite": (_blocks(np.full((4, 3), np.nan, np.float32)), "NaN or infinite"),
+    "not finite": (_blocks(np.full((4, 3), np.nan, np.float32)), "values that are NaN"),
     "labels": (_blocks(np.zeros((4, 3), np.uint8), y=np.zeros(3, np.int32)), "labels of shape"),
     "no test": ({"train": [Split(np.zeros((4, 3), np.uint8))]}, "train and test"),
     "empty": ({"train": [], "test": []}, "has no examples"),

@@ -146,6 +146,7 @@ def test_the_configuration_names_the_data_that_there_are(image_set):
         "preprocess": "grey",
         "limit": 50,
         "memory_budget": None,
+        "layout": "channels_last",
     }
 
 

@@ -14,7 +14,7 @@ from ae_jax.core.registry import unknown_name
 from ae_jax.core.trust import only_known_code
 from ae_jax.data import can_load, from_object
 from ae_jax.data import load as load_data
-from ae_jax.data.arrays import admitted
+from ae_jax.data.arrays import admitted, refuse_channels_first
 from ae_jax.data.base import DataSet
 from ae_jax.data.scales import advise
 from ae_jax.train.checkpoints import Checkpoints
@@ -121,6 +121,7 @@ def as_dataset(data: np.ndarray | DataSet, y: np.ndarray | None, source: DataCon
         dataset = from_object(
             data, y, name=IN_MEMORY, protocol=source.protocol, layout=source.layout
         )
+        refuse_channels_first(dataset)
         advise(dataset, source.preprocess)
     if source.limit is None or source.limit == dataset.limit:
         return dataset

@@ -9,7 +9,6 @@ import sys
 from typing import Any, Literal
 
 import numpy as np
-from jax import dtypes
 
 from ae_jax.core.errors import UserError
 
@@ -94,7 +93,7 @@ def _unmasked(x: np.ndarray, origin: str) -> tuple[np.ndarray, np.ndarray | None
         x = x.data
         if masked is not None and masked.all():
             raise UserError(f"{origin}: every value is masked")
-    if x.dtype.kind not in "buif" and not dtypes.issubdtype(x.dtype, np.floating):
+    if x.dtype.kind not in "buif" and not _is_extended_float(x.dtype):
         raise UserError(f"{origin}: values of type {x.dtype} are not real numbers{_hint(x)}")
     return x, masked
 
@@ -157,3 +156,10 @@ def _check_digits(x: np.ndarray, values: np.ndarray, origin: str) -> None:
             f"{first[column] + mean[column]:.6g}, and float32 cannot tell them apart: subtract "
             "their mean and scale them"
         )
+
+
+def _is_extended_float(kind: np.dtype) -> bool:
+    """Whether this is one of the types of real numbers that NumPy lacks, such as bfloat16."""
+    from jax import dtypes  # slow to import, and rarely asked
+
+    return bool(dtypes.issubdtype(kind, np.floating))

@@ -13,7 +13,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.core.files import whole_path
 from ae_jax.core.registry import Registry
 from ae_jax.data.array_files import ArrayFile
-from ae_jax.data.arrays import from_array
+from ae_jax.data.arrays import from_array, refuse_channels_first
 from ae_jax.data.base import DataSet, Facts, Split
 from ae_jax.data.counts import counts_from_text
 from ae_jax.data.objects import from_object
@@ -114,6 +114,8 @@ def load(
     if layout != "channels_last":
         stored = _channels_last(stored, name, layout)
     data = stored.under(protocol, name)
+    if name not in DATA_SETS:
+        refuse_channels_first(data)
     return data if limit is None else data.limited(limit)
 
 

@@ -102,12 +102,17 @@ def with_axis(x: Any, origin: str) -> np.ndarray:
         )
     if x.size == 0:
         raise UserError(f"{origin} is empty: its shape is {x.shape}")
-    if has_channels_first(x.shape):
-        raise UserError(
-            f"{origin}: examples of shape {x.shape[1:]} have their channels first; images are "
-            "[N, H, W, C], which np.moveaxis(x, 1, -1) makes of them"
-        )
     return x
+
+
+def refuse_channels_first(dataset: DataSet) -> None:
+    """Raises UserError for images [N, C, H, W], grey or in colour, taken for [N, H, W, C]."""
+    if has_channels_first((0, *dataset.shape)):
+        raise UserError(
+            f"data set {dataset.name}: examples of shape {dataset.shape} have their channels "
+            "first; images are [N, H, W, C], which data.layout=channels_first makes of them, or "
+            "np.moveaxis(x, 1, -1)"
+        )
 
 
 def has_channels_first(shape: tuple[int, ...]) -> bool:

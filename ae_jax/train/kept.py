@@ -22,7 +22,7 @@ from ae_jax.train.step import TrainState
 
 # What a setup settles or takes from the data set: the directory has the outcome.
 _SETTLED = ("data.name", "data.protocol", "data.limit")
-_AUTO = ("data.preprocess", "model.head")
+_AUTO = ("data.preprocess", "model.head", "model.prior")
 
 
 class KeptOutcome:

@@ -84,7 +84,7 @@ def _delimited(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"data set {path} is no readable table: {error}") from error
     if not rows:
         raise UserError(f"data set {path} is empty")
-    named = not all(_is_number(field) for field in rows[0])
+    named = any(field.strip() and not _is_number(field) for field in rows[0])
     first_row, rows = rows[0], rows[1:] if named else rows
     names = [name.strip() if named else f"column {i}" for i, name in enumerate(first_row)]
     wrong = next((i for i, row in enumerate(rows) if len(row) != len(names)), None)
