@@ -229,7 +229,7 @@ def test_what_is_no_table_nor_array_is_told_the_way(tmp_path):
         load(str(tmp_path / "x.csv"))
     (tmp_path / "pictures" / "cats").mkdir(parents=True)
     (tmp_path / "pictures" / "cats" / "1.png").write_bytes(b"")
-    with pytest.raises(UserError, match="a folder of pictures: save them as one array"):
+    with pytest.raises(UserError, match="cannot be read as a picture"):
         load(str(tmp_path / "pictures"))
 
 

@@ -71,7 +71,7 @@ class OneKey(Distribution):
         return self.loc
 
     def log_prob(self, value):
-        return -0.5 * jnp.square(value - self.loc).sum(axis=-1)
+        return -0.5 * jnp.square(value - self.loc[None]).sum(axis=-1)
 
     def sample(self, keys, num_samples, first=0):
         noise = jax.random.normal(keys[0], self.loc.shape[-1:])
