@@ -11,7 +11,7 @@ import numpy as np
 
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import whole_path
-from ae_jax.core.registry import Registry
+from ae_jax.core.registry import Registry, absolute_reference
 from ae_jax.data.array_files import ArrayFile
 from ae_jax.data.arrays import from_array, refuse_channels_first
 from ae_jax.data.base import DataSet, Facts, Split
@@ -110,6 +110,8 @@ def load(
     layout    "channels_first" where a user's file holds images [N, C, H, W]
     Raises UserError.
     """
+    # What a run writes down of its data means the same from any folder.
+    name = absolute_name(absolute_reference(name))
     stored = _source(name).stored(_to_stderr)
     if layout != "channels_last":
         stored = _channels_last(stored, name, layout)
