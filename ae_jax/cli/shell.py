@@ -77,11 +77,12 @@ def _end_well(command: click.Command) -> None:
     except Stopped as error:
         click.echo(f"Stopped: {error}; the same command continues.", err=True)
         raise SystemExit(EXIT_STOPPED) from error
-    except Interrupted as error:
-        how = "Interrupted" if error.status == EXIT_INTERRUPTED else f"Ended by {error}"
-        _fail(f"{how}; the same command continues.", error.status, error)
     except (KeyboardInterrupt, click.Abort) as error:
-        _fail("Interrupted; the same command continues.", EXIT_INTERRUPTED, error)
+        # Click makes an Abort of every interrupt.
+        signal = error if isinstance(error, Interrupted) else error.__cause__
+        status = signal.status if isinstance(signal, Interrupted) else EXIT_INTERRUPTED
+        how = "Interrupted" if status == EXIT_INTERRUPTED else f"Ended by {signal}"
+        _fail(f"{how}; the same command continues.", status, error)
     except OSError as error:  # a disk that is full or gone, a file that nobody looked after
         name = f" {error.filename}" if error.filename else ""
         _fail(

@@ -26,9 +26,10 @@ def fit(kind: str, folder: str | Path, name: str = "run"):
     if kind == "codec":
         return ae_jax.fit(data, workdir=folder / name, codec="kmeans", latent_dim=5).params
     if kind == "grid":
+        from ae_jax.api import configure
         from ae_jax.train.grid import Member, train_grid
 
-        configs = [ae_jax.api.configure(None, {**OPTIONS, "seed": seed}) for seed in range(3)]
+        configs = [configure(None, {**OPTIONS, "seed": seed}) for seed in range(3)]
         members = [Member(f"seed={c.train.seed}", c) for c in configs]
         ends = train_grid(members, data, folder / name, stack="always")
         return {one: end.state for one, end in ends.items()}
