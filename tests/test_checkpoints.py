@@ -282,7 +282,8 @@ def test_saves_leave_neither_open_files_nor_threads_behind(tmp_path):
         for step in range(2, 12):
             checkpoints.save(state_at(step), {"elbo": float(step)})
         checkpoints.wait()
-        assert (open_files(), threading.active_count()) == before
+        # Threads of tests before this one may end meanwhile.
+        assert open_files() <= before[0] and threading.active_count() <= before[1]
 
 
 # Orbax leaves its failed reads of the damaged metadata behind it, unawaited.

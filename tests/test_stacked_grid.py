@@ -148,7 +148,7 @@ def test_members_that_are_over_are_not_trained_with_those_added(
     monkeypatch.setattr(grids, "train_together", spy)
     outcomes = train_grid(members[:4], train_only, tmp_path, stack="always")
     names = [one.name for one in members[:4]]
-    assert groups == [names[:2], names[2:]]
+    assert groups == [names[2:]]
     assert list(outcomes) == names
     assert all(len(outcome.records) == 3 for outcome in outcomes.values())
 

@@ -73,6 +73,12 @@ def train_grid(
     outcomes |= finished(members, dataset, root, until)
     going = [member for member in members if member.name not in outcomes]
     setups = prepare_members(going, dataset)
+    killed = [m for m in going if _saved_all_but_the_end(setups[m.name], root / m.name, until)]
+    if outcomes and any(_members_at_once([setups[m.name]], stack) > 1 for m in killed):
+        # Those that have saved their end are in the program again, so that the rest ends with
+        # the same bits.
+        outcomes, going = {}, list(members)
+        setups = prepare_members(going, dataset)
     groups = [
         part
         for alike in by_program(going, setups)
@@ -193,7 +199,7 @@ def _train_group(
     end = config.train.epochs if until is None else until
     stands = {name: _epochs_done(run) for name, run in runs.items()}
     # Between two saves there is at most one look: what was killed at the last has seen this one.
-    last_look = max((epoch for epoch in look_epochs(config) if epoch < end), default=0)
+    last_look = _last_look(config, end)
     furthest = max((epoch for epoch in stands.values() if epoch < end), default=end)
     over = [name for name in runs if stands[name] >= end and furthest < last_look]
     outcomes = {}
@@ -203,6 +209,19 @@ def _train_group(
             ends = train_together(together, until=until, devices_each=devices_each)
             outcomes |= dict(zip(part, ends, strict=True))
     return outcomes
+
+
+def _saved_all_but_the_end(setup: Setup, path: Path, until: int | None) -> bool:
+    """Whether a run stands at its last save but one, where others of its group may be over."""
+    config, directory = setup.config, RunDirectory(path)
+    end = config.train.epochs if until is None else until
+    done = latest_step(directory.checkpoints) // setup.steps_per_epoch
+    return directory.config_file.is_file() and _last_look(config, end) <= done < end
+
+
+def _last_look(config: RunConfig, end: int) -> int:
+    """The last epoch before `end` at which a run is looked at; 0 where there is none."""
+    return max((epoch for epoch in look_epochs(config) if epoch < end), default=0)
 
 
 def _epochs_done(run: Run) -> int:
