@@ -14,9 +14,11 @@ from ae_jax.api import Fitted, configure
 from ae_jax.api.layerwise import Layerwise, pretrain
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, Split
+from ae_jax.models import Examples, ModelConfig, build_rbm
 from ae_jax.nn.forward import Forward, passing
 from ae_jax.objectives import Elbo, Reconstruction
 from ae_jax.train.config import from_dict, to_dict
+from ae_jax.train.loop import train
 from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import make_step
 
@@ -96,6 +98,43 @@ def test_a_norm_that_is_told_in_its_constructor_leaves_out_what_fills_up_a_batch
     mask = np.array([1, 1, 1, 1, 0, 0], np.float32)
     _, statistics = normalised(nn.BatchNorm(use_running_average=False), x, mask)
     assert np.allclose(statistics["mean"], 0.01 * x[:4].mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        ("WritesInLooks", "writes its state in a look: take the keyword train"),
+        ("DropsInLooks", "draws noise in a look"),
+    ],
+)
+def test_a_layer_that_trains_in_a_look_is_told_so(part, sentence):
+    with pytest.raises(UserError, match=sentence):
+        train(prepared(model__encoder=f"{PARTS}:{part}"))
+
+
+def test_noise_of_layers_belongs_to_examples():
+    keys = jax.random.split(jax.random.key(0), 4)
+    with (
+        passing(Forward(train=True, keys=keys)),
+        pytest.raises(UserError, match="noise for 1 rows where there are 4 examples"),
+    ):
+        nn.Dropout(0.5).apply({}, jnp.ones((1, 3)))
+
+
+def test_what_layers_write_inside_a_gradient_of_the_objectives_own_is_refused():
+    normed = {"hidden": (3,), "model__encoder__batch_norm": True}
+    setup = prepared(**normed, objective__name=f"{PARTS}:GradientOfItsOwn")
+    with pytest.raises(UserError, match=r"GradientOfItsOwn: .* use model.fixed\(\) there"):
+        train(setup)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("into", ("decoder",)), ("hidden", (3,)), ("tied", True)]
+)
+def test_a_machine_refuses_what_it_would_not_use(option, value):
+    rbm = {"name": "rbm", "latent": "sigmoid", "head": "bernoulli"}
+    with pytest.raises(UserError, match=f"an RBM is one layer of weights.* model.{option}"):
+        build_rbm(ModelConfig(**rbm | {option: value}), Examples((3,)))
 
 
 def test_a_norm_over_other_axes_is_refused():

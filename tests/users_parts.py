@@ -67,6 +67,29 @@ class CountingEncoder(nn.Module):
         return nn.Dense(4)(x)
 
 
+class WritesInLooks(nn.Module):
+    """Counts its passes, also those of looks: it does not ask whether it trains."""
+
+    hidden: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x):
+        passes = self.variable("counts", "passes", lambda: jnp.zeros((), jnp.int32))
+        if not self.is_initializing():
+            passes.value = passes.value + 1
+        return nn.Dense(4)(x)
+
+
+class DropsInLooks(nn.Module):
+    """Drops units whether it trains or not."""
+
+    hidden: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dropout(0.5, deterministic=False)(nn.Dense(4)(x))
+
+
 class ToldLatent(nn.Module):
     """A latent that has to be told whether it trains."""
 
@@ -144,6 +167,20 @@ class Halved(Objective):
         draws = draw(model, batch, key, 1)
         bound = draws.log_likelihood[0] - kl(draws.posterior, draws.prior)
         return Terms(-bound, {"elbo": 0.5 * bound})
+
+
+@struct.dataclass
+class GradientOfItsOwn(Halved):
+    """Pulls at codes by a gradient of its own, the last thing that runs the model."""
+
+    def __call__(self, model, batch, key, step):
+        terms = super().__call__(model, batch, key, step)
+
+        def total(x):
+            return model.encode(batch | {"x": x}).mean().sum()
+
+        pull = jnp.square(jax.grad(total)(batch["x"])).sum(axis=-1)
+        return Terms(terms.loss + pull, terms.metrics)
 
 
 @struct.dataclass

@@ -208,6 +208,7 @@ def _machine(model: ModelConfig, init_scale: float) -> ModelConfig:
         init="normal",
         init_scale=init_scale,
         tied=False,
+        activation=ModelConfig().activation,
     )
 
 

@@ -133,6 +133,11 @@ class BoundModel:
                     f"a layer of {type(self._module).__name__} draws noise by make_rng, one key "
                     "for all examples: take the keyword keys, one key a row, in its __call__"
                 ) from error
+            except flax.errors.ModifyScopeVariableError as error:
+                raise UserError(
+                    f"a layer of {type(self._module).__name__} writes its state in a look: take "
+                    "the keyword train in its __call__, and write only where it is true"
+                ) from error
         if mutable is False:
             return result
         result, changed = result

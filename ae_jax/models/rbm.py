@@ -21,7 +21,7 @@ from jax import Array
 from ae_jax.core.errors import UserError
 from ae_jax.distributions import Bernoulli, Gaussian, NoPrior, PointMass, UnitPointMass
 from ae_jax.models.base import Batch
-from ae_jax.models.config import Examples
+from ae_jax.models.config import Examples, ModelConfig
 from ae_jax.numerics.softplus import softplus
 
 Units = Literal["bernoulli", "gaussian"]
@@ -217,6 +217,7 @@ class _Bias(nn.Module):
 
 VISIBLE: dict[str, Units] = {"bernoulli": "bernoulli", "gaussian_fixed": "gaussian"}
 HIDDEN: dict[str, Units] = {"sigmoid": "bernoulli", "gaussian": "gaussian"}
+UNUSED = ("encoder", "decoder", "decoder_hidden", "activation", "latent_k", "tied", "into")
 
 
 def build_rbm(config: Any, examples: Examples) -> RestrictedBoltzmannMachine:
@@ -241,6 +242,15 @@ def build_rbm(config: Any, examples: Examples) -> RestrictedBoltzmannMachine:
 
 def _refuse_options(config: Any) -> None:
     """Raises UserError for what a machine has not, rather than leave it unused."""
+    plain = ModelConfig()
+    for option in UNUSED:
+        if getattr(config, option) != getattr(plain, option):
+            raise UserError(f"an RBM is one layer of weights and has no model.{option}")
+    if config.hidden not in ((), plain.hidden):
+        raise UserError(
+            "an RBM is one layer of weights, of latent_dim units: leave model.hidden out, or "
+            "pretrain a deep network by layers"
+        )
     if config.options:
         raise UserError(f"an RBM has no parts with options: model.{config.options[0][0]}")
     if config.condition != "none":

@@ -51,8 +51,16 @@ class Forward:
     def keys_of(self, rows: int) -> Array:
         """One key a row; sample k of an example has the example's key with k folded in."""
         if self.keys is None:
-            raise ValueError("a pass that trains has keys")
-        samples = rows // self.keys.shape[0]
+            raise UserError(
+                "a layer draws noise in a look, where there is none: leave deterministic out of "
+                "Dropout, or take the keyword train in the part's __call__"
+            )
+        samples, rest = divmod(rows, self.keys.shape[0])
+        if rest or not samples:
+            raise UserError(
+                f"a layer draws noise for {rows} rows where there are {self.keys.shape[0]} "
+                "examples: noise belongs to an example"
+            )
         if samples == 1:
             return self.keys
         fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))

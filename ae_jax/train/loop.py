@@ -26,7 +26,7 @@ from ae_jax.train.engines import Engine, Single, Stacked, epoch_of
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import Setup
-from ae_jax.train.step import NO_STEP, StepReport, TrainState
+from ae_jax.train.step import NO_STEP, StepReport, TrainState, written_inside
 from ae_jax.train.streamed import Streamed
 
 # A run that is looked at seldom does not begin anew when it is killed.
@@ -219,7 +219,10 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
         if not active:
             continue
         start = time.perf_counter()
-        reports = engine.epoch(epoch)
+        try:
+            reports = engine.epoch(epoch)
+        except jax.errors.UnexpectedTracerError as error:
+            raise written_inside(setup.numbers.objective) from error
         elapsed = (time.perf_counter() - start) / len(active)
         if not work:  # not before the first epoch, whose start is waited for
             rate = engine.devices * matrix_rate(setup.config.train.precision)

@@ -157,15 +157,20 @@ def evaluate_objective(
     try:
         terms = objective(model, batch, key, step, **extra)
     except jax.errors.UnexpectedTracerError as error:
-        raise UserError(
-            f"objective {name}: layers wrote their state inside a JAX transformation of its own; "
-            "use model.fixed() there"
-        ) from error
+        raise written_inside(objective) from error
     if not isinstance(terms, Terms):
         raise UserError(f"objective {name} returns {type(terms).__name__}, not Terms")
     _check_terms(objective, terms, batch["mask"].shape)
     _check_groups(objective, terms, model)
     return terms
+
+
+def written_inside(objective: Objective) -> UserError:
+    """Layers left values of a transformation that is over in the state of the run."""
+    return UserError(
+        f"objective {type(objective).__name__}: layers wrote their state inside a JAX "
+        "transformation of its own; use model.fixed() there"
+    )
 
 
 def _check_terms(objective: Objective, terms: Terms, size: tuple[int, ...]) -> None:
