@@ -1,6 +1,7 @@
 """A trained autoencoder: NumPy arrays in and out, compiled batches between."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -133,10 +134,15 @@ class Fitted:
         *,
         units: Units = "data",
     ) -> np.ndarray:
-        """Decoded posterior means of raw examples: [N, ...]."""
+        """Decoded posterior means of raw examples: [N, ...], in the shape in which they are given.
+
+        In model units they have the shape that the model knows, images with their channels.
+        """
         back = self._to(units)
         rows, first_id = self._examples(x, y, condition)
-        return back(self._over_batches(_reconstruct, rows, first_id), rows["x"])
+        made = back(self._over_batches(_reconstruct, rows, first_id), rows["x"])
+        given = x.x.shape if isinstance(x, Split) else np.shape(x)
+        return made.reshape(given) if units == "data" and math.prod(given) == made.size else made
 
     def inputs(self, x: np.ndarray | Split) -> np.ndarray:
         """Raw examples in model units, as the model sees them: [N, ...]."""
