@@ -6,12 +6,25 @@ and evaluates.
 
 from typing import Any
 
-__all__ = ["CodecConfig", "Fitted", "RunConfig", "UserError", "fit", "fit_layerwise", "load"]
+__all__ = [
+    "CodecConfig",
+    "Fitted",
+    "RunConfig",
+    "TrainingDiverged",
+    "UserError",
+    "data",
+    "fit",
+    "fit_layerwise",
+    "load",
+]
+
+__version__ = "0.1.0"
 
 _HOMES = {
     "CodecConfig": "ae_jax.train.config",
     "Fitted": "ae_jax.api",
     "RunConfig": "ae_jax.train.config",
+    "TrainingDiverged": "ae_jax.core.errors",
     "UserError": "ae_jax.core.errors",
     "fit": "ae_jax.api",
     "fit_layerwise": "ae_jax.api.layerwise",
@@ -21,8 +34,14 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for only then: the command line's help must not wait for JAX."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'ae_jax' has no attribute {name!r}")
     import importlib
 
+    if name == "data":
+        return importlib.import_module("ae_jax.data")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ae_jax' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

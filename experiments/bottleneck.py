@@ -308,7 +308,7 @@ def pictures(
     chosen = test.x[one_of_each(test)]
     first = next(iter(fitted.values()))
     rows = {
-        f"z = {size}": fitted[name_of(size, preset.hidden)].reconstruct(chosen)
+        f"z = {size}": fitted[name_of(size, preset.hidden)].reconstruct(chosen, units="model")
         for size in preset.sizes
         if name_of(size, preset.hidden) in fitted
     }

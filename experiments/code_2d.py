@@ -282,7 +282,10 @@ def pictures(one: Trained) -> dict[str, Shown]:
         f"reconstructions_{one.name}": Shown(
             figures.reconstructions(
                 one.best.inputs(examples.x[chosen]),
-                {"PCA": pca_images, "autoencoder": one.best.reconstruct(examples.x[chosen])},
+                {
+                    "PCA": pca_images,
+                    "autoencoder": one.best.reconstruct(examples.x[chosen], units="model"),
+                },
             ),
             f"{split.capitalize()} digits, two principal components, two code units, {of}",
         ),

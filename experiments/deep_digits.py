@@ -220,8 +220,8 @@ def pictures(
     originals = models.pretrained.inputs(chosen)
     by_pca = pca_reconstructions(codec, originals.reshape(len(chosen), -1))
     rows = {
-        "autoencoder": models.pretrained.reconstruct(chosen),
-        LOGISTIC: models.logistic.reconstruct(chosen),
+        "autoencoder": models.pretrained.reconstruct(chosen, units="model"),
+        LOGISTIC: models.logistic.reconstruct(chosen, units="model"),
         PCA: by_pca.reshape(originals.shape),
     }
     curves = {

@@ -211,7 +211,7 @@ def pictures(
     chosen = test[np.linspace(0, len(test) - 1, SHOWN).astype(int)]
     codec = pca_of(patches.dataset, preset.code)
     rows = {
-        "autoencoder": patches.grey(model.reconstruct(chosen)),
+        "autoencoder": patches.grey(model.reconstruct(chosen, units="model")),
         "PCA": patches.grey(pca_reconstructions(codec, chosen.reshape(len(chosen), -1))),
     }
     curves = {"autoencoder": error_curve(model, before)}

@@ -154,7 +154,7 @@ def fit(lab: Lab, folder: str, spec: CodecSpec, source: Source) -> Dictionary:
     codes, errors = {}, {}
     for name, split in data.splits.items():
         codes[name] = model.encode(split)
-        difference = joined(model.decode(codes[name])) - joined(model.inputs(split))
+        difference = joined(model.decode(codes[name], units="model")) - joined(model.inputs(split))
         errors[name] = float(np.square(difference).mean())
     atoms = joined(np.asarray(model.params.atoms).reshape(-1, *data.shape))
     return Dictionary(atoms, codes["test"], errors["train"], errors["test"], fit_row(folder, model))

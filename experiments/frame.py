@@ -22,7 +22,6 @@ import click
 from ae_jax.api import Fitted, fit, restore
 from ae_jax.cli import launch
 from ae_jax.cli.launch import Launcher, Local, plan
-from ae_jax.cli.listeners import fit_progress, progress
 from ae_jax.codecs import CodecSpec
 from ae_jax.core.errors import TrainingDiverged
 from ae_jax.data import DataSet
@@ -42,6 +41,7 @@ from ae_jax.report.pages import (
 from ae_jax.train import processes
 from ae_jax.train.config import CodecConfig, DataConfig
 from ae_jax.train.grid import Member, prepare_members
+from ae_jax.train.progress import fit_progress, progress
 from ae_jax.train.rundir import RunDirectory
 
 Rows = list[dict[str, Any]]

@@ -39,7 +39,7 @@ def report(
     """What the grid found, with figures; without a tolerance nothing is claimed."""
     models = _fitted(grid, [f for f in findings if f.size in picture_sizes])
     bounds = figures.bound_curves(panels(findings, paper), protocol)
-    samples = {size: model.sample(100) for size, model in models.items()}
+    samples = {size: model.sample(100, units="model") for size, model in models.items()}
     tables = {"Lower bounds": table(findings, paper)}
     tracking = tracking_table(findings, paper)
     if tracking:
@@ -202,14 +202,16 @@ def _fitted(grid: Grid, findings: Sequence[Finding]) -> dict[int, Fitted]:
 
 
 def _manifold(model: Fitted):
-    images = model.decode(figures.manifold_coordinates(MANIFOLD_SIDE))
+    images = model.decode(figures.manifold_coordinates(MANIFOLD_SIDE), units="model")
     return figures.manifold(images, MANIFOLD_SIDE)
 
 
 def _reconstructions(models: dict[int, Fitted]):
     first = next(iter(models.values()))
     examples = first.setup.dataset.splits["test"].head(SHOWN)
-    rows = {f"{size}-D": model.reconstruct(examples) for size, model in models.items()}
+    rows = {
+        f"{size}-D": model.reconstruct(examples, units="model") for size, model in models.items()
+    }
     return figures.reconstructions(first.inputs(examples), rows)
 
 

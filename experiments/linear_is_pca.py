@@ -249,7 +249,7 @@ def equals_own_pca(model: Fitted, line: bool) -> bool:
     """Whether the model is PCA of what it was given, be it rescaled, in these very units."""
     x = model.inputs(model.setup.dataset.splits["train"])
     codec = pca_of_rows(x, model.config.model.latent_dim)
-    error = squared_error(x, model.reconstruct(model.setup.dataset.splits["train"]))
+    error = squared_error(x, model.reconstruct(model.setup.dataset.splits["train"], units="model"))
     optimum = squared_error(x, pca_reconstructions(codec, x))
     spans = spans_of(model) if line else None
     return verdict(error, optimum, spans, np.asarray(codec.components))["equals PCA"]
@@ -337,7 +337,7 @@ def pictures(
             figures.reconstructions(
                 linear.inputs(test.x[chosen]),
                 {
-                    "autoencoder": linear.reconstruct(test.x[chosen]),
+                    "autoencoder": linear.reconstruct(test.x[chosen], units="model"),
                     "PCA": pca_reconstructions(codec, rows).reshape(len(chosen), *images.shape),
                 },
             ),
@@ -352,7 +352,10 @@ def lines(model: Fitted, codec: PcaCodec) -> Shown:
     mean = train.x.mean(axis=0)
     drawn = {
         "first principal component": (mean, np.asarray(codec.components)[0]),
-        "linear autoencoder": (mean + model.decode(np.zeros((1, 1)))[0], directions(model)[0]),
+        "linear autoencoder": (
+            mean + model.decode(np.zeros((1, 1)), units="model")[0],
+            directions(model)[0],
+        ),
     }
     labels = np.array([SPECIES[label] for label in train.y])
     return Shown(

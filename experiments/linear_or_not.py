@@ -153,7 +153,10 @@ def main(preset: Preset, lab: Lab) -> Findings:
     rows = [row(name, model) for name, model in found.items()]
     examples = dataset.splits["test"].head(SHOWN)
     inputs = next(iter(found.values())).inputs(examples)
-    restored = {name: np.clip(model.reconstruct(examples), 0, 1) for name, model in found.items()}
+    restored = {
+        name: np.clip(model.reconstruct(examples, units="model"), 0, 1)
+        for name, model in found.items()
+    }
     return Findings(
         protocol=(
             f"{len(dataset.splits['train']):,} training examples of {preset.dataset} in [0, 1], "

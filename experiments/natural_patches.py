@@ -119,7 +119,7 @@ def measure(lab: Lab, name: str, spec: CodecSpec, data: DataSet) -> Dictionary:
     model = lab.fit(name, spec, data, "identity")
     test = data.splits["test"]
     codes = model.encode(test)
-    error = float(np.square(model.decode(codes) - test.x).mean())
+    error = float(np.square(model.decode(codes, units="model") - test.x).mean())
     atoms = np.asarray(model.params.atoms).reshape(-1, *data.shape[:2])
     return Dictionary(atoms, codes, error, fit_gabors(atoms), fit_row(name, model))
 

@@ -186,7 +186,7 @@ class Coder:
     def error(self) -> float:
         """Test squared error per image, decoded from what the active units say."""
         dataset = self.model.setup.dataset
-        decoded = self.model.decode(self.codes(dataset.splits["test"].x))
+        decoded = self.model.decode(self.codes(dataset.splits["test"].x), units="model")
         return squared_error(rows_of(dataset, "test"), decoded)
 
     def accuracy(self, count: int) -> float:
@@ -201,7 +201,9 @@ class Coder:
     def features(self) -> np.ndarray:
         """What each unit adds to the image, [Z, D], the most often active units first."""
         size = self.model.config.model.latent_dim
-        decoded = self.model.decode(np.concatenate([np.zeros((1, size)), np.eye(size)]))
+        decoded = self.model.decode(
+            np.concatenate([np.zeros((1, size)), np.eye(size)]), units="model"
+        )
         x = self.model.setup.dataset.splits["test"].x
         order = np.argsort(-self.active(self.model.encode(x)).mean(axis=0), kind="stable")
         return (decoded[1:] - decoded[:1])[order]

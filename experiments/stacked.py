@@ -186,7 +186,7 @@ def pictures(
     chosen = test.x[one_of_each(test)]
     shown = {name: course for name, course in courses.items() if name != LONGER}
     originals = next(iter(courses.values())).model.inputs(chosen)
-    rows = {name: course.model.reconstruct(chosen) for name, course in shown.items()}
+    rows = {name: course.model.reconstruct(chosen, units="model") for name, course in shown.items()}
     along = {
         name: error_curve(course.model, course.by_layer[-1] if course.by_layer else None)
         for name, course in courses.items()

@@ -16,7 +16,7 @@ def training_rows(model: Fitted) -> np.ndarray:
 def raw_reconstructions(model: Fitted) -> np.ndarray:
     """Reconstructions of the training split in the units of the data, [N, D]."""
     split = model.setup.dataset.splits["train"]
-    made = model.reconstruct(split).reshape(len(split), -1)
+    made = model.reconstruct(split, units="model").reshape(len(split), -1)
     statistics = model.setup.numbers.statistics
     if statistics.mean is None:
         return made
@@ -27,7 +27,7 @@ def spans_of(model: Fitted) -> np.ndarray:
     """What each dimension of the code adds to the output of an affine decoder, [Z, D]."""
     size = model.config.model.latent_dim
     codes = np.concatenate([np.zeros((1, size)), np.eye(size)])
-    decoded = model.decode(codes).reshape(size + 1, -1)
+    decoded = model.decode(codes, units="model").reshape(size + 1, -1)
     return decoded[1:] - decoded[:1]
 
 

@@ -100,8 +100,10 @@ def test_encode_and_decode_are_the_model_on_scaled_images(fitted, images):
     np.testing.assert_allclose(codes, codes_of(fitted, scaled), rtol=1e-5, atol=1e-6)
     decoded = fitted.decode(codes)
     assert decoded.shape == (200, 8, 8, 1)
-    np.testing.assert_allclose(decoded, means_of(fitted, codes), rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(fitted.reconstruct(images), decoded)
+    means = means_of(fitted, codes)
+    np.testing.assert_allclose(decoded, 255.0 * means, rtol=1e-5, atol=255e-6)
+    np.testing.assert_array_equal(fitted.reconstruct(images), decoded[..., 0])
+    np.testing.assert_allclose(fitted.decode(codes, units="model"), means, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(fitted.inputs(images), scaled, rtol=1e-6)
 
 
@@ -141,7 +143,7 @@ def test_samples_are_decoded_draws_from_the_prior(fitted):
 
 def test_evaluate_by_numpy(fitted):
     test = fitted.setup.dataset.splits["test"]
-    error = np.square(fitted.reconstruct(test) - test.x / 255.0)
+    error = np.square(fitted.reconstruct(test, units="model") - test.x / 255.0)
     results = fitted.evaluate("test")
     np.testing.assert_allclose(results["squared_error_per_dimension"], error.mean(), rtol=1e-5)
     np.testing.assert_allclose(

@@ -12,12 +12,12 @@ import pytest
 from sklearn.datasets import load_digits
 
 import ae_jax
-from ae_jax.cli.listeners import fit_progress
 from ae_jax.codecs import CODECS, Pca
 from ae_jax.codecs.form import FORMS
 from ae_jax.core.errors import UserError
 from ae_jax.numerics.noise import stream_key
 from ae_jax.train.config import CodecConfig, from_dict, override, to_dict
+from ae_jax.train.progress import fit_progress
 
 SMALL = {"latent_dim": 4, "codec__max_iterations": 8}
 
@@ -71,7 +71,7 @@ def test_every_codec_is_fitted_kept_and_loaded(name, digits, tmp_path):
     assert [r["step"] for r in fitted.records] == list(range(1, fitted.step + 1))
     assert fitted.records[-1]["converged"] == direct.converged
     # Evaluation is that of the reconstructions.
-    error = np.square(fitted.reconstruct(x) - fitted.inputs(x)).mean()
+    error = np.square(fitted.reconstruct(x, units="model") - fitted.inputs(x)).mean()
     values = fitted.evaluate("test", ["code_use", "explained_variance"])
     np.testing.assert_allclose(values["squared_error_per_dimension"], error, rtol=1e-4)
     assert values["l0"] == pytest.approx((codes != 0).sum() / len(codes), abs=0.02)
@@ -97,7 +97,7 @@ def test_naming_another_codec_drops_the_options_of_the_one_before():
 
 def test_samples_of_kmeans_are_its_centres_as_often_as_they_have_examples(digits):
     model = ae_jax.fit(digits, codec="kmeans", **SMALL)
-    samples = model.sample(2000).reshape(2000, -1)
+    samples = model.sample(2000, units="model").reshape(2000, -1)
     centres = np.asarray(model.params.centres)
     which = np.square(samples[:, None] - centres[None]).sum(-1).argmin(1)
     np.testing.assert_allclose(samples, centres[which], atol=1e-6)

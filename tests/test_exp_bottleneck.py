@@ -29,7 +29,7 @@ def test_errors_of_the_autoencoder_are_those_of_its_reconstructions(smoke):
     test = digit_rows("test")
     for row in results["tables"][SIZES]:
         model = ae_jax.load(workdir / bottleneck.name_of(row["code size"], (32,)))
-        made = model.reconstruct((16 * test).astype(np.uint8)).reshape(test.shape)
+        made = model.reconstruct((16 * test).astype(np.uint8), units="model").reshape(test.shape)
         error = np.square(made - test).sum(axis=1).mean()
         assert row["autoencoder"] == pytest.approx(error, abs=2e-4)
         assert row["per pixel"] == pytest.approx(error / 64, abs=1e-5)

@@ -44,7 +44,7 @@ def test_errors_are_those_of_the_saved_models(smoke):
     rows = results["tables"]["Squared error by learning rate"]
     row = next(r for r in rows if r["training examples"] > 100 and "0.005" in r["method"])
     model = ae_jax.load(workdir / "all" / "step=0.005")
-    made = model.reconstruct((16 * test).astype(np.uint8)).reshape(test.shape)
+    made = model.reconstruct((16 * test).astype(np.uint8), units="model").reshape(test.shape)
     assert row["test"] == pytest.approx(np.square(made - test).sum(axis=1).mean(), abs=1e-3)
 
 

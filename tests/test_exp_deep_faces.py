@@ -68,7 +68,7 @@ def test_errors_are_those_of_scikit_learn_and_of_the_kept_run(smoke, patches):
     expected = np.square(pca.inverse_transform(pca.transform(test)) - test).sum(axis=1).mean()
     assert errors(smoke)["PCA"] == pytest.approx(expected, abs=0.02)
     model = load(smoke / "rbm/whole", data=patches.dataset)
-    back = model.reconstruct(patches.dataset.splits["test"]).reshape(-1, 625)
+    back = model.reconstruct(patches.dataset.splits["test"], units="model").reshape(-1, 625)
     expected = np.square(back - test).sum(axis=1).mean()
     assert errors(smoke)["autoencoder"] == pytest.approx(expected, abs=0.02)
 

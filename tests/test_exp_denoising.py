@@ -81,7 +81,7 @@ def test_psnr_of_the_table_is_that_of_the_saved_model(smoke):
 
     assert row["corrupted"] == pytest.approx(decibels(seen), abs=2e-3)
     # What is masked is 0, and grey levels stay sixteenths: the raw data have a place for them.
-    made = model.reconstruct(np.round(16 * np.asarray(seen)).astype(np.uint8))
+    made = model.reconstruct(np.round(16 * np.asarray(seen)).astype(np.uint8), units="model")
     assert row["autoencoder"] == pytest.approx(decibels(made), abs=2e-3)
 
 
@@ -101,7 +101,7 @@ def test_missing_entries_are_scored_on_what_is_missing(smoke):
         hidden = ~np.asarray(observed_entries(jnp.asarray(x), ids, pattern, row["share"]))
         model = ae_jax.load(workdir / "missing" / pattern)
         # The evaluator fills in from what is seen: 0 stands where nothing is.
-        made = model.reconstruct(np.where(hidden, 0, part.x))
+        made = model.reconstruct(np.where(hidden, 0, part.x), units="model")
         error = np.square(made - x)[hidden].mean()
         assert row["autoencoder"] == pytest.approx(error, abs=2e-5)
         mean = splits["train"].x.mean(axis=0) / 16

@@ -165,7 +165,7 @@ def test_the_page_decodes_as_the_model_does(image_set, codecs, open_page, option
     assert "layers" in spec["decoder"]
     z = np.random.default_rng(0).normal(size=(6, model.setup.latent_dim))
     z = np.concatenate([z, model.encode(image_set.splits["test"].head(6))])
-    expected = model.decode(z).reshape(len(z), -1)
+    expected = model.decode(z, units="model").reshape(len(z), -1)
     np.testing.assert_allclose(open_page(spec).decode(z), expected, atol=1e-2)
 
 
@@ -198,7 +198,7 @@ def test_a_decoder_of_another_kind_is_shown_by_its_lattice(image_set, open_page)
     for axis, steps in zip(lattice["axes"], places, strict=True):
         low, high = code["low"][axis], code["high"][axis]
         z[:, axis] = low + (steps + 0.5) / columns * (high - low)
-    expected = model.decode(z).reshape(len(z), -1)
+    expected = model.decode(z, units="model").reshape(len(z), -1)
     np.testing.assert_allclose(page.decode(z), expected, atol=1 / 255)
     shown = page.run("return document.getElementById('why').textContent")
     assert shown == spec["decoder"]["why"] and "stay at the mean code" in shown

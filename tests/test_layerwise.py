@@ -185,3 +185,14 @@ def test_tied_layers_make_a_tied_whole(image_set):
 def test_a_whole_that_layers_cannot_make_is_refused(option, value, message, image_set):
     with pytest.raises(UserError, match=message):
         fit_layerwise(image_set, config=configure(DEEP, {option: value}), how=HOW["rbm"])
+
+
+@pytest.mark.parametrize("kind", ["grey", "real"])
+def test_it_works_at_its_defaults(kind):
+    """Which are those of a first try: an array, and nothing else."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (120, 12)).astype(np.uint8)
+    x = grey if kind == "grey" else rng.normal(size=(120, 12))
+    model = fit_layerwise(x, hidden=(8,), latent_dim=2, epochs=1)
+    assert model.reconstruct(x).shape == (120, 12)
+    assert model.config.model.head == {"grey": "bernoulli", "real": "gaussian_fixed"}[kind]

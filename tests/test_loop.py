@@ -15,7 +15,7 @@ from scipy.special import log_expit
 from timeless import CLOCK
 
 from ae_jax.api import configure, restore
-from ae_jax.cli.listeners import progress, tensorboard
+from ae_jax.cli.listeners import tensorboard
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.data import from_array
 from ae_jax.data.batches import shuffled_order, take_batch
@@ -24,6 +24,7 @@ from ae_jax.report import run_report
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.config import EvalConfig, RunConfig, TrainConfig
 from ae_jax.train.loop import is_look, train
+from ae_jax.train.progress import progress
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import prepare_run

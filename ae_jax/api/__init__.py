@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ae_jax.api import saved
 from ae_jax.api.fitted import Fitted
+from ae_jax.api.options import by_path
+from ae_jax.api.progress import shown
 from ae_jax.core.errors import UserError
-from ae_jax.core.registry import unknown_name
 from ae_jax.core.trust import only_known_code
 from ae_jax.data import can_load, from_object
 from ae_jax.data import load as load_data
@@ -24,7 +26,6 @@ from ae_jax.train.config import (
     DataConfig,
     RunConfig,
     from_dict,
-    is_of_codec,
     override,
     to_dict,
 )
@@ -46,6 +47,7 @@ def fit(
     listeners: Sequence[Listener] = (),
     start: Any = None,
     accept_code: bool = False,
+    progress: bool | None = None,
     **options: Any,
 ) -> Fitted:
     """Trains an autoencoder on an array [N, ...], with labels [N] or without, or on a data set.
@@ -56,17 +58,30 @@ def fit(
     backprop; its options are `latent_dim`, `batch_size`, `max_iterations` and `codec__NAME`.
 
     Options override the configuration by name, with `__` for the dot: `model__latent_dim=2`,
-    `train__epochs=5`; the first word may be left out for `latent_dim`, `hidden`, `epochs`,
-    `learning_rate`, `batch_size` and `seed`. With a `workdir` the run is kept there and resumed;
-    without one nothing is written. `start` are parameters to begin with, those of another model of
-    this form (`Fitted.params`), in place of drawn ones. A run whose own files of code were edited
-    since it began goes on only with `accept_code`. Raises UserError.
+    `train__epochs=5`. The first word may be left out where one section has an option of that name,
+    or it is that of a part of the model: `epochs=5`, `objective="sparse_l1"`, `head="gaussian"`,
+    `optimiser="sgd"`, and then the options of those by their own names: `beta=4`.
+
+    With a `workdir` the run is kept there and resumed; without one nothing is written. `start` are
+    parameters to begin with, those of another model of this form (`Fitted`, or its `params`), in
+    place of drawn ones. A run whose own files of code were edited since it began goes on only with
+    `accept_code`.
+
+    A bar shows the `progress` in terminals and notebooks; True says it elsewhere too, in a line a
+    look, and False nowhere. `listeners` are called with the record of each epoch, a dict such as
+    {"epoch": 1, "step": 600, "running/loss": ...}; those of a codec with the iterations done, the
+    most there can be, and the objective.
+
+    Raises UserError, and TrainingDiverged for a loss that does not stay finite.
     """
     config = configure(config, options)
+    start = start.params if isinstance(start, Fitted) else start
     setup = prepare(config, as_dataset(x, y, config.data), start)
     directory = None if workdir is None else RunDirectory(workdir)
     run = fit_codec if isinstance(setup, CodecSetup) else train
-    outcome = run(setup, directory, listeners=listeners, accept_code=accept_code)
+    with shown(setup, progress) as bar:
+        heard = (*listeners, *bar)
+        outcome = run(setup, directory, listeners=heard, accept_code=accept_code)
     return fitted(setup, outcome.state, outcome.records)
 
 
@@ -79,35 +94,13 @@ def prepare(config: AnyConfig, dataset: DataSet, start: Any = None) -> Setup | C
     return prepare_codec(config, dataset)
 
 
-_SHORT_OF_CODEC = {
-    "codec": "codec.name",
-    "latent_dim": "codec.latent_dim",
-    "batch_size": "codec.batch_size",
-    "max_iterations": "codec.max_iterations",
-    "seed": "train.seed",
-}
-_SHORT = {
-    "latent_dim": "model.latent_dim",
-    "hidden": "model.hidden",
-    "epochs": "train.epochs",
-    "batch_size": "train.batch_size",
-    "seed": "train.seed",
-    "learning_rate": "optim.learning_rate",
-}
-
-
 def configure(config: AnyConfig | None, options: dict[str, Any]) -> AnyConfig:
     """The configuration with Python keyword options applied. Raises UserError."""
     if not options:
         return config or RunConfig()
     base = {} if config is None else to_dict(config)
-    given = [name.replace("__", ".") for name in options]
-    short = _SHORT_OF_CODEC if "codec" in given or is_of_codec(base, given) else _SHORT
     assignments = []
-    for name, value in options.items():
-        if name not in short and "__" not in name:
-            raise unknown_name("option", name, [*short, "section__option"])
-        path = short.get(name, name.replace("__", "."))
+    for path, value in by_path(base, options).items():
         # Numbers and arrays of NumPy become those of JSON.
         assignments.append(f"{path}={json.dumps(value, default=lambda v: np.asarray(v).tolist())}")
     return from_dict(override(base, assignments))
@@ -137,7 +130,9 @@ def load(
     trust: bool = False,
     accept_code: bool = False,
 ) -> Fitted:
-    """The latest or best checkpoint of a run, with its data. Raises UserError.
+    """The latest or best checkpoint of a run, with its data; or a model that was saved to a file.
+
+    Raises UserError.
 
     `data` (and `y`, if there were labels) is needed where no file or name leads to the examples.
 
@@ -145,6 +140,10 @@ def load(
     this machine, and any with `trust`. Where they were edited since the run was trained, it is
     loaded only with `accept_code`.
     """
+    if Path(workdir).is_file():
+        if data is not None or y is not None:
+            raise UserError(f"{workdir} is a model without data, which it takes none of")
+        return saved.read(Path(workdir), trust=trust, accept_code=accept_code)
     directory = RunDirectory(workdir)
     trust |= directory.check_code(accept_code=accept_code)
     config = directory.config(trust=trust)

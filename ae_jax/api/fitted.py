@@ -1,8 +1,10 @@
 """A trained autoencoder: NumPy arrays in and out, compiled batches between."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -11,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.files import write_atomically
 from ae_jax.core.registry import unknown_name
 from ae_jax.data.arrays import new_examples
 from ae_jax.data.base import Split
@@ -26,10 +29,11 @@ from ae_jax.train.loop import Record
 from ae_jax.train.setup import Setup
 
 PriorChoice = Literal["model", "fitted"]
+Units = Literal["data", "model"]
 MIXTURE_COMPONENTS = 10
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Fitted:
     """A trained autoencoder or a fitted codec.
 
@@ -39,7 +43,9 @@ class Fitted:
     Where examples are asked for, an array [N, ...] in the units of the training data is taken, or
     a `Split` of the data set, whose examples then meet their own noise (fixed binarisation). A
     model that is conditioned takes labels `y` [N] or a `condition` [N, ...] with them; of a split,
-    its own.
+    its own. What is decoded has the shape and the units of the training data, so that
+    `x - model.reconstruct(x)` is an error of the model; with `units="model"` it is what the model
+    sees, after preprocessing.
     """
 
     setup: Setup | CodecSetup
@@ -57,6 +63,36 @@ class Fitted:
         """What the module, `setup.architecture.model`, is applied to."""
         return {"params": self.params, **self.collections}
 
+    @property
+    def apply_fn(self) -> Any:
+        """The module's `apply`, for JAX programs of your own: see `variables`, `inputs`.
+
+        `apply_fn(variables, batch, method="encode")` gives q(z|x) of a batch
+        {"x": [B, ...], "id": [B], "mask": [B]} in model units.
+        """
+        return self.setup.architecture.model.apply
+
+    def __repr__(self) -> str:
+        """What it is, in a few lines."""
+        from ae_jax.api.words import described  # which is of no use to what is run
+
+        return described(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the file of `save`: without examples, compiled programs or devices."""
+        from ae_jax.api import saved
+
+        return saved.unpickled, (saved.to_bytes(self),)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the model to one file, without its data; `ae_jax.load` reads it."""
+        from ae_jax.api import saved
+
+        path = Path(path)
+        if path.is_dir():
+            raise UserError(f"{path} is a folder: a model is saved to a file")
+        return write_atomically(path, saved.to_bytes(self))
+
     def encode(
         self, x: np.ndarray | Split, y: Any = None, condition: np.ndarray | None = None
     ) -> np.ndarray:
@@ -71,23 +107,42 @@ class Fitted:
         rows, first_id = self._examples(x, y, condition)
         return self._over_batches(_posterior, rows, first_id, may_share=True)
 
-    def decode(self, z: np.ndarray, y: Any = None, condition: Any = None) -> np.ndarray:
-        """Means of p(x|z) for codes [N, Z], in model units: [N, ...].
+    def decode(
+        self,
+        z: np.ndarray,
+        y: Any = None,
+        condition: Any = None,
+        *,
+        units: Units = "data",
+    ) -> np.ndarray:
+        """Means of p(x|z) for codes [N, Z]: [N, ...].
 
         A label or condition is one for each code, or one for all.
         """
+        back = self._to(units)
         z, size = np.asarray(z, np.float32), self.setup.latent_dim
         if z.ndim != 2 or z.shape[1] != size:
             raise UserError(f"codes have shape {z.shape}; the model decodes [N, {size}]")
         rows = {"z": z, **self._given(len(z), y, condition)}
-        return self._over_batches(_decode, rows, 0)
+        return back(self._over_batches(_decode, rows, 0))
 
     def reconstruct(
-        self, x: np.ndarray | Split, y: Any = None, condition: np.ndarray | None = None
+        self,
+        x: np.ndarray | Split,
+        y: Any = None,
+        condition: np.ndarray | None = None,
+        *,
+        units: Units = "data",
     ) -> np.ndarray:
-        """Decoded posterior means of raw examples, in model units: [N, ...]."""
+        """Decoded posterior means of raw examples: [N, ...], in the shape in which they are given.
+
+        In model units they have the shape that the model knows, images with their channels.
+        """
+        back = self._to(units)
         rows, first_id = self._examples(x, y, condition)
-        return self._over_batches(_reconstruct, rows, first_id)
+        made = back(self._over_batches(_reconstruct, rows, first_id), rows["x"])
+        given = x.x.shape if isinstance(x, Split) else np.shape(x)
+        return made.reshape(given) if units == "data" and math.prod(given) == made.size else made
 
     def inputs(self, x: np.ndarray | Split) -> np.ndarray:
         """Raw examples in model units, as the model sees them: [N, ...]."""
@@ -102,6 +157,7 @@ class Fitted:
         y: Any = None,
         condition: Any = None,
         prior: PriorChoice = "model",
+        units: Units = "data",
     ) -> np.ndarray:
         """Means of p(x|z) for codes drawn from the prior: [count, ...].
 
@@ -110,9 +166,47 @@ class Fitted:
         training examples, which deterministic codes need. Raises UserError where there is no prior
         to draw from, or no condition that is needed.
         """
-        return self.decode(
-            self.draw(count, seed, y=y, condition=condition, prior=prior), y, condition
-        )
+        codes = self.draw(count, seed, y=y, condition=condition, prior=prior)
+        return self.decode(codes, y, condition, units=units)
+
+    def interpolate(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        steps: int = 10,
+        *,
+        y: Any = None,
+        condition: Any = None,
+        units: Units = "data",
+    ) -> np.ndarray:
+        """Decoded codes along the line from that of one example `a` to that of `b`: [steps, ...].
+
+        The first and the last are their reconstructions. Raises UserError for fewer than two steps.
+        """
+        if steps < 2:
+            raise UserError(f"an interpolation has at least its two ends, not {steps} steps")
+        ends = [self.encode(np.asarray(one)[None], _one(y), _one(condition))[0] for one in (a, b)]
+        codes = np.linspace(*ends, steps, dtype=np.float32)
+        return self.decode(codes, y, condition, units=units)
+
+    def traverse(
+        self,
+        x: np.ndarray,
+        dim: int,
+        values: Sequence[float],
+        *,
+        y: Any = None,
+        condition: Any = None,
+        units: Units = "data",
+    ) -> np.ndarray:
+        """Decodings of one example's code, of which one dimension takes these values: [V, ...]."""
+        size = self.setup.latent_dim
+        if not -size <= dim < size:
+            raise UserError(f"the code has dimensions 0 to {size - 1}, not {dim}")
+        code = self.encode(np.asarray(x)[None], _one(y), _one(condition))
+        codes = np.repeat(code, len(values), axis=0)
+        codes[:, dim] = np.asarray(values, np.float32)
+        return self.decode(codes, y, condition, units=units)
 
     def draw(
         self,
@@ -173,15 +267,37 @@ class Fitted:
 
     def split_named(self, name: str) -> str:
         """The name itself. Raises UserError if the data set has no such split."""
+        if not self.setup.splits:
+            raise UserError("the model was saved without its data, and this needs examples of them")
         if name not in self.setup.dataset.splits:
             raise unknown_name("split", name, self.setup.dataset.splits)
         return name
+
+    def _to(self, units: Units) -> Any:
+        """The map of model outputs, with the raw examples that they are of, to such units."""
+        if units not in ("data", "model"):
+            raise unknown_name("units", units, ("data", "model"))
+        if units == "model":
+            return lambda outputs, raw=None: outputs
+        return self._raw
+
+    def _raw(self, outputs: np.ndarray, raw: np.ndarray | None = None) -> np.ndarray:
+        dataset = self.setup.dataset
+        statistics = jax.tree.map(np.asarray, self.setup.numbers.statistics)
+        restored = self.setup.architecture.preprocess.restored(outputs, statistics, raw)
+        # About a mean that is large, float32 would lose what the model says.
+        precise = self.setup.architecture.preprocess.needs == "mean"
+        restored = restored.astype(np.float64 if precise else np.float32)
+        if self.config.data.layout == "channels_first" and dataset.is_image:
+            return np.moveaxis(restored, -1, 1)
+        return restored
 
     def _fitted_codes(self, count: int, seed: int) -> np.ndarray:
         """Codes drawn from a mixture of Gaussians that is fitted to those of training examples."""
         from sklearn.mixture import GaussianMixture  # slow to import, and rarely used
 
-        codes = self.encode(self.setup.dataset.splits["train"]).astype(np.float64)
+        train = self.setup.dataset.splits[self.split_named("train")]
+        codes = self.encode(train).astype(np.float64)
         components = min(MIXTURE_COMPONENTS, len(codes))
         mixture = GaussianMixture(components, random_state=seed, reg_covar=1e-6).fit(codes)
         drawn, _ = mixture.sample(max(count, 1))
@@ -299,6 +415,11 @@ class Fitted:
             has_rows,
             *outputs,
         )
+
+
+def _one(given: Any) -> Any:
+    """A label or condition of one example as that of a batch of one."""
+    return None if given is None else np.asarray(given)[None]
 
 
 def _filled(part: np.ndarray, size: int) -> np.ndarray:

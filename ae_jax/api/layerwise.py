@@ -19,7 +19,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.data.base import DataSet, Split
 from ae_jax.models.layers import Layer, autoencoder_layers, rbm_layer, unroll
 from ae_jax.nn.tying import CODE_LAYERS, DATA_LAYERS, tie
-from ae_jax.objectives import ContrastiveDivergence, Objective
+from ae_jax.objectives import ContrastiveDivergence, Objective, Reconstruction
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.loop import Listener
@@ -35,6 +35,9 @@ CODES = ("deterministic", "relu", "sigmoid", "top_k")
 RBM_UNITS = {"deterministic": "gaussian", "sigmoid": "sigmoid"}
 
 WHOLE = "whole"
+LOGISTIC = RunConfig(
+    model=ModelConfig(activation="sigmoid", latent="deterministic"), objective=Reconstruction()
+)
 
 # Trains one layer, or the whole, on its data set, and gives the fitted model.
 Train = Callable[[Member, DataSet], Fitted]
@@ -96,11 +99,16 @@ def fit_layerwise(
 ) -> Fitted:
     """As `ae_jax.fit`, with each layer trained before the whole, as `how` says.
 
-    The configuration is that of the whole. With a `workdir` the layers are kept below it as
-    layer_1, layer_2, ... and the fine-tuned model as whole; each is resumed. Raises UserError.
+    The configuration is that of the whole, by default of logistic units with a linear code, trained
+    by reconstruction; values that are not in [0, 1] have a Gaussian head of scale 1. With a
+    `workdir` the layers are kept below it as layer_1, layer_2, ... and the fine-tuned model as
+    whole; each is resumed.
+
+    Raises UserError.
     """
-    config = configure(config, options)
+    config = configure(config or LOGISTIC, options)
     dataset = as_dataset(x, y, config.data)
+    config = _with_head(config, dataset)
 
     def train(member: Member, data: DataSet) -> Fitted:
         place = None if workdir is None else Path(workdir) / member.name
@@ -115,6 +123,15 @@ def fit_layerwise(
 
     layers = pretrain(config, dataset, how or Layerwise(), train)
     return train(Member(WHOLE, layers.config, layers.params()), dataset)
+
+
+def _with_head(config: RunConfig, dataset: DataSet) -> RunConfig:
+    """The configuration with a head that layers can make, where it leaves that open."""
+    if config.model.head != "auto":
+        return config
+    settled = prepare_run(config, dataset).config.model.head
+    head = settled if settled in DATA_MAPS else "gaussian_fixed"
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, head=head))
 
 
 def _silent(member: Member) -> AbstractContextManager[Listener]:

@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 from ae_jax.api import load
-from ae_jax.cli.listeners import fit_progress, profile, progress, tensorboard
+from ae_jax.cli.listeners import profile, tensorboard
 from ae_jax.core.errors import UserError, shortened
 from ae_jax.core.files import (
     finite_or_none,
@@ -43,6 +43,7 @@ from ae_jax.train.config import (
     override,
     to_dict,
 )
+from ae_jax.train.progress import fit_progress, progress
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
 
@@ -292,7 +293,7 @@ def sample(
     """Writes samples as a figure, or as numbers where they are no images or `out` asks for it."""
     model = load(run, checkpoint, **allowed)
     make_directory(run if out is None else out.parent)
-    samples = model.sample(count, seed, y=label, prior=prior)
+    samples = model.sample(count, seed, y=label, prior=prior, units="model")
     if prior == "fitted":
         click.echo("codes: from a mixture of Gaussians that is fitted to the training codes")
     if out is None and model.setup.dataset.is_picture:
@@ -313,7 +314,7 @@ def reconstruct(
     split = model.split_named(split)
     make_directory(run if out is None else out.parent)
     examples = model.setup.dataset.splits[split].head(count)
-    inputs, outputs = model.inputs(examples), model.reconstruct(examples)
+    inputs, outputs = model.inputs(examples), model.reconstruct(examples, units="model")
     if out is None and model.setup.dataset.is_picture:
         from ae_jax.report import figures
 

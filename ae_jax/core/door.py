@@ -39,12 +39,13 @@ class Admitted:
         return {"binary": 1.0, "bytes": 255.0}.get(self.kind)
 
 
-def admit(x: Any, origin: str) -> Admitted:
+def admit(x: Any, origin: str, *, check_digits: bool = True) -> Admitted:
     """An array, or what NumPy makes one of, as numbers of the library.
 
     Any byte order and any real type of number; a scipy sparse matrix is made dense; what a masked
     array masks is missing, NaN. Raises UserError for anything else, for values that are infinite
-    in float32, and for columns whose differences float32 would round away.
+    in float32, and for columns whose differences float32 would round away: of a data set, whose
+    spread is the measure. A few examples that are much alike have none; `check_digits` is False.
     """
     x, masked = _unmasked(as_array(x, origin), origin)
     if x.size == 0:
@@ -55,7 +56,7 @@ def admit(x: Any, origin: str) -> Admitted:
         x = np.where(masked, np.nan, x.astype(np.result_type(x.dtype, np.float32)))
     elif kind in ("binary", "bytes"):
         return Admitted(x.astype(np.uint8, copy=False), kind)
-    return Admitted(_float32(x, origin), kind)
+    return Admitted(_float32(x, origin, check_digits), kind)
 
 
 def as_array(x: Any, origin: str) -> np.ndarray:
@@ -117,13 +118,18 @@ def _kind(x: np.ndarray) -> Kind:
     return "bytes" if x.dtype == np.uint8 else "integers"
 
 
-def _float32(x: np.ndarray, origin: str) -> np.ndarray:
+def _float32(x: np.ndarray, origin: str, check_digits: bool) -> np.ndarray:
     """The array in float32. Raises UserError where that is not what was given."""
     with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
         values = x.astype(np.float32, copy=False)
     if np.isinf(values).any():
         raise UserError(f"{origin} holds values that are infinite in float32: scale them")
-    if x.ndim > 1 and x.dtype.itemsize >= 4 and x.dtype.newbyteorder("=") != np.float32:
+    if (
+        check_digits
+        and x.ndim > 1
+        and x.dtype.itemsize >= 4
+        and x.dtype.newbyteorder("=") != np.float32
+    ):
         _check_digits(x, values, origin)
     return values
 

@@ -86,7 +86,7 @@ class DataSet:
     the 8x8 digits, 1 for binary pixels), or None for measurements without such a bound.
     Images have shape (H, W, C). `protocol` and `limit` say what was held out and left out;
     `classes` are the names of labels, `classes[y]`, where they have names; `facts` are the rest of
-    what the numbers mean.
+    what the numbers mean. `declared_classes` is how many labels there are where no example tells.
     """
 
     name: str
@@ -96,6 +96,7 @@ class DataSet:
     limit: int | None = None
     classes: tuple[str, ...] | None = None
     facts: Facts = Facts()
+    declared_classes: int | None = None
 
     def __post_init__(self) -> None:
         numbered, next_id = {}, 0
@@ -114,6 +115,8 @@ class DataSet:
     @functools.cached_property
     def num_classes(self) -> int | None:
         """How many labels there are, which are 0, 1, ...; None without labels."""
+        if self.declared_classes is not None:
+            return self.declared_classes
         labels = [split.y for split in self.splits.values() if split.y is not None and len(split)]
         return int(max(y.max() for y in labels)) + 1 if labels else None
 

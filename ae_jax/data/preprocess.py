@@ -42,11 +42,21 @@ class Preprocess:
 
     noise        `none`, `fresh` (drawn anew at each visit) or `fixed` (drawn once an example)
     needs        the field of `Statistics` it uses, if any
+    inverse      from model values [N, ...] float64 and `Statistics` to raw ones, and from the raw
+                 examples that they are reconstructions of, where there are any; None: they are raw
     """
 
     function: Callable[[Array, Statistics, Array | None], Array]
     noise: Literal["none", "fresh", "fixed"] = "none"
     needs: Literal["max_value", "mean"] | None = None
+    inverse: Callable[[np.ndarray, Statistics, np.ndarray | None], np.ndarray] | None = None
+
+    def restored(
+        self, values: np.ndarray, statistics: Statistics, raw: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Model values [N, ...] in the units of the data, float64, on the host."""
+        values = np.asarray(values, np.float64)
+        return values if self.inverse is None else self.inverse(values, statistics, raw)
 
     def __call__(self, raw: Array, statistics: Statistics, key: Array, ids: Array) -> Array:
         """Model inputs [B, ...] float32; `key` is the noise of this step, `ids` [B]."""
@@ -129,17 +139,44 @@ def _uniform(x: Array, keys: Array) -> Array:
     return jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:]))(keys)
 
 
+def _scaled_up(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) -> np.ndarray:
+    """Of probabilities of a pixel too: the mean grey level that they stand for."""
+    return x * statistics.max_value
+
+
+def _quantised(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) -> np.ndarray:
+    return x * (statistics.max_value + 1.0) - 0.5
+
+
+def _unstandardised(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) -> np.ndarray:
+    mean = statistics.mean.astype(np.float64) + statistics.rest
+    return x * statistics.scale + mean
+
+
+def _with_sum_of(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) -> np.ndarray:
+    """Shares of each example's own sum; what is of no example stays a share."""
+    if raw is None:
+        return x
+    return x * raw.sum(axis=tuple(range(1, raw.ndim)), keepdims=True, dtype=np.float64)
+
+
 PREPROCESSING = Registry[Preprocess](
     "preprocessing",
     {
-        "dequantization": Preprocess(dequantization, noise="fresh", needs="max_value"),
-        "dynamic_binarization": Preprocess(binarization, noise="fresh", needs="max_value"),
-        "fixed_binarization": Preprocess(binarization, noise="fixed", needs="max_value"),
-        "grey": Preprocess(grey, needs="max_value"),
+        "dequantization": Preprocess(
+            dequantization, noise="fresh", needs="max_value", inverse=_quantised
+        ),
+        "dynamic_binarization": Preprocess(
+            binarization, noise="fresh", needs="max_value", inverse=_scaled_up
+        ),
+        "fixed_binarization": Preprocess(
+            binarization, noise="fixed", needs="max_value", inverse=_scaled_up
+        ),
+        "grey": Preprocess(grey, needs="max_value", inverse=_scaled_up),
         "identity": Preprocess(identity),
-        "standardization": Preprocess(standardization, needs="mean"),
-        "threshold": Preprocess(threshold, needs="max_value"),
-        "unit_sum": Preprocess(unit_sum),
+        "standardization": Preprocess(standardization, needs="mean", inverse=_unstandardised),
+        "threshold": Preprocess(threshold, needs="max_value", inverse=_scaled_up),
+        "unit_sum": Preprocess(unit_sum, inverse=_with_sum_of),
     },
 )
 

@@ -44,11 +44,11 @@ def _figures(model: Fitted) -> dict[str, Shown]:
         atoms = np.asarray(model.params.atoms)[:TILED].reshape(-1, *dataset.shape)
         drawn["atoms"] = Shown(dictionaries.atom_tiles(atoms), "Atoms")
         first = dataset.splits["test"].head(SHOWN)
-        rows = {"reconstruction": model.reconstruct(first)}
+        rows = {"reconstruction": model.reconstruct(first, units="model")}
         pair = figures.reconstructions(model.inputs(first), rows)
         drawn["reconstructions"] = Shown(pair, "Reconstructions of test examples")
         if model.has_prior:
-            grid = figures.image_grid(model.sample(SAMPLED), 10, 10)
+            grid = figures.image_grid(model.sample(SAMPLED, units="model"), 10, 10)
             drawn["samples"] = Shown(grid, "Means of p(x|z) for codes from the prior")
     return drawn
 

@@ -298,7 +298,7 @@ def _lattice(
 
 def _decoded(model: Fitted, z: np.ndarray) -> np.ndarray:
     """Means of p(x|z), under the first of the conditions where there are some."""
-    return model.decode(z, y=0 if model.condition_kind == "label" else None)
+    return model.decode(z, y=0 if model.condition_kind == "label" else None, units="model")
 
 
 def _code(

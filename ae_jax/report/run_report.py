@@ -40,14 +40,14 @@ def _figures(model: Fitted) -> dict[str, Shown]:
     test = model.setup.dataset.splits["test"]
     if model.setup.dataset.is_picture:
         first = test.head(SHOWN)
-        rows = {"reconstruction": model.reconstruct(first)}
+        rows = {"reconstruction": model.reconstruct(first, units="model")}
         pair = figures.reconstructions(model.inputs(first), rows)
         drawn["reconstructions"] = Shown(pair, "Reconstructions of test examples")
         drawn |= _samples(model)
     if model.config.model.latent_dim == 2:
         if model.setup.dataset.is_picture and model.condition_kind == "none":
             codes = figures.manifold_coordinates(MANIFOLD_SIDE)
-            manifold = figures.manifold(model.decode(codes), MANIFOLD_SIDE)
+            manifold = figures.manifold(model.decode(codes, units="model"), MANIFOLD_SIDE)
             drawn["manifold"] = Shown(manifold, "The plane of codes")
         if test.y is not None:
             shown = test.head(SCATTERED)
@@ -61,10 +61,10 @@ def _samples(model: Fitted) -> dict[str, Shown]:
     if not model.has_prior or model.condition_kind == "input":
         return {}
     if model.condition_kind == "none":
-        grid = figures.image_grid(model.sample(100), 10, 10)
+        grid = figures.image_grid(model.sample(100, units="model"), 10, 10)
         return {"samples": Shown(grid, "Means of p(x|z) for codes from the prior")}
     classes = np.arange(model.setup.architecture.model.classes)
-    rows = [model.sample(SHOWN, y=int(label)) for label in classes]
+    rows = [model.sample(SHOWN, y=int(label), units="model") for label in classes]
     grid = figures.image_grid(np.concatenate(rows), len(classes), SHOWN)
     return {"samples": Shown(grid, "Means of p(x|z, y): a label a row, a draw of z a column")}
 

@@ -6,6 +6,7 @@ it is an objective; what a user wants to see beyond it is a listener.
 
 import dataclasses
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -249,6 +250,7 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
                 place.state = engine.state(i)
             place.keep(record, save)
             if _is_out_of_patience(place):
+                _say_why_it_stops(place, epoch)
                 del going[i]
         if stop and going and epoch < last:
             for place in places:
@@ -273,6 +275,16 @@ def _is_out_of_patience(place: _Place) -> bool:
     metric = _selection_metric(setup)
     scores = [sign * record[metric] for record in place.records if is_look(record)]
     return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
+
+
+def _say_why_it_stops(place: _Place, epoch: int) -> None:
+    setup = place.run.setup
+    if processes.is_first():
+        print(
+            f"stopped after epoch {epoch} of {setup.config.train.epochs}: "
+            f"{_selection_metric(setup)} has not improved for {setup.config.train.patience} looks",
+            file=sys.stderr,
+        )
 
 
 # Model inputs beyond this are the first thing to look at where a loss is not finite.

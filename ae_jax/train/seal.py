@@ -85,6 +85,8 @@ def packed(tree: Any) -> tuple[np.ndarray, Form]:
 def unpacked(values: np.ndarray, like: Any) -> Any:
     """The tree again, with the types and the placement of `like`, whose form is that of `values`.
 
+    Where `like` has shapes in place of arrays, leaves lie on the first device.
+
     Values are bytes, uint8 [N].
     """
     leaves, structure = jax.tree.flatten(like)
@@ -145,6 +147,8 @@ def _on_host(leaf: Any) -> np.ndarray:
 
 
 def _placed(array: np.ndarray, sharding: Any) -> jax.Array:
+    if sharding is None:
+        return jnp.array(array, copy=True)
     # A copy of each part: the first step takes the memory of its state.
     return jax.make_array_from_callback(
         array.shape, sharding, lambda index: np.array(array[index], copy=True)

@@ -76,7 +76,7 @@ class Setup:
     @property
     def streams(self) -> bool:
         """Whether examples come from the host, chunk by chunk."""
-        return isinstance(self.splits["train"], Split)
+        return isinstance(self.splits.get("train"), Split)
 
     @property
     def examples_budget(self) -> int:
@@ -161,7 +161,7 @@ class Setup:
 
     def batch_shapes(self, size: int | None = None) -> Batch:
         """The shapes and types of a batch, by default a training batch."""
-        size, split = size or self.config.train.batch_size, self.splits["train"]
+        size, split = size or self.config.train.batch_size, self.dataset.splits["train"]
         batch = {
             "x": jax.ShapeDtypeStruct((size, *self.dataset.shape), jnp.float32),
             "id": jax.ShapeDtypeStruct((size,), jnp.int32),
@@ -207,10 +207,38 @@ def prepare_run(
     config = _settled(config, dataset, preprocess_name, values)
     INITIALISERS.get(config.model.init)
     check_needs(config.objective, config, dataset.num_classes is not None)
+    setup = assembled(config, dataset, preprocess, statistics, values, splits, execution, num_train)
+    check_support(config, _head_of(setup.architecture.model, config), dataset, values)
+    _check_conditions(config.model.condition, dataset)
+    config.objective.check(*setup.code_shapes())
+    state = setup.state_shapes()
+    _check_groups(setup, state)
+    _check_size(setup, state)
+    _check_objective(setup, state)
+    if start is None:
+        return setup
+    check_start(start, state.params)
+    if state.collections:
+        raise UserError(
+            "parameters alone do not start a model whose layers keep a state: "
+            f"{', '.join(sorted(state.collections))}"
+        )
+    return dataclasses.replace(setup, start=Start(start))
+
+
+def assembled(
+    config: RunConfig,
+    dataset: DataSet,
+    preprocess: Preprocess,
+    statistics: Statistics,
+    values: ValueRange,
+    splits: Splits,
+    execution: Execution,
+    num_train: int,
+) -> Setup:
+    """A setup of a settled configuration, whose parts are checked and whose examples are not."""
     examples = Examples(dataset.shape, dataset.num_classes, dataset.condition_shape)
     model = MODELS.get(config.model.name)(config.model, examples)
-    check_support(config, _head_of(model, config), dataset, values)
-    _check_conditions(config.model.condition, dataset)
     steps_per_epoch = num_batches(num_train, config.train.batch_size)
     numbers = Numbers(
         objective=config.objective.bind(num_train),
@@ -227,23 +255,7 @@ def prepare_run(
         (type(config.optim), *(type(one) for _, one in config.groups)),
         product_precision(config.train.precision),
     )
-    setup = Setup(
-        config, dataset, architecture, numbers, splits, values, execution, steps_per_epoch
-    )
-    config.objective.check(*setup.code_shapes())
-    state = setup.state_shapes()
-    _check_groups(setup, state)
-    _check_size(setup, state)
-    _check_objective(setup, state)
-    if start is None:
-        return setup
-    check_start(start, state.params)
-    if state.collections:
-        raise UserError(
-            "parameters alone do not start a model whose layers keep a state: "
-            f"{', '.join(sorted(state.collections))}"
-        )
-    return dataclasses.replace(setup, start=Start(start))
+    return Setup(config, dataset, architecture, numbers, splits, values, execution, steps_per_epoch)
 
 
 def _examples(

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 
-from ae_jax.cli.listeners import progress
 from ae_jax.data import load
 from ae_jax.objectives import Elbo
 from ae_jax.train.arithmetic import step_flops
@@ -18,6 +17,7 @@ from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, 
 from ae_jax.train.devices import large_product
 from ae_jax.train.loop import train
 from ae_jax.train.optimisers import Adagrad
+from ae_jax.train.progress import progress
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
 from experiments.benchmarks.workload import (

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ae_jax.cli.launch import ListenerFor, Outcomes, goal, kept_records
-from ae_jax.cli.listeners import progress
 from ae_jax.cli.shell import EXIT_USER_ERROR
 from ae_jax.core.errors import Stopped, TrainingDiverged, UserError
 from ae_jax.core.files import make_directory, read_json, write_json
@@ -39,6 +38,7 @@ from ae_jax.train.grid import (
     train_grid,
 )
 from ae_jax.train.loop import Listener
+from ae_jax.train.progress import progress
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup
 

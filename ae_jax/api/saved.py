@@ -1,0 +1,177 @@
+"""A fitted model in one file, without its examples: it encodes, decodes and samples anywhere.
+
+The file is an .npz archive of plain arrays: `header`, JSON as UTF-8 bytes, with the configuration,
+the facts about the data that preprocessing needs, and the form and sha256 of the values; `values`,
+the bytes of all parameters. Nothing in it is executed, and nothing is unpickled.
+"""
+
+import dataclasses
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ae_jax.api.fitted import Fitted
+from ae_jax.codecs.model import CodecModel
+from ae_jax.core.errors import UserError
+from ae_jax.core.files import finite_or_none
+from ae_jax.core.registry import code_of, user_files
+from ae_jax.core.trust import check_all, only_known_code
+from ae_jax.data.base import DataSet, Facts, Split
+from ae_jax.data.preprocess import PREPROCESSING, Statistics
+from ae_jax.train import seal
+from ae_jax.train.codec_fit import CodecArchitecture, CodecNumbers, CodecSetup
+from ae_jax.train.config import CodecConfig, RunConfig, from_dict, to_dict
+from ae_jax.train.identity import changed_files
+from ae_jax.train.program import execution_for
+from ae_jax.train.setup import assembled
+from ae_jax.train.values import ValueRange
+
+FORMAT = 1
+
+
+def to_bytes(model: Fitted) -> bytes:
+    """The file of a model."""
+    setup, dataset = model.setup, model.setup.dataset
+    statistics = jax.tree.map(np.asarray, setup.numbers.statistics)
+    tree = {"state": model.variables, "statistics": statistics}
+    values, form = seal.packed(tree)
+    train = dataset.splits["train"]
+    config = to_dict(setup.config)
+    batch_size = config["train"].get("batch_size", 0)
+    header = {
+        "format": FORMAT,
+        "config": config,
+        "code": code_of(config),
+        "step": model.step,
+        "records": [finite_or_none(record) for record in model.records],
+        "data": {
+            "name": dataset.name,
+            "shape": list(dataset.shape),
+            "type": train.x.dtype.str,
+            "max_value": dataset.max_value,
+            "protocol": dataset.protocol,
+            "limit": dataset.limit,
+            "classes": dataset.classes,
+            "num_classes": dataset.num_classes,
+            "condition": dataset.condition_shape,
+            # Of a model that was loaded from a file, as many as make the same number of steps.
+            "examples": len(train) or getattr(setup, "steps_per_epoch", 0) * batch_size,
+            "facts": dataclasses.asdict(dataset.facts),
+        },
+        "inputs": None if isinstance(setup, CodecSetup) else dataclasses.asdict(setup.values),
+        "statistics": [name for name, part in vars(statistics).items() if part is not None],
+        "form": form,
+        "sha256": seal.digest_of(values),
+    }
+    file = io.BytesIO()
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez(file, header=text, values=values)
+    return file.getvalue()
+
+
+def from_bytes(content: bytes, name: str, *, trust: bool, accept_code: bool) -> Fitted:
+    """The model in a file called so. Raises UserError for what is none, damaged or of edited code.
+
+    Without `trust` it may name files of code only that this user has run before.
+    """
+    header, values = _parts(content, name)
+    saved = header["config"]
+    with only_known_code(trust):
+        check_all(user_files(saved))
+        edited = changed_files(header["code"], code_of(saved))
+        if edited and not accept_code:
+            raise UserError(
+                f"{', '.join(edited)} was edited since the model in {name} was saved: it is loaded "
+                "with the code as it is now by accept_code=True"
+            )
+        config, dataset = from_dict(saved), _dataset(header["data"])
+        setup, state = _setup(config, dataset, header)
+    like = {"state": state, "statistics": setup.numbers.statistics}
+    changes = seal.changes_of(header["form"], seal.form_of(like))
+    if changes:
+        raise UserError(f"the model in {name} has another form: {changes[0]}")
+    tree = seal.unpacked(values, like)
+    numbers = dataclasses.replace(setup.numbers, statistics=tree["statistics"])
+    setup = dataclasses.replace(setup, numbers=numbers)
+    collections = {key: value for key, value in tree["state"].items() if key != "params"}
+    params = tree["state"]["params"]
+    return Fitted(setup, params, header["step"], header["records"], collections)
+
+
+def _parts(content: bytes, name: str) -> tuple[dict[str, Any], np.ndarray]:
+    broken = UserError(f"{name} is no saved model, or it is damaged")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as parts:
+            header, values = json.loads(parts["header"].tobytes()), parts["values"]
+        known = header["format"] == FORMAT and seal.digest_of(values) == header["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise broken from error
+    if not known:
+        raise broken
+    return header, values
+
+
+def _dataset(data: dict[str, Any]) -> DataSet:
+    """A data set of that kind without examples."""
+    condition = data["condition"]
+    none = Split(
+        np.empty((0, *data["shape"]), np.dtype(data["type"])),
+        None if data["num_classes"] is None else np.empty(0, np.int32),
+        condition=None if condition is None else np.empty((0, *condition), np.float32),
+    )
+    facts = {k: tuple(v) if isinstance(v, list) else v for k, v in data["facts"].items()}
+    return DataSet(
+        data["name"],
+        {"train": none},
+        data["max_value"],
+        data["protocol"],
+        data["limit"],
+        None if data["classes"] is None else tuple(data["classes"]),
+        Facts(**facts),
+        data["num_classes"],
+    )
+
+
+def _setup(config: Any, dataset: DataSet, header: dict[str, Any]) -> tuple[Any, Any]:
+    """The setup, and the form of what the model is applied to."""
+    preprocess = PREPROCESSING.get(config.data.preprocess)
+    shapes = {
+        name: jax.ShapeDtypeStruct(tuple(shape), np.dtype(kind))
+        for name, shape, kind in header["form"]
+        if name.startswith("statistics.")
+    }
+    fields = {f.name: shapes.get(f"statistics.{f.name}") for f in dataclasses.fields(Statistics)}
+    statistics = Statistics(**fields)
+    if isinstance(config, CodecConfig):
+        architecture = CodecArchitecture(CodecModel(dataset.shape), preprocess)
+        setup = CodecSetup(config, dataset, architecture, CodecNumbers(statistics), {})
+        return setup, jax.eval_shape(setup.initial_state).variables
+    assert isinstance(config, RunConfig)
+    # Where it was trained does not matter: it is looked at on one device.
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, parallel="jit"))
+    setup = assembled(
+        config,
+        dataset,
+        preprocess,
+        statistics,
+        ValueRange(**header["inputs"]),
+        {},
+        execution_for("jit"),
+        header["data"]["examples"],
+    )
+    return setup, setup.state_shapes().variables
+
+
+def read(path: Path, *, trust: bool, accept_code: bool) -> Fitted:
+    """The model in a file. Raises UserError."""
+    return from_bytes(path.read_bytes(), str(path), trust=trust, accept_code=accept_code)
+
+
+def unpickled(content: bytes) -> Fitted:
+    """What `pickle` calls: to unpickle is to trust."""
+    return from_bytes(content, "the pickled model", trust=True, accept_code=False)

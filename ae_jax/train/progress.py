@@ -1,0 +1,87 @@
+"""How far a run or a fit is: a bar where somebody looks, plain lines elsewhere."""
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from tqdm.auto import tqdm
+
+from ae_jax.codecs import Progress
+from ae_jax.train import processes
+from ae_jax.train.loop import Listener, Record, is_look
+
+
+def is_shown(stream: TextIO) -> bool:
+    """Whether a bar can be drawn: in a terminal or a notebook."""
+    return stream.isatty() or "ipykernel" in sys.modules
+
+
+@contextmanager
+def progress(
+    label: str, epochs: int, headline: str, stream: TextIO | None = None
+) -> Iterator[Listener]:
+    """A bar with rate and time left on a terminal; elsewhere a plain line for each look.
+
+    Of several processes the first one shows it.
+    """
+    stream = sys.stderr if stream is None else stream
+    if not processes.is_first():
+        yield lambda record: None
+        return
+    if not is_shown(stream):
+        yield lambda record: _print_look(label, epochs, headline, record, stream)
+        return
+    with tqdm(total=epochs, desc=label, unit="epoch", file=stream) as bar:
+
+        def advance(record: Record) -> None:
+            if bar.n == 0:  # a resumed run: what was done before took no time today
+                bar.initial = bar.n = record["epoch"] - 1
+            bar.update(record["epoch"] - bar.n)
+            bar.set_postfix_str(f"{headline} {record[f'running/{headline}']:.2f}")
+
+        yield advance
+
+
+def _print_look(label: str, epochs: int, headline: str, record: Record, stream: TextIO) -> None:
+    if not is_look(record):
+        return
+    values = "  ".join(
+        f"{split} {record[f'{split}/{headline}']:.2f}"
+        for split in ("train", "valid", "test")
+        if f"{split}/{headline}" in record
+    )
+    width = math.ceil(math.log10(epochs + 1))
+    stream.write(
+        f"{label}  epoch {record['epoch']:>{width}}/{epochs}  {headline}: {values}  "
+        f"({record['seconds']:.1f} s, {record['examples_per_second']:,.0f} examples/s)\n"
+    )
+    stream.flush()
+
+
+@contextmanager
+def fit_progress(label: str, stream: TextIO | None = None) -> Iterator[Progress]:
+    """As `progress`, for the iterations of a codec: a bar, or a plain line now and then."""
+    stream = sys.stderr if stream is None else stream
+    if not processes.is_first():
+        yield lambda done, most, objective: None
+        return
+    if not is_shown(stream):
+
+        def write(done: int, most: int, objective: float) -> None:
+            stream.write(
+                f"{label}  iteration {done} of at most {most}  objective {objective:.6g}\n"
+            )
+            stream.flush()
+
+        yield write
+        return
+    with tqdm(desc=label, unit="iteration", file=stream) as bar:
+
+        def advance(done: int, most: int, objective: float) -> None:
+            bar.total = most
+            bar.update(done - bar.n)
+            bar.set_postfix_str(f"objective {objective:.6g}")
+
+        yield advance

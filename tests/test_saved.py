@@ -1,0 +1,143 @@
+"""A model in one file, without its data; and what it gives in the units of the data."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import ae_jax
+from ae_jax.core.errors import UserError
+
+SMALL = {"latent_dim": 2, "hidden": (6,), "epochs": 2, "batch_size": 20}
+METRES = np.random.default_rng(0).normal([5e6, -3.0, 0.02], [400.0, 2.0, 1e-3], (80, 3))
+LABELS = np.arange(80) % 4
+GREY = np.random.default_rng(1).integers(0, 256, (60, 8, 8, 1)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def standardised():
+    return ae_jax.fit(METRES, data__preprocess="standardization", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    return ae_jax.fit(METRES, LABELS, condition="label", preprocess="standardization", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return ae_jax.fit(GREY, codec="probabilistic_pca", latent_dim=3)
+
+
+def test_what_is_decoded_has_the_units_of_the_data(standardised):
+    model, made = standardised, standardised.reconstruct(METRES)
+    train = model.setup.dataset.splits["train"].x.astype(np.float64)
+    mean, scale = train.mean(axis=0), train.std(axis=0)
+    expected = model.reconstruct(METRES, units="model").astype(np.float64) * scale + mean
+    assert made.dtype == np.float64
+    assert (abs(made - expected) < 1e-5 * scale).all()
+    assert np.square((METRES - made) / scale).mean() < 2.0
+    assert (abs(model.sample(50) - mean) < 10 * scale).all()
+    with pytest.raises(UserError, match="units"):
+        model.decode(np.zeros((1, 2)), units="feet")
+
+
+def test_grey_levels_come_back_as_such():
+    model = ae_jax.fit(GREY, **SMALL, objective="reconstruction", latent="deterministic")
+    made = model.reconstruct(GREY)
+    assert made.shape == GREY.shape
+    np.testing.assert_allclose(made, 255.0 * model.reconstruct(GREY, units="model"), rtol=1e-6)
+    first = ae_jax.fit(
+        np.moveaxis(np.repeat(GREY, 3, axis=-1), -1, 1), layout="channels_first", **SMALL
+    )
+    assert first.sample(2).shape == (2, 3, 8, 8)
+
+
+@pytest.mark.parametrize("way", ["file", "pickle"])
+@pytest.mark.parametrize("kind", ["standardised", "conditional", "codec"])
+def test_a_saved_model_does_what_it_did(kind, way, tmp_path, request):
+    model = request.getfixturevalue(kind)
+    x, y = (GREY if kind == "codec" else METRES), (LABELS if kind == "conditional" else None)
+    if way == "file":
+        other = ae_jax.load(model.save(tmp_path / "model.npz"))
+    else:
+        other = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(model))))
+    np.testing.assert_array_equal(other.encode(x, y), model.encode(x, y))
+    np.testing.assert_array_equal(other.reconstruct(x, y), model.reconstruct(x, y))
+    label = None if y is None else 2
+    np.testing.assert_array_equal(
+        other.sample(3, seed=5, y=label), model.sample(3, seed=5, y=label)
+    )
+    assert repr(other) == repr(model)
+    for needs_data in (lambda: other.evaluate(), lambda: other.draw(3, prior="fitted")):
+        with pytest.raises(UserError, match="saved without its data"):
+            needs_data()
+
+
+def test_a_saved_model_is_read_by_another_process(codec, tmp_path):
+    codec.save(tmp_path / "model.npz")
+    script = "import ae_jax, sys; print(ae_jax.load(sys.argv[1]).sample(2, seed=1).sum())"
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "model.npz"], capture_output=True, text=True
+    )
+    assert float(done.stdout) == pytest.approx(float(codec.sample(2, seed=1).sum()), rel=1e-6)
+
+
+def test_a_damaged_file_is_refused(codec, tmp_path):
+    path = codec.save(tmp_path / "model.npz")
+    whole = path.read_bytes()
+    for damage in (whole[:100], whole[:-300] + bytes(300), b"", b"PK\3\4" + whole[9:]):
+        path.write_bytes(damage)
+        with pytest.raises(UserError, match="no saved model, or it is damaged"):
+            ae_jax.load(path)
+    with pytest.raises(UserError, match="is a folder"):
+        codec.save(tmp_path)
+    path.write_bytes(whole)
+    with pytest.raises(UserError, match="a model without data"):
+        ae_jax.load(path, data=GREY)
+
+
+def test_lines_in_the_code_have_the_ends_that_they_are_asked_for(conditional):
+    a, b = METRES[0], METRES[1]
+    line = conditional.interpolate(a, b, 5, y=1)
+    ends = conditional.reconstruct(METRES[:2], [1, 1])
+    np.testing.assert_allclose(line[[0, -1]], ends, rtol=1e-6)
+    code = conditional.encode(a[None], [1])[0]
+    across = conditional.traverse(a, 0, [code[0], 3.0], y=1)
+    np.testing.assert_allclose(across[0], ends[0], rtol=1e-6)
+    moved = conditional.decode(np.array([[3.0, code[1]]]), 1)
+    np.testing.assert_allclose(across[1], moved[0], rtol=1e-6)
+    with pytest.raises(UserError, match="dimensions 0 to 1"):
+        conditional.traverse(a, 2, [0.0], y=1)
+    with pytest.raises(UserError, match="two ends"):
+        conditional.interpolate(a, b, 1, y=1)
+
+
+def test_a_model_is_shown_in_a_few_lines(standardised, codec):
+    for model in (standardised, codec):
+        lines = repr(model).splitlines()
+        assert 3 <= len(lines) <= 5 and max(map(len, lines)) < 120
+    assert "autoencoder 6-2, gaussian code" in repr(standardised)
+    assert "epoch 2 of 2" in repr(standardised) and "elbo: train" in repr(standardised)
+
+
+def test_options_are_named_as_people_name_them():
+    configured = ae_jax.api.configure(
+        None,
+        {"objective": "sparse_l1", "weight": 0.5, "optimiser": "momentum", "momentum": 0.5}
+        | {"head": "gaussian", "latent": "deterministic", "limit": 7, "every": 3, "batch_size": 9},
+    )
+    assert configured.objective.weight == 0.5 and configured.optim.momentum == 0.5
+    assert (configured.model.head, configured.data.limit) == ("gaussian", 7)
+    assert (configured.train.batch_size, configured.eval.every) == (9, 3)
+    with pytest.raises(UserError, match="unknown option 'weigth'.*weight"):
+        ae_jax.api.configure(None, {"objective": "sparse_l1", "weigth": 0.5})
+    with pytest.raises(UserError, match="unknown option 'name'"):
+        ae_jax.api.configure(None, {"name": "rbm"})
+
+
+def test_the_package_says_what_there_is():
+    assert {"fit", "load", "data", "__version__"} <= {*dir(ae_jax)}
+    assert ae_jax.data.load
