@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from ae_jax.api import Fitted, fit, restore
-from ae_jax.cli import launch
+from ae_jax.cli import launch_options
 from ae_jax.cli.launch import Launcher, Local, plan
 from ae_jax.codecs import CodecSpec
 from ae_jax.core.errors import TrainingDiverged
@@ -227,7 +227,7 @@ def experiment(
             ),
         ):
             main = option(main)
-        return click.command()(launch.options(main))
+        return click.command()(launch_options.options(main))
 
     return decorate
 

@@ -36,7 +36,7 @@ from pathlib import Path
 
 import click
 
-from ae_jax.cli import launch
+from ae_jax.cli import launch, launch_options
 from ae_jax.cli.launch import Launcher, plan
 from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
@@ -209,7 +209,7 @@ def show_plan(grid: Grid, protocol: Protocol, paper: Curves, follow: bool) -> No
     type=click.Path(path_type=Path, file_okay=False),
     help="Default: checkpoints/kingma_welling/PRESET, with the data set if not the default one.",
 )
-@launch.options
+@launch_options.options
 def main(
     preset: str,
     dataset: str | None,

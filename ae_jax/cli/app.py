@@ -1,4 +1,4 @@
-"""ae-jax: train, evaluate, sample, reconstruct, encode, report, explore, data, list.
+"""ae-jax: train, grid, runs, evaluate, sample, reconstruct, encode, report, explore, data, list.
 
 Nothing heavy is imported before a command needs it, so that help is instant.
 """
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ae_jax.cli import launch_options
 from ae_jax.cli.shell import DISTRIBUTED, JOIN_TIMEOUT, run_command
 
 RUN = click.argument("run", type=click.Path(path_type=Path))
@@ -29,6 +30,44 @@ ACCEPT_CODE = click.option(
     is_flag=True,
     help="Go on with files of code as they are, though they were edited since the run began.",
 )
+
+
+_CONFIGURING = (
+    click.option(
+        "--objective", help="What is optimised; `ae-jax list` names them.  [default: elbo]"
+    ),
+    click.option("--latent-dim", type=int, help="Size of the code.  [default: 20]"),
+    click.option("--hidden", help="Layer sizes of the encoder, as 500 or 500,200.  [default: 500]"),
+    click.option("--epochs", type=int, help="Passes over the training examples.  [default: 10]"),
+    click.option("--batch-size", type=int, help="Examples a step.  [default: 100]"),
+    click.option("--optimiser", help="How steps are taken; see `ae-jax list`.  [default: adam]"),
+    click.option("--learning-rate", type=float, help="Step size.  [default: the optimiser's]"),
+    click.option("--seed", type=int, help="Of weights, order and noise.  [default: 0]"),
+    click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Start from the configuration in a JSON file, for example another run's config.json.",
+    ),
+    click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="SECTION.OPTION=VALUE",
+        help="Set any option, as objective.beta=4; may be repeated. --dry-run shows all of them.",
+    ),
+    click.option(
+        "--precision",
+        help="Of matrix products: float32, tensorfloat32 or bfloat16.  [default: float32]",
+    ),
+)
+
+
+def configuring(command):
+    """The options of commands that train: what is changed of the default configuration."""
+    for option in reversed(_CONFIGURING):
+        command = option(command)
+    return command
 
 
 def opened(command):
@@ -56,37 +95,18 @@ def cli() -> None:
 @cli.command(short_help="Train an autoencoder or fit a codec, or continue the training.")
 @click.argument("data", required=False)
 @click.option("--codec", help="Fit this without backprop, instead of a network: pca, kmeans, ...")
-@click.option("--objective", help="What is optimised; `ae-jax list` names them.  [default: elbo]")
-@click.option("--latent-dim", type=int, help="Size of the code.  [default: 20]")
-@click.option("--hidden", help="Layer sizes of the encoder, as 500 or 500,200.  [default: 500]")
-@click.option("--epochs", type=int, help="Passes over the training examples.  [default: 10]")
-@click.option("--batch-size", type=int, help="Examples a step.  [default: 100]")
-@click.option("--optimiser", help="How steps are taken; see `ae-jax list`.  [default: adam]")
-@click.option("--learning-rate", type=float, help="Step size.  [default: the optimiser's]")
-@click.option("--seed", type=int, help="Of weights, order and noise.  [default: 0]")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Start from the configuration in a JSON file, for example another run's config.json.",
-)
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="SECTION.OPTION=VALUE",
-    help="Set any option, as objective.beta=4; may be repeated. --dry-run shows all of them.",
-)
+@configuring
 @click.option(
     "--workdir",
     type=click.Path(path_type=Path),
     help="Where the run lives.  [default: checkpoints/DATA-OBJECTIVE-zSIZE-HASH]",
 )
-@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard logs.")
 @click.option(
-    "--precision",
-    help="Of matrix products: float32, tensorfloat32 or bfloat16.  [default: float32]",
+    "--start",
+    type=click.Path(path_type=Path),
+    help="Begin with the parameters of this run, or saved model, of the same form: fine-tuning.",
 )
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard logs.")
 @click.option("--profile", is_flag=True, help="Trace an epoch for TensorBoard or Perfetto.")
 @DISTRIBUTED
 @JOIN_TIMEOUT
@@ -113,6 +133,7 @@ def train(
         config_file=config_file,
         assignments=assignments,
         workdir=flags.pop("workdir"),
+        start=flags.pop("start"),
         use_tensorboard=flags.pop("tensorboard"),
         use_profiler=flags.pop("profile"),
         distributed=flags.pop("distributed"),
@@ -122,6 +143,104 @@ def train(
         accept_code=flags.pop("accept_code"),
         flags=flags,
     )
+
+
+@cli.command(short_help="Train many runs, crossed over options, into one table and figure.")
+@click.argument("data", required=False)
+@click.option(
+    "--over",
+    multiple=True,
+    metavar="OPTION=VALUES",
+    help="What varies, as latent_dim=2,5,10, optim.name=sgd,adam, seed=0:5 (0 to 4) or "
+    "hidden=[[500],[200,100]]; may be repeated: all combinations are trained.",
+)
+@click.option(
+    "--zip",
+    "zipped",
+    multiple=True,
+    metavar="OPTION=VALUES",
+    help="What varies side by side, the first value with the first; may be repeated.",
+)
+@click.option(
+    "--members",
+    "listed",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A JSON file with a list of tables OPTION: VALUE, one a setting.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Runs of each setting, which differ in their seed; the table has their means.",
+)
+@click.option(
+    "--halve",
+    metavar="EPOCHS",
+    help="Successive halving: after so many epochs, as 2,4,8, the worse half of the runs ends, "
+    "compared on validation examples (training examples, where none are held out).",
+)
+@configuring
+@click.option(
+    "--workdir",
+    type=click.Path(path_type=Path),
+    help="Where the runs live.  [default: checkpoints/DATA-grid-HASH]",
+)
+@TRUST
+@launch_options.options
+def grid(
+    data: str | None,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    halve: str | None,
+    trust: bool,
+    over: tuple[str, ...],
+    zipped: tuple[str, ...],
+    listed: Path | None,
+    seeds: int,
+    workdir: Path | None,
+    where,
+    print_only: bool,
+    **flags,
+) -> None:
+    """Train many runs on DATA (see train) that differ in some options.
+
+    Each is a run of its own below the workdir, as `ae-jax train` would leave it, named by what is
+    special about it; started again, the grid continues. Runs that differ in numbers only share one
+    compiled program.
+    """
+    from ae_jax.cli import grids
+
+    grids.grid(
+        over=over,
+        zipped=zipped,
+        listed=listed,
+        seeds=seeds,
+        halve=grids.epochs_in(halve),
+        workdir=workdir,
+        where=where,
+        print_only=print_only,
+        data=data,
+        config_file=config_file,
+        assignments=assignments,
+        trust=trust,
+        flags=flags,
+    )
+
+
+@cli.command(short_help="List the runs below a folder, and in what they differ.")
+@click.argument(
+    "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("checkpoints")
+)
+def runs(folder: Path) -> None:
+    """List the runs below FOLDER, by default checkpoints.
+
+    Where they stand, what they reached, and the options in which they differ. Nothing that they
+    name is executed.
+    """
+    from ae_jax.cli import runs
+
+    runs.show(folder)
 
 
 @cli.command(short_help="Bound, reconstruction error, log-likelihood of a run.")

@@ -73,6 +73,7 @@ def train(
     config_file: Path | None,
     assignments: tuple[str, ...],
     workdir: Path | None,
+    start: Path | None,
     use_tensorboard: bool,
     use_profiler: bool,
     distributed: bool,
@@ -86,23 +87,46 @@ def train(
     switches = zip(_SWITCHES, (use_tensorboard, use_profiler, distributed), strict=True)
     given = {name: value for name, value in flags.items() if value is not None}
     given |= {name: on for name, on in switches if on}
-    # What a file names is executed only where the user has chosen it before; what is typed, now.
-    for path in user_files(
-        [data, *flags.values(), *(text.partition("=")[2] for text in assignments)]
-    ):
-        choose(path)
+    _choose_typed(data, assignments, flags)
     with only_known_code(trust or config_file is None):
         config = _configured(data, config_file, assignments, given)
         if isinstance(config, CodecConfig):
+            if start is not None:
+                raise UserError("--start is for networks: a codec is fitted from nothing")
             _fit(config, workdir, dry_run, accept_code)
         else:
             processes.start(distributed, join_timeout)
-            _train(config, workdir, use_tensorboard, use_profiler, dry_run, accept_code)
+            params = None if start is None else load(start, trust=trust).params
+            _train(config, workdir, params, use_tensorboard, use_profiler, dry_run, accept_code)
+
+
+def configuration(
+    *,
+    data: str | None,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    trust: bool,
+    flags: dict[str, Any],
+) -> tuple[AnyConfig, DataSet]:
+    """What is configured, and its data set. Raises UserError."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    _choose_typed(data, assignments, flags)
+    with only_known_code(trust or config_file is None):
+        config = _configured(data, config_file, assignments, given)
+        return config, _dataset(config)
+
+
+def _choose_typed(data: str | None, assignments: tuple[str, ...], flags: dict[str, Any]) -> None:
+    """What a file names is executed only where the user chose it before; what is typed, now."""
+    typed = [data, *flags.values(), *(text.partition("=")[2] for text in assignments)]
+    for path in user_files(typed):
+        choose(path)
 
 
 def _train(
     config: RunConfig,
     workdir: Path | None,
+    start: Any,
     use_tensorboard: bool,
     use_profiler: bool,
     dry_run: bool,
@@ -111,7 +135,7 @@ def _train(
     """Trains a network, or goes on, and says where it stands."""
     dataset = _dataset(config)
     processes.check_runs({"train": config}, dataset)
-    setup = prepare_run(config, dataset)
+    setup = prepare_run(config, dataset, start=start)
     if dry_run:
         _show_plan(setup)
         return

@@ -5,20 +5,15 @@ reads the same whichever it was given.
 """
 
 import dataclasses
-import functools
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-import click
-
-from ae_jax.cli.shell import DISTRIBUTED, JOIN_TIMEOUT
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.data.base import DataSet
 from ae_jax.data.batches import num_batches
-from ae_jax.train import processes
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.grid import Member, train_grid
 from ae_jax.train.loop import Listener, Record
@@ -26,8 +21,6 @@ from ae_jax.train.rundir import RunDirectory
 
 ListenerFor = Callable[[Member], AbstractContextManager[Listener]]
 Outcomes = dict[str, list[Record] | TrainingDiverged]
-
-LAUNCHERS = ("local", "slurm")
 
 
 class Launcher(Protocol):
@@ -85,57 +78,6 @@ def kept_records(path: Path) -> list[Record]:
     """The records of a run's directory up to its latest checkpoint, from where it would go on."""
     directory = RunDirectory(path)
     return directory.records(latest_step(directory.checkpoints))
-
-
-_OPTIONS = (
-    DISTRIBUTED,
-    JOIN_TIMEOUT,
-    click.option("--print-only", is_flag=True, help="Show what would be trained; train nothing."),
-    click.option(
-        "--members-per-task",
-        type=click.IntRange(min=1),
-        help="Runs a task of the job array takes.  [default: all that share a program]",
-    ),
-    click.option(
-        "--slurm",
-        "assignments",
-        multiple=True,
-        metavar="OPTION=VALUE",
-        help="An option of submitit for sbatch, as partition=gpu, gpus_per_node=1 or time=240 "
-        "(minutes); may be repeated.",
-    ),
-    click.option(
-        "--launcher",
-        type=click.Choice(LAUNCHERS),
-        default="local",
-        show_default=True,
-        help="Train in this process, or as an array of Slurm jobs that it waits for.",
-    ),
-)
-
-
-def options(command: Callable) -> Callable:
-    """The options of an experiment that say where its grid is trained.
-
-    The command is given `where`, a launcher, and `print_only`, whether to show what it would train
-    instead. Where several processes were started as one, each runs the command to its end; what is
-    trained they train together, and the first one writes and speaks.
-    """
-
-    @functools.wraps(command)
-    def launched(
-        launcher, assignments, members_per_task, distributed, join_timeout, print_only, **others
-    ):
-        if distributed and launcher != "local":
-            raise UserError("--distributed is for --launcher local: tasks of Slurm find each other")
-        where = launcher_named(launcher, assignments, members_per_task)
-        if launcher == "local" and not print_only:
-            processes.start(distributed, join_timeout)
-        return command(where=where, print_only=print_only, **others)
-
-    for option in _OPTIONS:
-        launched = option(launched)
-    return launched
 
 
 def launcher_named(

@@ -1,0 +1,291 @@
+"""`ae-jax grid`: many runs, one table and one figure."""
+
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from matplotlib.figure import Figure
+
+from ae_jax.api.options import by_path
+from ae_jax.cli.commands import configuration
+from ae_jax.cli.launch import Launcher, plan
+from ae_jax.core.errors import TrainingDiverged, UserError
+from ae_jax.core.files import read_json
+from ae_jax.core.registry import user_files
+from ae_jax.core.trust import choose
+from ae_jax.data import DataSet
+from ae_jax.report import comparisons
+from ae_jax.report.claims import environment
+from ae_jax.report.pages import (
+    Shown,
+    Table,
+    configuration_table,
+    environment_table,
+    kept_pictures,
+    markdown_table,
+    write_report,
+)
+from ae_jax.report.style import display_name
+from ae_jax.train import processes
+from ae_jax.train.config import RunConfig, to_dict
+from ae_jax.train.grid import Member
+from ae_jax.train.loop import Listener, Record, is_look, selection_metric
+from ae_jax.train.over import Over, Setting, members_over, read_values
+from ae_jax.train.progress import progress
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import Setup, prepare_run
+
+_LOG_FROM = 20  # a range of so many times its start is drawn in logarithms
+
+Settings = dict[str, tuple[Setting, list[Member]]]
+Looks = dict[str, list[Record]]
+
+
+def grid(
+    *,
+    over: Sequence[str],
+    zipped: Sequence[str],
+    listed: Path | None,
+    seeds: int,
+    halve: Sequence[int],
+    workdir: Path | None,
+    where: Launcher,
+    print_only: bool,
+    **given: Any,
+) -> None:
+    """Trains the members, and writes the table and the figure of what they reached."""
+    base, dataset = configuration(**given)
+    if not isinstance(base, RunConfig):
+        raise UserError("a grid trains networks, and a codec is fitted without training")
+    varied = Over(_axes(over, base), _axes(zipped, base), _listed(listed, base), seeds)
+    settings = members_over(base, varied)
+    _check_halving(halve, varied, base)
+    root = workdir or Path("checkpoints") / _default_name(base, dataset, varied)
+    if print_only:
+        runs = plan.next_runs(lambda planner: _train(planner, settings, halve, dataset, root))
+        members = [run.member for run in runs]
+        plan.show(runs, root, where, whole=(len(runs), sum(r.goal for r in runs)), members=members)
+        return
+    first = next(iter(settings.values()))[1][0]
+    setup = prepare_run(first.config, dataset)
+    looks = _train(where, settings, halve, dataset, root)
+    if processes.is_first():
+        _publish(settings, looks, setup, root)
+
+
+def _axes(texts: Sequence[str], base: RunConfig) -> dict[str, list[Any]]:
+    axes: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not (equals and name):
+            raise UserError(f"{text!r} is not of the form OPTION=VALUES, as latent_dim=2,5,10")
+        found = read_values(values)
+        for path in user_files(found):
+            choose(path)
+        path = _path(name, found[0], base)
+        if path in axes:
+            raise UserError(f"{path} varies in two ways at once")
+        axes[path] = found
+    return axes
+
+
+def _path(name: str, value: Any, base: RunConfig) -> str:
+    return next(iter(by_path(to_dict(base), {name.replace(".", "__"): value})))
+
+
+def epochs_in(text: str | None) -> list[int]:
+    """`2,4,8` as numbers. Raises UserError."""
+    try:
+        return [] if text is None else [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"--halve takes epochs, as 2,4,8, not {text!r}") from error
+
+
+def _listed(path: Path | None, base: RunConfig) -> list[Setting]:
+    """The settings of a JSON file. Raises UserError."""
+    if path is None:
+        return []
+    rows = read_json(path)
+    if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
+        raise UserError(f"{path} holds no list of tables, as [{{'latent_dim': 2}}, ...]")
+    return [{_path(name, value, base): value for name, value in row.items()} for row in rows]
+
+
+def _check_halving(halve: Sequence[int], over: Over, base: RunConfig) -> None:
+    if halve and over.seeds > 1:
+        raise UserError("--halve compares single runs: leave out --seeds")
+    if [*halve] != sorted(set(halve)) or any(not 0 < e < base.train.epochs for e in halve):
+        raise UserError(
+            f"--halve names epochs in rising order below train.epochs={base.train.epochs}, not "
+            f"{','.join(map(str, halve))}"
+        )
+
+
+def _train(
+    where: Launcher, settings: Settings, halve: Sequence[int], dataset: DataSet, root: Path
+) -> Looks:
+    """The looks of all members by name, those that diverged without any.
+
+    Successive halving (Jamieson & Talwalkar 2016): at each epoch of `halve` the worse half of the
+    members that are left ends, by what the run selects its checkpoints by: never test examples.
+    """
+    going = [member for _, members in settings.values() for member in members]
+    found: Looks = {member.name: [] for member in going}
+    for until in (*halve, None):
+        outcomes = where.train(going, dataset, root, until=until, listener_for=_listener)
+        for name, records in outcomes.items():
+            ended = isinstance(records, TrainingDiverged)
+            found[name] = [] if ended else [one for one in records if is_look(one)]
+        if until is not None:
+            going = _better_half(going, found, dataset)
+    return found
+
+
+def _better_half(going: Sequence[Member], looks: Looks, dataset: DataSet) -> list[Member]:
+    scores: dict[str, float] = {}
+    for member in going:
+        if looks[member.name]:
+            setup = prepare_run(member.config, dataset)
+            sign = 1.0 if setup.maximise else -1.0
+            scores[member.name] = sign * looks[member.name][-1][selection_metric(setup)]
+    if not scores:
+        raise TrainingDiverged("the loss of no member stayed finite")
+    kept = sorted(scores, key=scores.__getitem__, reverse=True)[: math.ceil(len(going) / 2)]
+    return [member for member in going if member.name in kept]
+
+
+def _listener(member: Member) -> AbstractContextManager[Listener]:
+    return progress(member.name, member.config.train.epochs, member.config.objective.headline)
+
+
+def _publish(settings: Settings, looks: Looks, setup: Setup, root: Path) -> None:
+    headline, metric = setup.headline, selection_metric(setup)
+    rows = [
+        _row(setting, [looks[member.name] for member in members], headline, metric)
+        for setting, members in settings.values()
+    ]
+    directory = RunDirectory(root)
+    heading = f"{headline} of {len(settings)} settings"
+    caption = "Mean over seeds, with their standard deviation." if _most_seeds(settings) > 1 else ""
+    figure = _figure(settings, looks, headline)
+    pictures = kept_pictures(directory.figures, {"grid": Shown(figure, heading, caption)})
+    note = (
+        f"{headline} after the last look, nats per example unless it is an error; {metric} is what "
+        "checkpoints are chosen by. Plus and minus: one standard error over seeds."
+    )
+    base = next(iter(settings.values()))[1][0].config
+    write_report(
+        directory.report_file,
+        f"Grid on {setup.dataset.name}",
+        note,
+        [
+            Table("Settings", rows),
+            *pictures,
+            configuration_table(to_dict(base)),
+            environment_table(environment()),
+        ],
+    )
+    click.echo(f"\n{markdown_table(rows)}\n")
+    click.echo(f"figure: {directory.figures / 'grid.png'}\nreport: {directory.report_file}")
+
+
+def _most_seeds(settings: Settings) -> int:
+    return max(len(members) for _, members in settings.values())
+
+
+def _row(setting: Setting, runs: Sequence[Sequence[Record]], headline: str, metric: str) -> dict:
+    """What the runs of a setting reached: its options, then means over those that stayed finite."""
+    row = {path.rpartition(".")[2]: _cell(value) for path, value in setting.items()}
+    ended = [looks[-1] for looks in runs if looks]
+    row |= {"runs": len(runs), "diverged": len(runs) - len(ended)}
+    if not ended:
+        return row
+    row["epochs"] = ended[0]["epoch"]
+    names = dict.fromkeys((metric, f"test/{headline}"))
+    for name in (name for name in names if name in ended[0]):
+        values = [look[name] for look in ended]
+        row[name] = statistics.fmean(values)
+        if len(values) > 1:
+            row[f"± {name}"] = statistics.stdev(values) / math.sqrt(len(values))
+    return row | {"seconds": sum(look["seconds"] for look in ended)}
+
+
+def _cell(value: Any) -> Any:
+    return "-".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def _figure(settings: Settings, looks: Looks, headline: str) -> Figure:
+    """Test values over the option with the most numbers; over epochs, where none has two."""
+    metric, name = f"test/{headline}", display_name(headline)
+    axis = _longest_axis([setting for setting, _ in settings.values()])
+    if axis is None:
+        lines = {
+            name: _over_epochs([looks[member.name] for member in members], metric)
+            for name, (_, members) in settings.items()
+        }
+        courses = {label: line for label, line in lines.items() if line is not None}
+        return comparisons.curves(courses, "epoch", f"{name}, test examples", markers=False)
+    points: dict[str, dict[float, list[float]]] = {}
+    for setting, members in settings.values():
+        rest = ", ".join(
+            f"{path.rpartition('.')[2]} {_cell(value)}"
+            for path, value in setting.items()
+            if path != axis
+        )
+        values = [looks[m.name][-1][metric] for m in members if looks[m.name]]
+        if values:
+            points.setdefault(rest or headline, {})[float(setting[axis])] = values
+    lines = {label: _over_axis(found) for label, found in points.items()}
+    places = [at for found in points.values() for at in found]
+    return comparisons.curves(
+        lines,
+        display_name(axis.rpartition(".")[2]),
+        f"{name}, test examples",
+        log_x=bool(places) and min(places) > 0 and max(places) / min(places) >= _LOG_FROM,
+    )
+
+
+def _longest_axis(settings: Sequence[Setting]) -> str | None:
+    counts: dict[str, int] = {}
+    for path in settings[0]:
+        values = {one[path] for one in settings if _is_number(one.get(path))}
+        if len(values) > 1 and all(_is_number(one.get(path)) for one in settings):
+            counts[path] = len(values)
+    return max(counts, key=counts.__getitem__) if counts else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _over_axis(found: Mapping[float, Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
+    at = sorted(found)
+    seeds = max(len(values) for values in found.values())
+    table = np.full((seeds, len(at)), np.nan)
+    for column, place in enumerate(at):
+        table[: len(found[place]), column] = found[place]
+    return np.asarray(at), table[0] if seeds == 1 else table
+
+
+def _over_epochs(
+    runs: Sequence[Sequence[Record]], metric: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+    whole = [looks for looks in runs if looks]
+    if not whole:
+        return None
+    epochs = np.asarray([look["epoch"] for look in whole[0]])
+    values = np.asarray([[look[metric] for look in looks] for looks in whole])
+    return epochs, values[0] if len(values) == 1 else values
+
+
+def _default_name(base: RunConfig, dataset: DataSet, over: Over) -> str:
+    values = [to_dict(base), over.settings(), over.seeds]
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{Path(dataset.name.partition('.py:')[0]).stem}-grid-{digest}"

@@ -1,0 +1,109 @@
+"""`ae-jax runs`: what lies below a folder, without opening any of it."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ae_jax.core.errors import RunWarning, UserError
+from ae_jax.core.files import read_json
+from ae_jax.objectives import OBJECTIVES
+from ae_jax.report.pages import markdown_table
+from ae_jax.train.loop import is_look
+from ae_jax.train.rundir import RunDirectory
+
+# Told apart by their own columns.
+_SAID = ("data.name", "objective.name", "codec.name")
+
+
+def show(folder: Path) -> None:
+    """Prints a table with a row a run. Raises UserError where there is none."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}")
+    found = {
+        path.parent: config
+        for path in sorted(folder.rglob("config.json"))
+        if (config := _configuration(path)) is not None
+    }
+    if not found:
+        raise UserError(f"there is no run below {folder}")
+    options = {path: _flat(config) for path, config in found.items()}
+    varied = _varied(list(options.values()))
+    rows = [
+        {
+            "run": path.relative_to(folder).as_posix(),
+            **_what(options[path]),
+            **{name.rpartition(".")[2]: _cell(options[path].get(name)) for name in varied},
+            **_reached(path, options[path]),
+        }
+        for path in found
+    ]
+    click.echo(markdown_table(rows))
+
+
+def _configuration(path: Path) -> dict[str, Any] | None:
+    """What a file holds, if it is the configuration of a run."""
+    try:
+        values = read_json(path)
+    except UserError:
+        return None
+    sections = {"data", "train"}
+    return values if isinstance(values, dict) and sections <= {*values} else None
+
+
+def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        path = f"{before}{name}"
+        flat |= _flat(value, f"{path}.") if isinstance(value, dict) else {path: value}
+    return flat
+
+
+def _varied(runs: list[dict[str, Any]]) -> list[str]:
+    """Options of all runs in which they differ."""
+    common = [name for name in runs[0] if all(name in run for run in runs)]
+    return [
+        name
+        for name in common
+        if name not in _SAID and any(run[name] != runs[0][name] for run in runs)
+    ]
+
+
+def _what(options: dict[str, Any]) -> dict[str, Any]:
+    method = options.get("codec.name", options.get("objective.name"))
+    return {"data": _cell(options["data.name"]), "method": _cell(method)}
+
+
+def _reached(path: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Epochs done and the headline of the last look, by split."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RunWarning)
+            records = RunDirectory(path).records()
+    except UserError as error:
+        return {"state": f"damaged: {error}"}
+    if not records:
+        return {"state": "not begun"}
+    last = records[-1]
+    if "codec.name" in options:
+        state = "converged" if last.get("converged") else "not converged"
+        return {"state": state, "iterations": last["step"], "objective": last.get("objective")}
+    epochs = options["train.epochs"]
+    looks = [record for record in records if is_look(record)]
+    row: dict[str, Any] = {"state": "over" if last["epoch"] >= epochs else "not over"}
+    row["epoch"] = f"{last['epoch']}/{epochs}"
+    name = options["objective.name"]
+    headline = OBJECTIVES.get(name).headline if name in OBJECTIVES else "loss"
+    for split in ("valid", "test"):
+        if looks and f"{split}/{headline}" in looks[-1]:
+            row[f"{split}/{headline}"] = looks[-1][f"{split}/{headline}"]
+    return row
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return "-".join(map(str, value))
+    if isinstance(value, str):
+        return value.rpartition("/")[2]
+    return value

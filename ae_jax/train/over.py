@@ -1,0 +1,136 @@
+"""Members of a grid from what varies over it: options with values, crossed or side by side."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ae_jax.core.errors import UserError
+from ae_jax.train.config import RunConfig, from_dict, override, to_dict
+from ae_jax.train.grid import Member
+
+SEED = "train.seed"
+_MOST = 10_000  # members; more of them are a slip of the pen
+
+# The values of some options, by path.
+Setting = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Over:
+    """What varies: `crossed` in all combinations, with those of `zipped`, which go side by side, or
+    with each of the settings that are `listed`; and each combination with so many `seeds`.
+    """
+
+    crossed: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    zipped: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    listed: Sequence[Setting] = ()
+    seeds: int = 1
+
+    def settings(self) -> list[Setting]:
+        """All combinations, without seeds. Raises UserError for what cannot be combined."""
+        lengths = {len(values) for values in self.zipped.values()}
+        if len(lengths) > 1:
+            sizes = ", ".join(f"{path} {len(values)}" for path, values in self.zipped.items())
+            raise UserError(f"values side by side are as many for each option: {sizes}")
+        paths = [*self.crossed, *self.zipped, *{path: 0 for one in self.listed for path in one}]
+        twice = sorted({path for path in paths if paths.count(path) > 1})
+        if twice:
+            raise UserError(f"{twice[0]} varies in two ways at once")
+        if SEED in paths and self.seeds > 1:
+            raise UserError(f"{SEED} varies, and so many seeds are asked for too: choose one")
+        rows = zip(*self.zipped.values(), strict=True) if self.zipped else [()]
+        beside = [dict(zip(self.zipped, row, strict=True)) for row in rows]
+        factors: list[Sequence[Setting]] = [
+            *([{path: value} for value in values] for path, values in self.crossed.items()),
+            beside,
+            self.listed or [{}],
+        ]
+        count = self.seeds
+        for factor in factors:
+            count *= len(factor)
+        if not 1 <= count <= _MOST:
+            raise UserError(f"a grid has between 1 and {_MOST:,} members, not {count:,}")
+        combined = itertools.product(*factors)
+        return [{k: v for part in parts for k, v in part.items()} for parts in combined]
+
+
+def members_over(base: RunConfig, over: Over) -> dict[str, tuple[Setting, list[Member]]]:
+    """Of each setting, by its name, the members with its seeds. Raises UserError.
+
+    The seeds of a setting count up from that of the base.
+    """
+    found: dict[str, tuple[Setting, list[Member]]] = {}
+    for setting in over.settings():
+        name = name_of(setting) or "base"
+        if name in found:
+            raise UserError(f"two members of the grid are {name}")
+        config = _with(base, setting)
+        members = [Member(name, config)]
+        if over.seeds > 1:
+            first = config.train.seed
+            members = [
+                Member(f"{name}/seed={seed}", _with(config, {SEED: seed}))
+                for seed in range(first, first + over.seeds)
+            ]
+        found[name] = setting, members
+    return found
+
+
+def name_of(setting: Setting) -> str:
+    """A setting as a folder is called: `latent_dim=2,learning_rate=0.01`."""
+    short = [path.rpartition(".")[2] for path in setting]
+    # An option by its whole path, where its last word is that of another too.
+    words = [
+        word if short.count(word) == 1 and word != "name" else path
+        for path, word in zip(setting, short, strict=True)
+    ]
+    return ",".join(
+        f"{word}={_word(value)}" for word, value in zip(words, setting.values(), strict=True)
+    )
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "-".join(map(_word, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value).rpartition("/")[2].replace(",", ";").replace("/", "_")
+
+
+def _with(config: RunConfig, setting: Setting) -> RunConfig:
+    assignments = [f"{path}={json.dumps(value)}" for path, value in setting.items()]
+    changed = from_dict(override(to_dict(config), assignments))
+    if not isinstance(changed, RunConfig):
+        raise UserError("a grid trains networks, and a codec is fitted without training")
+    return changed
+
+
+def read_values(text: str) -> list[Any]:
+    """Values as they are typed: `2,5,10`, `0:5` (0 to 4), `0:50:10`, `elbo,iwae`, or a JSON list.
+
+    Raises UserError.
+    """
+    if text.lstrip().startswith("["):
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"{text!r} is no list in JSON") from error
+    elif ":" in text and all(part.lstrip("-").isdigit() for part in text.split(":")):
+        bounds = [int(part) for part in text.split(":")]
+        if len(bounds) > 3 or (len(bounds) == 3 and bounds[2] == 0):
+            raise UserError(f"{text!r} is no range FIRST:END or FIRST:END:STEP")
+        values = list(range(*bounds))
+    else:
+        values = [_value(part) for part in text.split(",")]
+    if not values:
+        raise UserError(f"{text!r} holds no value")
+    return values
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.strip()
