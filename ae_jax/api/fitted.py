@@ -442,7 +442,7 @@ def _inputs(variables: Any, rows: Batch, ids: Array, statistics: Any, *, archite
     return architecture.preprocess(rows["x"], statistics, jax.random.key(0), ids)
 
 
-def _model_inputs(raw: Array, ids: Array, statistics: Any, architecture: Any) -> Array:
+def model_inputs(raw: Array, ids: Array, statistics: Any, architecture: Any) -> Array:
     """What the encoder sees."""
     x = architecture.preprocess(raw, statistics, jax.random.key(0), ids)
     # NaN gets here only where it is a missing value: the encoder sees 0 for it, as in training.
@@ -451,7 +451,7 @@ def _model_inputs(raw: Array, ids: Array, statistics: Any, architecture: Any) ->
 
 @partial(jax.jit, static_argnames="architecture")
 def _posterior(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Any:
-    x = _model_inputs(rows["x"], ids, statistics, architecture)
+    x = model_inputs(rows["x"], ids, statistics, architecture)
     model = BoundModel(architecture.model, variables)
     with float32_products():
         return model.encode(_batch({**rows, "x": x}, ids))
@@ -466,7 +466,7 @@ def _encode(variables: Any, rows: Batch, ids: Array, statistics: Any, *, archite
 def _reconstruct(
     variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture
 ) -> Array:
-    x = _model_inputs(rows["x"], ids, statistics, architecture)
+    x = model_inputs(rows["x"], ids, statistics, architecture)
     model = BoundModel(architecture.model, variables)
     with float32_products():
         return model.reconstruct(_batch({**rows, "x": x}, ids)).mean()[0]

@@ -365,6 +365,21 @@ def explore(run: Path, checkpoint: str, **allowed: bool) -> None:
     commands.explore(run, checkpoint, **allowed)
 
 
+@cli.command(short_help="Write encoder and decoder as programs for anywhere.")
+@RUN
+@opened
+@click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: RUN/export]")
+def export(run: Path, checkpoint: str, out: Path | None, **allowed: bool) -> None:
+    """Write encoder and decoder of a RUN as StableHLO, which runs without this library.
+
+    Beside them its weights as safetensors and its configuration; preprocessing is part of the
+    programs, which take any number of examples.
+    """
+    from ae_jax.cli import commands
+
+    commands.export(run, checkpoint, out, **allowed)
+
+
 @cli.group()
 def data() -> None:
     """Prepare data sets and show what they hold."""

@@ -381,6 +381,14 @@ def explore(run: Path, checkpoint: str, **allowed: bool) -> None:
     click.echo(f"explorer: {explorer.write(model, RunDirectory(run))}")
 
 
+def export(run: Path, checkpoint: str, out: Path | None, **allowed: bool) -> None:
+    """Writes the programs of a run."""
+    from ae_jax.api.export import export as write
+
+    folder = write(load(run, which=checkpoint, **allowed), out or run / "export")
+    click.echo(f"programs: {folder}")
+
+
 def prepare_data(name: str) -> None:
     """Prepares a data set and says where it lies."""
     click.echo(f"{name}: {prepare(name, click.echo)}")

@@ -67,7 +67,7 @@ class NmfCodec(Codec):
                 codes, gram, slope, coordinate.positive, most, tolerance, at=codes
             )
 
-        start = jnp.zeros((len(self.dictionary), len(x)))
+        start = jnp.zeros((len(self.dictionary), x.shape[0]))
         return jax.lax.fori_loop(0, 1 + _REFINEMENTS, refine, start).T
 
 

@@ -150,7 +150,7 @@ def _quantised(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) ->
 
 def _unstandardised(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) -> np.ndarray:
     mean = statistics.mean.astype(np.float64) + statistics.rest
-    return x * statistics.scale + mean
+    return x * statistics.scale[None] + mean[None]
 
 
 def _with_sum_of(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) -> np.ndarray:

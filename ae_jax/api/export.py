@@ -1,0 +1,149 @@
+"""A model as programs that run without this library: StableHLO, weights, and its configuration.
+
+`encode.stablehlo` maps raw examples [N, ...] float32 to posterior means [N, Z], `decode.stablehlo`
+codes [N, Z] to means of p(x|z) in the units of the data, for any N; preprocessing is part of them.
+Both take the weights first, a table of arrays by name as `weights.safetensors` holds them, and,
+last, the labels [N] int32 or the condition [N, ...] of a model that has one. `config.json` says
+what the model is.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ae_jax.api.fitted import Fitted, model_inputs
+from ae_jax.core.errors import UserError
+from ae_jax.core.files import make_directory, write_atomically, write_json
+from ae_jax.models import BoundModel
+from ae_jax.numerics.precision import float32_products
+from ae_jax.train.config import to_dict
+from ae_jax.train.seal import name_of
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+FILES = ("encode.stablehlo", "decode.stablehlo", "weights.safetensors", "config.json")
+
+Weights = dict[str, Array]
+
+
+def export(model: Fitted, folder: str | Path) -> Path:
+    """Writes the four files to a folder, and returns it. Raises UserError.
+
+    The programs are for the platforms cpu, cuda and tpu.
+    """
+    try:
+        import flatbuffers as _flatbuffers
+        from safetensors.numpy import save
+    except ImportError as error:
+        raise UserError(
+            f"exporting needs the package {error.name}: pip install 'ae_jax[export]'"
+        ) from error
+    del _flatbuffers  # which jax.export asks for
+    folder = make_directory(Path(folder))
+    weights, programs = weights_of(model), programs_of(model)
+    for name, program in programs.items():
+        write_atomically(folder / f"{name}.stablehlo", bytes(program.serialize()))
+    arrays = {name: np.asarray(value, order="C") for name, value in weights.items()}
+    write_atomically(folder / "weights.safetensors", save(arrays))
+    write_json(folder / "config.json", {**to_dict(model.config), "inputs": _inputs(model)})
+    return folder
+
+
+def weights_of(model: Fitted) -> dict[str, np.ndarray]:
+    """All parameters by name, as `params.encoder.dense_0.kernel`."""
+    leaves = jax.tree_util.tree_leaves_with_path(model.variables)
+    return {name_of(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def programs_of(model: Fitted) -> dict[str, jax.export.Exported]:
+    """`encode` and `decode`, for any number of examples."""
+    (size,) = jax.export.symbolic_shape("n")
+    weights = {
+        name: jax.ShapeDtypeStruct(value.shape, value.dtype)
+        for name, value in weights_of(model).items()
+    }
+    shape, dim = model.setup.dataset.shape, model.setup.latent_dim
+    extra = _condition(model, size)
+    programs = {}
+    for name, function, each in (
+        ("encode", _encoder(model), shape),
+        ("decode", _decoder(model), (dim,)),
+    ):
+        main = jax.ShapeDtypeStruct((size, *each), jnp.float32)
+        lowered = jax.export.export(jax.jit(function), platforms=PLATFORMS)
+        try:
+            programs[name] = lowered(weights, main, *extra)
+        except (TypeError, jax.errors.JAXTypeError, ValueError) as error:
+            raise UserError(
+                f"the {name}r of this model is no program for any number of examples: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+    return programs
+
+
+def _variables(model: Fitted) -> Callable[[Weights], Any]:
+    leaves, structure = jax.tree_util.tree_flatten_with_path(model.variables)
+    names = [name_of(path) for path, _ in leaves]
+    return lambda weights: jax.tree.unflatten(structure, [weights[name] for name in names])
+
+
+def _encoder(model: Fitted) -> Callable[..., Array]:
+    tree, setup = _variables(model), model.setup
+    statistics = jax.tree.map(np.asarray, setup.numbers.statistics)
+
+    def encode(weights: Weights, x: Array, *condition: Array) -> Array:
+        ids = jnp.arange(x.shape[0], dtype=jnp.int32)
+        batch = _batch(model, ids, condition)
+        batch["x"] = model_inputs(x, ids, statistics, setup.architecture)
+        with float32_products():
+            return BoundModel(setup.architecture.model, tree(weights)).encode(batch).mean()
+
+    return encode
+
+
+def _decoder(model: Fitted) -> Callable[..., Array]:
+    tree, setup = _variables(model), model.setup
+    statistics = jax.tree.map(np.asarray, setup.numbers.statistics)
+    inverse = setup.architecture.preprocess.inverse
+
+    def decode(weights: Weights, z: Array, *condition: Array) -> Array:
+        batch = _batch(model, jnp.arange(z.shape[0], dtype=jnp.int32), condition)
+        with float32_products():
+            bound = BoundModel(setup.architecture.model, tree(weights))
+            means = bound.decode(z[None], batch).mean()[0]
+        back = means if inverse is None else inverse(means, statistics, None)
+        return back.astype(jnp.float32)
+
+    return decode
+
+
+def _batch(model: Fitted, ids: Array, condition: tuple[Array, ...]) -> dict[str, Array]:
+    batch = {"id": ids, "mask": jnp.ones(ids.shape)}
+    if condition:
+        batch["y" if model.condition_kind == "label" else "condition"] = condition[0]
+    return batch
+
+
+def _condition(model: Fitted, size: Any) -> list[jax.ShapeDtypeStruct]:
+    if model.condition_kind == "label":
+        return [jax.ShapeDtypeStruct((size,), jnp.int32)]
+    if model.condition_kind == "input":
+        shape = model.setup.dataset.condition_shape
+        return [jax.ShapeDtypeStruct((size, *shape), jnp.float32)]
+    return []
+
+
+def _inputs(model: Fitted) -> dict[str, Any]:
+    """What the programs take, for those who have only the files."""
+    dataset = model.setup.dataset
+    return {
+        "examples": ["n", *dataset.shape],
+        "codes": ["n", model.setup.latent_dim],
+        "condition": model.condition_kind,
+        "largest raw value": dataset.max_value,
+        "arguments": "weights by name, then examples or codes, then labels or condition",
+    }
