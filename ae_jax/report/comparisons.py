@@ -1,5 +1,6 @@
 """Figures that set methods beside each other: curves over sizes, codes, lines through data."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,6 +11,7 @@ from ae_jax.report.drawing import (
     Curves,
     draw_curves,
     legend_below,
+    line_style,
     logarithmic,
     name_classes,
     name_lines,
@@ -165,4 +167,38 @@ def bars(
     axes.margins(x=0.22)
     if kinds:
         legend_below(figure, {kind: Patch(color=CYCLE[i]) for i, kind in enumerate(kinds)})
+    return figure
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rate:
+    """Values [n] at abscissae [n], as measured and, where theory has them, as predicted."""
+
+    x: np.ndarray
+    measured: np.ndarray
+    predicted: np.ndarray | None = None
+
+
+@style()
+def rates(panels: Mapping[str, Mapping[str, Rate]], x_label: str, y_label: str) -> Figure:
+    """How fast what vanishes does: log against log, one panel a title, markers on predicted lines.
+
+    A value of 0 has no place on such axes and is left out.
+    """
+    figure = Figure((max(3.7 * len(panels), 5.0), 4.2), layout="constrained")
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    places: dict[str, int] = {}
+    for axes, (title, lines) in zip(row, panels.items(), strict=True):
+        for label, rate in lines.items():
+            look = line_style(places.setdefault(label, len(places)), markers=True)
+            if rate.predicted is not None:
+                axes.plot(rate.x, rate.predicted, color=look["color"], linewidth=1.0)
+                look["linestyle"] = "none"
+            above = np.asarray(rate.measured) > 0
+            points = np.asarray(rate.x)[above], np.asarray(rate.measured)[above]
+            axes.plot(*points, label=display_name(label), **look)
+        axes.set(xscale="log", yscale="log", xlabel=x_label)
+        axes.set_title(display_name(title))
+    row[0].set_ylabel(y_label)
+    legend_below(figure)
     return figure
