@@ -38,7 +38,6 @@ def mixture_limit(soft: Clusters, hard: Clusters, x: np.ndarray) -> dict[str, fl
     """How far a mixture of a given variance is from k-means.
 
     doubt                1 - max_k p(k|x), mean over examples
-    predicted doubt      the same at the centres and weights of k-means
     loss gap             scaled loss less the squared error of k-means
     predicted loss gap   2 s H(w), H the entropy of the shares w of the clusters, nats: an example
                          of cluster k has -2 s log w_k beside its distance, and the other clusters
@@ -54,7 +53,6 @@ def mixture_limit(soft: Clusters, hard: Clusters, x: np.ndarray) -> dict[str, fl
     between = between - (_float64(hard.relative) + _float64(hard.origin)[None])
     return {
         "doubt": doubt(joint),
-        "predicted doubt": doubt(np.log(weights)[None] - 0.5 * hard_distances / variance),
         "loss gap": scaled_loss(logsumexp(joint, axis=1), variance, dim)
         - float(hard_distances.min(axis=1).mean()),
         "predicted loss gap": float(-2 * variance * (weights * np.log(weights)).sum()),

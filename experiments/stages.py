@@ -15,9 +15,7 @@ from ae_jax.train.rundir import RunDirectory
 from experiments.frame import Lab
 
 
-def stages(
-    lab: Lab, member: Member, dataset: DataSet, epochs: Sequence[int]
-) -> dict[int, Fitted]:
+def stages(lab: Lab, member: Member, dataset: DataSet, epochs: Sequence[int]) -> dict[int, Fitted]:
     """The model before training, at 0, and after each of the `epochs`, in their order.
 
     A run keeps its latest state: what it was at an epoch is copied beside it, to NAME-epoch=E. What

@@ -56,7 +56,9 @@ def test_a_reach_that_is_too_small_is_seen():
 
 def test_binary_images_are_summed_as_by_numpy():
     """A Bernoulli decoder at random weights, on a grid that is the same by hand."""
-    model = build_autoencoder(ModelConfig(hidden=(4,), latent_dim=2, head="bernoulli"), Examples((3, 3, 1)))
+    model = build_autoencoder(
+        ModelConfig(hidden=(4,), latent_dim=2, head="bernoulli"), Examples((3, 3, 1))
+    )
     x = np.random.default_rng(0).integers(0, 2, (5, 3, 3, 1)).astype(np.float32)
     params = jax.tree.map(lambda leaf: 3 * leaf, initial(model, x))
     rows = PlaneQuadrature(21, 5.0).rows(model, {"params": params}, data_of(x), KEY)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ae_jax.report.drawing import (
+    REFERENCE_STYLE,
     Curves,
     draw_curves,
     legend_below,
@@ -18,7 +19,7 @@ from ae_jax.report.drawing import (
     ticks_where_measured,
 )
 from ae_jax.report.figures import line_figure
-from ae_jax.report.style import CYCLE, class_colors, display_name, style
+from ae_jax.report.style import CYCLE, REFERENCE, class_colors, display_name, style
 
 
 @style()
@@ -200,5 +201,37 @@ def rates(panels: Mapping[str, Mapping[str, Rate]], x_label: str, y_label: str) 
         axes.set(xscale="log", yscale="log", xlabel=x_label)
         axes.set_title(display_name(title))
     row[0].set_ylabel(y_label)
+    legend_below(figure)
+    return figure
+
+
+@style()
+def loss_with_zoom(
+    losses: Curves, last: int, y_label: str, level: tuple[str, float] | None = None
+) -> Figure:
+    """Losses [n] by epoch [n] on the left, on the right the `last` epochs of the longest runs.
+
+    A run that ended early has its end marked. `level` is a name and a value that both panels show.
+    """
+    figure = Figure((8.6, 4.2), layout="constrained")
+    whole, zoom = figure.subplots(1, 2)
+    end = max((x[-1] for x, _ in losses.values() if len(x)), default=1)
+    for place, (label, (x, y)) in enumerate(losses.items()):
+        look = line_style(place, markers=False)
+        whole.plot(x, y, label=display_name(label), **look)
+        if len(x) and x[-1] < end:
+            whole.plot(x[-1:], y[-1:], color=look["color"], marker="x", markersize=8)
+        elif len(x):
+            zoom.plot(x[-last:], y[-last:], **look)
+    if level is not None:
+        for axes in (whole, zoom):
+            axes.axhline(level[1], color=REFERENCE, linestyle=REFERENCE_STYLE, linewidth=1.2,
+                         label=display_name(level[0]))  # fmt: skip
+    whole.set_title("all epochs")
+    zoom.set_title(f"last {last} epochs")
+    for axes in (whole, zoom):
+        axes.set(xlabel="epoch", yscale="log")
+    logarithmic(zoom, False, True)
+    whole.set_ylabel(y_label)
     legend_below(figure)
     return figure
