@@ -3,8 +3,8 @@
 Claim   Trained by stochastic gradients, the linear network 2-1-2 turns its line to the first
         principal axis: at a step of 0.01 its error ends within 1 % of the least that any line has
         and its line within 1 degree. A step of 0.0003 is too slow to get there; at 0.1 the steps
-        themselves keep the error above its optimum; 0.5 is above the largest stable step, and the
-        loss leaves the finite numbers.
+        themselves keep the error above its optimum; 0.3, just below the largest stable step,
+        oscillates; 0.5 is above it, and the loss leaves the finite numbers.
 
 Command python -m experiments.iris_course --preset smoke|quick|standard [--workdir DIR]
 

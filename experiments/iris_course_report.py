@@ -106,6 +106,14 @@ def claims(courses: dict[float, Course], codec: PcaCodec, optimum: float) -> lis
             over,
             "noise of constant steps",
         ),
+        at_least(
+            f"step {EDGE:g} oscillates: spread of the last epochs over that at {GOOD:g}",
+            float(courses[EDGE].last.std() / courses[GOOD].last.std()),
+            10.0,
+            0.0,
+            "ratio of standard deviations",
+            "just below 1 / v",
+        ),
         equal_to(
             f"step {UNSTABLE:g} is too large: the loss leaves the finite numbers",
             int(courses[UNSTABLE].diverged),
@@ -132,7 +140,11 @@ def pictures(courses: dict[float, Course], codec: PcaCodec, optimum: float) -> d
     return {
         "lines": Shown(
             comparisons.lines_through_points(
-                train.x, drawn, IRIS_AXES, np.array([SPECIES[label] for label in train.y])
+                train.x,
+                drawn,
+                IRIS_AXES,
+                np.array([SPECIES[label] for label in train.y]),
+                is_course=True,
             ),
             f"The line that the network spans, at a step of {GOOD:g}",
         ),

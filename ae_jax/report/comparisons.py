@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -86,10 +87,13 @@ def lines_through_points(
     lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
     axis_labels: tuple[str, str],
     labels: np.ndarray | None = None,
+    *,
+    is_course: bool = False,
 ) -> Figure:
     """Points [N, 2] and, for each name, the line through a point [2] along a direction [2].
 
     Lines span the projections of the points; both axes have one scale, so that angles are seen.
+    With `is_course` those after the first are steps towards it, from light to dark.
     """
     figure = Figure((5.0, 5.8), layout="constrained")
     axes = figure.add_subplot()
@@ -103,9 +107,13 @@ def lines_through_points(
         direction = direction / np.linalg.norm(direction)
         along = (points - through[None]) @ direction
         ends = through[None] + np.array([along.min(), along.max()])[:, None] * direction[None]
+        if is_course and place:
+            shade = 0.15 + 0.85 * place / (len(lines) - 1)
+            axes.plot(*ends.T, label=name, color=colormaps["YlOrRd"](shade), linewidth=1.6)
+            continue
         # Broad below narrow: where they agree, both are seen.
         width = 5.0 / (1 + 1.5 * place)
-        axes.plot(ends[:, 0], ends[:, 1], label=name, color=CYCLE[place], linewidth=width)
+        axes.plot(*ends.T, label=name, color=CYCLE[place], linewidth=width)
     axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
     axes.set_aspect("equal", adjustable="datalim")
     legend_below(figure)
@@ -230,8 +238,8 @@ def loss_with_zoom(
     whole.set_title("all epochs")
     zoom.set_title(f"last {last} epochs")
     for axes in (whole, zoom):
-        axes.set(xlabel="epoch", yscale="log")
-    logarithmic(zoom, False, True)
+        axes.set_xlabel("epoch")
+        logarithmic(axes, False, True)
     whole.set_ylabel(y_label)
     legend_below(figure)
     return figure
