@@ -1,8 +1,9 @@
 """Every term of the bound of a variational autoencoder with two latents, by quadrature.
 
 Nats an example. The bound is E_q log p(x|z) by Gauss-Hermite nodes less the KL to the prior in
-closed form; log p(x) is a sum over a grid of the whole plane; KL(q || p(z|x)) is a sum over a grid
-about q with that log p(x). Where all three are right, they add up.
+closed form; log p(x) is a sum over a grid of the whole plane. KL(q || p(z|x)) is a sum over a grid
+about q of log q(z|x) - log p(x, z), and the normaliser of p(z|x) a sum over a fine grid about the
+posterior: where all of these are right, and nothing of the posterior lies elsewhere, they add up.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ from ae_jax.models import Batch, BoundModel
 from ae_jax.report.planes import PosteriorInPlane
 
 NODES = 20  # of Gauss and Hermite, a coordinate
-ABOUT = 41  # points of the grid about q, a coordinate, over six deviations either way
+ABOUT = 41  # points of the grids about q and about the posterior, a coordinate
 DRAWS = 1000  # an example for each K, at least: the mean over DRAWS / K estimates
 WINDOW = 101  # points of a picture, a coordinate
 
@@ -54,12 +55,22 @@ def measured(
     ask = functools.partial(_ask, model, _data_of(model, split))
     whole = ask(quadrature)
     terms = {**ask(bound), **ask(cross_term)}
+    place = (jnp.asarray(whole[f"posterior_{what}"]) for what in ("mean", "deviation"))
+    first_id = split.first_id or 0
+    near = _data_of(model, split).rows(
+        normaliser,
+        model.setup.architecture.model,
+        model.variables,
+        jax.random.key(0),
+        *place,
+        jnp.asarray(first_id),
+    )
     return Measured(
         log_p=whole["log_p_by_quadrature"],
         halving_error=whole["quadrature_halving_error"],
         outer_share=whole["quadrature_outer_share"],
         elbo=terms["elbo"],
-        kl_to_posterior=terms["log_q_over_joint"] + whole["log_p_by_quadrature"],
+        kl_to_posterior=terms["log_q_over_joint"] + near["log_normaliser"],
         estimates={count: _estimate(model, split, count) for count in samples},
     )
 
@@ -78,15 +89,34 @@ def bound(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
 
 def cross_term(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
     """E_q log q(z|x) / p(x, z) by the trapezoidal rule about q, {log_q_over_joint: [B]}."""
-    line = np.linspace(-6, 6, ABOUT)
-    grid = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 1, 2)
     posterior = model.encode(batch)
     scale = jnp.exp(posterior.log_scale)
-    z = posterior.loc[None] + scale[None] * jnp.asarray(grid, jnp.float32)
+    z = posterior.loc[None] + scale[None] * _grid(6.0)
     log_q = posterior.log_prob(z)
     joint = model.decode(z, batch).log_prob(batch["x"]) + model.prior(batch).log_prob(z)
-    area = (line[1] - line[0]) ** 2 * scale.prod(axis=-1)[None]
+    area = (12.0 / (ABOUT - 1)) ** 2 * scale.prod(axis=-1)[None]
     return {"log_q_over_joint": (area * jnp.exp(log_q) * (log_q - joint)).sum(axis=0)}
+
+
+def normaliser(
+    model: BoundModel, batch: Batch, key: Array, mean: Array, deviation: Array, first_id: Array
+) -> dict[str, Array]:
+    """log of the integral of p(x, z) over seven and a half deviations of the posterior either way,
+    whose means and deviations are [N, 2] in the order of the examples, {log_normaliser: [B]}."""
+    place = batch["id"] - first_id
+    noise = _grid(7.5)
+    scale = deviation[place]
+    z = mean[place][None] + scale[None] * noise
+    joint = model.decode(z, batch).log_prob(batch["x"]) + model.prior(batch).log_prob(z)
+    area = 2 * math.log(15.0 / (ABOUT - 1)) + jnp.log(scale).sum(axis=-1)
+    return {"log_normaliser": jax.nn.logsumexp(joint, axis=0) + area}
+
+
+def _grid(reach: float) -> Array:
+    """[ABOUT^2, 1, 2] points, equally far apart, from -reach to reach in both coordinates."""
+    line = np.linspace(-reach, reach, ABOUT)
+    grid = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1)
+    return jnp.asarray(grid.reshape(-1, 1, 2), jnp.float32)
 
 
 def _data_of(model: Fitted, split: Split, batch_size: int = 8) -> EvaluationData:

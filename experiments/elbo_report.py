@@ -133,7 +133,7 @@ def claims(closed: Mapping[tuple[str, str], Terms], course: Course) -> list[Clai
 def pictures(
     course: Course, images: np.ndarray, posteriors: Mapping[str, list[PosteriorInPlane]]
 ) -> dict[str, Shown]:
-    epochs = np.array([epoch for epoch in course if epoch > 0])
+    epochs = np.array(list(course))
     trained = [course[epoch] for epoch in epochs]
     counts = [count for count in trained[0].estimates if count > 1]
 

@@ -35,6 +35,9 @@ def test_every_example_has_its_exact_evidence():
     np.testing.assert_allclose(rows["log_p_by_quadrature"], KNOWN.log_evidence(X), atol=1e-4)
     assert rows["quadrature_halving_error"].max() < 1e-3
     assert rows["quadrature_outer_share"].max() < 1e-6
+    np.testing.assert_allclose(rows["posterior_mean"], KNOWN.posterior_mean(X), atol=1e-4)
+    deviation = np.broadcast_to(np.sqrt(KNOWN.posterior_variance), (len(X), 2))
+    np.testing.assert_allclose(rows["posterior_deviation"], deviation, atol=1e-3)
 
 
 def test_the_halving_error_says_how_far_a_coarse_grid_is():

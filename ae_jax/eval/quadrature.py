@@ -44,51 +44,75 @@ class PlaneQuadrature:
         self, module: Any, variables: Any, data: EvaluationData, key: Array
     ) -> dict[str, float]:
         """Raises UserError for codes that are no points of a plane."""
-        smaller = data.replace(batch_size=min(data.batch_size, _EXAMPLES))
-        return smaller.mean(self.values_of(module), module, variables, key)
+        return self._in_parts(data).mean(self._values_of(module), module, variables, key)
 
     def rows(self, module: Any, variables: Any, data: EvaluationData, key: Array) -> dict[str, Any]:
-        """The same for every example, {name: [N]}."""
-        smaller = data.replace(batch_size=min(data.batch_size, _EXAMPLES))
-        return smaller.rows(self.values_of(module), module, variables, key)
+        """The same for every example, {name: [N]}, and where its posterior is: `posterior_mean` and
+        `posterior_deviation`, [N, 2]."""
+        values_of = self._values_of(module, is_located=True)
+        return self._in_parts(data).rows(values_of, module, variables, key)
 
-    def values_of(self, module: Any) -> Any:
-        """The function of (model, batch, key) that gives values [B]. Raises UserError."""
+    def _in_parts(self, data: EvaluationData) -> EvaluationData:
+        return data.replace(batch_size=min(data.batch_size, _EXAMPLES))
+
+    def _values_of(self, module: Any, is_located: bool = False) -> "_Values":
         if self.points < 5 or self.points % 2 == 0 or not self.reach > 0:
             raise UserError(
                 f"a grid has an odd number of points, at least 5, and a reach above 0, not "
                 f"{self.points} and {self.reach:g}"
             )
-        return self._alike if _decodes_alike(module) else self._each
+        return _Values(self, _decodes_alike(module), is_located)
 
-    def _alike(self, model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
-        return self._values(model, batch, True)
 
-    def _each(self, model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
-        return self._values(model, batch, False)
+@dataclasses.dataclass(frozen=True)
+class _Values:
+    """What is asked of a batch; equal ones share a compiled program."""
 
-    def _values(self, model: BoundModel, batch: Batch, alike: bool) -> dict[str, Array]:
+    grid: PlaneQuadrature
+    is_alike: bool
+    is_located: bool
+
+    def __call__(self, model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
         check_plane(model, batch)
-        line = jnp.linspace(-self.reach, self.reach, self.points)
-        is_even = jnp.arange(self.points) % 2 == 0
-        is_outer = jnp.abs(line) > 0.9 * self.reach
+        points, reach = self.grid.points, self.grid.reach
+        line = jnp.linspace(-reach, reach, points)
+        is_even = jnp.arange(points) % 2 == 0
+        is_outer = jnp.abs(line) > 0.9 * reach
 
-        def add(sums: tuple[Array, ...], row: tuple[Array, ...]) -> tuple[tuple[Array, ...], None]:
-            first, even, outer = row
+        def add(columns: Array, first: Array) -> tuple[Array, tuple[Array, Array]]:
             codes = jnp.stack([jnp.full_like(line, first), line], axis=-1)
-            joint = log_joint(model, batch, codes, alike)  # [points, B]
-            parts = (jnp.ones_like(is_even), is_even & even, is_outer | outer)
-            added = (logsumexp(jnp.where(part[:, None], joint, -jnp.inf), axis=0) for part in parts)
-            return tuple(jnp.logaddexp(*pair) for pair in zip(sums, added, strict=True)), None
+            joint = log_joint(model, batch, codes, self.is_alike)  # [points, B]
+            return jnp.logaddexp(columns, joint), (_over(joint), _over(joint, is_even))
 
-        start = (jnp.full(batch["mask"].shape, -jnp.inf),) * 3
-        (fine, coarse, outer), _ = jax.lax.scan(add, start, (line, is_even, is_outer))
-        step = 2 * self.reach / (self.points - 1)
-        return {
+        start = jnp.full((points, *batch["mask"].shape), -jnp.inf)
+        # The integrand over each of the coordinates, [points, B].
+        columns, (rows, even_rows) = jax.lax.scan(add, start, line)
+        fine, coarse = _over(rows), _over(even_rows, is_even)
+        # Twice what lies in the corners counts as one more reason for a larger reach.
+        outer = jnp.logaddexp(_over(rows, is_outer), _over(columns, is_outer))
+        step = 2 * reach / (points - 1)
+        values = {
             "log_p_by_quadrature": fine + 2 * math.log(step),
             "quadrature_halving_error": jnp.abs(fine - coarse - 2 * math.log(2)),
             "quadrature_outer_share": jnp.exp(outer - fine),
         }
+        return values | (_place(line, rows, columns) if self.is_located else {})
+
+
+def _over(joint: Array, chosen: Array | None = None) -> Array:
+    """log of the sum over the first axis, of the `chosen` only: [P, B] -> [B]."""
+    if chosen is not None:
+        joint = jnp.where(chosen[:, None], joint, -jnp.inf)
+    return logsumexp(joint, axis=0)
+
+
+def _place(line: Array, *marginals: Array) -> dict[str, Array]:
+    """Means and deviations [B, 2] of the two coordinates from log densities [P, B] on the line."""
+    shares = jnp.stack([jax.nn.softmax(one, axis=0) for one in marginals], axis=-1)  # [P, B, 2]
+    place = line[:, None, None]
+    mean = (shares * place).sum(axis=0)
+    variance = (shares * jnp.square(place - mean[None])).sum(axis=0)
+    return {"posterior_mean": mean, "posterior_deviation": jnp.sqrt(variance)}
 
 
 def log_joint(model: BoundModel, batch: Batch, codes: Array, alike: bool = False) -> Array:
