@@ -88,7 +88,7 @@ class _Values:
         # The integrand over each of the coordinates, [points, B].
         columns, (rows, even_rows) = jax.lax.scan(add, start, line)
         fine, coarse = _over(rows), _over(even_rows, is_even)
-        # Twice what lies in the corners counts as one more reason for a larger reach.
+        # What lies in the corners is counted twice: it is beyond the reach in both coordinates.
         outer = jnp.logaddexp(_over(rows, is_outer), _over(columns, is_outer))
         step = 2 * reach / (points - 1)
         values = {
