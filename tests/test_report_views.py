@@ -1,4 +1,4 @@
-"""Figures of limits, of losses with a zoom and of planes of codes: what is drawn is what was given."""
+"""Figures of limits, of losses with a zoom and of planes of codes: they show what was given."""
 
 import numpy as np
 import pytest
