@@ -7,6 +7,7 @@ from sklearn.decomposition import PCA
 
 import ae_jax
 from experiments import iris_course
+from experiments.linear_is_pca import irises
 from tests.smoke_runs import check_pictures, run_smoke
 
 
@@ -22,12 +23,16 @@ def flowers() -> np.ndarray:
     return x - x.mean(axis=0)
 
 
+def kept(workdir, epoch: int):
+    return ae_jax.load(workdir / f"step=0.01-epoch={epoch}", data=irises("centred"))
+
+
 def test_angles_are_to_scikit_learns_axis(smoke, flowers):
     axis = PCA(1).fit(flowers).components_[0]
     rows = {row["epoch"]: row for row in smoke[1]["tables"]["The line at a step of 0.01"]}
     assert list(rows) == [0, 1, 10, 40]
     for epoch in (1, 10, 40):
-        model = ae_jax.load(smoke[0] / f"step=0.01-epoch={epoch}")
+        model = kept(smoke[0], epoch)
         ends = model.decode(np.array([[0.0], [1.0]]))
         direction = (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])
         angle = np.degrees(np.arccos(min(1.0, abs(direction @ axis))))
@@ -40,8 +45,8 @@ def test_a_step_is_gradient_descent_by_hand(smoke, flowers):
 
     The batches are in another order: at a small step that changes an epoch by little.
     """
-    model = ae_jax.load(smoke[0] / "step=0.01-epoch=1")
-    later = ae_jax.load(smoke[0] / "step=0.01-epoch=10")
+    model = kept(smoke[0], 1)
+    later = kept(smoke[0], 10)
     origin, step = model.decode(np.array([[0.0], [1.0]]))
     decoder, bias_out = step - origin, origin
     codes = model.encode(np.array([[0, 0], [1, 0], [0, 1]], np.float32))[:, 0]
