@@ -1,15 +1,19 @@
 """A deep autoencoder of face patches with a code of 30 numbers (Hinton & Salakhutdinov 2006).
 
 Claim   625-2000-1000-500-30 and its mirror reconstructs patches of unseen people's faces with a
-        smaller squared error than PCA of 30 components. Published: 126 against 135.
+        squared error of at most 0.95 times that of PCA of 30 components of the same patches.
+        Published: 126 against 135, or 0.933.
 
 Command python -m experiments.deep_faces --preset smoke|quick|standard [--workdir DIR]
             [--print-only]
 
         smoke     seconds; the 8x8 digits, enlarged, in place of faces
-        quick     120 patches a face, 2 epochs a layer, 8 of fine-tuning; minutes on two CPU cores,
-                  and too short a training for the claim to be expected
-        standard  414 patches a face, 50 epochs a layer, 100 of fine-tuning; an accelerator
+        quick     120 patches a face, 2 epochs a layer, 8 of fine-tuning: a sixtieth of the updates
+                  of `standard`, after which the error still falls from epoch to epoch. It shows
+                  that all stages work, not the claim, which it does not reach; minutes on two CPU
+                  cores
+        standard  414 patches a face, 50 epochs a layer, 100 of fine-tuning: 8e14 operations, hours
+                  on two idle CPU cores; an accelerator
 
         The faces are `olivetti.npz` in the folder named by AE_JAX_DATA, or scikit-learn downloads
         them.
@@ -95,6 +99,8 @@ BATCH = 100
 SLOWER_RBMS = dataclasses.replace(RBMS, optim=Momentum(0.02))
 # How far PCA may be from its published error: angles and scales are drawn anew.
 PCA_TOLERANCE = 5.0
+# The autoencoder over PCA of the same patches, at most; 126 / 135 = 0.933 is published.
+BEATEN = 0.95
 SHOWN = 12
 SMOKE_FACES = {"train": 120, "test": 40}
 
@@ -173,13 +179,22 @@ def main(preset: Preset, lab: Lab) -> Findings:
             "Squared error summed over the pixels of a test patch, in units of the average pixel "
             f"variance: the mean patch has {mean_error(patches.dataset):.4g}. Layers had "
             f"{preset.layer_epochs} epochs of contrastive divergence each, the unrolled network "
-            f"{preset.epochs} of fine-tuning."
+            f"{preset.epochs} of fine-tuning, {still_falling(model)}."
         ),
         tables={"Test error": error_rows(preset, errors, before)},
         pictures=pictures(preset, patches, model, layers, errors, before),
         claims=claims(preset, faces, errors),
         runs=run_rows(runs_of("rbm", layers, model)),
     )
+
+
+def still_falling(model: Fitted) -> str:
+    """How far from its end the training was when it ended, in words."""
+    errors = error_curve(model)[1]
+    if len(errors) < 2:
+        return "looked at once"
+    change = 100 * (1 - errors[-1] / errors[-2])
+    return f"of which the last look was {change:.2g} % below the one before"
 
 
 def mean_error(dataset: DataSet) -> float:
@@ -253,12 +268,12 @@ def claims(preset: Preset, faces: dict[str, np.ndarray], errors: dict[str, float
             SOURCE,
         ),
         at_most(
-            "the autoencoder has no larger squared error than PCA of the same patches",
-            errors["autoencoder"],
-            errors["PCA"],
+            "the autoencoder's squared error over that of PCA of the same patches",
+            errors["autoencoder"] / errors["PCA"],
+            BEATEN,
             0.0,
-            UNIT,
-            "measured here",
+            "ratio",
+            f"{SOURCE}: {sources['autoencoder']:g} / {sources['PCA']:g}",
         ),
     ]
     if preset.patches == PUBLISHED_PATCHES:

@@ -3,24 +3,30 @@
 The tree is that of the lecture "Unsupervised Deep Learning (I): autoencoders" (P. Martínez Olmos,
 adapted by A. Guerrero López), with the formalism of the lecture "Autoencoders" for the codecs. A
 registered name that stands nowhere is an error, and so is one that is placed without being
-registered: `markdown` raises for both.
+registered: `markdown` raises for both. A branch of the tree where nothing stands says why.
 """
 
 import dataclasses
 
 from ae_jax.codecs import CODECS
+from ae_jax.data.corruption import CORRUPTIONS
+from ae_jax.data.missing import PATTERNS
 from ae_jax.models import MODELS
-from ae_jax.nn import HEADS, LATENTS, PRIORS
+from ae_jax.nn import DECODERS, ENCODERS, HEADS, LATENTS, PRIORS
 from ae_jax.objectives import OBJECTIVES
 from ae_jax.report.pages import markdown_table
 
 REGISTRIES = {
     "objective": OBJECTIVES,
+    "encoder": ENCODERS,
     "latent": LATENTS,
     "prior": PRIORS,
+    "decoder": DECODERS,
     "head": HEADS,
     "codec": CODECS,
     "model": MODELS,
+    "corruption": CORRUPTIONS,
+    "pattern of missing entries": PATTERNS,
 }
 
 
@@ -31,6 +37,7 @@ class Branch:
     kind      of model, the first cut
     entries   {kind: names} of the registered entries that stand here
     left_out  what else the branch has, and why the library has it not
+    also      what stands here without being an entry of a registry
     """
 
     kind: str
@@ -38,6 +45,7 @@ class Branch:
     what: str
     entries: dict[str, tuple[str, ...]]
     left_out: str = ""
+    also: str = ""
 
 
 NON_PROBABILISTIC = "Non-probabilistic models"
@@ -62,6 +70,8 @@ BRANCHES = (
             "latent": ("deterministic", "relu", "sigmoid"),
             "prior": ("none",),
             "model": ("autoencoder",),
+            "encoder": ("mlp", "conv"),
+            "decoder": ("mlp", "conv"),
         },
         "vector quantisation: a code of whole numbers needs an estimator and a prior of its own",
     ),
@@ -75,14 +85,19 @@ BRANCHES = (
         NON_PROBABILISTIC,
         "denoising, contractive, missing data",
         "reconstruction of clean or whole x from a corrupted or incomplete one; a penalty on df/dx",
-        {"objective": ("denoising", "contractive", "masked_reconstruction")},
+        {
+            "objective": ("denoising", "contractive", "masked_reconstruction"),
+            "corruption": ("gaussian", "masking", "salt_and_pepper"),
+            "pattern of missing entries": ("none", "pixels", "quadrants"),
+        },
         "masked autoencoders of image patches: their encoders are transformers",
     ),
     Branch(
         NON_PROBABILISTIC,
         "stacked autoencoders",
-        "a layer at a time, then the whole: `ae_jax.fit_layerwise`",
+        "a layer at a time, then the whole",
         {},
+        also="`ae_jax.fit_layerwise`, of any objective or of Boltzmann machines",
     ),
     Branch(
         TRACTABLE,
@@ -190,8 +205,10 @@ BRANCHES = (
     Branch(
         NON_TRACTABLE,
         "labels, seen in part",
-        "a class as a part of the code; conditional models are `model.condition`",
+        "a class as a part of the code, or as a condition of all parts",
         {"objective": ("semi_supervised",)},
+        "inference of labels by several networks (auxiliary models): one encoder each here",
+        also="`model.condition`",
     ),
     Branch(
         IMPLICIT,
@@ -239,13 +256,17 @@ def _table(kind: str) -> str:
         {
             "place": branch.place,
             "what": branch.what,
-            "here": "; ".join(_named(part, names) for part, names in branch.entries.items()) or "–",
             "left out, and why": branch.left_out or "–",
         }
         for branch in BRANCHES
         if branch.kind == kind
     ]
     return markdown_table(rows)
+
+
+def _here(branch: Branch) -> str:
+    parts = [_named(kind, names) for kind, names in branch.entries.items()]
+    return "; ".join([*parts, *filter(None, [branch.also])]) or "–"
 
 
 def _named(kind: str, names: tuple[str, ...]) -> str:

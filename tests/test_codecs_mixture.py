@@ -48,7 +48,7 @@ def expectation_maximisation(x, centres, variance, steps):
 def test_every_step_is_that_of_float64(digits, fit):
     spec = SphericalMixture(6)
     rows, frame = centred(as_rows(digits))
-    start = _start(spec, rows, KEY, least_variance(frame))
+    start = _start(spec, rows, *spec._first(rows, KEY), least_variance(frame))
     centres, weights, variance, history = expectation_maximisation(
         digits,
         np.asarray(start.centres, np.float64) * frame.unit + np.asarray(frame.origin),
@@ -100,6 +100,21 @@ def test_k_means_is_the_limit_as_the_variance_goes_to_0(digits):
     np.testing.assert_allclose(codec.weights, hard.weights, atol=1e-4)
 
 
+def test_where_k_means_ends_a_small_variance_stays(digits):
+    hard = KMeans(5, tolerance=0.0).fit(digits, KEY).codec
+    soft = SphericalMixture(5, variance=1e-4, start="kmeans", tolerance=0.0).fit(digits, KEY)
+    np.testing.assert_allclose(soft.codec.centres, hard.centres, atol=1e-5)
+    np.testing.assert_allclose(soft.codec.weights, hard.weights, atol=1e-5)
+    assert soft.iterations <= 5
+
+
+def test_a_fit_from_k_means_is_as_likely_as_one_from_seeds(digits, fit):
+    other = SphericalMixture(6, start="kmeans", max_iterations=40, tolerance=0.0).fit(digits, KEY)
+    assert np.all(np.diff(other.history) <= 1e-4)
+    assert other.history[-1] < fit.history[0]
+    assert other.history[-1] == pytest.approx(fit.history[-1], abs=1.0)
+
+
 def test_samples_of_the_prior_come_as_often_as_the_weights_say(fit):
     drawn = fit.codec.prior.sample(KEY[None], 4000)[:, 0]
     np.testing.assert_allclose(drawn.mean(axis=0), fit.codec.weights, atol=0.03)
@@ -118,3 +133,5 @@ def test_what_cannot_be_fitted_is_said(digits):
         SphericalMixture(401).fit(digits, KEY)
     with pytest.raises(UserError, match="variance"):
         SphericalMixture(2, variance=-1.0).fit(digits, KEY)
+    with pytest.raises(UserError, match="start"):
+        SphericalMixture(2, start="random").fit(digits, KEY)

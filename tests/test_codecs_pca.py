@@ -177,6 +177,34 @@ def test_the_maximum_of_the_likelihood_is_one(digits):
             assert float(changed.log_prob(digits).mean()) < best
 
 
+@pytest.mark.parametrize("noise", [2e-2, 1e-1, 1.0])  # the last is above every variance
+def test_a_given_noise_has_the_likeliest_weights(digits, noise):
+    """Its density is that of the joint Gaussian, and no other length of the weights is likelier."""
+    fit = ProbabilisticPca(6, noise_variance=noise).fit(digits, KEY)
+    codec = fit.codec
+    assert float(codec.noise_variance) == pytest.approx(noise)
+    w = np.asarray(codec.weights, np.float64)
+    covariance = w.T @ w + noise * np.eye(digits.shape[1])
+    mean = digits.mean(axis=0, dtype=np.float64)
+    score = stats.multivariate_normal(mean, covariance).logpdf(digits).mean()
+    assert float(codec.log_prob(digits).mean()) == pytest.approx(score, rel=1e-4)
+    assert -fit.history[-1] == pytest.approx(score, rel=1e-4)
+    for factor in (0.97, 1.03):
+        changed = codec.replace(weights=codec.weights * factor)
+        assert float(changed.log_prob(digits).mean()) <= score + 1e-3
+
+
+def test_pca_is_the_limit_as_the_noise_goes_to_0(digits):
+    """The mean square of what lies between is noise^2 sum_j 1 / variance_j."""
+    plain = Pca(5).fit(digits, KEY).codec
+    variance = np.asarray(plain.explained_variance, np.float64) * 1796 / 1797
+    projections = plain.decode(plain.encode(digits))
+    for noise in (1e-2, 1e-3):
+        codec = ProbabilisticPca(5, noise_variance=noise).fit(digits, KEY).codec
+        between = np.square(codec.decode(codec.encode(digits)) - projections).sum(axis=1).mean()
+        assert between == pytest.approx(noise**2 * (1 / variance).sum(), rel=1e-2)
+
+
 @pytest.mark.parametrize(
     "spec, x, message",
     [
@@ -190,6 +218,7 @@ def test_the_maximum_of_the_likelihood_is_one(digits):
         (Pca(0), np.ones((9, 4), np.float32), "latent_dim"),
         (Pca(2, whiten=True), np.ones((9, 4), np.float32) * np.eye(9, 4), None),
         (ProbabilisticPca(2), np.outer(np.arange(9), np.ones(4)), "noise"),
+        (ProbabilisticPca(2, noise_variance=-1.0), np.ones((9, 4), np.float32), "noise_variance"),
         (Pca(2, whiten=True), np.outer(np.arange(9), np.ones(4)), "whitened"),
     ],
 )

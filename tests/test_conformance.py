@@ -343,7 +343,10 @@ def test_preprocessing_keeps_shapes_and_is_the_same_compiled(name, image_set):
 
 @pytest.mark.parametrize("name", list(EVALUATORS))
 def test_evaluators_answer_finite_numbers_that_follow_the_parameters(name, image_set):
-    setup, other_setup = (_setup(_config(f"train.seed={seed}"), image_set) for seed in (0, 1))
+    plane = "model.latent_dim=2"  # which all of them take
+    setup, other_setup = (
+        _setup(_config(plane, f"train.seed={seed}"), image_set) for seed in (0, 1)
+    )
     data = EvaluationData(
         setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess, 32
     )
@@ -360,7 +363,7 @@ def test_evaluators_answer_finite_numbers_that_follow_the_parameters(name, image
 
 
 def test_metrics_of_evaluators_are_named_apart(image_set):
-    setup = _setup(_config(), image_set)
+    setup = _setup(_config("model.latent_dim=2"), image_set)
     data = EvaluationData(
         setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess, 32
     )

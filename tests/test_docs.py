@@ -115,3 +115,22 @@ def test_every_registered_method_has_a_place_in_the_taxonomy():
     for registry in taxonomy.REGISTRIES.values():
         for name in registry:
             assert f"`{name}`" in text, name
+
+
+def test_what_has_no_place_in_the_taxonomy_is_named(monkeypatch):
+    """An entry that is registered and placed nowhere, of any registry, and one that is gone."""
+    for kind, registry in taxonomy.REGISTRIES.items():
+        more = {**dict(registry.items()), "of_tomorrow": object()}
+        monkeypatch.setitem(taxonomy.REGISTRIES, kind, more)
+        assert taxonomy.unplaced() == [f"{kind} of_tomorrow"]
+        with pytest.raises(ValueError, match=f"no place in the taxonomy.*{kind} of_tomorrow"):
+            taxonomy.markdown()
+        fewer = dict(list(registry.items())[1:])
+        monkeypatch.setitem(taxonomy.REGISTRIES, kind, fewer)
+        assert taxonomy.unplaced() == [f"{kind} {next(iter(registry))}"]
+        monkeypatch.setitem(taxonomy.REGISTRIES, kind, registry)
+
+
+def test_a_branch_without_anything_says_why():
+    for branch in taxonomy.BRANCHES:
+        assert branch.entries or branch.also or branch.left_out, branch.place

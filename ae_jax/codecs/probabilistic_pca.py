@@ -18,6 +18,7 @@ from ae_jax.codecs.pca import Pca
 from ae_jax.codecs.rows import Rows, dot
 from ae_jax.codecs.spectrum import Spectrum
 from ae_jax.core.errors import UserError
+from ae_jax.core.ranges import NonNegative
 from ae_jax.distributions import DiagonalGaussian, StandardNormal
 
 
@@ -115,8 +116,13 @@ class ProbabilisticPca(CodecSpec):
     """Probabilistic PCA by maximum likelihood (Tipping & Bishop 1999, Eq. 7 and 8).
 
     Objective: -log p(x), nats, mean over the training examples. `solver` is that of `Pca`.
+
+    noise_variance   0 is to be fitted. Of a given one the likeliest W has lengths
+                     sqrt(variance - noise_variance), or 0; as it goes to 0, posterior means decode
+                     to the projections of PCA
     """
 
+    noise_variance: NonNegative = 0.0
     solver: Literal["auto", "svd", "gram", "randomized"] = struct.field(
         pytree_node=False, default="auto"
     )
@@ -156,23 +162,27 @@ class ProbabilisticPca(CodecSpec):
 
     def _finish(self, found: Spectrum, converged: bool) -> Fit:
         dim = len(found.mean)
+        given = float(self.noise_variance)
         # Less than this is the rounding of float32 sums.
-        if not found.unexplained > 1e-6 * found.total:
+        if not (given > 0 or found.unexplained > 1e-6 * found.total):
             raise UserError(
                 f"latent_dim={self.latent_dim} leaves no variance to the noise: the data vary in "
                 "no more directions than that, lower latent_dim"
             )
         variance, total = found.squares / found.count, found.total / found.count  # by likelihood
-        noise = found.unexplained / found.count / (dim - self.latent_dim)
+        rest = found.unexplained / found.count
+        noise = given or rest / (dim - self.latent_dim)
         lengths = np.sqrt(np.maximum(variance - noise, 0.0))
-        mean, rest = in_two(found.mean)
+        mean, mean_rest = in_two(found.mean)
         codec = ProbabilisticPcaCodec(
             jnp.asarray(found.components * lengths[:, None], jnp.float32),
             mean,
             *(jnp.asarray(part, jnp.float32) for part in (noise, variance, total)),
-            rest,
+            mean_rest,
         )
-        log_det = np.log(variance).sum() + (dim - self.latent_dim) * np.log(noise)
-        # At the maximum the mean quadratic form is D (Eq. 6 and 7 there).
-        objective = 0.5 * (dim * math.log(2 * math.pi) + log_det + dim)
+        kept = np.maximum(variance, noise)  # of the model along the components
+        log_det = np.log(kept).sum() + (dim - self.latent_dim) * np.log(noise)
+        # The mean quadratic form, D where the noise is fitted (Eq. 6 and 7 there).
+        quadratic = (variance / kept).sum() + rest / noise
+        objective = 0.5 * (dim * math.log(2 * math.pi) + log_det + quadratic)
         return Fit(codec, np.asarray([objective], np.float32), converged)

@@ -1,7 +1,7 @@
 """A mixture of spherical Gaussians of one variance, by expectation maximisation."""
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from ae_jax.codecs.base import CodecSpec, Fit, Progress
 from ae_jax.codecs.clusters import Clusters, distances_about_nearest, least_variance, log_joint
 from ae_jax.codecs.frame import centred, in_units, told
 from ae_jax.codecs.iterate import iterate
+from ae_jax.codecs.kmeans import KMeans
 from ae_jax.codecs.rows import Rows, dot
 from ae_jax.codecs.seeding import kmeans_plus_plus
 from ae_jax.core.ranges import Count, NonNegative
@@ -36,15 +37,17 @@ class SphericalMixture(CodecSpec):
 
     variance         of each dimension about the centres: 0 is to be fitted. As a given one goes to
                      0, the fit becomes that of k-means from the same start
+    start            `seeds`, as k-means starts, with equal weights; or `kmeans`, where it ends,
+                     with the sizes of its clusters for weights
     max_iterations   most iterations, a pass over the data each
     tolerance        stops where the objective decreases by no more than so many nats a dimension
 
-    Centres start as those of k-means do, with equal weights and, as variance, the mean squared
-    distance to the nearest one. A fitted variance stays above what float32 resolves of the spread
-    of the data, so that the likelihood is bounded.
+    The first variance is the mean squared distance to the nearest centre. A fitted variance stays
+    above what float32 resolves of the spread of the data, so that the likelihood is bounded.
     """
 
     variance: NonNegative = 0.0
+    start: Literal["seeds", "kmeans"] = struct.field(pytree_node=False, default="seeds")
     max_iterations: Count = struct.field(pytree_node=False, default=300)
     tolerance: NonNegative = 1e-6
 
@@ -55,7 +58,7 @@ class SphericalMixture(CodecSpec):
         rows, frame = centred(rows)
         squared = frame.unit**2
         spec = self.replace(variance=self.variance / squared)
-        state = _start(spec, rows, key, least_variance(frame))
+        state = _start(spec, rows, *self._first(rows, key), least_variance(frame))
         # A density is per unit of the data.
         shift = rows.dim * math.log(frame.unit)
         state, history, converged = iterate(
@@ -75,6 +78,14 @@ class SphericalMixture(CodecSpec):
         )
         return Fit(codec, in_units(history, 1.0, shift), converged)
 
+    def _first(self, rows: Rows, key: Array) -> tuple[Array, Array]:
+        """Centres [K, D] and weights [K] to start from."""
+        if self.start == "kmeans":
+            hard = KMeans(self.latent_dim).fit_rows(rows, key, None).codec
+            return hard.centres, hard.weights
+        equal = jnp.full(self.latent_dim, 1.0 / self.latent_dim)
+        return _seeds(rows, jax.random.fold_in(key, 0), self.latent_dim), equal
+
     def blank(self, data_dim: int) -> SphericalMixtureCodec:
         return SphericalMixtureCodec.zeros(self.latent_dim, data_dim)
 
@@ -90,10 +101,13 @@ class _State:
     objective: Array
 
 
-@jax.jit
-def _start(spec: SphericalMixture, rows: Rows, key: Array, least: Array) -> _State:
-    centres = kmeans_plus_plus(rows, jax.random.fold_in(key, 0), spec.latent_dim)
+_seeds = jax.jit(kmeans_plus_plus, static_argnums=2)
 
+
+@jax.jit
+def _start(
+    spec: SphericalMixture, rows: Rows, centres: Array, weights: Array, least: Array
+) -> _State:
     def add(total: Array, block) -> Array:
         distances = distances_about_nearest(block.values, centres).min(axis=1)
         return total + (distances * block.fresh).sum()
@@ -101,7 +115,7 @@ def _start(spec: SphericalMixture, rows: Rows, key: Array, least: Array) -> _Sta
     mean_square = rows.fold(add, jnp.zeros(())) / (rows.count * rows.dim)
     return _State(
         centres,
-        jnp.full(spec.latent_dim, 1.0 / spec.latent_dim),
+        weights,
         _variance(spec, mean_square, least),
         jnp.asarray(least, jnp.float32),
         jnp.full((), jnp.inf),

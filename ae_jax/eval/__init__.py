@@ -8,6 +8,7 @@ from ae_jax.data.passes import EvaluationData, Evaluator
 from ae_jax.eval.bounds import ImportanceSampledLikelihood, lower_bound
 from ae_jax.eval.codes import CodeUse, LinearProbe
 from ae_jax.eval.completion import Completion
+from ae_jax.eval.quadrature import PlaneQuadrature
 from ae_jax.eval.reconstruction import PeakSignalToNoise, explained_variance, squared_error
 
 EVALUATORS = Registry[Evaluator](
@@ -19,6 +20,7 @@ EVALUATORS = Registry[Evaluator](
         "explained_variance": explained_variance,
         "linear_probe": LinearProbe(),
         "log_likelihood": ImportanceSampledLikelihood(),
+        "plane_quadrature": PlaneQuadrature(),
         "psnr": PeakSignalToNoise(),
         "squared_error": squared_error,
     },
@@ -33,4 +35,5 @@ __all__ = [
     "ImportanceSampledLikelihood",
     "LinearProbe",
     "PeakSignalToNoise",
+    "PlaneQuadrature",
 ]

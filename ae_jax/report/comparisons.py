@@ -1,22 +1,26 @@
 """Figures that set methods beside each other: curves over sizes, codes, lines through data."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ae_jax.report.drawing import (
+    REFERENCE_STYLE,
     Curves,
     draw_curves,
     legend_below,
+    line_style,
     logarithmic,
     name_classes,
     name_lines,
     ticks_where_measured,
 )
 from ae_jax.report.figures import line_figure
-from ae_jax.report.style import CYCLE, class_colors, display_name, style
+from ae_jax.report.style import CYCLE, REFERENCE, class_colors, display_name, style
 
 
 @style()
@@ -83,10 +87,13 @@ def lines_through_points(
     lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
     axis_labels: tuple[str, str],
     labels: np.ndarray | None = None,
+    *,
+    is_course: bool = False,
 ) -> Figure:
     """Points [N, 2] and, for each name, the line through a point [2] along a direction [2].
 
     Lines span the projections of the points; both axes have one scale, so that angles are seen.
+    With `is_course` those after the first are steps towards it, from light to dark.
     """
     figure = Figure((5.0, 5.8), layout="constrained")
     axes = figure.add_subplot()
@@ -100,9 +107,13 @@ def lines_through_points(
         direction = direction / np.linalg.norm(direction)
         along = (points - through[None]) @ direction
         ends = through[None] + np.array([along.min(), along.max()])[:, None] * direction[None]
+        if is_course and place:
+            shade = 0.15 + 0.85 * place / (len(lines) - 1)
+            axes.plot(*ends.T, label=name, color=colormaps["YlOrRd"](shade), linewidth=1.6)
+            continue
         # Broad below narrow: where they agree, both are seen.
         width = 5.0 / (1 + 1.5 * place)
-        axes.plot(ends[:, 0], ends[:, 1], label=name, color=CYCLE[place], linewidth=width)
+        axes.plot(*ends.T, label=name, color=CYCLE[place], linewidth=width)
     axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
     axes.set_aspect("equal", adjustable="datalim")
     legend_below(figure)
@@ -165,4 +176,70 @@ def bars(
     axes.margins(x=0.22)
     if kinds:
         legend_below(figure, {kind: Patch(color=CYCLE[i]) for i, kind in enumerate(kinds)})
+    return figure
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rate:
+    """Values [n] at abscissae [n], as measured and, where theory has them, as predicted."""
+
+    x: np.ndarray
+    measured: np.ndarray
+    predicted: np.ndarray | None = None
+
+
+@style()
+def rates(panels: Mapping[str, Mapping[str, Rate]], x_label: str, y_label: str) -> Figure:
+    """How fast what vanishes does: log against log, one panel a title, markers on predicted lines.
+
+    A value of 0 has no place on such axes and is left out.
+    """
+    figure = Figure((max(3.7 * len(panels), 5.0), 4.2), layout="constrained")
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    places: dict[str, int] = {}
+    for axes, (title, lines) in zip(row, panels.items(), strict=True):
+        for label, rate in lines.items():
+            look = line_style(places.setdefault(label, len(places)), markers=True)
+            if rate.predicted is not None:
+                axes.plot(rate.x, rate.predicted, color=look["color"], linewidth=1.0)
+                look["linestyle"] = "none"
+            above = np.asarray(rate.measured) > 0
+            points = np.asarray(rate.x)[above], np.asarray(rate.measured)[above]
+            axes.plot(*points, label=display_name(label), **look)
+        axes.set(xscale="log", yscale="log", xlabel=x_label)
+        axes.set_title(display_name(title))
+    row[0].set_ylabel(y_label)
+    legend_below(figure)
+    return figure
+
+
+@style()
+def loss_with_zoom(
+    losses: Curves, last: int, y_label: str, level: tuple[str, float] | None = None
+) -> Figure:
+    """Losses [n] by epoch [n] on the left, on the right the `last` epochs of the longest runs.
+
+    A run that ended early has its end marked. `level` is a name and a value that both panels show.
+    """
+    figure = Figure((8.6, 4.2), layout="constrained")
+    whole, zoom = figure.subplots(1, 2)
+    end = max((x[-1] for x, _ in losses.values() if len(x)), default=1)
+    for place, (label, (x, y)) in enumerate(losses.items()):
+        look = line_style(place, markers=False)
+        whole.plot(x, y, label=display_name(label), **look)
+        if len(x) and x[-1] < end:
+            whole.plot(x[-1:], y[-1:], color=look["color"], marker="x", markersize=8)
+        elif len(x):
+            zoom.plot(x[-last:], y[-last:], **look)
+    if level is not None:
+        for axes in (whole, zoom):
+            axes.axhline(level[1], color=REFERENCE, linestyle=REFERENCE_STYLE, linewidth=1.2,
+                         label=display_name(level[0]))  # fmt: skip
+    whole.set_title("all epochs")
+    zoom.set_title(f"last {last} epochs")
+    for axes in (whole, zoom):
+        axes.set_xlabel("epoch")
+        logarithmic(axes, False, True)
+    whole.set_ylabel(y_label)
+    legend_below(figure)
     return figure

@@ -152,6 +152,21 @@ def manifold(images: np.ndarray, n: int, title: str | None = None) -> Figure:
 
 
 @style()
+def manifold_panels(grids: Mapping[str, np.ndarray], n: int) -> Figure:
+    """Decoded `manifold_coordinates(n)` side by side, one panel a title, all of one height."""
+    pictures = [tile(images, n, n, pad=0) for images in grids.values()]
+    widths = [picture.shape[1] / picture.shape[0] for picture in pictures]
+    figure = Figure((4.6 * sum(widths), 5.2), layout="constrained")
+    row = figure.subplots(1, len(pictures), squeeze=False, width_ratios=widths)[0]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for axes, picture, title, letter in zip(row, pictures, grids, letters, strict=False):
+        _show(axes, picture)
+        axes.set_title(f"({letter}) {title}")
+        axes.set(xlabel="$z_1$, lowest to highest quantile", ylabel="$z_2$")
+    return figure
+
+
+@style()
 def reconstructions(
     originals: np.ndarray, rows: Mapping[str, np.ndarray], title: str | None = None
 ) -> Figure:

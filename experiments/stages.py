@@ -1,0 +1,48 @@
+"""One training run at several epochs of its course."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ae_jax.api import Fitted, restore
+from ae_jax.api import fitted as fitted_of
+from ae_jax.cli.listeners import progress
+from ae_jax.core.errors import TrainingDiverged
+from ae_jax.data import DataSet
+from ae_jax.train.grid import Member, prepare_members
+from ae_jax.train.rundir import RunDirectory
+from experiments.frame import Lab
+
+
+def stages(lab: Lab, member: Member, dataset: DataSet, epochs: Sequence[int]) -> dict[int, Fitted]:
+    """The model before training, at 0, and after each of the `epochs`, in their order.
+
+    A run keeps its latest state: what it was at an epoch is copied beside it, to NAME-epoch=E. What
+    comes after a loss that is not finite is left out.
+    """
+    setup = prepare_members([member], dataset)[member.name]
+    found = {0: fitted_of(setup, setup.initial_state(), [])}
+    for epoch in sorted(set(epochs) - {0}):
+        kept = lab.root / f"{member.name}-epoch={epoch}"
+        if not kept.is_dir():
+            outcomes = lab.launcher.train(
+                [member], dataset, lab.root, until=epoch, listener_for=_bar
+            )
+            if isinstance(outcomes[member.name], TrainingDiverged):
+                break
+            _copy(lab.root / member.name, kept)
+        found[epoch] = restore(RunDirectory(kept), setup)
+    return found
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Whole or not at all."""
+    part = target.with_name(f"{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part)
+    os.replace(part, target)
+
+
+def _bar(member: Member):
+    return progress(member.name, member.config.train.epochs, member.config.objective.headline)
