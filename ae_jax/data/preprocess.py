@@ -101,6 +101,16 @@ def unit_sum(x: Array, statistics: Statistics, keys: Array | None) -> Array:
     return x / jnp.where(total == 0, 1.0, total)
 
 
+def unit_sum_sqrt(x: Array, statistics: Statistics, keys: Array | None) -> Array:
+    """Square roots of `unit_sum`: faint pixels count for more, and each example has length 1."""
+    return jnp.sqrt(unit_sum(x, statistics, keys))
+
+
+def unit_sum_log(x: Array, statistics: Statistics, keys: Array | None) -> Array:
+    """log(1 + 1000 u) of u from `unit_sum`: shares above a thousandth count by their logarithms."""
+    return jnp.log1p(1000.0 * unit_sum(x, statistics, keys))
+
+
 @_by_value
 def threshold(x: Array, statistics: Statistics, keys: Array | None) -> Array:
     """1 above half of the largest value, else 0. Flatters a Bernoulli bound: say so if used."""
@@ -140,6 +150,8 @@ PREPROCESSING = Registry[Preprocess](
         "standardization": Preprocess(standardization, needs="mean"),
         "threshold": Preprocess(threshold, needs="max_value"),
         "unit_sum": Preprocess(unit_sum),
+        "unit_sum_log": Preprocess(unit_sum_log),
+        "unit_sum_sqrt": Preprocess(unit_sum_sqrt),
     },
 )
 

@@ -1,6 +1,7 @@
 """Evaluators by name: `(module, variables, data, key) -> {name: float}`.
 
-To add one: a function in a file of this folder, and one line here.
+To add one: a function in a file of this folder, and one line here. Scores of single examples are in
+`scores`, and what is made of them in `roc`.
 """
 
 from ae_jax.core.registry import Registry
@@ -9,6 +10,7 @@ from ae_jax.eval.bounds import ImportanceSampledLikelihood, lower_bound
 from ae_jax.eval.codes import CodeUse, LinearProbe
 from ae_jax.eval.completion import Completion
 from ae_jax.eval.reconstruction import PeakSignalToNoise, explained_variance, squared_error
+from ae_jax.eval.scores import SCORES
 
 EVALUATORS = Registry[Evaluator](
     "evaluator",
@@ -33,4 +35,5 @@ __all__ = [
     "ImportanceSampledLikelihood",
     "LinearProbe",
     "PeakSignalToNoise",
+    "SCORES",
 ]
