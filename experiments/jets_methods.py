@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Mapping
 
+import jax.numpy as jnp
 import numpy as np
 
 from ae_jax.api import Fitted
 from ae_jax.codecs import Pca
+from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import DataSet, Split, info, load
 from ae_jax.data.sources.fetch import Unavailable, find_in_data_folder
 from ae_jax.data.sources.jets import CLASSES, JETS_FILE, KINEMATICS, QCD
@@ -169,11 +171,18 @@ def pca_methods(
     largest = lab.fit(f"{scaling}/pca", Pca(max(sizes), solver="gram"), dataset, scaling)
     found = []
     for size in (0, *sizes):
-        part = dataclasses.replace(largest, params=first_components(largest.params, size))
+        part = dataclasses.replace(largest, params=_first(largest.params, size))
         kind, shown = ("PCA", size) if size else ("mean image", None)
         scores = scores_of(part, samples)
         found.append(Method(kind, scaling, shown, "reconstruction", [scores]))
     return found
+
+
+def _first(codec: PcaCodec, size: int) -> PcaCodec:
+    """PCA with the first components of a larger one; with none, all codes are 0."""
+    if size:
+        return first_components(codec, size)
+    return codec.replace(components=jnp.zeros_like(codec.components[:1]))
 
 
 def mass_method(samples: Mapping[str, Sample]) -> Method:
