@@ -60,7 +60,7 @@ class Network:
             head_scale=NOISE[self.scaling],
         )
         config = RunConfig(
-            data=DataConfig(dataset.name, dataset.protocol, self.scaling),
+            data=DataConfig(dataset.name, dataset.protocol, self.scaling, dataset.limit),
             model=model,
             objective=Elbo() if is_vae else Reconstruction(),
             optim=Adam(learning_rate=1e-3, schedule="cosine"),
@@ -79,12 +79,12 @@ class Sample:
     mass: np.ndarray
 
 
-def dataset_named(name: str) -> DataSet:
-    """`jets`, where its file or its prepared form is at hand, else `jets_small`; of `jets_small`
-    that. It trains on QCD alone."""
+def dataset_named(name: str, limit: int | None = None) -> DataSet:
+    """A set that trains on QCD alone. In place of `jets_if_at_hand` it is `jets` where its file or
+    its prepared form is, else `jets_small`."""
     if name == "jets_if_at_hand":
         name = "jets" if _has_jets() else "jets_small"
-    return load(name, protocol="full")
+    return load(name, protocol="full", limit=limit)
 
 
 def _has_jets() -> bool:
@@ -94,10 +94,11 @@ def _has_jets() -> bool:
         return False
 
 
-def samples_of(dataset: DataSet) -> tuple[dict[str, Sample], str]:
+def samples_of(dataset: DataSet, limit: int | None = None) -> tuple[dict[str, Sample], str]:
     """Test jets of QCD and each other class by its name; where the gluino jets are from.
 
-    A set without gluino jets borrows those of `jets_small` with the QCD jets of its test split.
+    A set without gluino jets borrows those of `jets_small` with the QCD jets of its test split. Of
+    each class there are the first `limit`.
     """
     sources = dict.fromkeys((TOP, GLUINO), dataset)
     if not (dataset.splits["test"].y == GLUINO).any():
@@ -105,7 +106,9 @@ def samples_of(dataset: DataSet) -> tuple[dict[str, Sample], str]:
     found = {}
     for kind, source in sources.items():
         test = source.splits["test"]
-        chosen = test.rows(np.isin(test.y, (QCD, kind)))
+        chosen = test.rows(np.sort(np.concatenate(
+            [np.flatnonzero(test.y == label)[:limit] for label in (QCD, kind)]
+        )))  # fmt: skip
         found[CLASSES[kind]] = Sample(chosen, chosen.y == kind, chosen.factors[:, MASS])
     return found, sources[GLUINO].name
 
