@@ -26,7 +26,7 @@ MASS = KINEMATICS.index("mass")
 NOISE = {"unit_sum": 0.005, "unit_sum_sqrt": 0.01, "unit_sum_log": 0.2}
 SCALINGS = tuple(NOISE)
 CALLED = {"unit_sum": "p", "unit_sum_sqrt": "square root of p", "unit_sum_log": "log(1 + 1000 p)"}
-HIDDEN = {"dense": (256, 64), "vae": (256, 64), "conv": (8, 16, 32)}
+HIDDEN = {"dense": (128, 32), "vae": (128, 32), "conv": (8, 16, 32)}
 METHODS = {"dense": "autoencoder", "conv": "convolutional autoencoder", "vae": "VAE"}
 # Codes an example for the scores of a VAE.
 SAMPLES = {"bound": 10, "log_likelihood": 10}
@@ -63,7 +63,7 @@ class Network:
             data=DataConfig(dataset.name, dataset.protocol, self.scaling, dataset.limit),
             model=model,
             objective=Elbo() if is_vae else Reconstruction(),
-            optim=Adam(learning_rate=1e-3, schedule="cosine"),
+            optim=Adam(learning_rate=2e-3, schedule="cosine"),
             train=TrainConfig(batch_size=128, epochs=epochs, seed=self.seed),
             eval=EvalConfig(every=epochs),
         )
