@@ -146,10 +146,10 @@ def main(preset: Preset, lab: Lab) -> Findings:
         ),
         note=(
             "AUC of the squared error, summed over pixels, as a score of the held-out digit "
-            f"against the nine others, seeds averaged (here {preset.seeds}). ± is one standard "
-            f"error over {REPLICATES} bootstrap samples of test digits, of the difference paired. Below "
-            "one half, the held-out digit is reconstructed better than those seen: a one is little "
-            "ink. 1/εb at 50% is the background rejection at half of the held-out digits."
+            f"against the nine others; seeds are averaged (here {preset.seeds}). ± is one standard "
+            f"error over {REPLICATES} bootstrap samples of test digits, of the difference paired. "
+            "Below one half, the held-out digit is reconstructed better than those seen. 1/εb at "
+            "50% is the background rejection at half of the held-out digits."
         ),
         tables={"AUC by held-out digit": rounded(rows, DIGITS)},
         pictures=pictures(found, shown, whole),

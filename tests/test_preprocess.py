@@ -118,3 +118,14 @@ def test_fresh_noise_changes_with_the_key_and_fixed_noise_does_not(name):
     raw = np.full((2, 8, 8, 1), 120, np.uint8)
     same = (_apply(name, raw, seed=0) == _apply(name, raw, seed=1)).all()
     assert same == (PREPROCESSING.get(name).noise == "fixed")
+
+
+def test_roots_and_logarithms_are_of_shares_of_the_sum():
+    x = np.random.default_rng(0).exponential(1.0, (4, 5, 5, 1)).astype(np.float32)
+    x[0] = 0.0  # stays as it is
+    shares = x.astype(np.float64) / np.maximum(x.sum(axis=(1, 2, 3), keepdims=True), 1e-30)
+    roots = np.asarray(_apply("unit_sum_sqrt", x, Statistics(None)))
+    np.testing.assert_allclose(roots, np.sqrt(shares), rtol=1e-5)
+    np.testing.assert_allclose(np.square(roots).sum(axis=(1, 2, 3)), [0, 1, 1, 1], rtol=1e-5)
+    logs = _apply("unit_sum_log", x, Statistics(None))
+    np.testing.assert_allclose(logs, np.log(1 + 1000 * shares), rtol=1e-5)
