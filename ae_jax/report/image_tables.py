@@ -22,7 +22,8 @@ def image_table(
     columns = list(next(iter(rows.values())))
     figure = Figure((2.1 * len(columns) + 1.5, 1.9 * len(rows) + 0.6), layout="constrained")
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
-    for places, (row, images) in zip(grid, rows.items(), strict=True):
+    for index, (row, images) in enumerate(rows.items()):
+        places = grid[index]
         if list(images) != columns:
             raise ValueError(f"row {row!r} has columns {list(images)}, not {columns}")
         highest = max(float(np.max(image)) for image in images.values())
@@ -38,7 +39,7 @@ def image_table(
             axes.set(xticks=[], yticks=[])
             axes.grid(False)
             axes.spines[:].set_visible(False)
-            if places is grid[0]:
+            if index == 0:
                 axes.set_title(display_name(column))
         places[0].set_ylabel(display_name(row))
         figure.colorbar(drawn, ax=list(places), fraction=0.04, pad=0.02)
