@@ -184,7 +184,7 @@ def pictures(fitted, methods: list[Method], samples, found) -> dict[str, Shown]:
     ]  # fmt: skip
     drawn = {"roc_top": roc_picture(shown, samples["top"], "top"),
              "roc_gluino": roc_picture(shown, samples["gluino"], "gluino"),
-             "score_by_mass": mass_picture(shown[1:], samples["top"], "top")}  # fmt: skip
+             "score_by_mass": mass_picture(shown, samples["top"], "top")}  # fmt: skip
     dense = Network("dense", PLAIN, SIZE)
     if dense.name in fitted:
         averages = averages_picture(fitted[dense.name], samples, PLAIN, SIZE)

@@ -162,12 +162,12 @@ def averages_picture(
     named = {
         row: {titles[kind]: image for kind, image in images.items()} for row, images in rows.items()
     }
-    counts = {name: int(sample.anomalous.sum()) for name, sample in samples.items()}
+    counts = ", ".join(f"{s.anomalous.sum():,} {name}" for name, s in samples.items())
     return Shown(
-        image_table(named),
+        image_table(named, decades=3.0),
         f"Averages of jets: as they are, reconstructed, and the squared error a pixel, "
         f"{CALLED[scaling]}, code of {size}",
-        f"Test jets ({counts}); the autoencoder was trained on QCD alone.",
+        f"Test jets of QCD, {counts}; the autoencoder was trained on QCD alone.",
     )
 
 
@@ -242,5 +242,5 @@ def gluino_note(source: str, dataset_name: str) -> str:
         return ""
     return (
         f" Class {GLUINO}, gluino, is not in {dataset_name}: its jets, and the QCD jets that they "
-        f"are told from, are those of {source}, from the same simulation."
+        f"are told from, are those of {source}, simulated with the same cuts."
     )
