@@ -91,6 +91,13 @@ METHODS = (
         "experiments/denoising.md",
     ),
     Method(
+        "anomaly scores: error, bound, log p(x), code",
+        "scikit-learn; closed forms; DeLong",
+        "Farina et al. 2018, figure 3, beside PCA and mass",
+        ("jets", "held_out_digit"),
+        "experiments/jets.md",
+    ),
+    Method(
         "PCA, probabilistic PCA, k-means, spherical mixture, NMF, ICA, sparse coding",
         "scikit-learn; float64 at any origin and unit",
         "one form, on digits and natural patches",

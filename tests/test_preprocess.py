@@ -118,3 +118,37 @@ def test_fresh_noise_changes_with_the_key_and_fixed_noise_does_not(name):
     raw = np.full((2, 8, 8, 1), 120, np.uint8)
     same = (_apply(name, raw, seed=0) == _apply(name, raw, seed=1)).all()
     assert same == (PREPROCESSING.get(name).noise == "fixed")
+
+
+def test_roots_and_logarithms_are_of_shares_of_the_sum():
+    x = np.random.default_rng(0).exponential(1.0, (4, 5, 5, 1)).astype(np.float32)
+    x[0] = 0.0  # stays as it is
+    shares = x.astype(np.float64) / np.maximum(x.sum(axis=(1, 2, 3), keepdims=True), 1e-30)
+    roots = np.asarray(_apply("unit_sum_sqrt", x, Statistics(None)))
+    np.testing.assert_allclose(roots, np.sqrt(shares), rtol=1e-5)
+    np.testing.assert_allclose(np.square(roots).sum(axis=(1, 2, 3)), [0, 1, 1, 1], rtol=1e-5)
+    logs = _apply("unit_sum_log", x, Statistics(None))
+    np.testing.assert_allclose(logs, np.log(1 + 1000 * shares), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n, p in PREPROCESSING.items() if p.noise == "none"])
+def test_what_is_restored_is_what_was_given(name):
+    """But for thresholds, which lose the levels."""
+    rng = np.random.default_rng(3)
+    raw = rng.integers(0, 256, (20, 6)).astype(np.float32) + 1000.0 * (name == "standardization")
+    preprocess = PREPROCESSING.get(name)
+    statistics = statistics_for(preprocess, Split(raw), 255.0)
+    inputs = preprocess(jnp.asarray(raw), statistics, jax.random.key(0), jnp.arange(20))
+    back = preprocess.restored(np.asarray(inputs), statistics, raw)
+    expected = 255.0 * (raw > 127.5) if name == "threshold" else raw
+    np.testing.assert_allclose(back, expected, rtol=2e-5, atol=1e-3)
+
+
+def test_binary_pixels_are_restored_as_the_grey_levels_that_they_are_drawn_from():
+    raw = np.full((2000, 3), 51.0, np.float32)
+    for name in ("dynamic_binarization", "fixed_binarization", "dequantization"):
+        preprocess = PREPROCESSING.get(name)
+        statistics = statistics_for(preprocess, Split(raw), 255.0)
+        inputs = preprocess(jnp.asarray(raw), statistics, jax.random.key(0), jnp.arange(2000))
+        back = preprocess.restored(np.asarray(inputs), statistics)
+        assert abs(back.mean() - 51.0) < 6.0, name

@@ -20,6 +20,7 @@ from ae_jax.data.base import Split
 from ae_jax.data.objects import as_examples
 from ae_jax.distributions import NoPrior
 from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
+from ae_jax.eval.scores import Score, score_named
 from ae_jax.models import Batch, BoundModel
 from ae_jax.numerics.noise import example_keys, stream_key
 from ae_jax.numerics.precision import float32_products
@@ -143,6 +144,36 @@ class Fitted:
         made = back(self._over_batches(_reconstruct, rows, first_id), rows["x"])
         given = x.x.shape if isinstance(x, Split) else np.shape(x)
         return made.reshape(given) if units == "data" and math.prod(given) == made.size else made
+
+    def score(
+        self,
+        x: np.ndarray | Split,
+        kind: str | Score = "reconstruction",
+        y: Any = None,
+        condition: np.ndarray | None = None,
+        *,
+        num_samples: int | None = None,
+        seed: int = 0,
+    ) -> np.ndarray:
+        """Anomaly scores [N] of raw examples: the higher, the more anomalous.
+
+        `kind` is one of `ae_jax.eval.SCORES`: `reconstruction`, `bound`, `log_likelihood` or
+        `code`; those that draw codes take `num_samples` an example, by the noise of the `seed`.
+        Raises UserError for a kind that the model does not have.
+        """
+        scored = score_named(kind, num_samples) if isinstance(kind, str) else kind
+        if not isinstance(kind, str) and num_samples is not None:
+            raise UserError("num_samples goes with the name of a score; this one has its own")
+        rows, first_id = self._examples(x, y, condition)
+        missing = rows["x"].dtype.kind == "f" and np.isnan(rows["x"]).any()
+        if missing and not getattr(scored, "accepts_missing", False):
+            raise UserError(
+                f"the score {kind} needs complete examples, and some values are missing; "
+                "reconstruction is taken over those that are there"
+            )
+        function = partial(_score, score=scored, seed=jnp.asarray(seed, jnp.uint32))
+        decoded = getattr(scored, "codes_at_once", 1)
+        return self._over_batches(function, rows, first_id, at_once=decoded)
 
     def inputs(self, x: np.ndarray | Split) -> np.ndarray:
         """Raw examples in model units, as the model sees them: [N, ...]."""
@@ -381,15 +412,21 @@ class Fitted:
         return bool(getattr(objective, "accepts_missing", False))
 
     def _over_batches(
-        self, function: Any, rows: dict[str, np.ndarray], first_id: int, may_share: bool = False
+        self,
+        function: Any,
+        rows: dict[str, np.ndarray],
+        first_id: int,
+        may_share: bool = False,
+        at_once: int = 1,
     ) -> Any:
         """Applies a compiled function to batches of one size, the last one filled up.
 
         What it gives are rows, one an example. Where examples `may_share` some of it, rows are what
-        there is more of for more examples.
+        there is more of for more examples. Batches are smaller by how many codes of an example are
+        decoded `at_once`.
         """
         # At least two, for a row to differ from what is shared.
-        size, outputs = max(2, self.config.eval.batch_size), []
+        size, outputs = max(2, self.config.eval.batch_size // at_once), []
         count = len(next(iter(rows.values())))
         statistics, architecture = self.setup.numbers.statistics, self.setup.architecture
         for start in range(0, max(count, 1), size):
@@ -470,6 +507,23 @@ def _reconstruct(
     model = BoundModel(architecture.model, variables)
     with float32_products():
         return model.reconstruct(_batch({**rows, "x": x}, ids)).mean()[0]
+
+
+@partial(jax.jit, static_argnames=("architecture", "score"))
+def _score(
+    variables: Any,
+    rows: Batch,
+    ids: Array,
+    statistics: Any,
+    *,
+    architecture,
+    score: Score,
+    seed: Array,
+) -> Array:
+    x = architecture.preprocess(rows["x"], statistics, jax.random.key(0), ids)
+    model = BoundModel(architecture.model, variables)
+    with float32_products():
+        return score(model, _batch({**rows, "x": x}, ids), jax.random.key(seed))
 
 
 @partial(jax.jit, static_argnames="architecture")

@@ -1,4 +1,4 @@
-"""ae-jax: train, grid, runs, evaluate, sample, reconstruct, encode, report, explore, data, list.
+"""The commands of ae-jax: train, grid, runs, evaluate, sample, encode, score, report and so on.
 
 Nothing heavy is imported before a command needs it, so that help is instant.
 """
@@ -339,6 +339,52 @@ def encode(run: Path, checkpoint: str, split: str, out: Path, **allowed: bool) -
     from ae_jax.cli import commands
 
     commands.encode(run, checkpoint, split, out, **allowed)
+
+
+@cli.command(short_help="Write how anomalous each example of a split is.")
+@RUN
+@opened
+@SPLIT
+@click.option(
+    "--kind",
+    default="reconstruction",
+    show_default=True,
+    help="reconstruction, bound, log_likelihood, code or path/to/file.py:Name.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A .csv or .npz file.")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    help="Codes an example, for bound and log_likelihood.  [default: 10, 100]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of the codes that are drawn.",
+)
+@click.option(
+    "--false-positive-rate",
+    "rate",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Also choose a threshold above which this share of --threshold-split lies, and call "
+    "what is above it an outlier.",
+)
+@click.option(
+    "--threshold-split",
+    help="The examples that the threshold is chosen on.  [default: valid, where there is one, else "
+    "train]",
+)
+def score(run: Path, checkpoint: str, split: str, kind: str, out: Path, **options) -> None:
+    """Anomaly scores of a split by a RUN, the higher the more anomalous.
+
+    The file has one row an example: its number in the split, its score, its label where there are
+    any, and, with --false-positive-rate, 1 for an outlier and 0 for others.
+    """
+    from ae_jax.cli import commands
+
+    commands.score(run, checkpoint, split, kind, out, **options)
 
 
 @cli.command(short_help="Write figures and report.html of a run.")

@@ -29,6 +29,7 @@ from ae_jax.data import DataSet, info, prepare
 from ae_jax.data import load as load_data
 from ae_jax.data.scales import advise
 from ae_jax.eval import ImportanceSampledLikelihood
+from ae_jax.eval.scores import outliers, score_named, threshold_at
 from ae_jax.models import parameter_counts
 from ae_jax.report.claims import write_results
 from ae_jax.train import loop, processes
@@ -359,6 +360,55 @@ def encode(run: Path, checkpoint: str, split: str, out: Path, **allowed: bool) -
     if examples.y is not None:
         arrays["y"] = np.asarray(examples.y)
     _save_arrays(out, **arrays)
+
+
+def score(
+    run: Path,
+    checkpoint: str,
+    split: str,
+    kind: str,
+    out: Path,
+    samples: int | None,
+    seed: int,
+    rate: float | None,
+    threshold_split: str | None,
+    **allowed: bool,
+) -> None:
+    """Writes the anomaly scores of a split, and says at which threshold an outlier begins."""
+    if out.suffix not in (".csv", ".npz"):
+        raise UserError(f"--out takes a .csv or .npz file, not {out.name}")
+    if threshold_split is not None and rate is None:
+        raise UserError("--threshold-split says where --false-positive-rate holds: give that too")
+    chosen = score_named(kind, samples)
+    model = load(run, checkpoint, **allowed)
+    splits = model.setup.dataset.splits
+    given = threshold_split or ("valid" if "valid" in splits else "train")
+    examples = splits[model.split_named(split)]
+    make_directory(out.parent)
+    columns = {
+        "example": np.arange(len(examples)),
+        "score": model.score(examples, chosen, seed=seed),
+    }
+    if examples.y is not None:
+        columns["label"] = np.asarray(examples.y)
+    known = {}
+    if rate is not None:
+        others = splits[model.split_named(given)]
+        known["threshold"] = threshold_at(model.score(others, chosen, seed=seed), rate)
+        columns["outlier"] = outliers(columns["score"], known["threshold"])
+        click.echo(
+            f"threshold: {known['threshold']:.6g}, which a share {rate:g} of {given} lies above; "
+            f"{columns['outlier'].sum()} of {len(examples)} in {split} do"
+        )
+    if out.suffix == ".npz":
+        _save_arrays(out, **columns, **{name: np.asarray(value) for name, value in known.items()})
+        return
+    lines = [
+        ",".join(columns),
+        *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True)),
+    ]
+    write_atomically(out, ("\n".join(lines) + "\n").encode())
+    click.echo(f"{out}: {len(examples)} rows of {', '.join(columns)}")
 
 
 def report(run: Path, checkpoint: str, **allowed: bool) -> None:

@@ -14,7 +14,7 @@ from ae_jax.data import DATA_SETS
 from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.data.missing import PATTERNS
 from ae_jax.data.preprocess import PREPROCESSING
-from ae_jax.eval import EVALUATORS
+from ae_jax.eval import EVALUATORS, SCORES
 from ae_jax.models import MODELS, ModelConfig
 from ae_jax.models.build import REGISTRIES as PARTS
 from ae_jax.models.build import own_options
@@ -25,7 +25,7 @@ from ae_jax.train.optimisers import OPTIMISERS
 
 REGISTRIES = (
     DATA_SETS, PREPROCESSING, MODELS, ENCODERS, LATENTS, PRIORS, DECODERS, HEADS, ACTIVATIONS,
-    INITIALISERS, OBJECTIVES, OPTIMISERS, EVALUATORS, CODECS, CORRUPTIONS, PATTERNS,
+    INITIALISERS, OBJECTIVES, OPTIMISERS, EVALUATORS, SCORES, CODECS, CORRUPTIONS, PATTERNS,
 )  # fmt: skip
 SECTIONS = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}
 

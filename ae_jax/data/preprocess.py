@@ -5,6 +5,7 @@ into float32 of the same shape on its way into the model.
 """
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable
 from functools import wraps
@@ -21,6 +22,7 @@ from ae_jax.data.base import Split
 from ae_jax.numerics.noise import example_keys
 
 FIXED_NOISE_SEED = 20140501
+_FAINT = 1000.0  # one in so many is where logarithms of shares take over
 
 
 @struct.dataclass
@@ -111,6 +113,16 @@ def unit_sum(x: Array, statistics: Statistics, keys: Array | None) -> Array:
     return x / jnp.where(total == 0, 1.0, total)
 
 
+def unit_sum_sqrt(x: Array, statistics: Statistics, keys: Array | None) -> Array:
+    """Square roots of `unit_sum`: faint pixels count for more, and each example has length 1."""
+    return jnp.sqrt(unit_sum(x, statistics, keys))
+
+
+def unit_sum_log(x: Array, statistics: Statistics, keys: Array | None) -> Array:
+    """log(1 + 1000 u) of u from `unit_sum`: shares above a thousandth count by their logarithms."""
+    return jnp.log1p(_FAINT * unit_sum(x, statistics, keys))
+
+
 @_by_value
 def threshold(x: Array, statistics: Statistics, keys: Array | None) -> Array:
     """1 above half of the largest value, else 0. Flatters a Bernoulli bound: say so if used."""
@@ -160,6 +172,14 @@ def _with_sum_of(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) 
     return x * raw.sum(axis=tuple(range(1, raw.ndim)), keepdims=True, dtype=np.float64)
 
 
+def _squared(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) -> np.ndarray:
+    return _with_sum_of(x * x, statistics, raw)
+
+
+def _exponentiated(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) -> np.ndarray:
+    return _with_sum_of((math.e**x - 1.0) / _FAINT, statistics, raw)
+
+
 PREPROCESSING = Registry[Preprocess](
     "preprocessing",
     {
@@ -177,6 +197,8 @@ PREPROCESSING = Registry[Preprocess](
         "standardization": Preprocess(standardization, needs="mean", inverse=_unstandardised),
         "threshold": Preprocess(threshold, needs="max_value", inverse=_scaled_up),
         "unit_sum": Preprocess(unit_sum, inverse=_with_sum_of),
+        "unit_sum_log": Preprocess(unit_sum_log, inverse=_exponentiated),
+        "unit_sum_sqrt": Preprocess(unit_sum_sqrt, inverse=_squared),
     },
 )
 

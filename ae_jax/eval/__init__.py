@@ -1,6 +1,7 @@
 """Evaluators by name: `(module, variables, data, key) -> {name: float}`.
 
-To add one: a function in a file of this folder, and one line here.
+To add one: a function in a file of this folder, and one line here. Scores of single examples are in
+`scores`, and what is made of them in `roc`.
 """
 
 from ae_jax.core.registry import Registry
@@ -10,6 +11,7 @@ from ae_jax.eval.codes import CodeUse, LinearProbe
 from ae_jax.eval.completion import Completion
 from ae_jax.eval.quadrature import PlaneQuadrature
 from ae_jax.eval.reconstruction import PeakSignalToNoise, explained_variance, squared_error
+from ae_jax.eval.scores import SCORES
 
 EVALUATORS = Registry[Evaluator](
     "evaluator",
@@ -36,4 +38,5 @@ __all__ = [
     "LinearProbe",
     "PeakSignalToNoise",
     "PlaneQuadrature",
+    "SCORES",
 ]

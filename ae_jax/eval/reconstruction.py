@@ -16,10 +16,11 @@ def squared_error(
     module: Any, variables: Any, data: EvaluationData, key: Array
 ) -> dict[str, float]:
     """Squared error of the mean reconstruction from the mean code, an example and a dimension."""
-    return data.mean(_squared_errors, module, variables, key)
+    return data.mean(squared_errors, module, variables, key)
 
 
-def _squared_errors(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+def squared_errors(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+    """Of each example of a batch, {squared_error_per_example, squared_error_per_dimension: [B]}."""
     del key
     observed = ~jnp.isnan(batch["x"])  # of what is missing there is no error
     x = jnp.where(observed, batch["x"], 0.0)

@@ -1,0 +1,143 @@
+"""How well scores tell anomalies from the rest: ROC, AUC, background rejection, and their spread.
+
+Higher scores are more anomalous. In the words of particle physics, examples are signal (anomalies)
+and background, and a cut accepts all that score above it: the signal efficiency is the share of the
+signal accepted (true-positive rate), the background efficiency that of the background
+(false-positive rate), and the background rejection 1 over the latter.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ae_jax.core.errors import UserError
+
+_CHUNK = 50  # bootstrap samples at once: a few tens of megabytes for 100,000 examples
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Roc:
+    """Efficiencies of all cuts from the highest to none, [..., G], from 0 to 1.
+
+    Examples of one score pass a cut together, so that there is one point a value. The leading axes
+    are those of the weights that the curve was taken with.
+    """
+
+    background: np.ndarray
+    signal: np.ndarray
+
+    def auc(self) -> np.ndarray:
+        """The area below the signal efficiency over that of the background, [...].
+
+        How likely an anomaly scores above a background example, with one half for ties.
+        """
+        return np.trapezoid(self.signal, self.background, axis=-1)
+
+    def background_at(self, efficiency: float) -> np.ndarray:
+        """The background efficiency at a signal efficiency in (0, 1], [...].
+
+        The least one that reaches it, on lines between neighbouring points.
+        """
+        if not 0 < efficiency <= 1:
+            raise UserError(f"a signal efficiency lies above 0 and up to 1, not at {efficiency:g}")
+        # Sums of weights may end a rounding below 1.
+        reached = self.signal >= min(efficiency, 1 - 1e-12)
+        after = np.argmax(reached, axis=-1)[..., None]
+        at = [np.take_along_axis(x, after, -1)[..., 0] for x in (self.signal, self.background)]
+        before = [
+            np.take_along_axis(x, after - 1, -1)[..., 0] for x in (self.signal, self.background)
+        ]
+        share = (efficiency - before[0]) / (at[0] - before[0])
+        return before[1] + np.minimum(share, 1.0) * (at[1] - before[1])
+
+    def rejection(self, efficiency: float) -> np.ndarray:
+        """The background rejection at a signal efficiency, [...]; infinite where none is left."""
+        with np.errstate(divide="ignore"):
+            return 1.0 / self.background_at(efficiency)
+
+
+def roc(scores: np.ndarray, anomalous: np.ndarray, weights: np.ndarray | None = None) -> Roc:
+    """The curve of scores [N], given which examples are `anomalous`, bool [N].
+
+    Examples count by `weights` [..., N], all alike by default. Raises UserError for scores that are
+    NaN and for examples of one kind only.
+    """
+    scores, anomalous = _checked(scores, anomalous)
+    weights = np.ones(len(scores)) if weights is None else np.asarray(weights, np.float64)
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    ordered, is_signal = weights[..., order], anomalous[order]
+
+    def share(of: np.ndarray) -> np.ndarray:
+        summed = np.cumsum(ordered * of, axis=-1)
+        points = summed[..., ends] / summed[..., -1:]
+        return np.concatenate([np.zeros((*points.shape[:-1], 1)), points], axis=-1)
+
+    return Roc(share(~is_signal), share(is_signal))
+
+
+def auc(scores: np.ndarray, anomalous: np.ndarray) -> float:
+    """The area under the ROC of scores [N]; `anomalous` is bool [N]."""
+    return float(roc(scores, anomalous).auc())
+
+
+def background_rejection(scores: np.ndarray, anomalous: np.ndarray, efficiency: float) -> float:
+    """1 over the background efficiency at a signal efficiency, of scores [N]."""
+    return float(roc(scores, anomalous).rejection(efficiency))
+
+
+def bootstrapped(
+    scores: Mapping[str, np.ndarray],
+    anomalous: np.ndarray,
+    statistic: Callable[[Roc], np.ndarray],
+    *,
+    weights: np.ndarray | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """A statistic of the ROC of each method on resampled examples, [replicates] by name.
+
+    Signal and background are drawn with replacement, each in its own number (Efron & Tibshirani
+    1993, Ch. 8). A resample is the same for all methods: the spread of a difference between two of
+    them is that of the differences, as they are `paired`. `weights` [N] are of the examples
+    themselves. The statistic is given a `Roc` of several curves.
+    """
+    anomalous = np.asarray(anomalous, bool)
+    rng = np.random.default_rng(seed)
+    found: dict[str, list[np.ndarray]] = {name: [] for name in scores}
+    for start in range(0, replicates, _CHUNK):
+        counts = _resampled(anomalous, min(_CHUNK, replicates - start), rng)
+        counts = counts if weights is None else counts * weights
+        for name, values in scores.items():
+            found[name].append(statistic(roc(values, anomalous, counts)))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def paired(replicates: Mapping[str, np.ndarray], one: str, other: str) -> float:
+    """The standard error of the difference between two methods that saw the same resamples."""
+    return float(np.std(replicates[one] - replicates[other], ddof=1))
+
+
+def _resampled(anomalous: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each example is drawn, [count, N]."""
+    drawn = np.zeros((count, len(anomalous)))
+    for kind in (False, True):
+        members = np.flatnonzero(anomalous == kind)
+        chosen = rng.integers(len(members), size=(count, len(members)))
+        for row, places in zip(drawn, chosen, strict=True):
+            row[members] = np.bincount(places, minlength=len(members))
+    return drawn
+
+
+def _checked(scores: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scores, anomalous = np.asarray(scores, np.float64), np.asarray(anomalous, bool)
+    if scores.ndim != 1 or scores.shape != anomalous.shape:
+        raise UserError(
+            f"scores and what is anomalous are both [N], not {scores.shape} and {anomalous.shape}"
+        )
+    if np.isnan(scores).any():
+        raise UserError(f"{np.isnan(scores).sum()} of {len(scores)} scores are NaN")
+    if anomalous.all() or not anomalous.any():
+        raise UserError("a ROC needs anomalies and other examples, and all are of one kind")
+    return scores, anomalous
