@@ -109,7 +109,7 @@ def test_annealing_finds_the_evidence_whatever_the_encoder(start):
 
 
 def test_mean_weights_of_annealing_are_unbiased_in_few_temperatures():
-    """E[w] = p(x) also where chains are far from their targets: over many of them, within errors."""
+    """E[w] = p(x) also where chains are far from their targets: over many, within errors."""
     x = X[:3]
     evaluator = AnnealedLikelihood(4000, 3, leapfrog_steps=2, burn_in=5)
     found = _data(x).rows(evaluator.values_of, MODEL, WRONG, KEY)["ais_log_likelihood"]

@@ -24,10 +24,11 @@ def lower_bound(module: Any, variables: Any, data: EvaluationData, key: Array) -
     The KL is analytic where the pair of posterior and prior has a closed form, else the mean of
     log q - log p at the sample.
     """
-    return data.mean(_elbo_terms, module, variables, key)
+    return data.mean(elbo_terms, module, variables, key)
 
 
-def _elbo_terms(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+def elbo_terms(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+    """{elbo, reconstruction, kl: [B]} of a batch."""
     form = "analytic" if has_kl(*codes_of(model, batch)) else "monte_carlo"
     return Elbo(kl_form=form)(model, batch, key, jnp.zeros((), jnp.int32)).metrics
 

@@ -77,7 +77,7 @@ def transition(
     keys: Array,
     leapfrog_steps: int,
 ) -> tuple[Place, Array]:
-    """One proposal for each chain, taken or not; leaves exp(log f) as it is (Neal 2011, Sec. 5.3.2).
+    """One proposal for each chain, taken or not, which leaves the target as it is (Neal 2011).
 
     `step_size` [B] and `keys` [B], one key an example and transition. Returns the chains and the
     probability with which each moved, [C, B].

@@ -40,9 +40,7 @@ class ActiveUnits:
         return {"active_units": float((variance > self.threshold).sum())}
 
 
-def variance_of_means(
-    module: Any, variables: Any, data: EvaluationData, key: Array
-) -> np.ndarray:
+def variance_of_means(module: Any, variables: Any, data: EvaluationData, key: Array) -> np.ndarray:
     """Of each dimension of the posterior mean over the examples, [Z]."""
     count = len(data.split)
     mean = data.sums(_means, module, variables, key)["mean"] / count
