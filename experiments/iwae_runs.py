@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from ae_jax.data import DataSet
 from ae_jax.objectives import Elbo, Iwae, Objective
@@ -14,6 +15,7 @@ from experiments.published import TARGETS
 HIDDEN = (200, 200)
 BATCH_SIZE = 20
 LEARNING_RATE = 1e-3
+AFTERWARDS_RATE = 1e-4
 PAPER_STAGES = 8
 BETWEEN = (100, 100)  # units between two stochastic layers
 SOURCE = "Burda et al. 2016, Table 1"
@@ -27,29 +29,51 @@ class Run:
     samples   k
     stages    of the learning rate, i = 0, 1, ...: 3^i passes at 0.001 * 10^(-i/7)
     layers    of stochastic units: 50, or 100 and 50
+    after     the run that this one goes on from: 3^(stages - 1) more passes at 1e-4 (Table 2)
     """
 
     bound: str
     samples: int
     stages: int
     layers: int = 1
+    after: "Run | None" = None
 
     @property
     def method(self) -> str:
-        return f"{self.bound}-{self.samples}"
+        """As Table 1 has it; what goes on from another is none of these."""
+        before = "" if self.after is None else f"{self.after.method}, then "
+        return f"{before}{self.bound}-{self.samples}"
 
     @property
     def epochs(self) -> int:
-        return (3**self.stages - 1) // 2
+        return (3**self.stages - 1) // 2 if self.after is None else 3 ** (self.stages - 1)
+
+    @property
+    def all_epochs(self) -> int:
+        """With those of the run before it."""
+        return self.epochs + (0 if self.after is None else self.after.epochs)
+
+    @property
+    def length(self) -> tuple:
+        """What has to be the same of two runs for a fair comparison."""
+        return self.layers, self.epochs, self.after is None
 
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"{self.layers}-layer/{self.method}-{self.epochs}"
+        after = "" if self.after is None else f"{self.after.method}-then-"
+        return f"{self.layers}-layer/{after}{self.bound}-{self.samples}-{self.epochs}"
 
     @property
     def described(self) -> str:
-        return f"{self.bound.upper()}, k = {self.samples}"
+        before = "" if self.after is None else f"{self.after.described}; then "
+        return f"{before}{self.bound.upper()}, k = {self.samples}"
+
+    @property
+    def labelled(self) -> str:
+        """For a legend."""
+        layers = ", two layers" if self.layers == 2 else ""
+        return f"{self.described}, {self.all_epochs} epochs{layers}"
 
     @property
     def objective(self) -> Objective:
@@ -69,14 +93,12 @@ class Run:
         )
 
 
-def member(run: Run, dataset: DataSet, preprocess: str, seed: int = 0) -> Member:
-    """A run on a data set."""
-    rate = Adam(
-        learning_rate=LEARNING_RATE,
-        eps=1e-4,
-        schedule="tripling",
-        final_fraction=10 ** (-(run.stages - 1) / 7),
-    )
+def member(run: Run, dataset: DataSet, preprocess: str, seed: int = 0, start: Any = None) -> Member:
+    """A run on a data set, from the parameters `start` if there are any."""
+    final = 10 ** (-(run.stages - 1) / 7)
+    rate = Adam(learning_rate=LEARNING_RATE, eps=1e-4, schedule="tripling", final_fraction=final)
+    if run.after is not None:
+        rate = Adam(learning_rate=AFTERWARDS_RATE, eps=1e-4)
     config = RunConfig(
         data=DataConfig(dataset.name, dataset.protocol, preprocess),
         model=run.model,
@@ -85,7 +107,7 @@ def member(run: Run, dataset: DataSet, preprocess: str, seed: int = 0) -> Member
         train=TrainConfig(batch_size=BATCH_SIZE, epochs=run.epochs, seed=seed),
         eval=EvalConfig(every=max(1, run.epochs // 10)),
     )
-    return Member(f"{run.name}/seed-{seed}", config)
+    return Member(f"{run.name}/seed-{seed}", config, start)
 
 
 def both(stages: int, samples: Sequence[int], layers: int = 1) -> tuple[Run, ...]:
@@ -99,4 +121,7 @@ def both(stages: int, samples: Sequence[int], layers: int = 1) -> tuple[Run, ...
 def published(layers: int) -> dict[str, tuple[float, list[int]]]:
     """Test negative log-likelihood, nats, and active units by layer, of each method."""
     record = json.loads((TARGETS / "iwae.json").read_text(encoding="utf-8"))
-    return {name: tuple(row) for name, row in record["table_1"][str(layers)].items()}
+    rows = {name: tuple(row) for name, row in record["table_1"][str(layers)].items()}
+    if layers == 1:
+        rows |= {name: (after, []) for name, (_, after) in record["table_2"].items()}
+    return rows
