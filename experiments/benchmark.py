@@ -1,6 +1,6 @@
 """How fast, and against what: ratios measured in one run on one machine.
 
-Command python -m experiments.benchmark --suite step|grid|stream|startup|codecs
+Command python -m experiments.benchmark --suite step|grid|stream|startup|codecs|nll
             [--preset smoke|standard] [--workdir DIR]
 
         step      an epoch of the network of Kingma & Welling 2014 on MNIST: this library, a bare
@@ -14,6 +14,8 @@ Command python -m experiments.benchmark --suite step|grid|stream|startup|codecs
                   were compiled before
         codecs    PCA, k-means, NMF and dictionary learning against scikit-learn at its defaults:
                   time with compilation and after it, and what is minimised
+        nll       log p(x) with 5,000 samples an image against pythae's estimator, and training of
+                  the bound of 50 samples against pythae and PyTorch; needs the extra `benchmark`
 
 Seconds depend on the machine and on what else it does; claims are ratios. Each contender runs in
 a process of its own, and they take turns.
@@ -29,7 +31,7 @@ from ae_jax.core.files import make_directory
 from ae_jax.report.pages import markdown_table
 from experiments.benchmarks import report
 
-SUITES = ("step", "grid", "stream", "startup", "codecs")
+SUITES = ("step", "grid", "stream", "startup", "codecs", "nll")
 
 
 @click.command()

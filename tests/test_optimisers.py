@@ -77,7 +77,20 @@ SHAPES = {
     "linear": lambda share, final: 1 + (final - 1) * share,
     "cosine": lambda share, final: final + (1 - final) * (1 + math.cos(math.pi * share)) / 2,
     "exponential": lambda share, final: math.exp(share * math.log(final)),
+    "tripling": lambda share, final: _tripling(share, final),
 }
+
+
+def _tripling(share: float, final: float) -> float:
+    """Stages of 1, 3, 9, ... parts of the run at 10^(-i/7), down to the final fraction."""
+    stages = [i for i in range(40) if 10 ** (-i / 7) >= final * (1 - 1e-6)]
+    whole = sum(3**i for i in stages)
+    done = 0
+    for i in stages:
+        done += 3**i
+        if share < done / whole - 1e-9:
+            break
+    return 10 ** (-i / 7)
 
 
 @pytest.mark.parametrize("schedule", list(SHAPES))
@@ -92,6 +105,18 @@ def test_learning_rates_follow_their_formula(schedule, warmup):
             share = min(1.0, (step / TOTAL - warmup) / (1 - warmup))
             expected = 0.5 * SHAPES[schedule](share, 0.1)
         assert rate == pytest.approx(expected, rel=1e-5), step
+
+
+def test_the_schedule_of_the_importance_weighted_autoencoder():
+    """0.001 * 10^(-i/7) for 3^i passes, i = 0 to 7; a shorter one is the beginning of it."""
+    passes = [1e-3 * 10 ** (-i / 7) for i in range(8) for _ in range(3**i)]
+    for stages in (1, 4, 8):
+        total = sum(3**i for i in range(stages))
+        final = 10 ** (-(stages - 1) / 7)
+        optimiser = Optimiser(learning_rate=1e-3, schedule="tripling", final_fraction=final)
+        steps = 5 * jnp.arange(total) + 2  # in the middle of each pass of five steps
+        rates = optimiser.rate(steps, 5.0 * total)
+        np.testing.assert_allclose(rates, passes[:total], rtol=1e-5)
 
 
 def test_warm_up_over_the_whole_run_ends_at_the_full_rate():

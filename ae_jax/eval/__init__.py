@@ -6,9 +6,12 @@ To add one: a function in a file of this folder, and one line here. Scores of si
 
 from ae_jax.core.registry import Registry
 from ae_jax.data.passes import EvaluationData, Evaluator
+from ae_jax.eval.annealing import AnnealedLikelihood
 from ae_jax.eval.bounds import ImportanceSampledLikelihood, lower_bound
 from ae_jax.eval.codes import CodeUse, LinearProbe
 from ae_jax.eval.completion import Completion
+from ae_jax.eval.posterior_fit import PosteriorFitLikelihood
+from ae_jax.eval.posteriors import ActiveUnits, aggregate_posterior, kl_by_dimension
 from ae_jax.eval.quadrature import PlaneQuadrature
 from ae_jax.eval.reconstruction import PeakSignalToNoise, explained_variance, squared_error
 from ae_jax.eval.scores import SCORES
@@ -16,10 +19,15 @@ from ae_jax.eval.scores import SCORES
 EVALUATORS = Registry[Evaluator](
     "evaluator",
     {
+        "active_units": ActiveUnits(),
+        "aggregate_posterior": aggregate_posterior,
+        "ais": AnnealedLikelihood(),
         "bound": lower_bound,
         "code_use": CodeUse(),
         "completion": Completion(),
         "explained_variance": explained_variance,
+        "hmc_likelihood": PosteriorFitLikelihood(),
+        "kl_by_dimension": kl_by_dimension,
         "linear_probe": LinearProbe(),
         "log_likelihood": ImportanceSampledLikelihood(),
         "plane_quadrature": PlaneQuadrature(),
@@ -30,6 +38,8 @@ EVALUATORS = Registry[Evaluator](
 
 __all__ = [
     "EVALUATORS",
+    "ActiveUnits",
+    "AnnealedLikelihood",
     "CodeUse",
     "Completion",
     "EvaluationData",
@@ -39,4 +49,5 @@ __all__ = [
     "PeakSignalToNoise",
     "PlaneQuadrature",
     "SCORES",
+    "PosteriorFitLikelihood",
 ]

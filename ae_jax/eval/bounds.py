@@ -6,13 +6,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 
-from ae_jax.core.errors import UserError
 from ae_jax.data.passes import EvaluationData
 from ae_jax.distributions import has_kl
-from ae_jax.models import Batch, BoundModel, draw
+from ae_jax.eval.likelihood import check_density, codes_of, mean_and_error, standard_error
+from ae_jax.models import Batch, BoundModel
+from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Elbo
 
 
@@ -22,17 +24,13 @@ def lower_bound(module: Any, variables: Any, data: EvaluationData, key: Array) -
     The KL is analytic where the pair of posterior and prior has a closed form, else the mean of
     log q - log p at the sample.
     """
-    return data.mean(_elbo_terms, module, variables, key)
+    return data.mean(elbo_terms, module, variables, key)
 
 
-def _elbo_terms(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+def elbo_terms(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+    """{elbo, reconstruction, kl: [B]} of a batch."""
     form = "analytic" if has_kl(*codes_of(model, batch)) else "monte_carlo"
     return Elbo(kl_form=form)(model, batch, key, jnp.zeros((), jnp.int32)).metrics
-
-
-def codes_of(model: BoundModel, batch: Batch) -> tuple[Any, Any]:
-    """Posterior and prior of a batch, with shapes in place of arrays."""
-    return jax.eval_shape(lambda batch: (model.encode(batch), model.prior(batch)), batch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,29 +40,58 @@ class ImportanceSampledLikelihood:
     A lower bound in expectation, which tightens with `num_samples` (Burda et al. 2016, Eq. 8).
     Samples are drawn in parts of at most `part` an example, and so many fewer examples at a time:
     no more than the `batch_size` of the data are decoded at once. Exactly `num_samples` count.
+    With `repetitions` the whole estimate is made so many times with other samples.
     """
 
     num_samples: int = 100
     part: int = 10
+    repetitions: int = 1
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array
     ) -> dict[str, float]:
-        """{log_likelihood}, nats per example. Raises UserError for a code without a density."""
-        smaller = data.replace(batch_size=max(1, data.batch_size // self.part))
-        return smaller.mean(self.values_of, module, variables, key)
+        """{log_likelihood, log_likelihood_se}, nats per example; the error is over examples.
 
-    def values_of(self, model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
-        """{log_likelihood: [B]} of a batch. Raises UserError for a code without a density."""
-        if any(each.is_deterministic for each in codes_of(model, batch)):
-            raise UserError("log p(x) needs a model with a random code and a prior over it")
+        With repetitions also `log_likelihood_repetition_se`: that of the mean over the examples at
+        hand, from sampling alone. Raises UserError for a code without a density.
+        """
+        smaller = data.replace(batch_size=max(1, data.batch_size // self.part))
+        found = np.stack(
+            [
+                smaller.rows(self.values_of, module, variables, key, *given)["log_likelihood"]
+                for given in self._starts()
+            ]
+        )  # [R, N]
+        results = mean_and_error("log_likelihood", found.mean(axis=0, dtype=np.float64))
+        if self.repetitions > 1:
+            each = found.mean(axis=1, dtype=np.float64)
+            results["log_likelihood_repetition_se"] = standard_error(each)
+        return results
+
+    def _starts(self) -> list[tuple[int, ...]]:
+        """For each repetition the number of its first sample, where that is not 0 for all."""
+        if self.repetitions == 1:
+            return [()]
+        return [(index * self.num_samples,) for index in range(self.repetitions)]
+
+    def values_of(
+        self, model: BoundModel, batch: Batch, key: Array, first: Array | int = 0
+    ) -> dict[str, Array]:
+        """{log_likelihood: [B]} of a batch from samples first, first + 1, ... Raises UserError."""
+        check_density(model, batch)
         size = min(self.part, self.num_samples)
         parts = math.ceil(self.num_samples / size)
+        # What does not depend on the sample is computed once.
+        posterior, prior = model.encode(batch), model.prior(batch)
+        keys = example_keys(key, batch["id"])
 
         def add(total: Array, part: Array) -> tuple[Array, None]:
-            draws = draw(model, batch, key, size, first=part * size)
-            counts = part * size + jnp.arange(size) < self.num_samples
-            weights = jnp.where(counts[:, None], draws.log_weights(), -jnp.inf)
+            done = part * size
+            z, log_posterior = posterior.sample_and_log_prob(keys, size, first + done)
+            log_likelihood = model.decode(z, batch).log_prob(batch["x"])
+            weights = log_likelihood + prior.log_prob(z) - log_posterior  # [K, B]
+            counts = done + jnp.arange(size) < self.num_samples
+            weights = jnp.where(counts[:, None], weights, -jnp.inf)
             return jnp.logaddexp(total, logsumexp(weights, axis=0)), None
 
         start = jnp.full(batch["mask"].shape, -jnp.inf)

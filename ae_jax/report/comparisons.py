@@ -129,6 +129,7 @@ def curve_panels(
     log_x: bool = False,
     log_y: bool = False,
     share_y: bool = True,
+    markers: bool = True,
 ) -> Figure:
     """Curves side by side: one panel a title, one legend for all.
 
@@ -138,7 +139,7 @@ def curve_panels(
     figure = Figure((max(3.1 * len(panels), 5.0), 3.7), layout="constrained")
     row = figure.subplots(1, len(panels), squeeze=False, sharey=share_y)[0]
     for axes, (title, lines) in zip(row, panels.items(), strict=True):
-        draw_curves(axes, lines, markers=True)
+        draw_curves(axes, lines, markers=markers)
         logarithmic(axes, log_x, log_y)
         ticks_where_measured(axes, lines)
         axes.set_title(display_name(title))

@@ -26,7 +26,9 @@ class Optimiser:
     """What all share.
 
     learning_rate   the step size, at its largest
-    schedule        its course after the warm-up: `constant`, `linear`, `cosine` or `exponential`
+    schedule        its course after the warm-up: `constant`, `linear`, `cosine`, `exponential`, or
+                    `tripling`: steps down by 10^(1/7), each kept three times as long as the one
+                    before (Burda et al. 2016, Sec. 5)
     warmup          share of the run over which it grows linearly from 0
     final_fraction  what a decaying schedule ends at, as a share of `learning_rate`
     clip_norm       gradients are scaled down to this global norm; none by default
@@ -36,7 +38,7 @@ class Optimiser:
     warmup: ShareOfRun = 0.0
     final_fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
     clip_norm: Positive | None = None
-    schedule: Literal["constant", "linear", "cosine", "exponential"] = struct.field(
+    schedule: Literal["constant", "linear", "cosine", "exponential", "tripling"] = struct.field(
         pytree_node=False, default="constant"
     )
 
@@ -60,11 +62,20 @@ class Optimiser:
         raise NotImplementedError(f"{type(self).__name__} does not define rule")
 
 
+def _tripling(share: Array, final: Array | float) -> Array:
+    """Stages i = 0, 1, ... of lengths 3^i at 10^(-i/7), the last of them at `final` or above it."""
+    last = jnp.floor(-7 * jnp.log10(final) + 1e-3)
+    begun = 1 + share * (3.0 ** (last + 1) - 1)  # 3^i where stage i begins
+    stage = jnp.floor(jnp.log(begun) / math.log(3) + 1e-6)
+    return 10.0 ** (-jnp.minimum(stage, last) / 7)
+
+
 _SHAPES: dict[str, Callable[[Array, Array | float], Array]] = {
     "constant": lambda share, final: jnp.ones_like(share),
     "linear": lambda share, final: 1 - (1 - final) * share,
     "cosine": lambda share, final: final + (1 - final) * 0.5 * (1 + jnp.cos(math.pi * share)),
     "exponential": lambda share, final: final**share,
+    "tripling": _tripling,
 }
 
 

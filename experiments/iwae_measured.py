@@ -1,0 +1,144 @@
+"""What is measured of a trained model of Burda et al. 2016, and the claims about it."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ae_jax.api import Fitted
+from ae_jax.core.files import make_directory
+from ae_jax.eval import ImportanceSampledLikelihood
+from ae_jax.eval.likelihood import standard_error
+from ae_jax.eval.posteriors import variance_of_means
+from ae_jax.report.claims import Claim, at_least, at_most, close_to
+from experiments.evaluation import of_set, values_by_example
+from experiments.frame import Rows
+from experiments.iwae_runs import SOURCE, Run, published
+
+ACTIVE = 0.01
+FIRST = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Of one run: negative log-likelihoods of the test images [N], nats, and the variance of each
+    unit's posterior mean over them, the layer nearest to the data first."""
+
+    run: Run
+    likelihoods: np.ndarray
+    variances: tuple[np.ndarray, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(self.likelihoods.mean(dtype=np.float64))
+
+    @property
+    def active(self) -> list[int]:
+        """Units in use, by layer."""
+        return [int((variance > ACTIVE).sum()) for variance in self.variances]
+
+
+def measure(run: Run, model: Fitted, folder: Path, samples: int) -> Measured:
+    """Estimates with so many samples; they take minutes, and are kept beside the run."""
+    kept = make_directory(folder) / f"nll-{samples}-at-step-{model.step}.npy"
+    if kept.is_file():
+        likelihoods = np.load(kept, allow_pickle=False)
+    else:
+        estimate = ImportanceSampledLikelihood(samples).values_of
+        likelihoods = -values_by_example(model, "test", estimate)["log_likelihood"]
+        np.save(kept, likelihoods)
+    variance = of_set(model, "test", variance_of_means)
+    # The code of a ladder is that of both layers, the lower first.
+    layers = (variance,) if run.layers == 1 else (variance[:-50], variance[-50:])
+    return Measured(run, likelihoods, layers)
+
+
+def rows_of(found: list[Measured]) -> Rows:
+    """One row a run, beside the published figure of the same method after the whole schedule."""
+    rows = []
+    for one in found:
+        target, units = published(one.run.layers).get(one.run.method, (None, None))
+        rows.append(
+            {
+                "stochastic layers": one.run.layers,
+                "method": one.run.described,
+                "epochs": one.run.all_epochs,
+                "NLL": round(one.mean, 2),
+                "±": round(standard_error(one.likelihoods), 2),
+                f"of the first {FIRST}": round(float(one.likelihoods[:FIRST].mean()), 2),
+                "active units": _units(one.active),
+                "published NLL": target,
+                "published active units": _units(units),
+            }
+        )
+    return rows
+
+
+def _units(counts: list[int] | None) -> str:
+    return "" if not counts else " + ".join(map(str, counts))
+
+
+def paired(found: list[Measured]) -> Rows:
+    """Each IWAE beside each other run of its length: differences on the same images."""
+    rows = []
+    for place, better in enumerate(found):
+        for worse in found[:place]:
+            if better.run.bound == "iwae" and better.run.length == worse.run.length:
+                gain = worse.likelihoods.astype(np.float64) - better.likelihoods
+                rows.append(
+                    {
+                        "better": better.run.described,
+                        "than": worse.run.described,
+                        "stochastic layers": better.run.layers,
+                        "epochs": better.run.all_epochs,
+                        "by (nats)": float(gain.mean()),
+                        "±": standard_error(gain),
+                        "images on which it is better (%)": float(100 * (gain > 0).mean()),
+                    }
+                )
+    return rows
+
+
+def claims(gate: tuple[float, float] | None, tolerance: float | None, found, pairs) -> list[Claim]:
+    """Differences first: on the same images their error is a tenth of that of either side.
+
+    gate        range in which k = 5 is better than k = 1, for a shortened schedule
+    tolerance   nats by which a likelihood may be worse than the published one, if it is held to it
+    """
+    if gate is None:
+        return []
+    low, high = gate
+    whole = max(one.run.epochs for one in found)
+    made = [_of_pair(row, (low + high) / 2, (high - low) / 2, whole) for row in pairs]
+    if tolerance is not None:
+        made += [claim for one in found for claim in _of_table(one, tolerance)]
+    return made
+
+
+def _of_pair(row: dict[str, Any], target: float, tolerance: float, whole: int) -> Claim:
+    name = (
+        f"{row['stochastic layers']} stochastic layer(s), {row['epochs']} epochs: NLL of "
+        f"{row['than']} less that of {row['better']}, same images (± {row['±']:.2f})"
+    )
+    first = row["than"] == "VAE, k = 1" and row["better"] == "IWAE, k = 5"
+    if first and row["epochs"] == whole:
+        source = f"range of runs of this schedule; {SOURCE} has 1.22"
+        return close_to(name, row["by (nats)"], target, tolerance, "nats", source)
+    return at_least(name, row["by (nats)"], 0.0, 0.0, "nats", f"the order of {SOURCE}")
+
+
+def _of_table(one: Measured, tolerance: float) -> list[Claim]:
+    known = published(one.run.layers).get(one.run.method)
+    if known is None:
+        return []
+    target, units = known
+    name = f"{one.run.layers} stochastic layer(s), {one.run.described}"
+    error = standard_error(one.likelihoods)
+    return [
+        at_most(f"{name}: NLL (± {error:.2f})", one.mean, target, tolerance, "nats", SOURCE),
+        *(  # of Table 2 no units are known
+            close_to(f"{name}: active units of layer {layer}", ours, theirs, 3, "units", SOURCE)
+            for layer, (ours, theirs) in enumerate(zip(one.active, units, strict=False), 1)
+        ),
+    ]
