@@ -8,7 +8,9 @@ from ae_jax.data.passes import EvaluationData, Evaluator
 from ae_jax.eval.bounds import ImportanceSampledLikelihood, lower_bound
 from ae_jax.eval.codes import CodeUse, LinearProbe
 from ae_jax.eval.completion import Completion
+from ae_jax.eval.perplexity import DocumentCompletion, perplexity_bound
 from ae_jax.eval.reconstruction import PeakSignalToNoise, explained_variance, squared_error
+from ae_jax.eval.topics import TopicQuality
 
 EVALUATORS = Registry[Evaluator](
     "evaluator",
@@ -16,11 +18,14 @@ EVALUATORS = Registry[Evaluator](
         "bound": lower_bound,
         "code_use": CodeUse(),
         "completion": Completion(),
+        "document_completion": DocumentCompletion(),
         "explained_variance": explained_variance,
         "linear_probe": LinearProbe(),
         "log_likelihood": ImportanceSampledLikelihood(),
+        "perplexity_bound": perplexity_bound,
         "psnr": PeakSignalToNoise(),
         "squared_error": squared_error,
+        "topics": TopicQuality(),
     },
 )
 
@@ -28,9 +33,11 @@ __all__ = [
     "EVALUATORS",
     "CodeUse",
     "Completion",
+    "DocumentCompletion",
     "EvaluationData",
     "Evaluator",
     "ImportanceSampledLikelihood",
     "LinearProbe",
     "PeakSignalToNoise",
+    "TopicQuality",
 ]
