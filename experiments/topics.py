@@ -82,7 +82,7 @@ REUTERS = Corpus(
 NEWSGROUPS = Corpus(
     "20newsgroups",
     50,
-    (Kind("ProdLDA", 80, AUTHORS), Kind("NVLDA", 40, 0.2), Kind("NVDM", 20)),
+    (Kind("ProdLDA", 120, AUTHORS), Kind("NVLDA", 40, 0.2), Kind("NVDM", 20)),
     passes=10,
     fallback=REUTERS,
 )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.ranges import Positive
 from ae_jax.distributions import COUNTS, Multinomial, NegativeBinomial, Poisson, Support
 from ae_jax.nn.heads import MAX_LOG_SCALE, Head
 
@@ -45,10 +46,13 @@ class MultinomialHead(Head):
                        the perplexity is made and which topic models report
     batch_norm         normalises the logits over the batch, without a scale; on shares of topics
                        this is ProdLDA, a product of experts (Srivastava & Sutton 2017)
+    batch_norm_epsilon is added to its variances. Where they are smaller, as those of rare words are,
+                       logits and their weights stay small: it decides which words topics are of
     """
 
     with_coefficient: bool = False
     batch_norm: bool = False
+    batch_norm_epsilon: Positive = 1e-5
     support: ClassVar[Support] = COUNTS
 
     @nn.compact
@@ -56,7 +60,8 @@ class MultinomialHead(Head):
         _check_vectors("multinomial", self.shape)
         if self.batch_norm:
             logits = nn.Dense(self.shape[0], use_bias=False, name="logits")(features)
-            logits = nn.BatchNorm(use_scale=False, name="norm")(logits)  # with a bias
+            epsilon = self.batch_norm_epsilon
+            logits = nn.BatchNorm(use_scale=False, epsilon=epsilon, name="norm")(logits)
         else:
             logits = self.project(features, "logits")
         return Multinomial(logits, with_coefficient=self.with_coefficient)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ae_jax.core.errors import UserError
-from ae_jax.core.ranges import Count
+from ae_jax.core.ranges import Count, Positive
 from ae_jax.distributions import DiagonalGaussian, PointMass, UnitPointMass
 
 # Far outside what training visits, and inside what float32 can exponentiate and square.
@@ -25,11 +25,12 @@ class GaussianLatent(nn.Module):
 
     `batch_norm` normalises either over the batch, without a scale: of each dimension the means then
     have variance 1 over the batch, so that none falls back to its prior (Srivastava & Sutton 2017,
-    Sec. 3.4).
+    Sec. 3.4). `batch_norm_epsilon` is added to its variances.
     """
 
     dim: int
     batch_norm: bool = False
+    batch_norm_epsilon: Positive = 1e-5
     default_prior: ClassVar[str] = "standard_normal"
 
     @property
@@ -47,7 +48,8 @@ class GaussianLatent(nn.Module):
         values = nn.Dense(self.dim, use_bias=not self.batch_norm, name=name)(features)
         if not self.batch_norm:
             return values
-        return nn.BatchNorm(use_scale=False, name=f"norm_{name}")(values)  # with a bias
+        epsilon = self.batch_norm_epsilon
+        return nn.BatchNorm(use_scale=False, epsilon=epsilon, name=f"norm_{name}")(values)
 
 
 class DeterministicLatent(nn.Module):
