@@ -20,8 +20,8 @@ from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, 
 from ae_jax.train.optimisers import Adam
 
 LDA = "LDA"
-# What TensorFlow adds to variances, and so the authors' code: the NPMI of ProdLDA is 0.06 lower with
-# 1e-5, by which rare words, of small variance, are normalised up to the common ones.
+# What TensorFlow adds to variances, and so the authors' code. With 1e-5, rare words, of small
+# variance, are normalised up to the common ones, and topics are of them.
 EPSILON = 1e-3
 NORMALISED = (("head.batch_norm", True), ("head.batch_norm_epsilon", EPSILON))
 CORNER = 60.0  # a code whose softmax is one topic, in float32
