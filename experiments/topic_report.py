@@ -12,12 +12,12 @@ from ae_jax.report import topics as figures
 from experiments.frame import Rows, Shown
 from experiments.topic_models import Topics
 
-RULE = "NPMI over documents, −1 for pairs that never meet"
+RULE = "NPMI over training documents, −1 for pairs that never meet"
 DIGITS = {
     "NPMI": 3, "± ": 3, "diversity": 3, " ±": 3, "NPMI, unmet 0": 3, "bound": 0, "completion": 0,
     "mean cosine": 3, "least cosine": 3,
 }  # fmt: skip
-WORDS, MAPPED_TOPICS, MAPPED_WORDS, NAMED, DOCUMENTS = 10, 12, 4, 8, 1500
+WORDS, MAPPED_TOPICS, MAPPED_WORDS, NAMED, DOCUMENTS = 10, 12, 4, 10, 1500
 
 
 def score_rows(found: Mapping[str, Sequence[Topics]], dataset: DataSet) -> Rows:

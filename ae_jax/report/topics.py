@@ -42,7 +42,8 @@ def coherence_against_diversity(
             diversities, coherences, s=42, color=CYCLE[place % len(CYCLE)],
             marker=MARKERS[place % len(MARKERS)], linewidths=0, alpha=0.85, label=name,
         )  # fmt: skip
-    axes.set(xlabel="topic diversity (share of different words)", ylabel=f"coherence ({rule})")
+    axes.set(xlabel="topic diversity (share of different words)", ylabel="topic coherence (NPMI)")
+    axes.set_title(rule)
     axes.margins(0.08)
     legend_below(figure)
     return figure
