@@ -105,6 +105,13 @@ METHODS = (
         "experiments/dictionaries.md",
     ),
     Method(
+        "topic models: ProdLDA, NVLDA, NVDM",
+        "NumPy; gensim; topics that documents were drawn from",
+        "Srivastava & Sutton 2017, NPMI on 20 Newsgroups",
+        ("topics",),
+        "experiments/topics.md",
+    ),
+    Method(
         "distributions: full, mixture, flows, counts, levels, grey, simplex",
         "scipy, quadrature, jacfwd, Monte Carlo",
         "not trained to one yet",

@@ -191,6 +191,7 @@ BRANCHES = (
                 "multinomial",
                 "negative_binomial",
                 "poisson",
+                "topic_mixture",
             )
         },
         "autoregressive decoders: they do without the code",

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ae_jax.core.errors import UserError
-from ae_jax.data import DataSet
+from ae_jax.data import DataSet, Facts, Split
 from ae_jax.data.batches import Order, take_batch
 from ae_jax.data.preprocess import PREPROCESSING
 from ae_jax.distributions import NoPrior, StandardNormal
@@ -85,7 +85,7 @@ HEADS_NEED = {
     **{name: ("data.preprocess=identity",) for name, head in HEADS.items() if head.support.integer},
 }
 # On vectors only, and so on counts of words in tests of their own.
-OF_VECTORS = ("multinomial",)
+OF_VECTORS = ("multinomial", "topic_mixture")
 OF_IMAGES = [name for name in HEADS if name not in OF_VECTORS]
 MODELS_NEED = {"ladder": LADDER}
 
@@ -341,12 +341,30 @@ def test_preprocessing_keeps_shapes_and_is_the_same_compiled(name, image_set):
     np.testing.assert_allclose(x, preprocess(*arguments), rtol=1e-5, atol=1e-6)
 
 
+OF_COUNTS = ("document_completion", "perplexity_bound", "topics")
+
+
+@pytest.fixture(scope="module")
+def count_set():
+    """Documents of which each uses one of two halves of a vocabulary."""
+    rng = np.random.default_rng(0)
+    means = np.repeat(rng.permuted(np.tile([0.2, 2.0], (ROWS, 1)), axis=1), 15, axis=1)
+    counts = rng.poisson(means).astype(np.uint8)
+    return DataSet("bags", {"train": Split(counts), "test": Split(counts)}, facts=Facts("counts"))
+
+
+def _setup_for(evaluator, seed, request):
+    """A model at its start, of what the evaluator can be asked about."""
+    if evaluator in OF_COUNTS:
+        config = _config(f"train.seed={seed}", "model.decoder_hidden=[]")
+        return _setup(config, request.getfixturevalue("count_set"))
+    plane = "model.latent_dim=2"  # which all of the others take
+    return _setup(_config(plane, f"train.seed={seed}"), request.getfixturevalue("image_set"))
+
+
 @pytest.mark.parametrize("name", list(EVALUATORS))
-def test_evaluators_answer_finite_numbers_that_follow_the_parameters(name, image_set):
-    plane = "model.latent_dim=2"  # which all of them take
-    setup, other_setup = (
-        _setup(_config(plane, f"train.seed={seed}"), image_set) for seed in (0, 1)
-    )
+def test_evaluators_answer_finite_numbers_that_follow_the_parameters(name, request):
+    setup, other_setup = (_setup_for(name, seed, request) for seed in (0, 1))
     data = EvaluationData(
         setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess, 32
     )
@@ -362,15 +380,13 @@ def test_evaluators_answer_finite_numbers_that_follow_the_parameters(name, image
     assert any(first[metric] != other[metric] for metric in first)  # counts need not
 
 
-def test_metrics_of_evaluators_are_named_apart(image_set):
-    setup = _setup(_config("model.latent_dim=2"), image_set)
-    data = EvaluationData(
-        setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess, 32
-    )
-    variables, key = setup.initial_state().variables, jax.random.key(0)
-    names = [
-        metric
-        for _, evaluate in EVALUATORS.items()
-        for metric in evaluate(setup.architecture.model, variables, data, key)
-    ]
+def test_metrics_of_evaluators_are_named_apart(request):
+    names = []
+    for name, evaluate in EVALUATORS.items():
+        setup = _setup_for(name, 0, request)
+        data = EvaluationData(
+            setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess, 32
+        )
+        variables = setup.initial_state().variables
+        names += evaluate(setup.architecture.model, variables, data, jax.random.key(0))
     assert len(set(names)) == len(names)

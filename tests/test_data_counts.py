@@ -5,18 +5,21 @@ import hashlib
 import zipfile
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from scipy import sparse, stats
 
+import ae_jax
 from ae_jax.core.errors import UserError
-from ae_jax.data import counts_from_text, from_object, info, load
+from ae_jax.data import counts, counts_from_text, from_object, info, load
 from ae_jax.data.counts import dense_counts, stored_counts, stored_texts
 from ae_jax.data.objects import as_examples
 from ae_jax.data.preprocess import PREPROCESSING
 from ae_jax.data.protocols import held_out_rows
 from ae_jax.data.sources import corpora, mirrors, topics
 from ae_jax.data.sources.fetch import LocalFolder, RawFile, Unavailable
+from ae_jax.data.sparse_counts import SparseCounts
 from ae_jax.train.config import RunConfig
 from ae_jax.train.values import settled_preprocess
 
@@ -351,3 +354,71 @@ def test_gzipped_arrays_are_not_counts(folder):
         np.save(file, x)
     data = load(str(folder / "x.npy.gz"))
     assert data.max_value == 255.0 and not data.is_counts and data.shape == (4, 4, 1)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32])
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array])
+def test_sparse_objects_of_whole_numbers_are_counts(kind, form, capsys):
+    """Bytes among them, which an array would have as grey levels."""
+    x = np.random.default_rng(0).poisson(0.3, (30, 7)).astype(kind)
+    data = from_object(form(x), np.arange(30) % 2)
+    assert data.is_counts and data.max_value is None and data.num_classes == 2
+    rows = np.concatenate(held_out_rows(30, "n"))
+    np.testing.assert_array_equal(np.concatenate([s.x for s in data.splits.values()]), x[rows])
+    with pytest.raises(UserError, match="layout"):
+        from_object(form(x), layout="channels_first")
+
+
+def test_sparse_objects_of_real_numbers_are_measurements():
+    x = np.random.default_rng(0).normal(size=(30, 4)) * (np.arange(30) % 3 > 0)[:, None]
+    data = from_object(sparse.csr_matrix(x))
+    assert not data.is_counts and data.splits["train"].x.dtype == np.float32
+
+
+@pytest.fixture
+def no_memory(monkeypatch):
+    """As if no dense counts had room on the host."""
+    monkeypatch.setattr(counts, "_memory", lambda: 0)
+
+
+def test_counts_without_room_stay_sparse(no_memory):
+    x = np.random.default_rng(0).poisson(0.4, (40, 6))
+    x[5] = 0
+    said = []
+    stored = stored_counts(
+        sparse.csr_matrix(x), sparse.csr_matrix(x[:7] + 255), 4, None, "n", said.append
+    )
+    assert said[0] == "n: 47 x 6 counts, sparse on the host, made dense by batch"
+    empty = int((x.sum(axis=1) == 0).sum())
+    assert said[1] == f"n: {empty} documents hold no word of the vocabulary"
+    data = stored.under("paper", "n")
+    train, whole = data.splits["train"].x, x[:36].astype(np.uint16)
+    assert isinstance(train, SparseCounts) and train.dtype == np.uint16
+    assert (train.shape, train.ndim, train.nbytes) == (whole.shape, 2, whole.nbytes)
+    index = np.array([[3, 3], [35, 0]])
+    np.testing.assert_array_equal(train[index], whole[index])
+    np.testing.assert_array_equal(train[2:5], whole[2:5])
+    np.testing.assert_array_equal(train[4], whole[4])
+    assert (train.min(), train.max()) == (whole.min(), whole.max())
+    np.testing.assert_allclose(train.mean(axis=0), whole.mean(axis=0))
+    np.testing.assert_allclose(train.std(axis=0), whole.std(axis=0))
+    again = SparseCounts(sparse.csr_matrix(x.astype(np.uint16)))[:36]
+    assert again.fingerprint == train.fingerprint != train[1:].fingerprint
+
+
+def test_a_run_on_sparse_counts_is_that_on_dense_ones(folder, monkeypatch):
+    """To the bit: rows are made dense as the stream reads them."""
+    x = np.random.default_rng(0).poisson(0.4, (60, 6))
+    sparse.save_npz(folder / "bag.npz", sparse.csr_matrix(x))
+    options = {"hidden": [4], "latent_dim": 2, "epochs": 2, "batch_size": 16}
+    options |= {"eval__batch_size": 16, "data__memory_budget": 200}
+    dense = ae_jax.fit(load(str(folder / "bag.npz")), **options)
+    monkeypatch.setattr(counts, "_memory", lambda: 0)
+    kept = load(str(folder / "bag.npz"))
+    assert isinstance(kept.splits["train"].x, SparseCounts)
+    streamed = ae_jax.fit(kept, **options)
+    jax.tree.map(np.testing.assert_array_equal, dense.params, streamed.params)
+    assert dense.evaluate("test") == streamed.evaluate("test")
+    np.testing.assert_array_equal(
+        streamed.encode(sparse.csr_matrix(x[:5])), dense.encode(x[:5].astype(np.float32))
+    )

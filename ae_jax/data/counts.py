@@ -1,7 +1,9 @@
 """Data sets of counts: how often each word of a vocabulary is in each document.
 
 Counts lie dense on the device, as small unsigned integers: 11,000 documents over 2,000 words take
-22 to 45 MB, and every program that takes vectors takes them. They are marked as counts
+22 to 45 MB, and every program that takes vectors takes them. Where they would take too much of the
+memory of the host they stay sparse there (`SparseCounts`), and batches of them are made dense and
+streamed. They are marked as counts
 (`Facts.kind`), have no largest value, and so are never divided by one: `data.preprocess=auto` is
 `identity`.
 """
@@ -16,6 +18,7 @@ import numpy as np
 from ae_jax.core.errors import UserError
 from ae_jax.data.base import Facts, Split
 from ae_jax.data.protocols import Stored, held_out_rows
+from ae_jax.data.sparse_counts import SparseCounts
 
 # Letters only, in any script; single letters, digits and underscores are no words.
 WORD = r"(?u)\b[^\W\d_]{2,}\b"
@@ -96,20 +99,50 @@ def stored_counts(
 
     `labels` are those of both; `log` is told of the memory, and of documents without a word.
     """
-    parts = [dense_counts(matrix, name) for matrix in (train, test)]
-    kind = np.result_type(*parts)
+    parts = [held_counts(matrix, name) for matrix in (train, test)]
+    kind = np.result_type(*(part.dtype for part in parts))
     splits = []
     for index, part in enumerate(parts):
         y = None if labels is None else np.asarray(labels[index], np.int32)
-        splits.append(Split(part.astype(kind, copy=False), y))
+        splits.append(Split(_of_type(part, kind), y))
     size, width = sum(map(len, splits)), splits[0].x.shape[1]
-    log(f"{name}: {size} x {width} counts, {sum(s.x.nbytes for s in splits) / 1e6:.1f} MB")
-    empty = sum(int((split.x.max(axis=1) == 0).sum()) for split in splits)
+    sparse = any(isinstance(part, SparseCounts) for part in parts)
+    held = "sparse on the host, made dense by batch" if sparse else ""
+    log(
+        f"{name}: {size} x {width} counts, "
+        + (held or f"{sum(s.x.nbytes for s in splits) / 1e6:.1f} MB")
+    )
+    empty = sum(_empty_rows(split.x) for split in splits)
     if empty:
         log(f"{name}: {empty} documents hold no word of the vocabulary")
     words = None if vocabulary is None else tuple(map(str, vocabulary))
     facts = Facts("counts", feature_names=words, origin=origin)
     return Stored(*splits, valid_count, None, classes, facts)
+
+
+def held_counts(matrix: Any, name: str) -> np.ndarray | SparseCounts:
+    """Counts as they are held on the host: dense, or sparse where dense they would not fit.
+
+    In the type of `dense_counts`. Raises UserError for what are no counts.
+    """
+    from scipy import sparse
+
+    kind = _kind_of(matrix, name)
+    if sparse.issparse(matrix) and _dense_bytes(matrix, kind) > _memory():
+        return SparseCounts(sparse.csr_matrix(matrix, dtype=kind))
+    return dense_counts(matrix, name)
+
+
+def _of_type(part: np.ndarray | SparseCounts, kind: np.dtype) -> np.ndarray | SparseCounts:
+    if isinstance(part, SparseCounts):
+        return SparseCounts(part.matrix.astype(kind, copy=False))
+    return part.astype(kind, copy=False)
+
+
+def _empty_rows(x: np.ndarray | SparseCounts) -> int:
+    if isinstance(x, SparseCounts):
+        return int((x.matrix.max(axis=1).toarray() == 0).sum())
+    return int((x.max(axis=1) == 0).sum())
 
 
 def dense_counts(matrix: Any, name: str) -> np.ndarray:
@@ -118,6 +151,34 @@ def dense_counts(matrix: Any, name: str) -> np.ndarray:
     Raises UserError for anything but whole numbers from 0 to 2^24, and for more of them than fit
     into half of the memory.
     """
+    from scipy import sparse
+
+    kind = _kind_of(matrix, name)
+    needed = _dense_bytes(matrix, kind)
+    if needed > _memory():
+        raise UserError(
+            f"data set {name}: {matrix.shape[0]} x {matrix.shape[1]} counts take "
+            f"{needed / 2**30:,.1f} GiB when made dense, and there are {_memory() / 2**30:,.1f} "
+            "GiB for them: keep fewer words"
+        )
+    return (
+        matrix.astype(kind).toarray()
+        if sparse.issparse(matrix)
+        else np.asarray(matrix).astype(kind)
+    )
+
+
+def _memory() -> int:
+    """Bytes that counts may take when they are dense."""
+    return int(_MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _dense_bytes(matrix: Any, kind: np.dtype) -> int:
+    return int(matrix.shape[0]) * int(matrix.shape[1]) * kind.itemsize
+
+
+def _kind_of(matrix: Any, name: str) -> np.dtype:
+    """The smallest type that holds counts. Raises UserError for what are none."""
     from scipy import sparse
 
     is_sparse = sparse.issparse(matrix)
@@ -129,13 +190,4 @@ def dense_counts(matrix: Any, name: str) -> np.ndarray:
     low, high = (values.min(), values.max()) if values.size else (0, 0)
     if not (low >= 0 and high <= 2**24) or (values != np.floor(values)).any():
         raise UserError(f"data set {name}: counts are whole numbers from 0 to 2^24")
-    kind = np.dtype(np.uint8 if high < 2**8 else np.uint16 if high < 2**16 else np.float32)
-    needed = int(matrix.shape[0]) * int(matrix.shape[1]) * kind.itemsize
-    memory = int(_MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    if needed > memory:
-        raise UserError(
-            f"data set {name}: {matrix.shape[0]} x {matrix.shape[1]} counts take "
-            f"{needed / 2**30:,.1f} GiB when made dense, and there are {memory / 2**30:,.1f} GiB "
-            "for them: keep fewer words"
-        )
-    return matrix.astype(kind).toarray() if is_sparse else values.astype(kind)
+    return np.dtype(np.uint8 if high < 2**8 else np.uint16 if high < 2**16 else np.float32)

@@ -15,7 +15,13 @@ from ae_jax.data.base import DataSet
 from ae_jax.data.counts import counts_from_text, dense_counts, stored_texts
 from ae_jax.data.protocols import Stored
 from ae_jax.data.sources.tables import frame_columns, stored_table
-from ae_jax.data.sources.user_arrays import channels_last, class_codes, stored_arrays, stored_of
+from ae_jax.data.sources.user_arrays import (
+    channels_last,
+    class_codes,
+    stored_arrays,
+    stored_of,
+    stored_sparse,
+)
 
 _EXAMPLES = ("x", "image", "images", "img", "pixel_values", "features", "data", "text")
 _LABELS = ("label", "labels", "y", "target", "class", "fine_label")
@@ -32,10 +38,11 @@ def from_object(
 ) -> DataSet:
     """A data set of what a user has in Python. Raises UserError.
 
-    x       an array [N, ...] (see `from_array`); a data frame of pandas or polars, one example a
-            row; texts, a list of strings, in which words are counted; a data set of Hugging Face's
-            `datasets`, or several by the names of splits; or a data set of torch: a length and
-            examples by their number, each an array, (array, label) or a mapping
+    x       an array [N, ...] (see `from_array`); a sparse matrix [N, V] of scipy, in which whole
+            numbers are counts; a data frame of pandas or polars, one example a row; texts, a list
+            of strings, in which words are counted; a data set of Hugging Face's `datasets`, or
+            several by the names of splits; or a data set of torch: a length and examples by their
+            number, each an array, (array, label) or a mapping
     y       labels [N], numbers or words; or the name of the column that holds them
     layout  "channels_first" for images [N, C, H, W]
     """
@@ -77,6 +84,9 @@ def _stored(x: Any, y: Any, name: str, layout: str) -> Stored | None:
     """What is more than one array, or None."""
     if isinstance(x, np.ndarray) or hasattr(x, "__array__") and not hasattr(x, "columns"):
         return None
+    if is_sparse(x):
+        _refuse_layout(layout)
+        return stored_sparse(x, y, name, _say)
     if isinstance(x, Mapping) and x and all(_is_table_of_rows(part) for part in x.values()):
         return _parts(x, y, name, layout)
     if _is_table_of_rows(x):
@@ -93,6 +103,12 @@ def _stored(x: Any, y: Any, name: str, layout: str) -> Stored | None:
     if isinstance(x, list | tuple) or not (hasattr(x, "__getitem__") and hasattr(x, "__len__")):
         return None
     return _by_number(x, y, name, layout)
+
+
+def is_sparse(x: Any) -> bool:
+    """Whether it is a sparse matrix or array of scipy."""
+    sparse = sys.modules.get("scipy.sparse")
+    return sparse is not None and sparse.issparse(x)
 
 
 def _are_texts(x: Any) -> bool:

@@ -10,11 +10,13 @@ from ae_jax.eval.annealing import AnnealedLikelihood
 from ae_jax.eval.bounds import ImportanceSampledLikelihood, lower_bound
 from ae_jax.eval.codes import CodeUse, LinearProbe
 from ae_jax.eval.completion import Completion
+from ae_jax.eval.perplexity import DocumentCompletion, perplexity_bound
 from ae_jax.eval.posterior_fit import PosteriorFitLikelihood
 from ae_jax.eval.posteriors import ActiveUnits, aggregate_posterior, kl_by_dimension
 from ae_jax.eval.quadrature import PlaneQuadrature
 from ae_jax.eval.reconstruction import PeakSignalToNoise, explained_variance, squared_error
 from ae_jax.eval.scores import SCORES
+from ae_jax.eval.topics import TopicQuality
 
 EVALUATORS = Registry[Evaluator](
     "evaluator",
@@ -25,14 +27,17 @@ EVALUATORS = Registry[Evaluator](
         "bound": lower_bound,
         "code_use": CodeUse(),
         "completion": Completion(),
+        "document_completion": DocumentCompletion(),
         "explained_variance": explained_variance,
         "hmc_likelihood": PosteriorFitLikelihood(),
         "kl_by_dimension": kl_by_dimension,
         "linear_probe": LinearProbe(),
         "log_likelihood": ImportanceSampledLikelihood(),
         "plane_quadrature": PlaneQuadrature(),
+        "perplexity_bound": perplexity_bound,
         "psnr": PeakSignalToNoise(),
         "squared_error": squared_error,
+        "topics": TopicQuality(),
     },
 )
 
@@ -42,6 +47,7 @@ __all__ = [
     "AnnealedLikelihood",
     "CodeUse",
     "Completion",
+    "DocumentCompletion",
     "EvaluationData",
     "Evaluator",
     "ImportanceSampledLikelihood",
@@ -50,4 +56,5 @@ __all__ = [
     "PlaneQuadrature",
     "SCORES",
     "PosteriorFitLikelihood",
+    "TopicQuality",
 ]

@@ -65,6 +65,20 @@ class Autoencoder(nn.Module):
             likelihood,
         )
 
+    def topics(self) -> Array:
+        """The weights of words in topics, [Z, V]; the largest make up a topic.
+
+        Each is what a unit of the code, or its share, does to the words, which has a meaning where
+        the head alone maps codes or shares to words. Raises UserError where it is otherwise.
+        """
+        if self.tied or getattr(self.decoder, "hidden", ()) or not hasattr(self.head, "topics"):
+            raise UserError(
+                "this model has no topics: they are the weights of a head over words (multinomial, "
+                "topic_mixture) that sees the codes or their shares (model.decoder=softmax, or "
+                "model.decoder_hidden=[])"
+            )
+        return self.head.topics()[-self.latent.dim :]  # what is before them is a condition's
+
     def __call__(self, batch: Batch) -> Any:
         """Every part once, in the order of the data: what initialisation traces."""
         posterior = self.encode(batch)

@@ -216,6 +216,11 @@ def _check_used(config: ModelConfig, names: Mapping[str, str]) -> None:
             f"model.latent_k={config.latent_k} is for codes that keep their k highest units "
             f"(top_k), and model.latent is {names['latent']}"
         )
+    if config.decoder_hidden and "hidden" not in _types_of(part_class("decoder", names["decoder"])):
+        raise UserError(
+            f"model.decoder_hidden={list(config.decoder_hidden)} is for a decoder with layers, and "
+            f"model.decoder is {names['decoder']}"
+        )
     head = part_class("head", names["head"])
     own = "has_scale" not in dir(head) and "scale" in _types_of(head)  # a user's, with its field
     if config.head_scale != plain.head_scale and not (own or getattr(head, "has_scale", False)):

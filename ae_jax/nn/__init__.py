@@ -2,8 +2,13 @@
 
 from ae_jax.core.registry import Registry
 from ae_jax.nn.activations import ACTIVATIONS
-from ae_jax.nn.count_heads import MultinomialHead, NegativeBinomialHead, PoissonHead
-from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
+from ae_jax.nn.count_heads import (
+    MultinomialHead,
+    NegativeBinomialHead,
+    PoissonHead,
+    TopicMixtureHead,
+)
+from ae_jax.nn.decoders import ConvDecoder, MLPDecoder, SoftmaxDecoder
 from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
 from ae_jax.nn.flows import CouplingFlowLatent, FullGaussianLatent, PlanarFlowLatent
 from ae_jax.nn.grey_heads import (
@@ -45,7 +50,7 @@ from ae_jax.nn.simplex import (
 )
 
 ENCODERS = Registry("encoder", {"mlp": MLPEncoder, "conv": ConvEncoder})
-DECODERS = Registry("decoder", {"mlp": MLPDecoder, "conv": ConvDecoder})
+DECODERS = Registry("decoder", {"mlp": MLPDecoder, "conv": ConvDecoder, "softmax": SoftmaxDecoder})
 LATENTS = Registry(
     "latent",
     {
@@ -77,6 +82,7 @@ HEADS = Registry(
         "multinomial": MultinomialHead,
         "negative_binomial": NegativeBinomialHead,
         "poisson": PoissonHead,
+        "topic_mixture": TopicMixtureHead,
     },
 )
 PRIORS = Registry(

@@ -71,6 +71,24 @@ class ConvDecoder(nn.Module):
         return h[:, top : top + height, left : left + width, :]
 
 
+class SoftmaxDecoder(nn.Module):
+    """Shares that add up to 1, as of topics in a text: softmax of the code, [N, Z].
+
+    There is no network: the head maps the shares. `dropout` drops shares while training, without
+    making the others add up to 1. A condition is put before the shares.
+    """
+
+    dropout: Rate = 0.0
+    for_images: ClassVar[bool] = False
+
+    @nn.compact
+    def __call__(self, z: Array, condition: Array | None = None) -> Array:
+        shares = nn.softmax(z, axis=-1)
+        if self.dropout:
+            shares = nn.Dropout(self.dropout, name="dropout")(shares)
+        return with_condition(shares, condition)
+
+
 def with_condition(z: Array, condition: Array | None) -> Array:
     """Codes [N, Z] with the condition before them: what pads a code comes at its end."""
     if condition is None:

@@ -1,7 +1,7 @@
 """Encoders: data [B, ...], and a condition where there is one, -> features [B, F]."""
 
 from collections.abc import Callable
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,8 +16,9 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 class MLPEncoder(nn.Module):
     """Flattens its input and applies one dense layer and activation for each size in `hidden`.
 
-    batch_norm   normalises each layer over the batch, before its activation
-    dropout      share of the units of each layer that is dropped while training
+    batch_norm      normalises each layer over the batch, before its activation
+    dropout         share of the units that is dropped while training
+    dropout_after   the layers that this is done to: `each`, or only the `last`
 
     A condition is put behind the data.
     """
@@ -26,6 +27,7 @@ class MLPEncoder(nn.Module):
     activation: Callable[[Array], Array]
     batch_norm: bool = False
     dropout: Rate = 0.0
+    dropout_after: Literal["each", "last"] = "each"
     for_images: ClassVar[bool] = False
 
     @nn.compact
@@ -34,7 +36,8 @@ class MLPEncoder(nn.Module):
         if condition is not None:
             h = jnp.concatenate([h, condition.reshape(x.shape[0], -1)], axis=-1)
         for i, size in enumerate(self.hidden):
-            h = finished(self, nn.Dense(size, name=f"dense_{i}")(h), i)
+            drops = self.dropout_after == "each" or i == len(self.hidden) - 1
+            h = finished(self, nn.Dense(size, name=f"dense_{i}")(h), i, drops)
         return h  # [B, hidden[-1]]
 
 
@@ -65,9 +68,10 @@ class ConvEncoder(nn.Module):
         return jnp.reshape(h, (h.shape[0], -1))  # [B, H' * W' * hidden[-1]]
 
 
-def finished(part: nn.Module, h: Array, index: int) -> Array:
-    """What follows the linear map of a layer: normalisation, activation, dropout."""
+def finished(part: nn.Module, h: Array, index: int, drops: bool = True) -> Array:
+    """What follows the linear map of a layer: normalisation, activation, and dropout if it
+    `drops`."""
     if part.batch_norm:
         h = nn.BatchNorm(name=f"norm_{index}")(h)
     h = part.activation(h)
-    return nn.Dropout(part.dropout, name=f"dropout_{index}")(h) if part.dropout else h
+    return nn.Dropout(part.dropout, name=f"dropout_{index}")(h) if part.dropout and drops else h

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ae_jax.core.errors import UserError
-from ae_jax.core.ranges import Count
+from ae_jax.core.ranges import Count, Positive
 from ae_jax.distributions import DiagonalGaussian, PointMass, UnitPointMass
 
 # Far outside what training visits, and inside what float32 can exponentiate and square.
@@ -21,18 +21,35 @@ MAX_ABS_LOG_SCALE = 15.0
 
 
 class GaussianLatent(nn.Module):
-    """Mean and log standard deviation, each an affine map of the features."""
+    """Mean and log standard deviation, each an affine map of the features.
+
+    `batch_norm` normalises either over the batch, without a scale: of each dimension the means then
+    have variance 1 over the batch, so that none falls back to its prior (Srivastava & Sutton 2017,
+    Sec. 3.4). `batch_norm_epsilon` is added to its variances.
+    """
 
     dim: int
-    can_pad: ClassVar[bool] = True
+    batch_norm: bool = False
+    batch_norm_epsilon: Positive = 1e-5
     default_prior: ClassVar[str] = "standard_normal"
+
+    @property
+    def can_pad(self) -> bool:
+        return not self.batch_norm  # its statistics would have to be padded too
 
     @nn.compact
     def __call__(self, features: Array) -> DiagonalGaussian:
-        loc = nn.Dense(self.dim, name="loc")(features)
+        loc = self._map("loc", features)
         # The paper's encoder predicts log sigma^2; the halving keeps its step sizes comparable.
-        log_scale = 0.5 * nn.Dense(self.dim, name="log_variance")(features)
+        log_scale = 0.5 * self._map("log_variance", features)
         return DiagonalGaussian(loc, jnp.clip(log_scale, -MAX_ABS_LOG_SCALE, MAX_ABS_LOG_SCALE))
+
+    def _map(self, name: str, features: Array) -> Array:
+        values = nn.Dense(self.dim, use_bias=not self.batch_norm, name=name)(features)
+        if not self.batch_norm:
+            return values
+        epsilon = self.batch_norm_epsilon
+        return nn.BatchNorm(use_scale=False, epsilon=epsilon, name=f"norm_{name}")(values)
 
 
 class DeterministicLatent(nn.Module):

@@ -66,6 +66,11 @@ def newsgroups(work: Path, log: Log) -> Stored:
     return _fetched_newsgroups(work, log) if path is None else _prodlda(path, log)
 
 
+def has_newsgroups_file() -> bool:
+    """Whether the user's data folder has the file of 20 Newsgroups."""
+    return _newsgroups_file(lambda line: None) is not None
+
+
 def _newsgroups_file(log: Log) -> Path | None:
     try:
         path = find_in_data_folder("20newsgroups", NEWSGROUPS_FILE)

@@ -9,7 +9,9 @@ from ae_jax.core.errors import UserError
 from ae_jax.data.array_files import explicit_splits
 from ae_jax.data.arrays import examples_of, labels_of
 from ae_jax.data.base import Facts, Split
-from ae_jax.data.protocols import Stored, hold_out_rows
+from ae_jax.data.counts import stored_counts
+from ae_jax.data.protocols import Stored, held_out_rows, hold_out_rows
+from ae_jax.data.sources.cache import Log
 
 
 def stored_of(
@@ -49,6 +51,36 @@ def stored_arrays(arrays: Mapping[str, np.ndarray], origin: str) -> Stored:
         f"data set {origin} needs x, or x_train and x_test (optionally x_valid and labels y...), "
         f"but holds {found}"
     )
+
+
+def stored_sparse(matrix: Any, y: Any, origin: str, log: Log, words: Any = None) -> Stored:
+    """A sparse matrix [N, V] of scipy: whole numbers are counts, of whatever type they are; others
+    are measurements, made dense. Tenths are held out. Raises UserError."""
+    from scipy import sparse
+
+    matrix = sparse.csr_matrix(matrix)
+    if not _are_counts(matrix.data):
+        if matrix.data.dtype.kind not in "iuf":
+            raise UserError(
+                f"data set {origin}: values of type {matrix.data.dtype} are not real numbers"
+            )
+        return stored_of(matrix, y, origin, feature_names=words)
+    train, valid, test = held_out_rows(matrix.shape[0], origin)
+    rows = np.concatenate([train, valid])
+    labels, classes = (None, None) if y is None else class_codes(y, matrix.shape[0], origin)
+    return stored_counts(
+        matrix[rows], matrix[test], len(valid), words, origin, log,
+        labels=None if labels is None else (labels[rows], labels[test]),
+        classes=classes, origin=origin,
+    )  # fmt: skip
+
+
+def _are_counts(values: np.ndarray) -> bool:
+    """Whether all are whole numbers from 0 on."""
+    kind = values.dtype.kind
+    if kind not in "buif" or values.size and values.min() < 0:
+        return False
+    return kind != "f" or bool((values % 1 == 0).all())
 
 
 def class_codes(y: Any, count: int, origin: str) -> tuple[np.ndarray, tuple[str, ...] | None]:

@@ -6,20 +6,19 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ae_jax.core.errors import UserError
 from ae_jax.data.arrays import UNREADABLE
-from ae_jax.data.counts import stored_counts, stored_texts
-from ae_jax.data.protocols import Stored, held_out_rows
+from ae_jax.data.counts import stored_texts
+from ae_jax.data.protocols import Stored
 from ae_jax.data.sources.cache import Log
 from ae_jax.data.sources.pictures import is_folder_of_pictures, read_pictures
 from ae_jax.data.sources.records import HEADER
 from ae_jax.data.sources.tables import read_table
 from ae_jax.data.sources.top_tagging import imported_h5py
-from ae_jax.data.sources.user_arrays import class_codes, stored_arrays, stored_of
+from ae_jax.data.sources.user_arrays import stored_arrays, stored_of, stored_sparse
 
 TABLES = (".csv", ".tsv", ".parquet")
 _KEYS = {f"{kind}{part}" for kind in "xy" for part in ("", "_train", "_valid", "_test")}
@@ -133,28 +132,7 @@ def _sparse_matrix(path: Path, log: Log) -> Stored:
     words = parts.get("vocab")
     if words is not None and len(words) != matrix.shape[1]:
         raise UserError(f"data set {path}: {len(words)} words and {matrix.shape[1]} columns")
-    if _are_whole(matrix.data):
-        return _counts(matrix, parts.get("y"), words, path, log)
-    if matrix.data.dtype.kind != "f":
-        raise UserError(f"data set {path}: values of type {matrix.data.dtype} are not real numbers")
-    return stored_of(matrix.toarray(), parts.get("y"), str(path), feature_names=words)
-
-
-def _are_whole(values: np.ndarray) -> bool:
-    kind = values.dtype.kind
-    positive = values.size == 0 or kind in "buif" and values.min() >= 0
-    return bool(kind in "bui" and positive or kind == "f" and positive and (values % 1 == 0).all())
-
-
-def _counts(matrix: Any, y: Any, words: Any, path: Path, log: Log) -> Stored:
-    train, valid, test = held_out_rows(matrix.shape[0], str(path))
-    rows = np.concatenate([train, valid])
-    labels, classes = (None, None) if y is None else class_codes(y, matrix.shape[0], str(path))
-    return stored_counts(
-        matrix[rows], matrix[test], len(valid), words, str(path), log,
-        labels=None if labels is None else (labels[rows], labels[test]),
-        classes=classes, origin=str(path),
-    )  # fmt: skip
+    return stored_sparse(matrix, parts.get("y"), str(path), log, words)
 
 
 def _gzipped_array(path: Path, log: Log) -> Stored:
