@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,10 @@ from ae_jax.core.errors import UserError
 from ae_jax.data.passes import EvaluationData
 from ae_jax.distributions import has_kl
 from ae_jax.models import Batch, BoundModel, draw
+from ae_jax.models.base import Draws, score
+from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Elbo
+from ae_jax.objectives.completion import of_hidden
 
 
 def lower_bound(module: Any, variables: Any, data: EvaluationData, key: Array) -> dict[str, float]:
@@ -39,6 +42,11 @@ def codes_of(model: BoundModel, batch: Batch) -> tuple[Any, Any]:
 class ImportanceSampledLikelihood:
     """log p(x) by importance sampling from q(z|x): log mean_k p(x, z_k) / q(z_k|x), in nats.
 
+    proposal         what codes are drawn from: the `posterior`, or the `prior`, which has not seen
+                     x: log mean_k p(x|z_k)
+    pattern, share   with a pattern of missing entries, log p(x_h|c) of what it hides, as in
+                     `CompletionElbo`
+
     A lower bound in expectation, which tightens with `num_samples` (Burda et al. 2016, Eq. 8).
     Samples are drawn in parts of at most `part` an example, and so many fewer examples at a time:
     no more than the `batch_size` of the data are decoded at once. Exactly `num_samples` count.
@@ -46,6 +54,9 @@ class ImportanceSampledLikelihood:
 
     num_samples: int = 100
     part: int = 10
+    proposal: Literal["posterior", "prior"] = "posterior"
+    pattern: str = "none"
+    share: float = 0.0
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array
@@ -62,7 +73,7 @@ class ImportanceSampledLikelihood:
         parts = math.ceil(self.num_samples / size)
 
         def add(total: Array, part: Array) -> tuple[Array, None]:
-            draws = draw(model, batch, key, size, first=part * size)
+            draws = self._draws(model, batch, key, size, part * size)
             counts = part * size + jnp.arange(size) < self.num_samples
             weights = jnp.where(counts[:, None], draws.log_weights(), -jnp.inf)
             return jnp.logaddexp(total, logsumexp(weights, axis=0)), None
@@ -70,3 +81,15 @@ class ImportanceSampledLikelihood:
         start = jnp.full(batch["mask"].shape, -jnp.inf)
         total, _ = jax.lax.scan(add, start, jnp.arange(parts))
         return {"log_likelihood": total - math.log(self.num_samples)}
+
+    def _draws(self, model: BoundModel, batch: Batch, key: Array, size: int, first: Array) -> Draws:
+        """Samples first, first + 1, ... of the proposal, scored."""
+        if self.proposal == "posterior":
+            draws = draw(model, batch, key, size, first)
+        else:
+            prior = model.prior(batch)
+            keys = example_keys(key, batch["id"])
+            draws = score(model, batch, prior, *prior.sample_and_log_prob(keys, size, first))
+        if self.pattern == "none":
+            return draws
+        return of_hidden(draws, batch, self.pattern, self.share)
