@@ -30,34 +30,25 @@ Figures figures/class_and_style.png, figures/filled_1.png to filled_3.png (seen,
 
 import dataclasses
 
-import numpy as np
-
 from ae_jax.cli.shell import run_command
 from ae_jax.data import load
-from ae_jax.report import comparisons, figures
-from ae_jax.report.claims import Claim, at_least, at_most
-from experiments.baselines import one_of_each
-from experiments.cvae_labels import (
-    LabelBudget,
-    bounds,
-    class_and_style,
-    label_rows,
-    standard_error,
-    train_labels,
-)
+from experiments.cvae_labels import LabelBudget, bounds, label_rows, train_labels
 from experiments.cvae_quadrants import (
     IMPORTANCE_SAMPLES,
     PARTICLES,
     Budget,
-    Filled,
     Task,
-    completions,
-    entropy_floor,
     fill_quadrants,
     held_out,
 )
-from experiments.frame import Findings, Lab, Rows, Shown, experiment, run_rows
-from experiments.published import cvae_costs
+from experiments.cvae_report import (
+    entropy_of,
+    label_claim,
+    pictures,
+    quadrant_claims,
+    quadrant_rows,
+)
+from experiments.frame import Findings, Lab, experiment, run_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,18 +79,6 @@ PRESETS = {
         "mnist", 5000, ALL, Budget(500, 200, 20, 45, 10_000), LabelBudget(500, 20, 20, 3)
     ),
 }
-# Nats by which the bound may miss the published one, by quadrants given.
-TOLERANCE = {1: 1.5, 2: 1.5, 3: 1.0}
-ESTIMATES = {
-    "baseline": "baseline, cross-entropy",
-    "bound": f"CVAE, mean bound of {PARTICLES} samples of q",
-    "posterior": f"CVAE, {IMPORTANCE_SAMPLES} importance samples of q",
-    "prior": f"CVAE, {IMPORTANCE_SAMPLES} samples of the prior",
-    "kl": "of the bound: KL(q, prior)",
-}
-PUBLISHED = "Pyro's CVAE tutorial, after Sohn et al. 2015"
-KINDS = ("baseline", "cvae")
-STYLES, SAMPLES = 10, 4  # that are shown
 
 
 @experiment("cvae", PRESETS)
@@ -114,7 +93,11 @@ def main(preset: Preset, lab: Lab) -> Findings:
     labelled = train_labels(preset.labels, dataset, lab)
     by_kind = bounds(labelled)
     floors = {one.task: entropy_of(one) for one in filled if one.task.pixels == "grey"}
-    runs = {f"{one.task.name}/{kind}": getattr(one, kind) for one in filled for kind in KINDS}
+    runs = {
+        f"{one.task.name}/{kind}": getattr(one, kind)
+        for one in filled
+        for kind in ("baseline", "cvae")
+    }
     runs |= {
         f"labels/{k}/{i}": model for k, models in labelled.items() for i, model in enumerate(models)
     }
@@ -151,100 +134,13 @@ def note(preset: Preset) -> str:
     """How the numbers were estimated."""
     return (
         "Mean over test digits and its standard error, nats summed over hidden pixels; less is "
-        f"better. The mean bound ({PARTICLES} samples of q, KL in closed form) and the baseline are "
-        f"of the whole test split, importance estimates ({IMPORTANCE_SAMPLES} samples) of its first "
-        f"{preset.quadrants.scored:,}. q has seen what is to be predicted, the prior has not. Grey "
-        "costs are cross-entropies and no likelihoods, binary ones (a fixed binarisation) are "
-        f"-log p. Labels: mean bound of {PARTICLES} samples of q on the binarised test split."
+        f"better. The mean bound ({PARTICLES} samples of q, KL in closed form) and the baseline "
+        f"are of the whole test split, importance estimates ({IMPORTANCE_SAMPLES} samples) of its "
+        f"first {preset.quadrants.scored:,}. q has seen what is to be predicted, the prior has "
+        "not. Grey costs are cross-entropies and no likelihoods, binary ones (a fixed "
+        f"binarisation) are -log p. Labels: mean bound of {PARTICLES} samples of q on the "
+        "binarised test split."
     )
-
-
-def entropy_of(filled: Filled) -> np.ndarray:
-    """The entropy of the hidden grey levels of each test digit, nats, [N]."""
-    return entropy_floor(filled.cvae.inputs(filled.dataset.splits["test"]), filled.task.share)
-
-
-def quadrant_rows(filled: list[Filled], floors: dict[Task, np.ndarray], published: bool) -> Rows:
-    """One row an estimator, one column a number of quadrants; published costs beside ours."""
-    rows = []
-    for key, label in ESTIMATES.items():
-        values = {column(one): mean_and_error(one.scores[key]) for one in filled}
-        rows.append({"estimator": label, **values})
-        if published and filled[0].task.pixels == "grey" and key in ("baseline", "bound"):
-            theirs = cvae_costs("cvae" if key == "bound" else key)
-            values = {column(one): f"{theirs[one.task.given]:g}" for one in filled}
-            rows.append({"estimator": f"published, of the same kind: {label}", **values})
-    if any(one.task in floors for one in filled):
-        values = {column(one): mean_and_error(floors[one.task]) for one in filled}
-        rows.append({"estimator": "floor: entropy of the grey levels", **values})
-    return rows
-
-
-def column(filled: Filled) -> str:
-    return f"{filled.task.given} given"
-
-
-def mean_and_error(values: np.ndarray) -> str:
-    """The mean of values [N] and its standard error."""
-    return f"{values.mean():.2f} ± {standard_error(values):.2f}"
-
-
-def quadrant_claims(filled: list[Filled], published: bool) -> list[Claim]:
-    """The published costs reached, where training was as long, and the CVAE below the baseline."""
-    found = []
-    for one in filled:
-        given, pixels = one.task.given, one.task.pixels
-        what = f"{given} of 4 quadrants given, {pixels} pixels"
-        baseline, bound = (float(one.scores[key].mean()) for key in ("baseline", "bound"))
-        if published and pixels == "grey":
-            for kind, value, allowed in (
-                ("baseline", baseline, 1.0),
-                ("cvae", bound, TOLERANCE[given]),
-            ):
-                label = ESTIMATES["bound" if kind == "cvae" else kind]
-                target = cvae_costs(kind)[given]
-                name = f"{what}: {label}, is the published cost or less"
-                found.append(at_most(name, value, target, allowed, "nats", PUBLISHED))
-        name = f"{what}: {ESTIMATES['bound']}, is below the baseline's cost"
-        found.append(at_most(name, bound, baseline, 0.0, "nats", "the baseline of the same run"))
-    return found
-
-
-def label_claim(by_kind: dict[str, np.ndarray]) -> Claim:
-    """The bound given the label above the one without, by more than seeds differ."""
-    plain, conditional = by_kind.values()
-    error = float(np.hypot(standard_error(plain), standard_error(conditional)))
-    return at_least(
-        "the bound on test digits given the label less the one without it, beside twice its "
-        "standard error over seeds",
-        float(conditional.mean() - plain.mean()),
-        2 * error,
-        0.0,
-        "nats",
-        "the unconditional VAE of the same run",
-    )
-
-
-def pictures(filled: list[Filled], labelled: dict, shape: tuple[int, ...]) -> dict[str, Shown]:
-    panels = class_and_style(labelled, STYLES)
-    shown = {
-        "class_and_style": Shown(
-            comparisons.image_panels(panels, STYLES), "Class and style, and samples without labels"
-        )
-    }
-    for one in filled:
-        if one.task.pixels != "grey":
-            continue
-        places = one_of_each(one.dataset.splits["test"])
-        rows = completions(one, places, SAMPLES)
-        title = f"Test digits, {one.task.given} of 4 quadrants seen"
-        rows = {name: images.reshape(-1, *shape) for name, images in rows.items()}
-        shown[f"filled_{one.task.given}"] = Shown(
-            figures.reconstructions(rows.pop("original"), rows),
-            title,
-            "What is not seen is grey. Samples: codes from the conditional prior.",
-        )
-    return shown
 
 
 if __name__ == "__main__":

@@ -85,7 +85,8 @@ def image_panels(panels: Mapping[str, np.ndarray], columns: int) -> Figure:
     """
     pictures = [tile(images, -(-len(images) // columns), columns) for images in panels.values()]
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
-    figure = Figure((4.0 * len(panels), 3.9 * height / width + 0.3), layout="constrained")
+    figure = Figure((4.2 * len(panels), 3.9 * height / width + 0.3), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08)
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, title, picture in zip(row, panels, pictures, strict=True):
         show_picture(axes, picture)
