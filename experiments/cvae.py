@@ -69,9 +69,7 @@ class Preset:
 
 ALL = tuple(Task(given, pixels) for pixels in ("grey", "binary") for given in (1, 2, 3))
 PRESETS = {
-    "smoke": Preset(
-        "digits", 200, (ALL[0], ALL[5]), Budget(64, 8, 12, 30, 100), LabelBudget(64, 4, 40, 2)
-    ),
+    "smoke": Preset("digits", 200, ALL[:1], Budget(64, 8, 6, 15, 100), LabelBudget(64, 4, 40, 2)),
     "quick": Preset(
         "mnist", 5000, ALL[:1], Budget(500, 200, 4, 9, 1000), LabelBudget(500, 20, 4, 3)
     ),
