@@ -10,7 +10,7 @@ from ae_jax.objectives import Elbo
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
-from experiments.cvae_quadrants import PARTICLES, WATCHED, Terms, examples_of, rows_of
+from experiments.cvae_quadrants import PARTICLES, WATCHED, MetricsOf, examples_of, rows_of
 from experiments.frame import Lab, Rows
 
 MODELS = {"unconditional": "none", "label-conditional": "label"}
@@ -60,7 +60,7 @@ def train_labels(budget: LabelBudget, dataset: DataSet, lab: Lab) -> dict[str, l
 
 def bounds(models: dict[str, list[Fitted]]) -> dict[str, np.ndarray]:
     """The bound on the test digits of each seed, nats, [S]: mean of 10 samples of q(z|x, y)."""
-    terms = Terms(Elbo(num_samples=PARTICLES))
+    terms = MetricsOf(Elbo(num_samples=PARTICLES))
     return {
         kind: np.array(
             [rows_of(model, examples_of(model, "test"), terms)["elbo"].mean() for model in runs]

@@ -81,7 +81,7 @@ class Filled:
 
 
 @dataclasses.dataclass(frozen=True)
-class Terms:
+class MetricsOf:
     """The metrics of an objective for each example: what `EvaluationData.rows` takes."""
 
     objective: Objective
@@ -202,8 +202,8 @@ def with_guesses(dataset: DataSet, baseline: Fitted, task: Task) -> DataSet:
 
 def scores_of(task: Task, baseline: Fitted, cvae: Fitted, count: int) -> dict[str, np.ndarray]:
     """Nats of the hidden pixels of each test digit, by estimator; smaller is better."""
-    cost = Terms(baseline.config.objective)
-    bound = Terms(cvae.config.objective.replace(num_samples=PARTICLES))
+    cost = MetricsOf(baseline.config.objective)
+    bound = MetricsOf(cvae.config.objective.replace(num_samples=PARTICLES))
     terms = rows_of(cvae, examples_of(cvae, "test"), bound)
     scores = {
         "baseline": -rows_of(baseline, examples_of(baseline, "test"), cost)["reconstruction"],
