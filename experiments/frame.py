@@ -39,6 +39,7 @@ from ae_jax.report.pages import (
     write_report,
 )
 from ae_jax.train import processes
+from ae_jax.train.checkpoints import Which
 from ae_jax.train.config import CodecConfig, DataConfig
 from ae_jax.train.grid import Member, prepare_members
 from ae_jax.train.progress import fit_progress, progress
@@ -79,11 +80,16 @@ class Lab:
     launcher: Launcher = Local()
     fits: bool = True
 
-    def train(self, members: Sequence[Member], dataset: DataSet) -> dict[str, Fitted]:
-        """Trains members to their ends; fitted models by name, without those that diverged."""
+    def train(
+        self, members: Sequence[Member], dataset: DataSet, which: Which = "latest"
+    ) -> dict[str, Fitted]:
+        """Trains members to their ends; fitted models by name, without those that diverged.
+
+        `which` is the checkpoint that is taken: `best` is so on the validation split.
+        """
         outcomes = self.launcher.train(members, dataset, self.root, listener_for=_bar)
         ended = [m for m in members if not isinstance(outcomes[m.name], TrainingDiverged)]
-        return restored(self.root, ended, dataset)
+        return restored(self.root, ended, dataset, which)
 
     def fit(self, name: str, codec: CodecSpec, dataset: DataSet, preprocess: str) -> Fitted:
         """A codec, fitted in this process and kept as the run `name`, or read back from there."""
@@ -96,10 +102,14 @@ class Lab:
             return fit(dataset, config=config, workdir=workdir, listeners=[listener])
 
 
-def restored(root: Path, members: Sequence[Member], dataset: DataSet) -> dict[str, Fitted]:
-    """Trained members by name, from their latest checkpoints, on one copy of the data."""
+def restored(
+    root: Path, members: Sequence[Member], dataset: DataSet, which: Which = "latest"
+) -> dict[str, Fitted]:
+    """Trained members by name, from their latest or best checkpoints, on one copy of the data."""
     setups = prepare_members(members, dataset)
-    return {name: restore(RunDirectory(root / name), setup) for name, setup in setups.items()}
+    return {
+        name: restore(RunDirectory(root / name), setup, which) for name, setup in setups.items()
+    }
 
 
 class WouldFit(Exception):

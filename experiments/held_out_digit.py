@@ -160,7 +160,11 @@ def main(preset: Preset, lab: Lab) -> Findings:
 
 def made_of(model: Fitted, pca: Fitted, x: np.ndarray) -> list[np.ndarray]:
     """A held-out digit, and what the autoencoder and PCA make of it."""
-    return [model.inputs(x)[0], model.reconstruct(x)[0], pca.reconstruct(x)[0]]
+    return [
+        model.inputs(x)[0],
+        model.reconstruct(x, units="model")[0],
+        pca.reconstruct(x, units="model")[0],
+    ]
 
 
 def digit_rows(found: list[Scored], again: list[dict[str, np.ndarray]]) -> Rows:

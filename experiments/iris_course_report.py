@@ -130,7 +130,7 @@ def pictures(courses: dict[float, Course], codec: PcaCodec, optimum: float) -> d
     drawn = {"first principal axis": (mean, np.asarray(codec.components)[0])}
     for epoch, model in courses[GOOD].models.items():
         drawn[f"epoch {epoch}"] = (
-            mean + model.decode(np.zeros((1, 1)))[0],
+            mean + model.decode(np.zeros((1, 1)), units="model")[0],
             directions(model)[0],
         )
     losses = {

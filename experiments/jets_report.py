@@ -153,7 +153,7 @@ def averages_picture(
             kinds = {"QCD": ~sample.anomalous} | kinds
         for kind, chosen in kinds.items():
             raw = sample.split.x[chosen]
-            inputs, outputs = model.inputs(raw), model.reconstruct(raw)
+            inputs, outputs = model.inputs(raw), model.reconstruct(raw, units="model")
             rows["original"][kind] = inputs.mean(axis=0)
             rows["reconstruction"][kind] = outputs.mean(axis=0)
             rows["error"][kind] = np.square(outputs - inputs).mean(axis=0)

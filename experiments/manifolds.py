@@ -99,7 +99,7 @@ class Plane:
     def error(self) -> float:
         """Squared error of test examples from their mean codes."""
         x = rows_of(self.dataset, "test")
-        return squared_error(x, self.model.reconstruct(self.dataset.splits["test"]))
+        return squared_error(x, self.model.reconstruct(self.dataset.splits["test"], units="model"))
 
     @property
     def pca_error(self) -> float:
@@ -149,7 +149,9 @@ def plane(lab: Lab, name: str, how: Images) -> Plane:
     posterior = model.posterior(dataset.splits["test"])
     noise = np.random.default_rng(0).normal(size=np.shape(posterior.loc))
     codes = np.asarray(posterior.loc) + np.exp(np.asarray(posterior.log_scale)) * noise
-    return Plane(dataset, model, model.decode(figures.manifold_coordinates(SIDE)), codes)
+    return Plane(
+        dataset, model, model.decode(figures.manifold_coordinates(SIDE), units="model"), codes
+    )
 
 
 def row(name: str, one: Plane) -> dict[str, Any]:

@@ -141,7 +141,10 @@ def pictures(dataset: DataSet, clusters: Limit, subspace: Limit, spread: float) 
             f"{name}, {ratio:g} s": limit.soft[ratio] for ratio in SHOWN if ratio in limit.soft
         }
         shown |= {"k-means" if limit is clusters else "PCA": limit.hard}
-        rows |= {label: np.clip(model.reconstruct(chosen), 0, 1) for label, model in shown.items()}
+        rows |= {
+            label: np.clip(model.reconstruct(chosen, units="model"), 0, 1)
+            for label, model in shown.items()
+        }
     return {
         "limits": Shown(
             comparisons.rates(

@@ -47,3 +47,9 @@ def pca_errors() -> dict[int, float]:
     """
     record = json.loads((TARGETS / "pca_mnist.json").read_text(encoding="utf-8"))
     return {int(size): value for size, value in record["squared_error_per_pixel"].items()}
+
+
+def cvae_costs(kind: str) -> dict[int, float]:
+    """Nats that the hidden quadrants of a test digit cost, "baseline" or "cvae", by those given."""
+    record = json.loads((TARGETS / "cvae_quadrants.json").read_text(encoding="utf-8"))
+    return {int(given): value for given, value in record[kind].items()}

@@ -122,7 +122,10 @@ METHODS = (
         "not trained to one yet",
     ),
     Method(
-        "conditional VAE", "labels permuted; a conditional model of blobs", "not trained to one yet"
+        "conditional VAE",
+        "labels permuted; exact density of a part of a linear Gaussian model",
+        "quadrants filled in, Pyro's tutorial: not run to it yet",
+        page="experiments/cvae.md",
     ),
     Method(
         "IWAE (plain, DReG, STL)",

@@ -131,7 +131,7 @@ BRANCHES = (
         NON_TRACTABLE,
         "variational autoencoders, the bound",
         "lower bounds on log p(x), of one sample or several",
-        {"objective": ("elbo", "iwae")},
+        {"objective": ("elbo", "iwae", "completion_elbo")},
     ),
     Branch(
         NON_TRACTABLE,

@@ -113,7 +113,7 @@ def of_network(kind: Kind, model: Fitted) -> Topics:
     test = model.evaluate("test", ["perplexity_bound", DocumentCompletion()])
     weights = topics_of(model.setup.architecture.model, model.variables)
     # The mean of p(x|z) where a text is all of one topic.
-    corners = model.decode(CORNER * np.eye(len(weights))) if kind.mixes else None
+    corners = model.decode(CORNER * np.eye(len(weights)), units="model") if kind.mixes else None
     counts = model.setup.dataset.splits["train"].x
     scores = {
         "NPMI": train["topic_coherence"],

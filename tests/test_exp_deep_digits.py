@@ -57,7 +57,7 @@ def test_the_error_of_pca_is_that_of_scikit_learn(smoke):
 def test_errors_are_those_of_the_kept_runs(smoke, run, method):
     model = load(smoke / run)
     test = model.setup.dataset.splits["test"]
-    difference = model.reconstruct(test) - test.x / 16.0
+    difference = model.reconstruct(test, units="model") - test.x / 16.0
     expected = np.square(difference).sum(axis=(1, 2, 3)).mean()
     assert errors(smoke)[method] == pytest.approx(expected, abs=0.006)
 

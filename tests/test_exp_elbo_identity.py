@@ -89,7 +89,9 @@ def test_the_density_that_is_drawn_has_its_mean_where_the_weights_say(smoke):
     )
     # By self-normalised importance sampling from the prior.
     z = np.random.default_rng(0).normal(size=(20_000, 2)).astype(np.float32)
-    p = np.clip(model.decode(z).reshape(len(z), -1).astype(np.float64), 1e-9, 1 - 1e-9)
+    p = np.clip(
+        model.decode(z, units="model").reshape(len(z), -1).astype(np.float64), 1e-9, 1 - 1e-9
+    )
     x = model.inputs(example).reshape(-1)
     log_weights = np.log(p) @ x + np.log1p(-p) @ (1 - x)
     shares = np.exp(log_weights - log_weights.max())

@@ -33,7 +33,7 @@ def test_angles_are_to_scikit_learns_axis(smoke, flowers):
     assert list(rows) == [0, 1, 10, 40]
     for epoch in (1, 10, 40):
         model = kept(smoke[0], epoch)
-        ends = model.decode(np.array([[0.0], [1.0]]))
+        ends = model.decode(np.array([[0.0], [1.0]]), units="model")
         direction = (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])
         angle = np.degrees(np.arccos(min(1.0, abs(direction @ axis))))
         assert rows[epoch]["angle (degrees)"] == pytest.approx(angle, abs=0.05)
@@ -47,7 +47,7 @@ def test_a_step_is_gradient_descent_by_hand(smoke, flowers):
     """
     model = kept(smoke[0], 1)
     later = kept(smoke[0], 10)
-    origin, step = model.decode(np.array([[0.0], [1.0]]))
+    origin, step = model.decode(np.array([[0.0], [1.0]]), units="model")
     decoder, bias_out = step - origin, origin
     codes = model.encode(np.array([[0, 0], [1, 0], [0, 1]], np.float32))[:, 0]
     encoder, bias_in = codes[1:] - codes[0], codes[0]
@@ -64,7 +64,7 @@ def test_a_step_is_gradient_descent_by_hand(smoke, flowers):
             bias_in = bias_in - 0.01 * to_code.mean()
     by_hand = np.square((flowers @ encoder + bias_in)[:, None] * decoder + bias_out - flowers)
     x = flowers.astype(np.float32)
-    ours = np.square(later.reconstruct(x) - x).sum(axis=1).mean()
+    ours = np.square(later.reconstruct(x, units="model") - x).sum(axis=1).mean()
     assert ours == pytest.approx(by_hand.sum(axis=1).mean(), rel=0.05)
 
 

@@ -34,7 +34,7 @@ def test_one_table_of_every_codec_and_three_networks(smoke):
     data = load("digits", protocol="full", limit=300)
     model = ae_jax.load(smoke / "pca", data=data)
     test = data.splits["test"]
-    error = np.square(model.reconstruct(test) - test.x / 16).mean()
+    error = np.square(model.reconstruct(test, units="model") - test.x / 16).mean()
     assert rows["pca"]["test MSE"] == pytest.approx(error, abs=1e-5)
     assert all(0 <= row["linear-probe accuracy"] <= 1 for row in rows.values())
     for name in ("error", "reconstructions"):

@@ -21,7 +21,7 @@ def test_the_grid_is_decoded_from_quantiles_of_the_prior(smoke):
     model = ae_jax.load(workdir / "digits")
     place = norm.ppf((np.arange(20) + 0.5) / 20)
     z = np.array([[across, up] for up in place[::-1] for across in place])
-    grid = model.decode(z).reshape(20, 20, -1).astype(np.float64)
+    grid = model.decode(z, units="model").reshape(20, 20, -1).astype(np.float64)
     beside = np.concatenate(
         [
             np.square(grid[1:] - grid[:-1]).sum(axis=-1).ravel(),
@@ -37,7 +37,11 @@ def test_errors_are_those_of_the_saved_model(smoke):
     workdir, results = smoke
     (row,) = results["tables"]["Manifolds"]
     x = digit_rows("test")
-    made = ae_jax.load(workdir / "digits").reconstruct((16 * x).astype(np.uint8)).reshape(x.shape)
+    made = (
+        ae_jax.load(workdir / "digits")
+        .reconstruct((16 * x).astype(np.uint8), units="model")
+        .reshape(x.shape)
+    )
     assert row["squared error"] == pytest.approx(np.square(made - x).sum(axis=1).mean(), abs=2e-3)
     assert results["claims"][0]["value"] == pytest.approx(
         row["squared error"] / row["PCA"], abs=2e-3

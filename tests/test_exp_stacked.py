@@ -48,7 +48,7 @@ def test_the_errors_are_those_of_the_kept_runs(smoke, rows):
     for name, folder in FOLDERS.items():
         model = load(smoke / folder)
         test = model.setup.dataset.splits["test"]
-        difference = model.reconstruct(test) - test.x / 16.0
+        difference = model.reconstruct(test, units="model") - test.x / 16.0
         expected = np.square(difference).sum(axis=(1, 2, 3)).mean()
         assert rows[name]["whole"] == pytest.approx(expected, abs=0.006), name
 
@@ -61,12 +61,16 @@ def test_the_error_after_a_layer_is_that_of_layers_applied_in_turn(smoke, rows):
         first = load(smoke / folder.replace("whole", "layer_1"))
         test = first.setup.dataset.splits["test"]
         codes, x = first.encode(test), test.x / 16.0
-        one = np.square(first.decode(codes) - x).sum(axis=(1, 2, 3)).mean()
+        one = np.square(first.decode(codes, units="model") - x).sum(axis=(1, 2, 3)).mean()
         assert rows[name]["layer 1: 32"] == pytest.approx(one, abs=0.006)
         # Refused if it had been trained on anything but the codes of the first.
         below = codes_of(first, first.setup.dataset, "codes")
         second = load(smoke / folder.replace("whole", "layer_2"), data=below)
-        both = np.square(first.decode(second.reconstruct(codes)) - x).sum(axis=(1, 2, 3)).mean()
+        both = (
+            np.square(first.decode(second.reconstruct(codes, units="model"), units="model") - x)
+            .sum(axis=(1, 2, 3))
+            .mean()
+        )
         assert rows[name]["layer 2: 4"] == pytest.approx(both, abs=0.006)
 
 

@@ -87,7 +87,7 @@ def test_scores_do_not_depend_on_the_batch_size(small, vector_set, kind):
 def test_reconstruction_error_is_that_of_numpy(small, vector_set):
     x = rows(vector_set)
     for model in small.values():
-        expected = np.square(x - model.reconstruct(x)).sum(axis=1)
+        expected = np.square(x - model.reconstruct(x, units="model")).sum(axis=1)
         np.testing.assert_allclose(model.score(x), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -218,7 +218,7 @@ def test_missing_values_have_no_reconstruction_error_and_no_bound():
     options = {"objective__name": "masked_reconstruction", "model__latent": "deterministic"}
     model = ae_jax.fit(x, latent_dim=2, hidden=[4], epochs=1, **options)
     known = ~np.isnan(x)
-    made = model.reconstruct(x)
+    made = model.reconstruct(x, units="model")
     expected = (np.square(np.nan_to_num(x) - made) * known).sum(axis=1)
     np.testing.assert_allclose(model.score(x), expected, rtol=1e-5)
     with pytest.raises(UserError, match="needs complete examples"):

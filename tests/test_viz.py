@@ -80,6 +80,14 @@ def test_reconstructions_stack_labelled_rows_under_the_originals():
     assert shown == pytest.approx({"original": 0.2, "VAE": 0.4, "PCA": 0.6})
 
 
+def test_image_panels_are_grids_side_by_side():
+    images = np.linspace(0, 1, 12 * 16).reshape(12, 4, 4, 1)
+    figure = comparisons.image_panels({"left": images, "right": images[:8]}, columns=4)
+    shapes = [axes.images[0].get_array().shape for axes in figure.axes]
+    assert shapes == [(3 * 5 - 1, 4 * 5 - 1), (2 * 5 - 1, 4 * 5 - 1)]
+    assert [axes.get_title() for axes in figure.axes] == ["left", "right"]
+
+
 def test_prior_sample_panels_are_lettered_and_square():
     images = np.random.default_rng(0).random((100, 3, 3))
     figure = figures.prior_sample_panels({2: images, 20: images})

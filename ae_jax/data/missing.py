@@ -41,9 +41,24 @@ def quadrants(key: Array, shape: tuple[int, ...], share: Array | float) -> Array
 
     Raises UserError for data that are not images [H, W, C].
     """
+    return _quadrants_before(jax.random.permutation(key, NUM_QUADRANTS), shape, share)
+
+
+def fixed_quadrants(key: Array, shape: tuple[int, ...], share: Array | float) -> Array:
+    """The same quadrants of every image are hidden: 4 * share of them, rounded.
+
+    Lower right goes first, then upper right, upper left, lower left: of a digit one is left the
+    lower left, two the left half, three all but the lower right (after Sohn et al. 2015, Sec. 5.1).
+    Raises UserError for data that are not images [H, W, C].
+    """
+    del key
+    return _quadrants_before(jnp.array([2, 1, 3, 0]), shape, share)
+
+
+def _quadrants_before(rank: Array, shape: tuple[int, ...], share: Array | float) -> Array:
+    """The first 4 * share quadrants by `rank`: of upper left and right, lower left and right."""
     if len(shape) != 3:
         raise UserError(f"quadrants are those of images (height, width, channels), not of {shape}")
-    rank = jax.random.permutation(key, NUM_QUADRANTS)
     hidden = rank < jnp.round(NUM_QUADRANTS * jnp.asarray(share))
     below = jnp.arange(shape[0]) >= shape[0] // 2
     right = jnp.arange(shape[1]) >= shape[1] // 2
@@ -52,7 +67,13 @@ def quadrants(key: Array, shape: tuple[int, ...], share: Array | float) -> Array
 
 
 PATTERNS = Registry[Pattern](
-    "pattern of missing entries", {"none": nothing, "pixels": pixels, "quadrants": quadrants}
+    "pattern of missing entries",
+    {
+        "none": nothing,
+        "pixels": pixels,
+        "quadrants": quadrants,
+        "fixed_quadrants": fixed_quadrants,
+    },
 )
 
 
@@ -64,6 +85,11 @@ def observed_entries(
     keys = example_keys(jax.random.key(FIXED_PATTERN_SEED), ids)
     hidden = jax.vmap(lambda key: hide(key, x.shape[1:], share))(keys)
     return ~(hidden | jnp.isnan(x))
+
+
+def hidden_entries(x: Array, ids: Array, pattern: str, share: Array | float) -> Array:
+    """Which entries of x [B, ...] a pattern hides, of those that are known; bool [B, ...]."""
+    return observed_entries(x, ids) & ~observed_entries(x, ids, pattern, share)
 
 
 def fill_in(

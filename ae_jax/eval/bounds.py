@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,10 @@ from jax.scipy.special import logsumexp
 from ae_jax.data.passes import EvaluationData
 from ae_jax.distributions import has_kl
 from ae_jax.eval.likelihood import check_density, codes_of, mean_and_error, standard_error
-from ae_jax.models import Batch, BoundModel
+from ae_jax.models import Batch, BoundModel, Draws
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Elbo
+from ae_jax.objectives.completion import of_hidden
 
 
 def lower_bound(module: Any, variables: Any, data: EvaluationData, key: Array) -> dict[str, float]:
@@ -37,6 +38,11 @@ def elbo_terms(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
 class ImportanceSampledLikelihood:
     """log p(x) by importance sampling from q(z|x): log mean_k p(x, z_k) / q(z_k|x), in nats.
 
+    proposal         what codes are drawn from: the `posterior`, or the `prior`, which has not seen
+                     x: log mean_k p(x|z_k)
+    pattern, share   with a pattern of missing entries, log p(x_h|c) of what it hides, as in
+                     `CompletionElbo`
+
     A lower bound in expectation, which tightens with `num_samples` (Burda et al. 2016, Eq. 8).
     Samples are drawn in parts of at most `part` an example, and so many fewer examples at a time:
     no more than the `batch_size` of the data are decoded at once. Exactly `num_samples` count.
@@ -46,6 +52,9 @@ class ImportanceSampledLikelihood:
     num_samples: int = 100
     part: int = 10
     repetitions: int = 1
+    proposal: Literal["posterior", "prior"] = "posterior"
+    pattern: str = "none"
+    share: float = 0.0
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array
@@ -83,17 +92,35 @@ class ImportanceSampledLikelihood:
         parts = math.ceil(self.num_samples / size)
         # What does not depend on the sample is computed once.
         posterior, prior = model.encode(batch), model.prior(batch)
+        proposal = posterior if self.proposal == "posterior" else prior
         keys = example_keys(key, batch["id"])
 
         def add(total: Array, part: Array) -> tuple[Array, None]:
             done = part * size
-            z, log_posterior = posterior.sample_and_log_prob(keys, size, first + done)
-            log_likelihood = model.decode(z, batch).log_prob(batch["x"])
-            weights = log_likelihood + prior.log_prob(z) - log_posterior  # [K, B]
+            z, log_proposal = proposal.sample_and_log_prob(keys, size, first + done)
+            draws = self._scored(model, batch, proposal, prior, z, log_proposal)
             counts = done + jnp.arange(size) < self.num_samples
-            weights = jnp.where(counts[:, None], weights, -jnp.inf)
+            weights = jnp.where(counts[:, None], draws.log_weights(), -jnp.inf)  # [K, B]
             return jnp.logaddexp(total, logsumexp(weights, axis=0)), None
 
         start = jnp.full(batch["mask"].shape, -jnp.inf)
         total, _ = jax.lax.scan(add, start, jnp.arange(parts))
         return {"log_likelihood": total - math.log(self.num_samples)}
+
+    def _scored(
+        self, model: BoundModel, batch: Batch, proposal: Any, prior: Any, z: Array, log_q: Array
+    ) -> Draws:
+        """What the model says of codes [K, B, Z]: of all entries, or of the hidden ones."""
+        likelihood = model.decode(z, batch)
+        draws = Draws(
+            posterior=proposal,
+            prior=prior,
+            likelihood=likelihood,
+            z=z,
+            log_likelihood=likelihood.log_prob(batch["x"]),
+            log_prior=jnp.broadcast_to(prior.log_prob(z), z.shape[:-1]),
+            log_posterior=log_q,
+        )
+        if self.pattern == "none":
+            return draws
+        return of_hidden(draws, batch, self.pattern, self.share)

@@ -5,7 +5,7 @@ from typing import Any
 
 from jax import Array
 
-from ae_jax.data.missing import fill_in, observed_entries, observed_squared_error
+from ae_jax.data.missing import fill_in, hidden_entries, observed_entries, observed_squared_error
 from ae_jax.data.passes import EvaluationData
 from ae_jax.models import Batch, BoundModel
 
@@ -16,6 +16,7 @@ class Completion:
 
     pattern, share   as in `MaskedReconstruction`: which entries, and what share of an example
     rounds           how often the filled-in example is encoded again (`fill_in`)
+    fill             what stands in the hidden places before the first
 
     Returns `completion_squared_error_per_pixel`, over all hidden entries of all examples.
     """
@@ -23,6 +24,7 @@ class Completion:
     pattern: str = "pixels"
     share: float = 0.5
     rounds: int = 1
+    fill: float = 0.0
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array
@@ -34,7 +36,7 @@ class Completion:
         """{error, count: [B]} over the hidden entries that are known."""
         x = batch["x"]
         observed = observed_entries(x, batch["id"], self.pattern, self.share)
-        hidden = observed_entries(x, batch["id"]) & ~observed
-        filled = fill_in(model, batch, observed, self.rounds)
+        hidden = hidden_entries(x, batch["id"], self.pattern, self.share)
+        filled = fill_in(model, batch, observed, self.rounds, self.fill)
         error, count = observed_squared_error(filled, x, hidden)
         return {"error": error, "count": count}

@@ -4,6 +4,7 @@ from ae_jax.core.registry import Registry
 from ae_jax.numerics.reductions import batch_mean
 from ae_jax.objectives.base import Batch, Draws, Objective, Terms, draw
 from ae_jax.objectives.beta_tcvae import BetaTcvae
+from ae_jax.objectives.completion import CompletionElbo
 from ae_jax.objectives.contractive import Contractive
 from ae_jax.objectives.contrastive_divergence import ContrastiveDivergence
 from ae_jax.objectives.elbo import Elbo
@@ -22,6 +23,7 @@ OBJECTIVES = Registry[type[Objective]](
     "objective",
     {
         "beta_tcvae": BetaTcvae,
+        "completion_elbo": CompletionElbo,
         "contractive": Contractive,
         "contrastive_divergence": ContrastiveDivergence,
         "denoising": Denoising,
@@ -46,6 +48,7 @@ __all__ = [
     "OBJECTIVES",
     "Batch",
     "BetaTcvae",
+    "CompletionElbo",
     "Contractive",
     "ContrastiveDivergence",
     "Denoising",

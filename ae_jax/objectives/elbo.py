@@ -58,7 +58,7 @@ class Elbo(Bound):
         step: Array,
         axis_name: str | None = None,
     ) -> Terms:
-        draws = draw(model, batch, key, self.num_samples)
+        draws = self.drawn(model, batch, key)
         reconstruction = draws.log_likelihood.mean(axis=0)  # [B]
         divergence, charged = self._kl(draws, batch["mask"], model.active, axis_name)
         loss = self.beta_at(step) * charged - reconstruction + self.parameter_cost(model)
@@ -68,6 +68,10 @@ class Elbo(Bound):
             "kl": divergence,
         }
         return Terms(loss, metrics)
+
+    def drawn(self, model: BoundModel, batch: Batch, key: Array) -> Draws:
+        """L codes an example, and what the model says of them."""
+        return draw(model, batch, key, self.num_samples)
 
     def _kl(
         self, draws: Draws, mask: Array, active: Array | None, axis_name: str | None

@@ -1,6 +1,6 @@
 """Reconstruction of data of which only a part is observed."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ae_jax.data.missing import (
     PATTERNS,
+    hidden_entries,
     observed_entries,
     observed_log_prob,
     observed_squared_error,
@@ -22,7 +23,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 @struct.dataclass
 class MaskedReconstruction(Objective):
-    """-log p(x_o|z) of the observed entries x_o at the code of x_o, nats per example.
+    """-log p(x_s|z) of the scored entries x_s at the code of the observed x_o, nats per example.
 
     pattern    a registered pattern of entries that are hidden, the same at every visit; entries
                that are NaN are unobserved under every pattern (`none` leaves it at these)
@@ -30,16 +31,20 @@ class MaskedReconstruction(Objective):
     withheld   share of an example that the encoder does not see either, anew at each visit: it
                learns to fill in what it was not given
     withheld_pattern   a registered pattern of what is withheld
+    scored     `observed`: x_s is x_o, and what is unobserved influences nothing; `hidden`: what
+               the pattern hides, of complete examples, which a network learns to predict from x_o
+    fill       what the encoder sees where it may not see
 
-    The encoder sees 0 for what it may not see. What is unobserved influences nothing. Metrics:
-    `reconstruction`, log p(x_o|z); `squared_error`, summed over the observed entries of an example;
-    `squared_error_per_pixel`, per observed entry.
+    Metrics: `reconstruction`, log p(x_s|z); `squared_error`, summed over the scored entries of an
+    example; `squared_error_per_pixel`, per scored entry.
     """
 
     share: Share = 0.5
     withheld: Share = 0.0
     pattern: str = struct.field(pytree_node=False, default="pixels")
     withheld_pattern: str = struct.field(pytree_node=False, default="pixels")
+    scored: Literal["observed", "hidden"] = struct.field(pytree_node=False, default="observed")
+    fill: float = 0.0
 
     headline: ClassVar[str] = "reconstruction"
     maximise: ClassVar[bool] = True
@@ -54,15 +59,18 @@ class MaskedReconstruction(Objective):
 
     def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
         withheld_key, draw_key = jax.random.split(key)
-        x = batch["x"]
-        observed = observed_entries(x, batch["id"], self.pattern, self.share)
-        keys = example_keys(withheld_key, batch["id"])
+        x, ids = batch["x"], batch["id"]
+        observed = observed_entries(x, ids, self.pattern, self.share)
+        scored = observed
+        if self.scored == "hidden":
+            scored = hidden_entries(x, ids, self.pattern, self.share)
+        keys = example_keys(withheld_key, ids)
         withhold = PATTERNS.get(self.withheld_pattern)
         hidden = jax.vmap(lambda key: withhold(key, x.shape[1:], self.withheld))(keys)
-        given = jnp.where(observed & ~hidden, x, 0.0)
+        given = jnp.where(observed & ~hidden, x, self.fill)
         draws = draw(model, {**batch, "x": given}, draw_key, num_samples=1)
-        reconstruction = observed_log_prob(draws.likelihood, x, observed)[0]
-        error, count = observed_squared_error(draws.likelihood.mean()[0], x, observed)
+        reconstruction = observed_log_prob(draws.likelihood, x, scored)[0]
+        error, count = observed_squared_error(draws.likelihood.mean()[0], x, scored)
         metrics = {
             "reconstruction": reconstruction,
             "squared_error": error,

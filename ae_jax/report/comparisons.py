@@ -19,7 +19,7 @@ from ae_jax.report.drawing import (
     name_lines,
     ticks_where_measured,
 )
-from ae_jax.report.figures import line_figure
+from ae_jax.report.figures import line_figure, show_picture, tile
 from ae_jax.report.style import CYCLE, REFERENCE, class_colors, display_name, style
 
 
@@ -78,6 +78,23 @@ def scatter_panels(
     for handle in legend.legend_handles:
         handle.set_sizes([36])
         handle.set_alpha(1)
+    return figure
+
+
+@style()
+def image_panels(panels: Mapping[str, np.ndarray], columns: int) -> Figure:
+    """Grids of images [N, H, W] or [N, H, W, C] side by side, each with so many columns.
+
+    Values lie in [0, 1]; each panel has its title.
+    """
+    pictures = [tile(images, -(-len(images) // columns), columns) for images in panels.values()]
+    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    figure = Figure((4.2 * len(panels), 3.9 * height / width + 0.3), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08)
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, title, picture in zip(row, panels, pictures, strict=True):
+        show_picture(axes, picture)
+        axes.set_title(display_name(title))
     return figure
 
 

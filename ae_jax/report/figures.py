@@ -87,7 +87,7 @@ def image_grid(images: np.ndarray, rows: int, columns: int, title: str | None = 
     scale = 6.0 / max(height, width)
     figure = Figure((scale * width, scale * height + (0.27 if title else 0)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
-    _show(figure.add_subplot(), picture)
+    show_picture(figure.add_subplot(), picture)
     if title:
         figure.suptitle(title)
     return figure
@@ -105,7 +105,7 @@ def prior_sample_panels(samples: Mapping[int, np.ndarray]) -> Figure:
     row = figure.subplots(1, len(samples), squeeze=False)[0]
     letters = "abcdefghijklmnopqrstuvwxyz"
     for axes, picture, latent_dim, letter in zip(row, pictures, samples, letters, strict=False):
-        _show(axes, picture)
+        show_picture(axes, picture)
         axes.set_xlabel(f"({letter}) {latent_dim}-D latent space")
     return figure
 
@@ -128,7 +128,7 @@ def manifold(images: np.ndarray, n: int, title: str | None = None) -> Figure:
     height, width = picture.shape[:2]
     figure = Figure((7.4, 5.7 * height / width + (1.25 if title else 1.0)), layout="constrained")
     axes = figure.add_subplot()
-    _show(axes, picture)
+    show_picture(axes, picture)
     lower = np.floor(np.linspace(0, n / 2, 3, endpoint=False)).astype(int)
     shown = np.union1d(lower, n - 1 - lower)
     probability = (shown + 0.5) / n
@@ -160,7 +160,7 @@ def manifold_panels(grids: Mapping[str, np.ndarray], n: int) -> Figure:
     row = figure.subplots(1, len(pictures), squeeze=False, width_ratios=widths)[0]
     letters = "abcdefghijklmnopqrstuvwxyz"
     for axes, picture, title, letter in zip(row, pictures, grids, letters, strict=False):
-        _show(axes, picture)
+        show_picture(axes, picture)
         axes.set_title(f"({letter}) {title}")
         axes.set(xlabel="$z_1$, lowest to highest quantile", ylabel="$z_2$")
     return figure
@@ -177,7 +177,7 @@ def reconstructions(
     height, width = picture.shape[:2]
     figure = Figure((8.0, 6.6 * height / width + (0.5 if title else 0.15)), layout="constrained")
     axes = figure.add_subplot()
-    _show(axes, picture)
+    show_picture(axes, picture)
     pitch = (height + 1) / len(labelled)
     middles = pitch * (np.arange(len(labelled)) + 0.5) - 1
     axes.set_yticks(middles, [display_name(name) for name in labelled])
@@ -328,7 +328,7 @@ def line_figure(
     return figure
 
 
-def _show(axes: Axes, picture: np.ndarray) -> None:
+def show_picture(axes: Axes, picture: np.ndarray) -> None:
     """The picture without frame or ticks; grey unless it has colours."""
     axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.grid(False)
