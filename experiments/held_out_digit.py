@@ -8,8 +8,8 @@ Command python -m experiments.held_out_digit --preset smoke|quick|standard [--wo
             [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]
 
         smoke     seconds; the 8x8 digits, two of them held out, and no claim
-        quick     10,000 training digits of MNIST, 6 epochs; about a minute on two CPU cores
-        standard  60,000 training digits, 20 epochs, three seeds; about 40 minutes on two CPU cores
+        quick     10,000 training digits of MNIST, 6 epochs; about two minutes on two CPU cores
+        standard  60,000 training digits, 20 epochs, three seeds; an hour or so on two CPU cores
 
 Protocol  Grey MNIST digits in [0, 1]; the first training digits, without those of the held-out
         class; 784-128-z-128-784, rectified, linear code of 8, cross-entropy, Adam with a cosine

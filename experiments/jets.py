@@ -12,7 +12,7 @@ Command python -m experiments.jets --preset smoke|quick|standard [--workdir DIR]
 
         smoke     seconds; 1,000 jets of each kind, two epochs, and no claim
         quick     12 epochs, one seed, no convolutions; about 2 minutes on two CPU cores
-        standard  the same with three seeds, convolutions and sizes of the code; about 12 minutes
+        standard  the same with three seeds, convolutions and sizes of the code; about 20 minutes
 
         `quick` takes the set `jets` where its file is in the folder named by AE_JAX_DATA, else
         `jets_small`, which is embedded; `standard` takes `jets`, from the file or simulated anew

@@ -8,7 +8,16 @@ import ae_jax
 from ae_jax.data import load
 from ae_jax.eval.roc import roc
 from experiments import jets
-from experiments.jets_methods import MASS, QCD, TOP, Network, Sample, dataset_named, samples_of
+from experiments.jets_methods import (
+    MASS,
+    QCD,
+    TOP,
+    Network,
+    Sample,
+    dataset_named,
+    network_methods,
+    samples_of,
+)
 from experiments.jets_report import (
     Quality,
     difference,
@@ -168,6 +177,33 @@ def test_the_third_class_is_borrowed_where_a_set_lacks_it(tmp_path, monkeypatch)
     monkeypatch.setenv("AE_JAX_CACHE", str(tmp_path))
     monkeypatch.delenv("AE_JAX_DATA", raising=False)
     assert dataset_named("jets_if_at_hand").name == "jets_small"
+
+
+def test_sizes_are_drawn_where_there_are_several():
+    def methods(sizes: tuple[int, ...]) -> tuple[list, dict]:
+        made = [
+            jets.Method(kind, "unit_sum", size, "reconstruction", [{}])
+            for kind in ("autoencoder", "PCA")
+            for size in sizes
+        ]
+        found = {m.name: quality(0.9 + m.size / 1000) for m in made} | {"mass": quality(0.92)}
+        return made, found
+
+    assert jets.size_picture(*methods((8,))) is None
+    (axes,) = jets.size_picture(*methods((2, 8))).figure.axes
+    assert axes.get_title() == "p" and len(axes.lines) == 3
+    assert [list(line.get_xdata()) for line in axes.lines] == [[2, 8], [2, 8], [2, 64]]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.902, 0.908])
+
+
+def test_seeds_of_one_network_are_one_method(smoke, model):
+    first, second = (Network("dense", "unit_sum", 8, seed) for seed in (0, 1))
+    small = {"top": samples_of(load("jets_small", protocol="full"), 20)[0]["top"]}
+    fitted = {first.name: model, second.name: model}
+    (method,) = network_methods(fitted, [first, second], small)
+    assert method.name == "autoencoder 8, p" and len(method.values) == 2
+    (alone,) = network_methods({second.name: model}, [first, second], small)
+    assert len(alone.values) == 1  # the other had diverged
 
 
 def test_presets_name_every_run_once():
