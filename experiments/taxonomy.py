@@ -257,6 +257,7 @@ def _table(kind: str) -> str:
         {
             "place": branch.place,
             "what": branch.what,
+            "here": _here(branch),
             "left out, and why": branch.left_out or "–",
         }
         for branch in BRANCHES

@@ -18,6 +18,7 @@ from ae_jax.models import Batch, BoundModel
 
 # Examples at a time: every one of them meets a row of the grid at once.
 _EXAMPLES = 32
+_ROUNDINGS = 4 * float(jnp.finfo(jnp.float32).eps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,8 @@ class PlaneQuadrature:
     of p(z|x): at one deviation the error is 5e-9, at two 1e-2 (relative, of a Gaussian). Returns
 
         log_p_by_quadrature
-        quadrature_halving_error   |difference| from the grid of twice the step, mean over examples
+        quadrature_halving_error   |difference| from the grid of twice the step, mean over examples;
+                                   at least what float32 resolves of log p(x)
         quadrature_outer_share     of the integral that lies in the outer tenth of the square: where
                                    it is not small, the reach is too
     """
@@ -91,9 +93,12 @@ class _Values:
         # What lies in the corners is counted twice: it is beyond the reach in both coordinates.
         outer = jnp.logaddexp(_over(rows, is_outer), _over(columns, is_outer))
         step = 2 * reach / (points - 1)
+        log_p = fine + 2 * math.log(step)
+        halving = jnp.abs(fine - coarse - 2 * math.log(2))
         values = {
-            "log_p_by_quadrature": fine + 2 * math.log(step),
-            "quadrature_halving_error": jnp.abs(fine - coarse - 2 * math.log(2)),
+            "log_p_by_quadrature": log_p,
+            # Below a few roundings of float32 the difference is one of these.
+            "quadrature_halving_error": jnp.maximum(halving, _ROUNDINGS * jnp.abs(log_p)),
             "quadrature_outer_share": jnp.exp(outer - fine),
         }
         return values | (_place(line, rows, columns) if self.is_located else {})
