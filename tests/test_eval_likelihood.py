@@ -98,7 +98,7 @@ def test_annealing_from_the_true_posterior_is_exact_at_any_temperatures(temperat
 
 @pytest.mark.parametrize("start", ["prior", "posterior"])
 def test_annealing_finds_the_evidence_whatever_the_encoder(start):
-    evaluator = AnnealedLikelihood(32, 100, start=start)
+    evaluator = AnnealedLikelihood(128, 100, start=start)
     found = evaluator(MODEL, WRONG, _data(), KEY)
     assert found["ais_log_likelihood"] == pytest.approx(EVIDENCE.mean(), abs=0.03)
     assert found["ais_log_likelihood_se"] == pytest.approx(stats.sem(EVIDENCE), rel=0.05)
@@ -245,7 +245,7 @@ def test_learned_priors_and_conditions_count(prior):
     exact = _by_quadrature(model, variables, batch)
     for evaluator, name in (
         (ImportanceSampledLikelihood(4000, 500), "log_likelihood"),
-        (AnnealedLikelihood(80, 60), "ais_log_likelihood"),
+        (AnnealedLikelihood(100, 150), "ais_log_likelihood"),
         (PosteriorFitLikelihood(16, 60), "hmc_log_likelihood"),
     ):
         rows = data.rows(evaluator.values_of, model, variables, KEY)[name]

@@ -45,9 +45,11 @@ def test_a_unit_is_active_by_the_variance_of_its_posterior_mean():
     variables = _linear(gain, 0.0, bias=50.0)
     found = variance_of_means(MODEL, variables, _data(), KEY)
     np.testing.assert_allclose(found, [0.0121, 0.0081], rtol=1e-3)
-    assert EVALUATORS.get("active_units")(MODEL, variables, _data(), KEY) == {"active_units": 1.0}
-    assert ActiveUnits(0.005)(MODEL, variables, _data(), KEY) == {"active_units": 2.0}
-    assert ActiveUnits(0.02)(MODEL, variables, _data(), KEY) == {"active_units": 0.0}
+    result = EVALUATORS.get("active_units")(MODEL, variables, _data(), KEY)
+    assert result == pytest.approx({"active_units": 1, "variance_of_means": 0.0101}, rel=1e-3)
+    for threshold, count in ((0.005, 2), (0.02, 0)):
+        found = ActiveUnits(threshold)(MODEL, variables, _data(), KEY)
+        assert found["active_units"] == count
 
 
 def test_the_kl_of_each_dimension_is_that_of_numpy():

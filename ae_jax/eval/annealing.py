@@ -104,7 +104,7 @@ class AnnealedLikelihood:
             place, accepted = transition(
                 path, place, beta, jnp.exp(log_size), keys_at(own, index), self.leapfrog_steps
             )
-            log_size = adapted(log_size, accepted)
+            log_size = adapted(log_size, accepted, index)
             return (place, log_size), log_size
 
         first = jnp.full(own.shape, math.log(self.step_size))

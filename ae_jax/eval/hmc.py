@@ -17,9 +17,9 @@ from ae_jax.models import Batch, BoundModel
 
 LogDensity = Callable[[Array], Array]  # codes [C, B, Z] -> nats [C, B]
 
-TARGET_ACCEPTANCE = 0.65  # Neal 2011, Sec. 5.4.4.1, for paths of equal cost
-GAIN = 0.5  # of the logarithm of a step size, an acceptance too high or too low by 1
-MOMENTA, CHOICES = 0x40A0, 0x40A1  # folded into an example's key
+# The optimum for many dimensions is 0.65 (Neal 2011); of few, that lies where paths turn unstable.
+TARGET_ACCEPTANCE = 0.8
+MOMENTA, CHOICES, LENGTHS = 0x40A0, 0x40A1, 0x40A2  # folded into an example's key
 
 
 @struct.dataclass
@@ -79,11 +79,14 @@ def transition(
 ) -> tuple[Place, Array]:
     """One proposal for each chain, taken or not, which leaves the target as it is (Neal 2011).
 
-    `step_size` [B] and `keys` [B], one key an example and transition. Returns the chains and the
-    probability with which each moved, [C, B].
+    `step_size` [B], the largest, and `keys` [B], one key an example and transition. Returns the
+    chains and the probability with which each moved, [C, B].
     """
     chains, _, size = place.z.shape
-    each = step_size[None, :, None]
+    # Between half of it and all: paths of one length come back to where they began in a density
+    # that has it for a period (Neal 2011, Sec. 5.4.2.2).
+    share = 0.5 + 0.5 * draw_each(jax.random.uniform, _of(keys, LENGTHS), chains)  # [C, B]
+    each = (step_size[None] * share)[..., None]
 
     def leap(carry: tuple[Place, Array], _: None) -> tuple[tuple[Place, Array], None]:
         there, momentum = carry
@@ -108,9 +111,13 @@ def transition(
     return chosen, accepted
 
 
-def adapted(log_step_size: Array, accepted: Array) -> Array:
-    """Log step sizes [B] after chains [C, B] moved with such probabilities."""
-    return log_step_size + GAIN * (accepted.mean(axis=0) - TARGET_ACCEPTANCE)
+def adapted(log_step_size: Array, accepted: Array, index: Array) -> Array:
+    """Log step sizes [B] after chains [C, B] moved with such probabilities at transition `index`.
+
+    By less and less (Robbins & Monro 1951): what follows a steep acceptance closely never rests.
+    """
+    gain = 2.0 * jax.lax.rsqrt(index + 4.0)
+    return log_step_size + gain * (accepted.mean(axis=0) - TARGET_ACCEPTANCE)
 
 
 def keys_at(keys: Array, index: Array | int) -> Array:

@@ -91,7 +91,7 @@ class PosteriorFitLikelihood:
             place, accepted = transition(
                 path, place, 1.0, jnp.exp(log_size), keys_at(own, index), self.leapfrog_steps
             )
-            log_size = adapted(log_size, accepted)
+            log_size = adapted(log_size, accepted, index)
             return (place, log_size), log_size
 
         first = jnp.full(own.shape, math.log(self.step_size))

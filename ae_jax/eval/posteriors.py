@@ -35,9 +35,12 @@ class ActiveUnits:
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array
     ) -> dict[str, float]:
-        """{active_units}, a count."""
+        """{active_units, variance_of_means}: a count, and the mean over dimensions."""
         variance = variance_of_means(module, variables, data, key)
-        return {"active_units": float((variance > self.threshold).sum())}
+        return {
+            "active_units": float((variance > self.threshold).sum()),
+            "variance_of_means": float(variance.mean()),
+        }
 
 
 def variance_of_means(module: Any, variables: Any, data: EvaluationData, key: Array) -> np.ndarray:
