@@ -18,7 +18,7 @@ Protocol  All training documents, counts as they are. ProdLDA and NVLDA: V-100-1
         dropout after the second layer and of the shares of topics, both heads of q(z|x) and, for
         ProdLDA, the logits of the words normalised over the batch without a scale, the Laplace
         approximation to a Dirichlet(1), Adam 2e-3 with b1 = 0.99, batches of 200. NVDM: V-500-K,
-        rectified, N(0, I), Adam 1e-3. LDA: scikit-learn's, online, batches of 200, at most 20 steps
+        tanh, N(0, I), Adam 1e-3. LDA: scikit-learn's, online, batches of 200, at most 20 steps
         to the shares of a document. Coherence is the
         mean NPMI of all pairs of the ten first words of a topic over the training documents, in
         which a word is or is not; a pair that is in none together scores -1. Diversity is the share
