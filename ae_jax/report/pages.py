@@ -30,6 +30,7 @@ Row = Mapping[str, object]
 EXPLORER = "explorer.html"  # beside a report, the page to walk through the codes
 # No quantity of this library is as large in earnest: a bound or an error that is, ran away.
 DIVERGED = 1e9
+PADDED_TO = 40  # characters of a cell
 THOUSANDS_FROM = 100_000  # whole numbers are easier to read with their thousands apart
 NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ?%)?")
 
@@ -205,10 +206,14 @@ def write_report(
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table that also reads well on a terminal; numbers to the right."""
+    """The rows as a Markdown table that also reads well on a terminal; numbers to the right.
+
+    Cells longer than `PADDED_TO` stick out, rather than fill all others of a column with blanks.
+    """
     names = columns(rows)
     lines = [[_unpiped(text) for text in line] for line in (names, *_texts(rows))]
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(names))]
+    longest = [max(3, *(len(line[i]) for line in lines)) for i in range(len(names))]
+    widths = [min(length, PADDED_TO) for length in longest]
     right = [is_numeric(rows, name) for name in names]
     padded = [
         [t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right, strict=True)]
