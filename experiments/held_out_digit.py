@@ -30,14 +30,14 @@ from ae_jax.api import Fitted
 from ae_jax.cli.shell import run_command
 from ae_jax.codecs import Pca
 from ae_jax.data import DataSet, load
-from ae_jax.eval.roc import Roc, auc, background_rejection, bootstrapped
 from ae_jax.objectives import Reconstruction
 from ae_jax.report import comparisons, figures
 from ae_jax.report.claims import Claim, at_least
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
-from experiments.frame import Findings, Lab, Rows, Shown, experiment, rounded, run_rows
+from experiments.frame import Findings, Lab, Shown, experiment, rounded, run_rows
+from experiments.held_out_scores import METHODS, REPLICATES, Scored, digit_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +59,6 @@ PRESETS = {
     "quick": Preset("mnist", 10_000, tuple(range(10)), 128, 6),
     "standard": Preset("mnist", None, tuple(range(10)), 128, 20, seeds=3),
 }
-REPLICATES = 500
-METHODS = ("autoencoder", "PCA")
 DIGITS = {name: 4 for m in METHODS for name in (m, f"{m} ±")} | {
     "difference": 4, "±": 4, "autoencoder 1/εb at 50%": 2, "PCA 1/εb at 50%": 2,
 }  # fmt: skip
@@ -92,28 +90,6 @@ def member(preset: Preset, dataset: DataSet, seed: int) -> Member:
         eval=EvalConfig(every=preset.epochs),
     )
     return Member(f"{dataset.name}/seed={seed}", config)
-
-
-@dataclasses.dataclass(frozen=True)
-class Scored:
-    """One held-out digit: scores [N] of test digits by method and seed, and which are of it."""
-
-    digit: int
-    scores: dict[tuple[str, int], np.ndarray]
-    anomalous: np.ndarray
-
-    def of(self, method: str) -> list[tuple[str, int]]:
-        return [key for key in self.scores if key[0] == method]
-
-    def values(self, method: str, statistic=auc, *more: float) -> float:
-        """A statistic of the method, the mean of its seeds."""
-        found = [statistic(self.scores[k], self.anomalous, *more) for k in self.of(method)]
-        return float(np.mean(found))
-
-    def replicates(self) -> dict[str, np.ndarray]:
-        """AUC of resampled test digits by method, the mean of its seeds, [R]."""
-        found = bootstrapped(self.scores, self.anomalous, Roc.auc, replicates=REPLICATES)
-        return {m: np.mean([found[key] for key in self.of(m)], axis=0) for m in METHODS}
 
 
 @experiment("held_out_digit", PRESETS)
@@ -165,22 +141,6 @@ def made_of(model: Fitted, pca: Fitted, x: np.ndarray) -> list[np.ndarray]:
         model.reconstruct(x, units="model")[0],
         pca.reconstruct(x, units="model")[0],
     ]
-
-
-def digit_rows(found: list[Scored], again: list[dict[str, np.ndarray]]) -> Rows:
-    """One row a held-out digit."""
-    rows = []
-    for one, replicates in zip(found, again, strict=True):
-        row = {"held out": one.digit}
-        for method in METHODS:
-            row[method] = one.values(method)
-            row[f"{method} ±"] = float(replicates[method].std(ddof=1))
-        row["difference"] = row["autoencoder"] - row["PCA"]
-        row["±"] = float((replicates["autoencoder"] - replicates["PCA"]).std(ddof=1))
-        for method in METHODS:
-            row[f"{method} 1/εb at 50%"] = one.values(method, background_rejection, 0.5)
-        rows.append(row)
-    return rows
 
 
 def claim(found: list[Scored], again: list[dict[str, np.ndarray]]) -> Claim:
