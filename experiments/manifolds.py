@@ -27,12 +27,9 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
-from scipy.stats import kstest
 
-from ae_jax.api import Fitted
 from ae_jax.cli.shell import run_command
-from ae_jax.data import DataSet, load
+from ae_jax.data import load
 from ae_jax.objectives import Elbo
 from ae_jax.report import figures
 from ae_jax.report.claims import Claim, at_most
@@ -40,12 +37,10 @@ from ae_jax.report.style import display_name
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
-from experiments.baselines import pca_of, pca_reconstructions, rows_of, squared_error
 from experiments.frame import Findings, Lab, Shown, experiment, run_rows
+from experiments.manifold_plane import CODE, SIDE, Plane
 from experiments.published import bound_at, load_curves
 
-SIDE = 20  # of the grid of codes
-CODE = 2
 PUBLISHED = ("frey_face", "mnist")  # what the figure with the bounds shows
 
 
@@ -69,42 +64,6 @@ PRESETS: dict[str, dict[str, Images]] = {
         "mnist": Images(500, "bernoulli", 200),
     },
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Plane:
-    """A trained model, its grid of decoded codes [side * side, H, W, 1] and the test codes."""
-
-    dataset: DataSet
-    model: Fitted
-    grid: np.ndarray
-    codes: np.ndarray
-
-    @property
-    def apart(self) -> float:
-        """Squared difference of neighbours on the grid over that of any two of its images."""
-        images = self.grid.reshape(SIDE, SIDE, -1).astype(np.float64)
-        beside = [np.square(np.diff(images, axis=axis)).sum(axis=-1).mean() for axis in (0, 1)]
-        flat = images.reshape(SIDE * SIDE, -1)
-        any_two = 2 * np.square(flat - flat.mean(axis=0, keepdims=True)).sum(axis=1).mean()
-        return float(np.mean(beside) / any_two)
-
-    @property
-    def unevenness(self) -> float:
-        """How far the codes are from filling the prior: the largest Kolmogorov-Smirnov distance,
-        over both coordinates, of their prior probabilities from uniform ones."""
-        return max(float(kstest(ndtr(column), "uniform").statistic) for column in self.codes.T)
-
-    @property
-    def error(self) -> float:
-        """Squared error of test examples from their mean codes."""
-        x = rows_of(self.dataset, "test")
-        return squared_error(x, self.model.reconstruct(self.dataset.splits["test"], units="model"))
-
-    @property
-    def pca_error(self) -> float:
-        x = rows_of(self.dataset, "test")
-        return squared_error(x, pca_reconstructions(pca_of(self.dataset, CODE), x))
 
 
 @experiment("manifolds", PRESETS)

@@ -138,7 +138,7 @@ def pictures(dataset: DataSet, clusters: Limit, subspace: Limit, spread: float) 
     rows = {}
     for name, limit in (("mixture", clusters), ("probabilistic PCA", subspace)):
         shown = {
-            f"{name}, {ratio:g} s": limit.soft[ratio] for ratio in SHOWN if ratio in limit.soft
+            f"{name}, s = {ratio:g}": limit.soft[ratio] for ratio in SHOWN if ratio in limit.soft
         }
         shown |= {"k-means" if limit is clusters else "PCA": limit.hard}
         rows |= {
@@ -157,6 +157,6 @@ def pictures(dataset: DataSet, clusters: Limit, subspace: Limit, spread: float) 
         "reconstructions": Shown(
             figures.reconstructions(clusters.hard.inputs(chosen), rows),
             "Training examples decoded from their mean codes",
-            "Variances are multiples of the fitted one, s.",
+            "Variances s are multiples of the fitted one.",
         ),
     }
