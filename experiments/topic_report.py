@@ -106,10 +106,13 @@ def heat_map(topics: Topics, dataset: DataSet):
 
 
 def document_plane(topics: Topics, model: Fitted, dataset: DataSet):
-    """t-SNE of the first test documents; the topics that are the largest of most are named."""
+    """t-SNE of test documents; the topics that are the largest of most are named."""
     from sklearn.manifold import TSNE
 
-    codes = model.encode(dataset.splits["test"].head(DOCUMENTS))
+    test = dataset.splits["test"].x
+    # From all over the split: neighbours may be of one group.
+    chosen = np.linspace(0, len(test) - 1, min(DOCUMENTS, len(test))).round().astype(int)
+    codes = model.encode(test[chosen])
     shares = np.exp(codes - codes.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     largest = shares.argmax(axis=1)
