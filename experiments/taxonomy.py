@@ -88,7 +88,7 @@ BRANCHES = (
         {
             "objective": ("denoising", "contractive", "masked_reconstruction"),
             "corruption": ("gaussian", "masking", "salt_and_pepper"),
-            "pattern of missing entries": ("none", "pixels", "quadrants"),
+            "pattern of missing entries": ("fixed_quadrants", "none", "pixels", "quadrants"),
         },
         "masked autoencoders of image patches: their encoders are transformers",
     ),
@@ -192,7 +192,8 @@ BRANCHES = (
                 "negative_binomial",
                 "poisson",
                 "topic_mixture",
-            )
+            ),
+            "decoder": ("softmax",),
         },
         "autoregressive decoders: they do without the code",
     ),
