@@ -107,7 +107,7 @@ METHODS = (
     Method(
         "topic models: ProdLDA, NVLDA, NVDM",
         "NumPy; gensim; topics that documents were drawn from",
-        "Srivastava & Sutton 2017, NPMI on 20 Newsgroups",
+        "Srivastava & Sutton 2017, NPMI on 20 Newsgroups (one seed)",
         ("topics",),
         "experiments/topics.md",
     ),

@@ -20,8 +20,7 @@ from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, 
 from ae_jax.train.optimisers import Adam
 
 LDA = "LDA"
-# What TensorFlow adds to variances, and so the authors' code. With 1e-5, rare words, of small
-# variance, are normalised up to the common ones, and topics are of them.
+# What TensorFlow adds to variances, and so the authors' code. With 1e-5 topics were less coherent.
 EPSILON = 1e-3
 NORMALISED = (("head.batch_norm", True), ("head.batch_norm_epsilon", EPSILON))
 CORNER = 60.0  # a code whose softmax is one topic, in float32
@@ -78,7 +77,7 @@ def configured(kind: Kind, dataset: DataSet, topics: int, batch_size: int, seed:
         model = ModelConfig(
             hidden=(500,),
             decoder_hidden=(),
-            activation="tanh",  # bounded: with rectified units long texts send the scales away
+            activation="tanh",  # with rectified units, which are not bounded, the bound ran away
             latent_dim=topics,
             head="multinomial",
         )
@@ -128,7 +127,7 @@ def of_network(kind: Kind, model: Fitted) -> Topics:
 def of_lda(dataset: DataSet, topics: int, passes: int, seed: int, folder: Path) -> Topics:
     """scikit-learn's online variational Bayes; what was found is kept in `folder`."""
     options = {"learning_method": "online", "batch_size": 200, "learning_offset": 50.0}
-    # Shares of a document to 1e-2: half the time of scikit-learn's 1e-3, and no worse topics.
+    # Shares of a document to 1e-2: less time than by scikit-learn's 1e-3, and no worse topics.
     options |= {"max_doc_update_iter": 20, "mean_change_tol": 1e-2}
     options |= {"max_iter": passes, "random_state": seed}
     asked = json.dumps([dataset.name, dataset.facts.origin, dataset.shape, topics, options])

@@ -46,8 +46,7 @@ class MultinomialHead(Head):
                        the perplexity is made and which topic models report
     batch_norm         normalises the logits over the batch, without a scale; on shares of topics
                        this is ProdLDA, a product of experts (Srivastava & Sutton 2017)
-    batch_norm_epsilon is added to its variances. Where they are smaller, as of rare words, logits
-                       and their weights stay small: it decides which words topics are of
+    batch_norm_epsilon is added to its variances, which are small where words are rare
     """
 
     with_coefficient: bool = False
