@@ -125,7 +125,8 @@ METHODS = (
         "conditional VAE",
         "labels permuted; exact density of a part of a linear Gaussian model",
         "quadrants filled in, Pyro's tutorial: not run to it yet",
-        page="experiments/cvae.md",
+        ("cvae",),
+        "experiments/cvae.md",
     ),
     Method(
         "IWAE (plain, DReG, STL)",
