@@ -173,6 +173,7 @@ def test_evaluators_add_what_they_say_by_name_or_as_functions(fitted):
     assert (results.pop("largest"), results.pop("examples")) == (raw.max(), len(raw))
     # A hundred samples bound log p(x) more tightly than the one of the ELBO.
     assert results.pop("log_likelihood") > plain["elbo"]
+    assert results.pop("log_likelihood_se") > 0
     assert results == plain
     with pytest.raises(UserError, match="unknown evaluator 'bond': did you mean 'bound'"):
         fitted.evaluate("valid", ["bond"])

@@ -42,7 +42,8 @@ def test_to_dict_is_complete():
         names = {field.name for field in dataclasses.fields(section)}
         # The options of a part are in its own table.
         assert names - {"options"} <= options.keys()
-    assert values["model"]["encoder"] == {"name": "mlp", "batch_norm": False, "dropout": 0.0}
+    encoder = {"batch_norm": False, "dropout": 0.0, "dropout_after": "each"}
+    assert values["model"]["encoder"] == {"name": "mlp", **encoder}
 
 
 def test_what_is_absent_keeps_its_default():

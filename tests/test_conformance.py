@@ -41,7 +41,9 @@ PLAIN = {
 
 
 def _config(*assignments: str) -> RunConfig:
-    return from_dict(override(PLAIN, assignments))
+    # A machine is one layer of weights, and refuses others.
+    machine = ("model.hidden=[]",) if "model.name=rbm" in assignments else ()
+    return from_dict(override(PLAIN, (*assignments, *machine)))
 
 
 def _setup(config: RunConfig, dataset: DataSet):
@@ -247,13 +249,17 @@ def test_gradients_of_an_objective_are_finite_and_reach_every_parameter(objectiv
 def _model_cases():
     """Every model, and every part of one; what is plain in several ways comes once."""
     plain = ModelConfig(hidden=(4,), latent_dim=DIM, head="bernoulli")
+    own = {"ladder": {"latent": "ladder"}, "rbm": {"hidden": ()}}
     choices = [
-        *({"name": name} | ({"latent": name} if name == "ladder" else {}) for name in MODELS),
+        *({"name": name} | own.get(name, {}) for name in MODELS),
         *({"encoder": e, "decoder": d} for e in ENCODERS for d in DECODERS),
         *({"latent": name} for name in LATENTS),
         *({"head": name} for name in OF_IMAGES),
     ]
-    cases = {dataclasses.replace(plain, **choice): "-".join(choice.values()) for choice in choices}
+    cases = {
+        dataclasses.replace(plain, **choice): "-".join(v for v in choice.values() if v)
+        for choice in choices
+    }
     return [pytest.param(config, id=name) for config, name in cases.items()]
 
 

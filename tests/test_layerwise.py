@@ -87,13 +87,19 @@ def test_the_whole_does_what_the_layers_do_in_turn(trained, image_set):
             codes = stage.encode(codes)
         back = codes
         for stage in reversed(layers.stages[:depth]):
-            back = stage.decode(back)
+            back = stage.decode(back, units="model")
         whole = layers.model(image_set, depth)
         np.testing.assert_allclose(whole.encode(x), codes, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(
-            whole.reconstruct(x).reshape(len(x), -1), back.reshape(len(x), -1), atol=1e-5
+            whole.reconstruct(x, units="model").reshape(len(x), -1),
+            back.reshape(len(x), -1),
+            atol=1e-5,
         )
-        error = np.square(whole.reconstruct(x) - whole.inputs(x)).sum(axis=(1, 2, 3)).mean()
+        error = (
+            np.square(whole.reconstruct(x, units="model") - whole.inputs(x))
+            .sum(axis=(1, 2, 3))
+            .mean()
+        )
         assert whole.evaluate()["squared_error_per_example"] == pytest.approx(error, rel=1e-4)
 
 
@@ -107,7 +113,9 @@ def test_a_machine_is_the_layer_that_it_became(image_set):
     visible = 1 / (1 + np.exp(-(hidden @ w.T + a)))
     whole = layers.model(image_set, 1)
     np.testing.assert_allclose(
-        whole.reconstruct(image_set.splits["test"])[:5].reshape(5, -1), visible, atol=1e-5
+        whole.reconstruct(image_set.splits["test"], units="model")[:5].reshape(5, -1),
+        visible,
+        atol=1e-5,
     )
 
 
@@ -155,13 +163,15 @@ def test_gaussian_units_have_their_own_optimiser_and_binary_ones_theirs(vector_s
     assert machine.config.model.head == "gaussian_fixed"
     x = vector_set.splits["test"].x
     np.testing.assert_allclose(
-        layers.model(vector_set, 1).reconstruct(x), machine.reconstruct(x), atol=1e-5
+        layers.model(vector_set, 1).reconstruct(x, units="model"),
+        machine.reconstruct(x, units="model"),
+        atol=1e-5,
     )
     # Linear visible units: the mean is W h + a itself.
     up = machine.encode(x)
     kernel, bias = machine.params["hidden"]["kernel"], machine.params["visible"]["bias"]
     down = up @ np.asarray(kernel).T + np.asarray(bias)
-    np.testing.assert_allclose(machine.decode(up), down, atol=1e-5)
+    np.testing.assert_allclose(machine.decode(up, units="model"), down, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def test_a_saved_model_does_what_it_did(kind, way, tmp_path, request):
         other.sample(3, seed=5, y=label), model.sample(3, seed=5, y=label)
     )
     assert repr(other) == repr(model)
-    for needs_data in (lambda: other.evaluate(), lambda: other.draw(3, prior="fitted")):
+    for needs_data in (lambda: other.evaluate(), lambda: other.draw(3, y=label, prior="fitted")):
         with pytest.raises(UserError, match="saved without its data"):
             needs_data()
 
