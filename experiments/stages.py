@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ae_jax.api import Fitted, restore
 from ae_jax.api import fitted as fitted_of
-from ae_jax.train.progress import progress
 from ae_jax.core.errors import TrainingDiverged
 from ae_jax.data import DataSet
 from ae_jax.train.grid import Member, prepare_members
+from ae_jax.train.progress import progress
 from ae_jax.train.rundir import RunDirectory
 from experiments.frame import Lab
 
