@@ -41,6 +41,7 @@ def test_the_published_costs_are_those_of_the_tutorial():
     assert cvae_costs("cvae") == {1: 71.8, 2: 51.0, 3: 24.2}
 
 
+@pytest.mark.slow
 def test_every_estimator_has_its_number(smoke):
     grey, labels = smoke[1]["tables"].values()
     names = list(cvae_report.ESTIMATES.values())
@@ -51,6 +52,7 @@ def test_every_estimator_has_its_number(smoke):
     assert min(cost[name] for name in names[:4]) > cost[floor]
 
 
+@pytest.mark.slow
 def test_the_cost_of_the_baseline_is_that_of_the_saved_model(smoke):
     """Cross-entropy on the hidden pixels, the others given, -1 in their place."""
     workdir, results = smoke
@@ -74,6 +76,7 @@ def test_the_cost_of_the_baseline_is_that_of_the_saved_model(smoke):
     assert row["1 given"] == f"{cost.mean():.2f} ± {error:.2f}"
 
 
+@pytest.mark.slow
 def test_verdicts_follow_from_the_numbers(smoke):
     for claim in smoke[1]["claims"]:
         below = "is below" in claim["name"]
@@ -81,9 +84,11 @@ def test_verdicts_follow_from_the_numbers(smoke):
         assert claim["holds"] == (margin <= 0 if below else margin >= 0)
 
 
+@pytest.mark.slow
 def test_the_label_is_worth_something_and_codes_keep_their_style(smoke):
     assert smoke[1]["claims"][-1]["value"] > 0.5
 
 
+@pytest.mark.slow
 def test_figures(smoke):
     check_pictures(smoke[0], {"class_and_style", "filled_1"})

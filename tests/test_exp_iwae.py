@@ -22,6 +22,7 @@ def smoke(tmp_path_factory):
     return workdir, run_smoke(iwae.main, workdir)
 
 
+@pytest.mark.slow
 def test_likelihoods_are_those_of_the_kept_runs(smoke):
     workdir, results = smoke
     for row, name in zip(results["tables"][LIKELIHOOD], ("vae-1-4", "iwae-5-4"), strict=True):
@@ -33,6 +34,7 @@ def test_likelihoods_are_those_of_the_kept_runs(smoke):
         assert int(row["active units"]) == units
 
 
+@pytest.mark.slow
 def test_differences_are_of_the_same_images(smoke):
     workdir, results = smoke
     files = sorted((workdir / "likelihoods").rglob("*.npy"))
@@ -42,6 +44,7 @@ def test_differences_are_of_the_same_images(smoke):
     assert row["±"] == pytest.approx(stats.sem(worse - better), abs=0.0006)
 
 
+@pytest.mark.slow
 def test_figures_and_a_second_start_that_measures_nothing_anew(smoke):
     workdir, first = smoke
     check_pictures(workdir, {"bound", "units"})

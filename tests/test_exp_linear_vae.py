@@ -24,6 +24,7 @@ def spectrum() -> np.ndarray:
     return np.linalg.svd(x - x.mean(axis=0), compute_uv=False) ** 2 / len(x)
 
 
+@pytest.mark.slow
 def test_the_optimum_is_that_of_tipping_and_bishop(smoke):
     x, test, values = digit_rows("train"), digit_rows("test"), spectrum()
     for row in smoke[1]["tables"][LEARNED]:
@@ -38,6 +39,7 @@ def test_the_optimum_is_that_of_tipping_and_bishop(smoke):
             assert row[f"log p(x), PPCA, {split}"] == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_bound_is_below_the_exact_likelihood_and_that_below_the_optimum(smoke):
     for row in smoke[1]["tables"][LEARNED]:
         assert row["bound, train"] <= row["log p(x), train"] + 3 * row["±"]
@@ -49,6 +51,7 @@ def test_the_bound_is_below_the_exact_likelihood_and_that_below_the_optimum(smok
         assert row["noise variance"] == pytest.approx(row["noise variance, PPCA"], rel=0.1)
 
 
+@pytest.mark.slow
 def test_eigenvalues_above_the_noise_are_counted(smoke):
     values = spectrum()
     for row in smoke[1]["tables"][FIXED]:
@@ -69,6 +72,7 @@ def test_variances_of_means_are_those_of_the_exact_posterior():
     assert (found[~alive] == 0).all() and theory.alive(values, noise) == 3
 
 
+@pytest.mark.slow
 def test_figures_and_a_second_start(smoke):
     check_pictures(smoke[0], {"gap", "alive"})
     before = {file: file.read_bytes() for file in smoke[0].rglob("metrics.jsonl")}

@@ -48,7 +48,12 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("kind", MODELS)
+LONGER = ("conv", "noisy", "kmeans", "nmf", "sparse_coding")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow if k in LONGER else ()) for k in MODELS]
+)
 def test_programs_do_what_the_model_does(kind, tmp_path):
     x, y, options = MODELS[kind]
     model = ae_jax.fit(x, y, **options)

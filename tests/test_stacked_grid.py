@@ -153,7 +153,12 @@ def test_members_that_are_over_are_not_trained_with_those_added(
     assert all(len(outcome.records) == 3 for outcome in outcomes.values())
 
 
-@pytest.mark.parametrize("optimiser", list(OPTIMISERS))
+def _slow_but(names, quick):
+    """Those not in `quick` with the tests that take longest."""
+    return [n if n in quick else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+@pytest.mark.parametrize("optimiser", _slow_but(OPTIMISERS, ("adam", "momentum")))
 def test_every_optimiser_keeps_padded_codes_apart(optimiser, train_only, tmp_path):
     options = {"optim__name": optimiser, "learning_rate": 1e-3, "epochs": 2}
     options |= {"optim__clip_norm": 1.0, "objective__parameter_prior": "normal"}
