@@ -33,8 +33,10 @@ from jax.experimental.compilation_cache import compilation_cache
 from ae_jax.cli import main
 from ae_jax.data import DataSet, Split
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and their children too.
+# A shell that starts the tests in the background has them ignore Ctrl-C, and nohup that their
+# terminal is gone; their children would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -29,6 +29,7 @@ def prodlda(workdir):
     return ae_jax.load(workdir / NAME / "prodlda" / "seed=0")
 
 
+@pytest.mark.slow
 def test_known_topics_are_found_again(smoke):
     """Each matched one to one: the cosine of the worst is above 0.9."""
     workdir, results = smoke
@@ -47,6 +48,7 @@ def test_known_topics_are_found_again(smoke):
     assert [claim["holds"] for claim in results["claims"]] == [True]
 
 
+@pytest.mark.slow
 def test_words_and_coherence_are_those_of_the_weights(smoke):
     """Of the most coherent topic: its words by hand, and its NPMI over documents in a loop."""
     workdir, results = smoke
@@ -65,6 +67,7 @@ def test_words_and_coherence_are_those_of_the_weights(smoke):
     assert best["NPMI"] == pytest.approx(np.mean(scores), abs=6e-4)
 
 
+@pytest.mark.slow
 def test_lda_is_kept_and_is_scikit_learns(smoke):
     workdir, results = smoke
     dataset, folder = load(NAME, protocol="full"), workdir / NAME / "lda"
@@ -82,6 +85,7 @@ def test_lda_is_kept_and_is_scikit_learns(smoke):
     assert entropy < found.scores["completion"] < dataset.shape[0]
 
 
+@pytest.mark.slow
 def test_another_question_is_answered_anew(smoke, tmp_path):
     """What was kept of other settings is not taken for an answer."""
     dataset = load(NAME, protocol="full")
@@ -109,5 +113,6 @@ def test_claims_follow_from_the_rows():
     assert topics.claims_of(topics.REUTERS, rows) == []
 
 
+@pytest.mark.slow
 def test_figures(smoke):
     check_pictures(smoke[0], {f"{kind}_{NAME}" for kind in ("coherence", "words", "documents")})
