@@ -136,6 +136,7 @@ def test_the_worse_half_of_a_grid_ends_early(command, folder):
         (["--halve", "2", "--seeds", "2"], "--halve compares single runs"),
         (["--halve", "9"], "below train.epochs=3"),
         (["--halve", "x"], "--halve takes epochs"),
+        (["--halve", "1", "--over", "objective=elbo,iwae"], "runs of one objective"),
         (["--members", "none.json"], "none.json"),
         (["--set", "codec.name=pca"], "--hidden is for networks"),
     ],
@@ -172,3 +173,22 @@ def test_a_run_starts_from_another(command, folder):
     assert status == 2 and err.count("\n") == 1 and not (folder / "third").exists()
     status, _, err = command("train", "digits", "--codec", "pca", "--start", "first")
     assert status == 2 and "a codec is fitted from nothing" in err
+
+
+def test_objectives_and_optimisers_of_one_grid_are_told_apart(command, folder):
+    """Both have a `name`; the bounds have names of their own, and what is compared is the loss."""
+    names = ["--over", "objective=elbo,iwae", "--over", "optimiser=adam,sgd"]
+    status, out, err = command("grid", "digits", *SMALL, "--epochs", "1", *names)
+    assert status == 0, err
+    rows = [line for line in out.splitlines() if line.startswith("|")]
+    assert "objective.name" in rows[0] and "optim.name" in rows[0] and "test/loss" in rows[0]
+    assert [sum(name in row for row in rows[2:]) for name in ("elbo", "iwae", "adam", "sgd")] == [
+        2
+    ] * 4
+
+
+def test_a_list_of_members_executes_no_code_that_nobody_has_chosen(command, folder):
+    (folder / "mine.py").write_text("raise SystemExit(7)")
+    (folder / "theirs.json").write_text(json.dumps([{"objective": "mine.py:Mine"}]))
+    status, _, err = command("grid", "digits", *SMALL, "--members", "theirs.json")
+    assert status == 2 and "code that would be executed" in err

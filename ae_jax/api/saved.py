@@ -25,13 +25,14 @@ from ae_jax.data.base import DataSet, Facts, Split
 from ae_jax.data.preprocess import PREPROCESSING, Statistics
 from ae_jax.train import seal
 from ae_jax.train.codec_fit import CodecArchitecture, CodecNumbers, CodecSetup
-from ae_jax.train.config import CodecConfig, RunConfig, from_dict, to_dict
+from ae_jax.train.config import CodecConfig, from_dict, to_dict
 from ae_jax.train.identity import changed_files
 from ae_jax.train.program import execution_for
 from ae_jax.train.setup import assembled
 from ae_jax.train.values import ValueRange
 
 FORMAT = 1
+_ENTRIES = {"config", "code", "step", "records", "data", "inputs", "form"}
 
 
 def to_bytes(model: Fitted) -> bytes:
@@ -64,7 +65,6 @@ def to_bytes(model: Fitted) -> bytes:
             "facts": dataclasses.asdict(dataset.facts),
         },
         "inputs": None if isinstance(setup, CodecSetup) else dataclasses.asdict(setup.values),
-        "statistics": [name for name, part in vars(statistics).items() if part is not None],
         "form": form,
         "sha256": seal.digest_of(values),
     }
@@ -109,6 +109,7 @@ def _parts(content: bytes, name: str) -> tuple[dict[str, Any], np.ndarray]:
         with np.load(io.BytesIO(content), allow_pickle=False) as parts:
             header, values = json.loads(parts["header"].tobytes()), parts["values"]
         known = header["format"] == FORMAT and seal.digest_of(values) == header["sha256"]
+        known = known and {*header} >= _ENTRIES
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise broken from error
     if not known:
@@ -151,7 +152,6 @@ def _setup(config: Any, dataset: DataSet, header: dict[str, Any]) -> tuple[Any, 
         architecture = CodecArchitecture(CodecModel(dataset.shape), preprocess)
         setup = CodecSetup(config, dataset, architecture, CodecNumbers(statistics), {})
         return setup, jax.eval_shape(setup.initial_state).variables
-    assert isinstance(config, RunConfig)
     # Where it was trained does not matter: it is looked at on one device.
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, parallel="jit"))
     setup = assembled(

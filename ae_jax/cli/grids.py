@@ -19,7 +19,7 @@ from ae_jax.cli.launch import Launcher, plan
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.core.files import read_json
 from ae_jax.core.registry import user_files
-from ae_jax.core.trust import choose
+from ae_jax.core.trust import choose, only_known_code
 from ae_jax.data import DataSet
 from ae_jax.report import comparisons
 from ae_jax.report.claims import environment
@@ -37,10 +37,9 @@ from ae_jax.train import processes
 from ae_jax.train.config import RunConfig, to_dict
 from ae_jax.train.grid import Member
 from ae_jax.train.loop import Listener, Record, is_look, selection_metric
-from ae_jax.train.over import Over, Setting, members_over, read_values
+from ae_jax.train.over import Over, Setting, members_over, read_values, short_names
 from ae_jax.train.progress import progress
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import Setup, prepare_run
 
 _LOG_FROM = 20  # a range of so many times its start is drawn in logarithms
 
@@ -64,20 +63,21 @@ def grid(
     base, dataset = configuration(**given)
     if not isinstance(base, RunConfig):
         raise UserError("a grid trains networks, and a codec is fitted without training")
-    varied = Over(_axes(over, base), _axes(zipped, base), _listed(listed, base), seeds)
-    settings = members_over(base, varied)
-    _check_halving(halve, varied, base)
+    by_hand = {"over": _axes(over, base), "zip": _axes(zipped, base)}
+    # A file may name code, as a configuration does.
+    with only_known_code(given["trust"] or listed is None):
+        varied = Over(by_hand["over"], by_hand["zip"], _listed(listed, base), seeds)
+        settings = members_over(base, varied)
+    _check_halving(halve, varied, base, settings)
     root = workdir or Path("checkpoints") / _default_name(base, dataset, varied)
     if print_only:
         runs = plan.next_runs(lambda planner: _train(planner, settings, halve, dataset, root))
         members = [run.member for run in runs]
         plan.show(runs, root, where, whole=(len(runs), sum(r.goal for r in runs)), members=members)
         return
-    first = next(iter(settings.values()))[1][0]
-    setup = prepare_run(first.config, dataset)
     looks = _train(where, settings, halve, dataset, root)
     if processes.is_first():
-        _publish(settings, looks, setup, root)
+        _publish(settings, looks, dataset, root)
 
 
 def _axes(texts: Sequence[str], base: RunConfig) -> dict[str, list[Any]]:
@@ -118,9 +118,11 @@ def _listed(path: Path | None, base: RunConfig) -> list[Setting]:
     return [{_path(name, value, base): value for name, value in row.items()} for row in rows]
 
 
-def _check_halving(halve: Sequence[int], over: Over, base: RunConfig) -> None:
+def _check_halving(halve: Sequence[int], over: Over, base: RunConfig, settings: Settings) -> None:
     if halve and over.seeds > 1:
         raise UserError("--halve compares single runs: leave out --seeds")
+    if halve and len({type(ms[0].config.objective) for _, ms in settings.values()}) > 1:
+        raise UserError("--halve compares runs of one objective, and these have several")
     if [*halve] != sorted(set(halve)) or any(not 0 < e < base.train.epochs for e in halve):
         raise UserError(
             f"--halve names epochs in rising order below train.epochs={base.train.epochs}, not "
@@ -152,9 +154,10 @@ def _better_half(going: Sequence[Member], looks: Looks, dataset: DataSet) -> lis
     scores: dict[str, float] = {}
     for member in going:
         if looks[member.name]:
-            setup = prepare_run(member.config, dataset)
-            sign = 1.0 if setup.maximise else -1.0
-            scores[member.name] = sign * looks[member.name][-1][selection_metric(setup)]
+            objective = member.config.objective
+            sign = 1.0 if objective.maximise else -1.0
+            metric = selection_metric(objective, dataset.splits)
+            scores[member.name] = sign * looks[member.name][-1][metric]
     if not scores:
         raise TrainingDiverged("the loss of no member stayed finite")
     kept = sorted(scores, key=scores.__getitem__, reverse=True)[: math.ceil(len(going) / 2)]
@@ -165,25 +168,30 @@ def _listener(member: Member) -> AbstractContextManager[Listener]:
     return progress(member.name, member.config.train.epochs, member.config.objective.headline)
 
 
-def _publish(settings: Settings, looks: Looks, setup: Setup, root: Path) -> None:
-    headline, metric = setup.headline, selection_metric(setup)
+def _publish(settings: Settings, looks: Looks, dataset: DataSet, root: Path) -> None:
+    base = next(iter(settings.values()))[1][0].config
+    headline = _common_headline(settings)
+    chosen_by = f"{'valid' if 'valid' in dataset.splits else 'train'}/{headline}"
+    shown = f"test/{headline}" if "test" in dataset.splits else chosen_by
+    names = _names(settings)
     rows = [
-        _row(setting, [looks[member.name] for member in members], headline, metric)
+        _row(setting, [looks[m.name] for m in members], names, (chosen_by, shown))
         for setting, members in settings.values()
     ]
     directory = RunDirectory(root)
-    heading = f"{headline} of {len(settings)} settings"
-    caption = "Mean over seeds, with their standard deviation." if _most_seeds(settings) > 1 else ""
-    figure = _figure(settings, looks, headline)
+    heading = f"{display_name(headline)} of {len(settings)} settings"
+    caption = "Where runs ended early, what they had reached."
+    if max(len(members) for _, members in settings.values()) > 1:
+        caption = f"Mean over seeds, with their standard deviation. {caption}"
+    figure = _figure(settings, looks, names, shown)
     pictures = kept_pictures(directory.figures, {"grid": Shown(figure, heading, caption)})
     note = (
-        f"{headline} after the last look, nats per example unless it is an error; {metric} is what "
-        "checkpoints are chosen by. Plus and minus: one standard error over seeds."
+        f"{headline} at the last look, nats per example unless it is an error; {chosen_by} is what "
+        "runs are compared by. Plus and minus: one standard error over seeds."
     )
-    base = next(iter(settings.values()))[1][0].config
     write_report(
         directory.report_file,
-        f"Grid on {setup.dataset.name}",
+        f"Grid on {dataset.name}",
         note,
         [
             Table("Settings", rows),
@@ -196,20 +204,32 @@ def _publish(settings: Settings, looks: Looks, setup: Setup, root: Path) -> None
     click.echo(f"figure: {directory.figures / 'grid.png'}\nreport: {directory.report_file}")
 
 
-def _most_seeds(settings: Settings) -> int:
-    return max(len(members) for _, members in settings.values())
+def _common_headline(settings: Settings) -> str:
+    """The headline of all members; the loss, where they have different ones."""
+    found = {member.config.objective.headline for _, ms in settings.values() for member in ms}
+    return found.pop() if len(found) == 1 else "loss"
 
 
-def _row(setting: Setting, runs: Sequence[Sequence[Record]], headline: str, metric: str) -> dict:
+def _names(settings: Settings) -> dict[str, str]:
+    """What tables and figures call the options that vary, by path."""
+    paths = list({path: None for setting, _ in settings.values() for path in setting})
+    return dict(zip(paths, short_names(paths), strict=True))
+
+
+def _row(
+    setting: Setting,
+    runs: Sequence[Sequence[Record]],
+    names: Mapping[str, str],
+    metrics: Sequence[str],
+) -> dict[str, Any]:
     """What the runs of a setting reached: its options, then means over those that stayed finite."""
-    row = {path.rpartition(".")[2]: _cell(value) for path, value in setting.items()}
+    row = {names[path]: _cell(value) for path, value in setting.items()}
     ended = [looks[-1] for looks in runs if looks]
     row |= {"runs": len(runs), "diverged": len(runs) - len(ended)}
     if not ended:
         return row
     row["epochs"] = ended[0]["epoch"]
-    names = dict.fromkeys((metric, f"test/{headline}"))
-    for name in (name for name in names if name in ended[0]):
+    for name in dict.fromkeys(metrics):
         values = [look[name] for look in ended]
         row[name] = statistics.fmean(values)
         if len(values) > 1:
@@ -221,9 +241,10 @@ def _cell(value: Any) -> Any:
     return "-".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
-def _figure(settings: Settings, looks: Looks, headline: str) -> Figure:
-    """Test values over the option with the most numbers; over epochs, where none has two."""
-    metric, name = f"test/{headline}", display_name(headline)
+def _figure(settings: Settings, looks: Looks, names: Mapping[str, str], metric: str) -> Figure:
+    """A metric over the option with the most numbers; over epochs, where none has two."""
+    split, _, headline = metric.partition("/")
+    y_label = f"{display_name(headline)}, {split} examples"
     axis = _longest_axis([setting for setting, _ in settings.values()])
     if axis is None:
         lines = {
@@ -231,11 +252,11 @@ def _figure(settings: Settings, looks: Looks, headline: str) -> Figure:
             for name, (_, members) in settings.items()
         }
         courses = {label: line for label, line in lines.items() if line is not None}
-        return comparisons.curves(courses, "epoch", f"{name}, test examples", markers=False)
+        return comparisons.curves(courses, "epoch", y_label, markers=False)
     points: dict[str, dict[float, list[float]]] = {}
     for setting, members in settings.values():
         rest = ", ".join(
-            f"{path.rpartition('.')[2]} {_cell(value)}"
+            f"{display_name(names[path])} {_cell(value)}"
             for path, value in setting.items()
             if path != axis
         )
@@ -246,8 +267,8 @@ def _figure(settings: Settings, looks: Looks, headline: str) -> Figure:
     places = [at for found in points.values() for at in found]
     return comparisons.curves(
         lines,
-        display_name(axis.rpartition(".")[2]),
-        f"{name}, test examples",
+        display_name(names[axis]),
+        y_label,
         log_x=bool(places) and min(places) > 0 and max(places) / min(places) >= _LOG_FROM,
     )
 

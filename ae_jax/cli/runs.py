@@ -11,6 +11,7 @@ from ae_jax.core.files import read_json
 from ae_jax.objectives import OBJECTIVES
 from ae_jax.report.pages import markdown_table
 from ae_jax.train.loop import is_look
+from ae_jax.train.over import short_names
 from ae_jax.train.rundir import RunDirectory
 
 # Told apart by their own columns.
@@ -34,7 +35,10 @@ def show(folder: Path) -> None:
         {
             "run": path.relative_to(folder).as_posix(),
             **_what(options[path]),
-            **{name.rpartition(".")[2]: _cell(options[path].get(name)) for name in varied},
+            **{
+                short: _cell(options[path].get(name))
+                for name, short in zip(varied, short_names(varied), strict=True)
+            },
             **_reached(path, options[path]),
         }
         for path in found

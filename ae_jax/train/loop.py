@@ -8,7 +8,7 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from ae_jax.core import interrupts
 from ae_jax.core.errors import Stopped, TrainingDiverged
 from ae_jax.data.batches import Totals
+from ae_jax.objectives import Objective
 from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import Checkpoints
@@ -150,7 +151,7 @@ class _Place:
         if self.saved is not None and save:
             if is_look(record):
                 headline = self.run.setup.numbers.objective.headline
-                metrics = {headline: record[selection_metric(self.run.setup)]}
+                metrics = {headline: record[_selection_metric(self.run.setup)]}
                 self.saved.save(self.state, metrics, record)
             elif _all_finite(self.state.params):
                 self.saved.save(self.state, record=record)
@@ -272,7 +273,7 @@ def _is_out_of_patience(place: _Place) -> bool:
     if patience is None:
         return False
     sign = 1.0 if setup.numbers.objective.maximise else -1.0
-    metric = selection_metric(setup)
+    metric = _selection_metric(setup)
     scores = [sign * record[metric] for record in place.records if is_look(record)]
     return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
 
@@ -282,7 +283,7 @@ def _say_why_it_stops(place: _Place, epoch: int) -> None:
     if processes.is_first():
         print(
             f"stopped after epoch {epoch} of {setup.config.train.epochs}: "
-            f"{selection_metric(setup)} has not improved for {setup.config.train.patience} looks",
+            f"{_selection_metric(setup)} has not improved for {setup.config.train.patience} looks",
             file=sys.stderr,
         )
 
@@ -352,7 +353,11 @@ def _look(place: _Place, totals: dict[str, Totals], epoch: int) -> Record:
     return record
 
 
-def selection_metric(setup: Setup) -> str:
+def selection_metric(objective: Objective, splits: Container[str]) -> str:
     """What the best checkpoint is best at: never the test split."""
-    split = "valid" if "valid" in setup.splits else "train"
-    return f"{split}/{setup.numbers.objective.headline}"
+    split = "valid" if "valid" in splits else "train"
+    return f"{split}/{objective.headline}"
+
+
+def _selection_metric(setup: Setup) -> str:
+    return selection_metric(setup.numbers.objective, setup.splits)

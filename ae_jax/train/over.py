@@ -80,15 +80,17 @@ def members_over(base: RunConfig, over: Over) -> dict[str, tuple[Setting, list[M
 
 def name_of(setting: Setting) -> str:
     """A setting as a folder is called: `latent_dim=2,learning_rate=0.01`."""
-    short = [path.rpartition(".")[2] for path in setting]
-    # An option by its whole path, where its last word is that of another too.
-    words = [
+    words = zip(short_names(list(setting)), setting.values(), strict=True)
+    return ",".join(f"{word}={_word(value)}" for word, value in words)
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Options by their last words; by their whole paths where that is another's too."""
+    short = [path.rpartition(".")[2] for path in paths]
+    return [
         word if short.count(word) == 1 and word != "name" else path
-        for path, word in zip(setting, short, strict=True)
+        for path, word in zip(paths, short, strict=True)
     ]
-    return ",".join(
-        f"{word}={_word(value)}" for word, value in zip(words, setting.values(), strict=True)
-    )
 
 
 def _word(value: Any) -> str:
