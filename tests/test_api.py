@@ -10,7 +10,7 @@ import pytest
 from flax import struct
 
 import ae_jax.api as api
-from ae_jax.api.fitted import _decode, _encode, _reconstruct
+from ae_jax.api import compiled
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, from_array, passes
 from ae_jax.data.batches import sequential_order, take_batch
@@ -60,8 +60,12 @@ def test_codes_and_their_reconstructions_are_float32_products_on_every_device(fi
     """Devices with coarser products use them unless they are told: each product says so."""
     setup, ids = fitted.setup, jnp.arange(4)
     examples, codes = {"x": images[:4, ..., None]}, {"z": jnp.zeros((4, 2))}
-    compiled = ((_encode, examples), (_reconstruct, examples), (_decode, codes))
-    for function, rows in compiled:
+    programs = (
+        (compiled.encode, examples),
+        (compiled.reconstruct, examples),
+        (compiled.decode, codes),
+    )
+    for function, rows in programs:
         text = function.lower(
             fitted.variables, rows, ids, setup.numbers.statistics, architecture=setup.architecture
         ).as_text()

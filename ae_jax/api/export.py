@@ -16,11 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ae_jax.api.fitted import Fitted, model_inputs
+from ae_jax.api import compiled
+from ae_jax.api.fitted import Fitted
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import make_directory, write_atomically, write_json
-from ae_jax.models import BoundModel
-from ae_jax.numerics.precision import float32_products
 from ae_jax.train.config import to_dict
 from ae_jax.train.seal import name_of
 
@@ -96,11 +95,10 @@ def _encoder(model: Fitted) -> Callable[..., Array]:
     statistics = jax.tree.map(np.asarray, setup.numbers.statistics)
 
     def encode(weights: Weights, x: Array, *condition: Array) -> Array:
-        ids = jnp.arange(x.shape[0], dtype=jnp.int32)
-        batch = _batch(model, ids, condition)
-        batch["x"] = model_inputs(x, ids, statistics, setup.architecture)
-        with float32_products():
-            return BoundModel(setup.architecture.model, tree(weights)).encode(batch).mean()
+        rows, ids = _rows(model, "x", x, condition), jnp.arange(x.shape[0], dtype=jnp.int32)
+        return compiled.encode(
+            tree(weights), rows, ids, statistics, architecture=setup.architecture
+        )
 
     return encode
 
@@ -111,21 +109,23 @@ def _decoder(model: Fitted) -> Callable[..., Array]:
     inverse = setup.architecture.preprocess.inverse
 
     def decode(weights: Weights, z: Array, *condition: Array) -> Array:
-        batch = _batch(model, jnp.arange(z.shape[0], dtype=jnp.int32), condition)
-        with float32_products():
-            bound = BoundModel(setup.architecture.model, tree(weights))
-            means = bound.decode(z[None], batch).mean()[0]
+        rows, ids = _rows(model, "z", z, condition), jnp.arange(z.shape[0], dtype=jnp.int32)
+        means = compiled.decode(
+            tree(weights), rows, ids, statistics, architecture=setup.architecture
+        )
         back = means if inverse is None else inverse(means, statistics, None)
         return back.astype(jnp.float32)
 
     return decode
 
 
-def _batch(model: Fitted, ids: Array, condition: tuple[Array, ...]) -> dict[str, Array]:
-    batch = {"id": ids, "mask": jnp.ones(ids.shape)}
+def _rows(
+    model: Fitted, name: str, values: Array, condition: tuple[Array, ...]
+) -> dict[str, Array]:
+    rows = {name: values}
     if condition:
-        batch["y" if model.condition_kind == "label" else "condition"] = condition[0]
-    return batch
+        rows["y" if model.condition_kind == "label" else "condition"] = condition[0]
+    return rows
 
 
 def _condition(model: Fitted, size: Any) -> list[jax.ShapeDtypeStruct]:

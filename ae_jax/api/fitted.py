@@ -10,8 +10,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
+from ae_jax.api import compiled
+from ae_jax.api.conditions import checked_conditions, checked_labels
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import write_atomically
 from ae_jax.core.registry import unknown_name
@@ -21,9 +22,7 @@ from ae_jax.data.objects import as_examples
 from ae_jax.distributions import NoPrior
 from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
 from ae_jax.eval.scores import Score, score_named
-from ae_jax.models import Batch, BoundModel
-from ae_jax.numerics.noise import example_keys, stream_key
-from ae_jax.numerics.precision import float32_products
+from ae_jax.numerics.noise import stream_key
 from ae_jax.train.codec_fit import CodecSetup
 from ae_jax.train.config import AnyConfig
 from ae_jax.train.loop import Record
@@ -99,14 +98,14 @@ class Fitted:
     ) -> np.ndarray:
         """Posterior means [N, Z] of raw examples."""
         rows, first_id = self._examples(x, y, condition)
-        return self._over_batches(_encode, rows, first_id)
+        return self._over_batches(compiled.encode, rows, first_id)
 
     def posterior(
         self, x: np.ndarray | Split, y: Any = None, condition: np.ndarray | None = None
     ) -> Any:
         """q(z|x) of raw examples: a distribution whose parameters are NumPy arrays, [N, ...]."""
         rows, first_id = self._examples(x, y, condition)
-        return self._over_batches(_posterior, rows, first_id, may_share=True)
+        return self._over_batches(compiled.posterior, rows, first_id, may_share=True)
 
     def decode(
         self,
@@ -125,7 +124,7 @@ class Fitted:
         if z.ndim != 2 or z.shape[1] != size:
             raise UserError(f"codes have shape {z.shape}; the model decodes [N, {size}]")
         rows = {"z": z, **self._given(len(z), y, condition)}
-        return back(self._over_batches(_decode, rows, 0))
+        return back(self._over_batches(compiled.decode, rows, 0))
 
     def reconstruct(
         self,
@@ -141,7 +140,7 @@ class Fitted:
         """
         back = self._to(units)
         rows, first_id = self._examples(x, y, condition)
-        made = back(self._over_batches(_reconstruct, rows, first_id), rows["x"])
+        made = back(self._over_batches(compiled.reconstruct, rows, first_id), rows["x"])
         given = x.x.shape if isinstance(x, Split) else np.shape(x)
         return made.reshape(given) if units == "data" and math.prod(given) == made.size else made
 
@@ -171,14 +170,14 @@ class Fitted:
                 f"the score {kind} needs complete examples, and some values are missing; "
                 "reconstruction is taken over those that are there"
             )
-        function = partial(_score, score=scored, seed=jnp.asarray(seed, jnp.uint32))
+        function = partial(compiled.score, score=scored, seed=jnp.asarray(seed, jnp.uint32))
         decoded = getattr(scored, "codes_at_once", 1)
         return self._over_batches(function, rows, first_id, at_once=decoded)
 
     def inputs(self, x: np.ndarray | Split) -> np.ndarray:
         """Raw examples in model units, as the model sees them: [N, ...]."""
         rows, first_id = self._examples(x, check_condition=False)
-        return self._over_batches(_inputs, rows, first_id)
+        return self._over_batches(compiled.inputs, rows, first_id)
 
     def sample(
         self,
@@ -262,7 +261,9 @@ class Fitted:
                 "mixture of Gaussians that is fitted to the training codes"
             )
         rows = {"place": np.zeros(count, np.float32), **given}
-        return self._over_batches(partial(_drawn, seed=jnp.asarray(seed, jnp.uint32)), rows, 0)
+        return self._over_batches(
+            partial(compiled.drawn, seed=jnp.asarray(seed, jnp.uint32)), rows, 0
+        )
 
     @property
     def has_prior(self) -> bool:
@@ -377,33 +378,11 @@ class Fitted:
         if condition is not None and kind != "input":
             raise UserError("a condition is given, and the model is not conditioned on an input")
         if kind == "label":
-            return {"y": self._labels(count, y)}
+            return {"y": checked_labels(y, count, self.setup.architecture.model.classes)}
         if kind == "input":
-            return {"condition": self._conditions(count, condition)}
+            shape = self.setup.dataset.condition_shape
+            return {"condition": checked_conditions(condition, count, shape)}
         return {}
-
-    def _labels(self, count: int, y: Any) -> np.ndarray:
-        if y is None:
-            raise UserError("the model is conditioned on the label: give labels as y")
-        labels, classes = np.asarray(y), self.setup.architecture.model.classes
-        if labels.dtype.kind not in "iu" or labels.shape not in ((), (count,)):
-            raise UserError(f"labels y have to be one whole number, or one for each of {count}")
-        if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-            raise UserError(
-                f"labels lie between 0 and {classes - 1}, not {labels.min()} to {labels.max()}"
-            )
-        return np.broadcast_to(labels, (count,)).astype(np.int32)
-
-    def _conditions(self, count: int, condition: Any) -> np.ndarray:
-        if condition is None:
-            raise UserError("the model is conditioned on an input: give it as condition")
-        shape = self.setup.dataset.condition_shape
-        values = np.asarray(condition, np.float32)
-        if values.shape not in (shape, (count, *shape)):
-            raise UserError(
-                f"a condition has shape {shape}, or {(count, *shape)} for all, not {values.shape}"
-            )
-        return np.broadcast_to(values, (count, *shape))
 
     @property
     def _takes_missing(self) -> bool:
@@ -467,79 +446,3 @@ def _filled(part: np.ndarray, size: int) -> np.ndarray:
 
 def _name_of(evaluator: Any) -> str:
     return getattr(evaluator, "__name__", type(evaluator).__name__)
-
-
-def _batch(rows: dict[str, Array], ids: Array) -> Batch:
-    return {**rows, "id": ids, "mask": jnp.ones(ids.shape)}
-
-
-@partial(jax.jit, static_argnames="architecture")
-def _inputs(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Array:
-    del variables
-    return architecture.preprocess(rows["x"], statistics, jax.random.key(0), ids)
-
-
-def model_inputs(raw: Array, ids: Array, statistics: Any, architecture: Any) -> Array:
-    """What the encoder sees."""
-    x = architecture.preprocess(raw, statistics, jax.random.key(0), ids)
-    # NaN gets here only where it is a missing value: the encoder sees 0 for it, as in training.
-    return jnp.where(jnp.isnan(x), 0.0, x)
-
-
-@partial(jax.jit, static_argnames="architecture")
-def _posterior(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Any:
-    x = model_inputs(rows["x"], ids, statistics, architecture)
-    model = BoundModel(architecture.model, variables)
-    with float32_products():
-        return model.encode(_batch({**rows, "x": x}, ids))
-
-
-@partial(jax.jit, static_argnames="architecture")
-def _encode(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Array:
-    return _posterior(variables, rows, ids, statistics, architecture=architecture).mean()
-
-
-@partial(jax.jit, static_argnames="architecture")
-def _reconstruct(
-    variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture
-) -> Array:
-    x = model_inputs(rows["x"], ids, statistics, architecture)
-    model = BoundModel(architecture.model, variables)
-    with float32_products():
-        return model.reconstruct(_batch({**rows, "x": x}, ids)).mean()[0]
-
-
-@partial(jax.jit, static_argnames=("architecture", "score"))
-def _score(
-    variables: Any,
-    rows: Batch,
-    ids: Array,
-    statistics: Any,
-    *,
-    architecture,
-    score: Score,
-    seed: Array,
-) -> Array:
-    x = architecture.preprocess(rows["x"], statistics, jax.random.key(0), ids)
-    model = BoundModel(architecture.model, variables)
-    with float32_products():
-        return score(model, _batch({**rows, "x": x}, ids), jax.random.key(seed))
-
-
-@partial(jax.jit, static_argnames="architecture")
-def _decode(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Array:
-    z = rows["z"]
-    with float32_products():
-        return (
-            BoundModel(architecture.model, variables).decode(z[None], _batch(rows, ids)).mean()[0]
-        )
-
-
-@partial(jax.jit, static_argnames="architecture")
-def _drawn(
-    variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture, seed: Array
-) -> Array:
-    """One code from the prior for each row, [B, Z]."""
-    with float32_products():
-        prior = BoundModel(architecture.model, variables).prior(_batch(rows, ids))
-        return prior.sample(example_keys(jax.random.key(seed), ids), 1)[0]
