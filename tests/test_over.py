@@ -1,9 +1,12 @@
 """What varies over a grid, and the command that trains it."""
 
+import csv
 import json
 
+import numpy as np
 import pytest
 
+import ae_jax
 from ae_jax.core.errors import UserError
 from ae_jax.train.config import RunConfig, to_dict
 from ae_jax.train.over import Over, members_over, name_of, read_values
@@ -98,8 +101,14 @@ def test_a_grid_is_one_table_and_one_figure_and_goes_on_where_it_was(command, fo
     cells = [cell.strip() for cell in rows[2].split("|")]
     header = [cell.strip() for cell in rows[0].split("|")]
     assert float(cells[header.index("test/elbo")]) == pytest.approx(sum(finals) / 2, abs=1e-3)
-    drawn = (folder / "grid/figures/grid.csv").read_text().splitlines()
-    assert len(drawn) > 2 and (folder / "grid/report.html").is_file()
+    drawn = list(csv.DictReader((folder / "grid/figures/grid.csv").read_text().splitlines()))
+    table = list(csv.DictReader((folder / "grid/settings.csv").read_text().splitlines()))
+    assert float(table[0]["test/elbo"]) == pytest.approx(np.mean(finals))
+    # One spread over seeds, in the table and as the bars of the figure.
+    assert float(table[0]["± test/elbo"]) == pytest.approx(np.std(finals, ddof=1))
+    bars = {float(point["x"]): float(point["y_error"]) for point in drawn if point["y_error"]}
+    assert bars[1.0] == pytest.approx(np.std(finals, ddof=1), rel=1e-4)
+    assert (folder / "grid/report.html").is_file()
     _, listed, _ = command("runs", "grid")
     lines = [line for line in listed.splitlines() if line.startswith("|")]
     assert len(lines) == 6 and "latent_dim" in lines[0] and "seed" in lines[0]
@@ -138,10 +147,15 @@ def test_the_worse_half_of_a_grid_ends_early(command, folder):
         (["--halve", "x"], "--halve takes epochs"),
         (["--halve", "1", "--over", "objective=elbo,iwae"], "runs of one objective"),
         (["--members", "none.json"], "none.json"),
+        (["--members", "twice.json"], "model.latent_dim is given twice"),
+        (["--over", "data.name=digits,iris"], "one data set: data.name does not vary"),
+        (["--zip", "limit=100,200"], "one data set: data.limit does not vary"),
+        (["--over", "latent_dim=1:99999999999"], "more than 10,000"),
         (["--set", "codec.name=pca"], "--hidden is for networks"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused_before_any_work(command, folder, options, sentence):
+    (folder / "twice.json").write_text('[{"latent_dim": 2, "model.latent_dim": 3}]')
     status, _, err = command("grid", "digits", *SMALL, "--epochs", "3", *options)
     assert status == 2 and sentence in err and "Traceback" not in err
     assert not (folder / "grid").exists()
@@ -192,3 +206,32 @@ def test_a_list_of_members_executes_no_code_that_nobody_has_chosen(command, fold
     (folder / "theirs.json").write_text(json.dumps([{"objective": "mine.py:Mine"}]))
     status, _, err = command("grid", "digits", *SMALL, "--members", "theirs.json")
     assert status == 2 and "code that would be executed" in err
+
+
+def test_examples_of_a_file_are_scored_in_its_order(command, folder):
+    """As from Python; and those of a split are called by their rows."""
+    rng = np.random.default_rng(0)
+    kinds = np.array(["cat", "dog"])[rng.integers(0, 2, 60)]
+    x = rng.normal(size=(60, 3)).astype(np.float32)
+    for name, rows in (("mine.csv", slice(None)), ("new.csv", slice(20, 50))):
+        lines = [
+            f"{a},{b},{c},{kind}" for (a, b, c), kind in zip(x[rows], kinds[rows], strict=True)
+        ]
+        (folder / name).write_text("\n".join(["a,b,c,kind", *lines]) + "\n")
+    small = ["--hidden", "4", "--latent-dim", "1", "--epochs", "1", "--workdir", "run"]
+    assert command("train", "mine.csv:kind", *small)[0] == 0
+    model = ae_jax.load(folder / "run")
+    status, _, err = command("score", "run", "--data", "new.csv:kind", "--out", "new_scores.csv")
+    assert status == 0, err
+    found = list(csv.DictReader((folder / "new_scores.csv").read_text().splitlines()))
+    assert [row["label"] for row in found] == kinds[20:50].tolist()
+    scores = [float(row["score"]) for row in found]
+    np.testing.assert_allclose(scores, model.score(x[20:50]), rtol=1e-4)
+    assert command("score", "run", "--split", "test", "--out", "test_scores.csv")[0] == 0
+    found = list(csv.DictReader((folder / "test_scores.csv").read_text().splitlines()))
+    rows = [int(row["name"]) for row in found]
+    scores = [float(row["score"]) for row in found]
+    np.testing.assert_allclose(scores, model.score(x[rows]), rtol=1e-4)
+    both = ["--split", "test", "--data", "new.csv:kind", "--out", "no.csv"]
+    status, _, err = command("score", "run", *both)
+    assert status == 2 and "--split is of the data of the RUN" in err

@@ -109,9 +109,9 @@ def test_lines_in_the_code_have_the_ends_that_they_are_asked_for(conditional):
     np.testing.assert_allclose(across[0], ends[0], rtol=1e-6)
     moved = conditional.decode(np.array([[3.0, code[1]]]), 1)
     np.testing.assert_allclose(across[1], moved[0], rtol=1e-6)
-    with pytest.raises(UserError, match="dimensions 0 to 1"):
+    with pytest.raises(UserError, match="dimension of the code is a whole number"):
         conditional.traverse(a, 2, [0.0], y=1)
-    with pytest.raises(UserError, match="two ends"):
+    with pytest.raises(UserError, match="with both ends, is a whole number from 2"):
         conditional.interpolate(a, b, 1, y=1)
 
 
@@ -141,3 +141,99 @@ def test_options_are_named_as_people_name_them():
 def test_the_package_says_what_there_is():
     assert {"fit", "load", "data", "__version__"} <= {*dir(ae_jax)}
     assert ae_jax.data.load
+
+
+COLOURS = np.random.default_rng(4).integers(0, 256, (40, 3, 8, 4)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def channels_first():
+    """PCA of so many directions that what it makes of examples is nearly what they were."""
+    return ae_jax.fit(COLOURS, codec="pca", latent_dim=30, layout="channels_first")
+
+
+def test_images_with_channels_first_are_the_same_by_every_door(channels_first):
+    model, made = channels_first, channels_first.reconstruct(COLOURS)
+    assert made.shape == COLOURS.shape
+    flat = model.reconstruct(COLOURS.reshape(40, -1))
+    np.testing.assert_allclose(flat.reshape(made.shape), made, atol=1e-3)
+    np.testing.assert_allclose(model.encode(COLOURS.reshape(40, -1)), model.encode(COLOURS))
+    split = model.setup.dataset.splits["train"]
+    rows = COLOURS[split.names]
+    np.testing.assert_array_equal(np.moveaxis(rows, 1, -1), split.x)
+    np.testing.assert_allclose(np.moveaxis(model.reconstruct(split), -1, 1), made[split.names])
+    assert abs(model.reconstruct(split) - split.x).mean() < 10.0
+
+
+def test_what_is_made_of_an_example_has_its_shape():
+    plain = GREY[..., 0]
+    model = ae_jax.fit(plain, codec="pca", latent_dim=4)
+    ends = model.reconstruct(plain[:2])
+    line = model.interpolate(plain[0], plain[1], 3)
+    assert line.shape == (3, 8, 8)
+    np.testing.assert_allclose(line[[0, -1]], ends, rtol=1e-5, atol=1e-3)
+    code = model.encode(plain[:1])[0]
+    np.testing.assert_allclose(model.traverse(plain[0], 1, [code[1]])[0], ends[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda m: m.sample(2, seed=-1), "seed is a whole number from 0 and below 4294967296"),
+        (lambda m: m.sample(2, seed=1.5), "seed is a whole number"),
+        (lambda m: m.score(METRES, "bound", seed="a"), "seed is a whole number"),
+        (lambda m: m.score(METRES, "bound", num_samples=2.5), "num_samples is a whole number"),
+        (lambda m: m.score(METRES, None), "a score is a name or a function"),
+        (lambda m: m.sample("3"), "number of samples is a whole number"),
+        (lambda m: m.sample(True), "number of samples is a whole number"),
+        (lambda m: m.interpolate(METRES[0], METRES[1], 2.5), "with both ends"),
+        (lambda m: m.traverse(METRES[0], True, [0.0]), "dimension of the code"),
+        (lambda m: m.traverse(METRES[0], 0, 1.0), "values of the dimension are a list"),
+        (lambda m: m.traverse(METRES[0], 0, [np.nan]), "NaN or infinite"),
+        (lambda m: m.decode([["a", "b"]]), "codes"),
+        (lambda m: m.decode(np.full((1, 2), np.inf)), "infinite"),
+        (lambda m: m.decode(np.ones((1, 2), complex)), "codes"),
+        (lambda m: m.decode([[1.0, 2.0], [3.0]]), "codes"),
+        (lambda m: m.reconstruct(METRES, units=None), "units"),
+        (lambda m: m.evaluate("test", ["bound", "bound"]), "bound is asked twice"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_sentence(standardised, call, sentence):
+    with pytest.raises(UserError, match=sentence) as found:
+        call(standardised)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"epochs": 1, "train__epochs": 2}, "train.epochs is given twice"),
+        ({"optimiser": "adam", "optim__name": "sgd"}, "optim.name is given twice"),
+        ({"latent_dim": True}, "latent_dim.*whole number"),
+        ({"epochs": object()}, "epochs has a value that a configuration does not hold"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        ae_jax.api.configure(None, options)
+
+
+def test_a_file_is_one_model_and_says_nothing_else(codec, tmp_path):
+    path = codec.save(tmp_path / "model.npz")
+    with pytest.raises(UserError, match="which=best is for the runs of a folder"):
+        ae_jax.load(path, "best")
+    with np.load(path) as parts:
+        edited = dict(parts)
+    text = edited["header"].tobytes().replace(b'"step": ', b'"step": 1')
+    np.savez(path, **edited | {"header": np.frombuffer(text, np.uint8)})
+    with pytest.raises(UserError, match="no saved model, or it is damaged"):
+        ae_jax.load(path)
+
+
+def test_what_a_run_starts_from_is_a_model(standardised):
+    with pytest.raises(UserError, match="is a model, or the parameters of one"):
+        ae_jax.fit(METRES, start=3, data__preprocess="standardization", **SMALL)
+    with pytest.raises(UserError, match="is a Layerwise, not 3"):
+        ae_jax.fit_layerwise(METRES, how=3)
+    with pytest.raises(UserError, match="a codec is fitted by fit"):
+        ae_jax.fit_layerwise(METRES, codec="pca")

@@ -1,7 +1,6 @@
 """Autoencoders from Python: fit an array, load a run, encode, decode, sample, evaluate."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +9,7 @@ import numpy as np
 
 from ae_jax.api import saved
 from ae_jax.api.fitted import Fitted
-from ae_jax.api.options import by_path
+from ae_jax.api.options import by_path, in_json
 from ae_jax.api.progress import shown
 from ae_jax.core.errors import UserError
 from ae_jax.core.trust import only_known_code
@@ -99,11 +98,8 @@ def configure(config: AnyConfig | None, options: dict[str, Any]) -> AnyConfig:
     if not options:
         return config or RunConfig()
     base = {} if config is None else to_dict(config)
-    assignments = []
-    for path, value in by_path(base, options).items():
-        # Numbers and arrays of NumPy become those of JSON.
-        assignments.append(f"{path}={json.dumps(value, default=lambda v: np.asarray(v).tolist())}")
-    return from_dict(override(base, assignments))
+    found = by_path(base, options)
+    return from_dict(override(base, [f"{path}={in_json(path, v)}" for path, v in found.items()]))
 
 
 def as_dataset(data: np.ndarray | DataSet, y: np.ndarray | None, source: DataConfig) -> DataSet:
@@ -143,6 +139,10 @@ def load(
     if Path(workdir).is_file():
         if data is not None or y is not None:
             raise UserError(f"{workdir} is a model without data, which it takes none of")
+        if which != "latest":
+            raise UserError(
+                f"{workdir} is one saved model: which={which} is for the runs of a folder"
+            )
         return saved.read(Path(workdir), trust=trust, accept_code=accept_code)
     directory = RunDirectory(workdir)
     trust |= directory.check_code(accept_code=accept_code)

@@ -10,14 +10,13 @@ from ae_jax.core.errors import UserError
 def checked_labels(y: Any, count: int, classes: int) -> np.ndarray:
     """Labels [count] int32. Raises UserError for what are none of so many classes."""
     if y is None:
-        raise UserError("the model is conditioned on the label: give labels as y")
+        raise UserError("the model is conditioned on the label: give labels as y (--label)")
     labels = np.asarray(y)
     if labels.dtype.kind not in "iu" or labels.shape not in ((), (count,)):
         raise UserError(f"labels y have to be one whole number, or one for each of {count}")
     if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-        raise UserError(
-            f"labels lie between 0 and {classes - 1}, not {labels.min()} to {labels.max()}"
-        )
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise UserError(f"labels lie between 0 and {classes - 1}, and there is {wrong}")
     return np.broadcast_to(labels, (count,)).astype(np.int32)
 
 

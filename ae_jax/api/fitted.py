@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ae_jax.api import compiled
+from ae_jax.api.arguments import SEEDS, checked_codes, whole_number
 from ae_jax.api.conditions import checked_conditions, checked_labels
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import write_atomically
@@ -43,9 +44,10 @@ class Fitted:
     Where examples are asked for, an array [N, ...] in the units of the training data is taken, or
     a `Split` of the data set, whose examples then meet their own noise (fixed binarisation). A
     model that is conditioned takes labels `y` [N] or a `condition` [N, ...] with them; of a split,
-    its own. What is decoded has the shape and the units of the training data, so that
-    `x - model.reconstruct(x)` is an error of the model; with `units="model"` it is what the model
-    sees, after preprocessing.
+    its own. What is decoded has the units of the training data, and what is made of examples their
+    shape, so that `x - model.reconstruct(x)` is an error of the model; images that are decoded from
+    codes alone have their channels. With `units="model"` it is what the model sees, after
+    preprocessing.
     """
 
     setup: Setup | CodecSetup
@@ -120,9 +122,7 @@ class Fitted:
         A label or condition is one for each code, or one for all.
         """
         back = self._to(units)
-        z, size = np.asarray(z, np.float32), self.setup.latent_dim
-        if z.ndim != 2 or z.shape[1] != size:
-            raise UserError(f"codes have shape {z.shape}; the model decodes [N, {size}]")
+        z = checked_codes(z, self.setup.latent_dim)
         rows = {"z": z, **self._given(len(z), y, condition)}
         return back(self._over_batches(compiled.decode, rows, 0))
 
@@ -141,8 +141,7 @@ class Fitted:
         back = self._to(units)
         rows, first_id = self._examples(x, y, condition)
         made = back(self._over_batches(compiled.reconstruct, rows, first_id), rows["x"])
-        given = x.x.shape if isinstance(x, Split) else np.shape(x)
-        return made.reshape(given) if units == "data" and math.prod(given) == made.size else made
+        return made if units == "model" else self._as_given(made, x)
 
     def score(
         self,
@@ -160,7 +159,11 @@ class Fitted:
         `code`; those that draw codes take `num_samples` an example, by the noise of the `seed`.
         Raises UserError for a kind that the model does not have.
         """
+        if num_samples is not None:
+            num_samples = whole_number(num_samples, "num_samples", 1)
         scored = score_named(kind, num_samples) if isinstance(kind, str) else kind
+        if not callable(scored):
+            raise UserError(f"a score is a name or a function, not {kind!r}")
         if not isinstance(kind, str) and num_samples is not None:
             raise UserError("num_samples goes with the name of a score; this one has its own")
         rows, first_id = self._examples(x, y, condition)
@@ -170,7 +173,8 @@ class Fitted:
                 f"the score {kind} needs complete examples, and some values are missing; "
                 "reconstruction is taken over those that are there"
             )
-        function = partial(compiled.score, score=scored, seed=jnp.asarray(seed, jnp.uint32))
+        drawn_by = jnp.asarray(whole_number(seed, "seed", 0, SEEDS), jnp.uint32)
+        function = partial(compiled.score, score=scored, seed=drawn_by)
         decoded = getattr(scored, "codes_at_once", 1)
         return self._over_batches(function, rows, first_id, at_once=decoded)
 
@@ -213,11 +217,11 @@ class Fitted:
 
         The first and the last are their reconstructions. Raises UserError for fewer than two steps.
         """
-        if steps < 2:
-            raise UserError(f"an interpolation has at least its two ends, not {steps} steps")
+        steps = whole_number(steps, "the number of steps, with both ends,", 2)
         ends = [self.encode(np.asarray(one)[None], _one(y), _one(condition))[0] for one in (a, b)]
         codes = np.linspace(*ends, steps, dtype=np.float32)
-        return self.decode(codes, y, condition, units=units)
+        made = self.decode(codes, y, condition, units=units)
+        return made if units == "model" else self._as_given(made, np.asarray(a)[None])
 
     def traverse(
         self,
@@ -230,13 +234,15 @@ class Fitted:
         units: Units = "data",
     ) -> np.ndarray:
         """Decodings of one example's code, of which one dimension takes these values: [V, ...]."""
-        size = self.setup.latent_dim
-        if not -size <= dim < size:
-            raise UserError(f"the code has dimensions 0 to {size - 1}, not {dim}")
+        dim = whole_number(dim, "the dimension of the code", 0, self.setup.latent_dim)
+        places = checked_codes(np.asarray(values)[:, None], 1) if np.ndim(values) == 1 else None
+        if places is None:
+            raise UserError("values of the dimension are a list of numbers")
         code = self.encode(np.asarray(x)[None], _one(y), _one(condition))
-        codes = np.repeat(code, len(values), axis=0)
-        codes[:, dim] = np.asarray(values, np.float32)
-        return self.decode(codes, y, condition, units=units)
+        codes = np.repeat(code, len(places), axis=0)
+        codes[:, dim] = places[:, 0]
+        made = self.decode(codes, y, condition, units=units)
+        return made if units == "model" else self._as_given(made, np.asarray(x)[None])
 
     def draw(
         self,
@@ -248,8 +254,8 @@ class Fitted:
         prior: PriorChoice = "model",
     ) -> np.ndarray:
         """The codes [count, Z] of `sample`."""
-        if count < 0:
-            raise UserError(f"{count} samples cannot be drawn")
+        count = whole_number(count, "the number of samples", 0)
+        seed = whole_number(seed, "seed", 0, SEEDS)
         if prior not in ("model", "fitted"):
             raise unknown_name("prior to draw from", prior, ("model", "fitted"))
         given = self._given(count, y, condition)
@@ -280,6 +286,9 @@ class Fitted:
         Nats per example unless the name says otherwise. Raises UserError.
         """
         architecture = self.setup.architecture
+        twice = {str(one) for one in evaluators if list(evaluators).count(one) > 1}
+        if twice:
+            raise UserError(f"the evaluator {min(twice)} is asked twice")
         results = self.setup.own_metrics(self.variables, self.step, self.split_named(split))
         examples = self.setup.on_device(split)
         size = min(len(examples), self.config.eval.batch_size)
@@ -308,21 +317,33 @@ class Fitted:
     def _to(self, units: Units) -> Any:
         """The map of model outputs, with the raw examples that they are of, to such units."""
         if units not in ("data", "model"):
-            raise unknown_name("units", units, ("data", "model"))
+            raise unknown_name("units", str(units), ("data", "model"))
         if units == "model":
             return lambda outputs, raw=None: outputs
         return self._raw
 
     def _raw(self, outputs: np.ndarray, raw: np.ndarray | None = None) -> np.ndarray:
-        dataset = self.setup.dataset
         statistics = jax.tree.map(np.asarray, self.setup.numbers.statistics)
         restored = self.setup.architecture.preprocess.restored(outputs, statistics, raw)
         # About a mean that is large, float32 would lose what the model says.
         precise = self.setup.architecture.preprocess.needs == "mean"
         restored = restored.astype(np.float64 if precise else np.float32)
-        if self.config.data.layout == "channels_first" and dataset.is_image:
-            return np.moveaxis(restored, -1, 1)
-        return restored
+        return np.moveaxis(restored, -1, 1) if self._is_channels_first else restored
+
+    @property
+    def _is_channels_first(self) -> bool:
+        """Whether the user's images have their channels before height and width."""
+        return self.config.data.layout == "channels_first" and self.setup.dataset.is_image
+
+    def _as_given(self, made: np.ndarray, x: Any) -> np.ndarray:
+        """What is made of examples, [M, ...], in the shape that those were given in.
+
+        Without a channel axis, or flat; a `Split` holds its channels last.
+        """
+        if isinstance(x, Split):
+            return np.moveaxis(made, 1, -1) if self._is_channels_first else made
+        each = np.shape(x)[1:]
+        return made.reshape(len(made), *each) if math.prod(each) == made[:1].size else made
 
     def _fitted_codes(self, count: int, seed: int) -> np.ndarray:
         """Codes drawn from a mixture of Gaussians that is fitted to those of training examples."""
@@ -330,7 +351,7 @@ class Fitted:
 
         train = self.setup.dataset.splits[self.split_named("train")]
         codes = self.encode(train).astype(np.float64)
-        components = min(MIXTURE_COMPONENTS, len(codes))
+        components = min(MIXTURE_COMPONENTS, len(np.unique(codes, axis=0)))
         mixture = GaussianMixture(components, random_state=seed, reg_covar=1e-6).fit(codes)
         drawn, _ = mixture.sample(max(count, 1))
         order = np.random.default_rng(seed).permutation(len(drawn))  # they come by component

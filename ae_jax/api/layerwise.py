@@ -106,6 +106,10 @@ def fit_layerwise(
 
     Raises UserError.
     """
+    if "codec" in options:
+        raise UserError("layer by layer networks are trained; a codec is fitted by fit")
+    if how is not None and not isinstance(how, Layerwise):
+        raise UserError(f"how layers are trained is a Layerwise, not {how!r}")
     config = configure(config or LOGISTIC, options)
     dataset = as_dataset(x, y, config.data)
     config = _with_head(config, dataset)

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ae_jax.core.errors import UserError
 from ae_jax.core.registry import unknown_name
 from ae_jax.train.config import from_dict, is_of_codec, override, to_dict
@@ -22,10 +24,30 @@ def by_path(base: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, An
     dotted = [name.replace("__", ".") for name in options]
     of_codec = "codec" in options or is_of_codec(base, dotted)
     names = _NAMES_OF_CODEC if of_codec else _NAMES
-    given = {names.get(name, name.replace("__", ".")): value for name, value in options.items()}
-    chosen = [f"{path}={json.dumps(given[path])}" for path in names.values() if path in given]
+    given = _by_name({name: names.get(name, name.replace("__", ".")) for name in options}, options)
+    chosen = [f"{path}={in_json(path, given[path])}" for path in names.values() if path in given]
     known = to_dict(from_dict(override(base, chosen)))
-    return {_path_of(name, known): value for name, value in given.items()}
+    return _by_name({name: _path_of(name, known) for name in given}, given)
+
+
+def in_json(name: str, value: Any) -> str:
+    """A value as a configuration holds it; numbers and arrays of NumPy too. Raises UserError."""
+    try:
+        return json.dumps(value, default=lambda other: np.asarray(other).tolist())
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{name} has a value that a configuration does not hold: {value!r}"
+        ) from error
+
+
+def _by_name(paths: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options by other names. Raises UserError for one that is given twice."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if paths[name] in found:
+            raise UserError(f"{paths[name]} is given twice")
+        found[paths[name]] = value
+    return found
 
 
 def _path_of(name: str, known: Mapping[str, Mapping[str, Any]]) -> str:

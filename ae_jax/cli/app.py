@@ -344,7 +344,11 @@ def encode(run: Path, checkpoint: str, split: str, out: Path, **allowed: bool) -
 @cli.command(short_help="Write how anomalous each example of a split is.")
 @RUN
 @opened
-@SPLIT
+@click.option("--split", help="Which examples of the RUN: train, valid or test.  [default: test]")
+@click.option(
+    "--data",
+    help="Other examples, of the same form: what `train` takes as DATA, all of it in its order.",
+)
 @click.option(
     "--kind",
     default="reconstruction",
@@ -376,15 +380,16 @@ def encode(run: Path, checkpoint: str, split: str, out: Path, **allowed: bool) -
     help="The examples that the threshold is chosen on.  [default: valid, where there is one, else "
     "train]",
 )
-def score(run: Path, checkpoint: str, split: str, kind: str, out: Path, **options) -> None:
-    """Anomaly scores of a split by a RUN, the higher the more anomalous.
+def score(run: Path, checkpoint: str, split: str | None, kind: str, out: Path, **options) -> None:
+    """Anomaly scores of a split by a RUN, or of other --data, the higher the more anomalous.
 
-    The file has one row an example: its number in the split, its score, its label where there are
-    any, and, with --false-positive-rate, 1 for an outlier and 0 for others.
+    The file has one row an example: its number in the split, its score, its name (the number of its
+    row, where it came from one array or table), its label where there are any, and, with
+    --false-positive-rate, 1 for an outlier and 0 for others.
     """
     from ae_jax.cli import commands
 
-    commands.score(run, checkpoint, split, kind, out, **options)
+    commands.score(run, checkpoint, split, kind=kind, out=out, **options)
 
 
 @cli.command(short_help="Write figures and report.html of a run.")

@@ -3,6 +3,7 @@
 Matplotlib is imported by the commands that draw: the others are over sooner.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -25,13 +26,14 @@ from ae_jax.core.files import (
 )
 from ae_jax.core.registry import absolute_reference, user_files
 from ae_jax.core.trust import check_all, choose, only_known_code
-from ae_jax.data import DataSet, info, prepare
+from ae_jax.data import DataSet, Split, info, prepare
 from ae_jax.data import load as load_data
 from ae_jax.data.scales import advise
 from ae_jax.eval import ImportanceSampledLikelihood
 from ae_jax.eval.scores import outliers, score_named, threshold_at
 from ae_jax.models import parameter_counts
 from ae_jax.report.claims import write_results
+from ae_jax.report.pages import csv_table
 from ae_jax.train import loop, processes
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.codec_fit import fit_codec, prepare_codec
@@ -365,7 +367,8 @@ def encode(run: Path, checkpoint: str, split: str, out: Path, **allowed: bool) -
 def score(
     run: Path,
     checkpoint: str,
-    split: str,
+    split: str | None,
+    data: str | None,
     kind: str,
     out: Path,
     samples: int | None,
@@ -379,18 +382,27 @@ def score(
         raise UserError(f"--out takes a .csv or .npz file, not {out.name}")
     if threshold_split is not None and rate is None:
         raise UserError("--threshold-split says where --false-positive-rate holds: give that too")
+    if data is not None and split is not None:
+        raise UserError("--split is of the data of the RUN, and --data names others")
     chosen = score_named(kind, samples)
     model = load(run, checkpoint, **allowed)
     splits = model.setup.dataset.splits
     given = threshold_split or ("valid" if "valid" in splits else "train")
-    examples = splits[model.split_named(split)]
+    if data is None:
+        where, classes = split or "test", model.setup.dataset.classes
+        examples = splits[model.split_named(where)]
+        scores = model.score(examples, chosen, seed=seed)
+    else:
+        where, (examples, classes) = data, _all_examples(data, model.config.data.layout)
+        y = examples.y if model.condition_kind == "label" else None
+        condition = examples.condition if model.condition_kind == "input" else None
+        scores = model.score(examples.x, chosen, y, condition, seed=seed)
     make_directory(out.parent)
-    columns = {
-        "example": np.arange(len(examples)),
-        "score": model.score(examples, chosen, seed=seed),
-    }
+    columns = {"example": np.arange(len(examples)), "score": scores}
+    if examples.names is not None:
+        columns["name"] = np.asarray(examples.names)
     if examples.y is not None:
-        columns["label"] = np.asarray(examples.y)
+        columns["label"] = np.asarray(classes)[examples.y] if classes else np.asarray(examples.y)
     known = {}
     if rate is not None:
         others = splits[model.split_named(given)]
@@ -398,17 +410,24 @@ def score(
         columns["outlier"] = outliers(columns["score"], known["threshold"])
         click.echo(
             f"threshold: {known['threshold']:.6g}, which a share {rate:g} of {given} lies above; "
-            f"{columns['outlier'].sum()} of {len(examples)} in {split} do"
+            f"{columns['outlier'].sum()} of {len(examples)} in {where} do"
         )
     if out.suffix == ".npz":
         _save_arrays(out, **columns, **{name: np.asarray(value) for name, value in known.items()})
         return
-    lines = [
-        ",".join(columns),
-        *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True)),
-    ]
-    write_atomically(out, ("\n".join(lines) + "\n").encode())
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    write_atomically(out, csv_table(rows).encode())
     click.echo(f"{out}: {len(examples)} rows of {', '.join(columns)}")
+
+
+def _all_examples(name: str, layout: str) -> tuple[Split, tuple[str, ...] | None]:
+    """The examples of a data set of all splits, in the order of its file where that is one."""
+    found = load_data(name, layout=layout)
+    parts = list(found.splits.values())
+    whole = functools.reduce(lambda before, part: part.after(before), parts)
+    if whole.names is not None and whole.names.dtype.kind in "iu":
+        whole = whole.rows(np.argsort(whole.names))
+    return whole, found.classes
 
 
 def report(run: Path, checkpoint: str, **allowed: bool) -> None:

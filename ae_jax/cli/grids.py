@@ -17,7 +17,7 @@ from ae_jax.api.options import by_path
 from ae_jax.cli.commands import configuration
 from ae_jax.cli.launch import Launcher, plan
 from ae_jax.core.errors import TrainingDiverged, UserError
-from ae_jax.core.files import read_json
+from ae_jax.core.files import read_json, write_atomically
 from ae_jax.core.registry import user_files
 from ae_jax.core.trust import choose, only_known_code
 from ae_jax.data import DataSet
@@ -27,6 +27,7 @@ from ae_jax.report.pages import (
     Shown,
     Table,
     configuration_table,
+    csv_table,
     environment_table,
     kept_pictures,
     markdown_table,
@@ -115,7 +116,10 @@ def _listed(path: Path | None, base: RunConfig) -> list[Setting]:
     rows = read_json(path)
     if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
         raise UserError(f"{path} holds no list of tables, as [{{'latent_dim': 2}}, ...]")
-    return [{_path(name, value, base): value for name, value in row.items()} for row in rows]
+    return [
+        by_path(to_dict(base), {name.replace(".", "__"): value for name, value in row.items()})
+        for row in rows
+    ]
 
 
 def _check_halving(halve: Sequence[int], over: Over, base: RunConfig, settings: Settings) -> None:
@@ -187,7 +191,8 @@ def _publish(settings: Settings, looks: Looks, dataset: DataSet, root: Path) -> 
     pictures = kept_pictures(directory.figures, {"grid": Shown(figure, heading, caption)})
     note = (
         f"{headline} at the last look, nats per example unless it is an error; {chosen_by} is what "
-        "runs are compared by. Plus and minus: one standard error over seeds."
+        "runs are compared by. Plus and minus, and the bars of the figure: one standard deviation "
+        "over the seeds of a setting. Seconds of training: a run's share of its program's."
     )
     write_report(
         directory.report_file,
@@ -200,7 +205,9 @@ def _publish(settings: Settings, looks: Looks, dataset: DataSet, root: Path) -> 
             environment_table(environment()),
         ],
     )
-    click.echo(f"\n{markdown_table(rows)}\n")
+    table = root / "settings.csv"
+    write_atomically(table, csv_table(rows).encode())
+    click.echo(f"\n{markdown_table(rows)}\n\n{note}\n\ntable:  {table}")
     click.echo(f"figure: {directory.figures / 'grid.png'}\nreport: {directory.report_file}")
 
 
@@ -233,8 +240,8 @@ def _row(
         values = [look[name] for look in ended]
         row[name] = statistics.fmean(values)
         if len(values) > 1:
-            row[f"± {name}"] = statistics.stdev(values) / math.sqrt(len(values))
-    return row | {"seconds": sum(look["seconds"] for look in ended)}
+            row[f"± {name}"] = statistics.stdev(values)
+    return row | {"training seconds": sum(look["seconds"] for look in ended)}
 
 
 def _cell(value: Any) -> Any:

@@ -14,6 +14,7 @@ from ae_jax.train.loop import is_look
 from ae_jax.train.over import short_names
 from ae_jax.train.rundir import RunDirectory
 
+_SECTIONS = {"data", "model", "objective", "optim", "groups", "codec", "train", "eval"}
 # Told apart by their own columns.
 _SAID = ("data.name", "objective.name", "codec.name")
 
@@ -52,8 +53,9 @@ def _configuration(path: Path) -> dict[str, Any] | None:
         values = read_json(path)
     except UserError:
         return None
-    sections = {"data", "train"}
-    return values if isinstance(values, dict) and sections <= {*values} else None
+    # What was exported says more of the model than a run does.
+    is_run = isinstance(values, dict) and {"data", "train"} <= {*values} <= _SECTIONS
+    return values if is_run else None
 
 
 def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:

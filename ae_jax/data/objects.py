@@ -77,6 +77,8 @@ def as_examples(x: Any, data: DataSet, layout: str = "channels_last") -> np.ndar
     if layout == "channels_last":
         return x
     x = np.asarray(x)
+    if x.ndim == 2 and data.is_image and x.shape[1] == np.prod(data.shape):
+        x = x.reshape(len(x), data.shape[-1], *data.shape[:-1])  # flattened as they were given
     return channels_last(x, layout, "examples") if x.ndim == 4 else x
 
 

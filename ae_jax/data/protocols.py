@@ -73,7 +73,12 @@ def hold_out_rows(
     classes: tuple[str, ...] | None = None,
     facts: Facts = _NO_FACTS,
 ) -> Stored:
-    """`hold_out` for examples with all that belongs to them. Raises UserError."""
+    """`hold_out` for examples with all that belongs to them. Raises UserError.
+
+    Those without names are called by their numbers, from 0: no part has them in a row.
+    """
+    if examples.names is None:
+        examples = dataclasses.replace(examples, names=np.arange(len(examples)))
     train, valid, test = held_out_rows(len(examples), name)
     return Stored(
         train=examples.rows(np.concatenate([train, valid])),

@@ -5,7 +5,9 @@ be mailed, archived and opened without a network.
 """
 
 import base64
+import csv
 import dataclasses
+import io
 import math
 import numbers
 import re
@@ -221,6 +223,15 @@ def markdown_table(rows: Sequence[Row]) -> str:
     ]
     rule = [("-" * (w - 1) + ":") if r else "-" * w for w, r in zip(widths, right, strict=True)]
     return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
+
+
+def csv_table(rows: Sequence[Row]) -> str:
+    """The rows as a table with commas, a blank where a row has no value; numbers in full."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns(rows), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def columns(rows: Sequence[Row]) -> list[str]:

@@ -11,6 +11,8 @@ from ae_jax.train.config import RunConfig, from_dict, override, to_dict
 from ae_jax.train.grid import Member
 
 SEED = "train.seed"
+# What a data set is loaded by, which is done once.
+OF_THE_DATA = ("data.name", "data.protocol", "data.limit", "data.layout")
 _MOST = 10_000  # members; more of them are a slip of the pen
 
 # The values of some options, by path.
@@ -38,6 +40,7 @@ class Over:
         twice = sorted({path for path in paths if paths.count(path) > 1})
         if twice:
             raise UserError(f"{twice[0]} varies in two ways at once")
+        _check_paths(paths)
         if SEED in paths and self.seeds > 1:
             raise UserError(f"{SEED} varies, and so many seeds are asked for too: choose one")
         rows = zip(*self.zipped.values(), strict=True) if self.zipped else [()]
@@ -54,6 +57,12 @@ class Over:
             raise UserError(f"a grid has between 1 and {_MOST:,} members, not {count:,}")
         combined = itertools.product(*factors)
         return [{k: v for part in parts for k, v in part.items()} for parts in combined]
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    for path in paths:
+        if path in OF_THE_DATA:
+            raise UserError(f"a grid has one data set: {path} does not vary over it")
 
 
 def members_over(base: RunConfig, over: Over) -> dict[str, tuple[Setting, list[Member]]]:
@@ -123,6 +132,8 @@ def read_values(text: str) -> list[Any]:
         bounds = [int(part) for part in text.split(":")]
         if len(bounds) > 3 or (len(bounds) == 3 and bounds[2] == 0):
             raise UserError(f"{text!r} is no range FIRST:END or FIRST:END:STEP")
+        if len(range(*bounds)) > _MOST:
+            raise UserError(f"{text!r} are {len(range(*bounds)):,} values, more than {_MOST:,}")
         values = list(range(*bounds))
     else:
         values = [_value(part) for part in text.split(",")]

@@ -30,6 +30,8 @@ class Start:
 
 def check_start(params: Any, like: Any) -> None:
     """Raises UserError unless the tree has the names, shapes and types of `like`, and no NaN."""
+    if not all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(params)):
+        raise UserError("what a run starts from is a model, or the parameters of one")
     given, expected = _leaves(params), _leaves(like)
     changes = [
         f"{name}: {given.get(name, 'absent')} given, {expected.get(name, 'absent')} expected"
