@@ -12,6 +12,7 @@ with `<!-- table: NAME -->` by a function (`TABLES`), and each that begins with
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,27 @@ def collected() -> dict[str, dict[str, Any]]:
     return {file.parent.relative_to(RESULTS).as_posix(): read_json(file) for file in files}
 
 
+def _page_of(name: str) -> str:
+    """The page of results, from that of all claims."""
+    first = name.partition("/")[0]
+    return "benchmarks.md" if first == "benchmark" else f"experiments/{first}.md"
+
+
+def _preset(name: str, results: Mapping[str, Any]) -> str:
+    """The preset that results are of: it ends their title, or their name."""
+    if name.startswith("benchmark/"):
+        return "standard"
+    ending = results.get("title", "").rpartition(": ")[2]
+    return ending if " " not in ending and ending else name.partition("/")[2] or "standard"
+
+
+def _command(name: str, results: Mapping[str, Any]) -> str:
+    first, _, rest = name.partition("/")
+    if first == "benchmark":
+        return f"python -m experiments.benchmark --suite {rest}"
+    return f"python -m experiments.{first} --preset {_preset(name, results)}"
+
+
 def _claims_that_hold() -> str:
     """One row for each of the committed results: how many of its claims hold."""
     rows = []
@@ -86,7 +108,8 @@ def _claims_that_hold() -> str:
         facts = results["environment"]
         rows.append(
             {
-                "results": name,
+                "results": f"[{name}]({_page_of(name)})",
+                "preset": _preset(name, results),
                 "claims that hold": f"{sum(held)} of {len(held)}",
                 "on": facts["device"],
                 "trained or written": facts["date"],
@@ -144,7 +167,8 @@ def _part(name: str) -> str:
     lines += _benchmark(results) if "facts" in results else _experiment(results)
     facts = results["environment"]
     where = f"{facts['processor']}, {facts['device']}, jax {facts['jax']}"
-    lines += ["", f"Results of {where}, written {facts['date']} at commit {facts['commit']}."]
+    written = f"written {facts['date']} at commit {facts['commit']}"
+    lines += ["", f"Results of `{_command(name, results)}` on {where}, {written}."]
     return "\n".join(lines) + "\n"
 
 

@@ -93,7 +93,7 @@ METHODS = (
     Method(
         "anomaly scores: error, bound, log p(x), code",
         "scikit-learn; closed forms; DeLong",
-        "Farina et al. 2018, figure 3, beside PCA and mass",
+        "Farina et al. 2018, figure 3, beside PCA and mass (one seed)",
         ("jets", "held_out_digit"),
         "experiments/jets.md",
     ),
@@ -132,11 +132,13 @@ METHODS = (
         "IWAE (plain, DReG, STL)",
         "exact gradient of a linear Gaussian model",
         "Burda et al. 2016, table 1: protocol here, not trained to its end yet",
+        page="experiments/iwae.md",
     ),
     Method(
         "linear VAE",
         "probabilistic PCA in closed form",
         "noise, log p(x) and dimensions alive on MNIST: not trained yet",
+        page="experiments/linear_vae.md",
     ),
     Method(
         "log p(x): importance sampling, annealing, posterior draws by HMC",
