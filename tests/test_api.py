@@ -91,7 +91,7 @@ def assert_float32_products(program: str) -> None:
 
 
 def test_what_cannot_be_is_refused(fitted, workdir, images, labels):
-    with pytest.raises(UserError, match="-1 samples cannot be drawn"):
+    with pytest.raises(UserError, match="number of samples is a whole number from 0, not -1"):
         fitted.sample(-1)
     with pytest.raises(UserError, match="unknown checkpoint 'bst': valid: best, latest"):
         api.load(workdir, "bst", images, labels)

@@ -55,8 +55,8 @@ def test_claims_are_counted_by_hand():
     for file in docs.RESULTS.rglob("results.json"):
         held = [claim["holds"] for claim in json.loads(file.read_text())["claims"]]
         name = file.parent.relative_to(docs.RESULTS).as_posix()
-        row = next(line for line in text.splitlines() if line.startswith(f"| {name} "))
-        assert row.split("|")[2].strip() == f"{sum(held)} of {len(held)}"
+        row = next(line for line in text.splitlines() if line.startswith(f"| [{name}]("))
+        assert row.split("|")[3].strip() == f"{sum(held)} of {len(held)}"
 
 
 def test_every_result_is_in_the_table_of_status():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.datasets import load_digits
 
 import ae_jax
 from ae_jax.core.errors import UserError
@@ -283,12 +284,14 @@ def test_the_command_writes_what_python_gives(command, folder):
     np.testing.assert_allclose(table["score"], scores, rtol=1e-5)
     np.testing.assert_array_equal(table["label"], splits["test"].y)
     np.testing.assert_array_equal(table["example"], np.arange(len(scores)))
+    # The name of a row is its place in the table that the splits were taken from.
+    np.testing.assert_array_equal(load_digits().target[table["name"].astype(int)], table["label"])
     threshold = threshold_at(model.score(splits["valid"], "log_likelihood"), 0.05)
     np.testing.assert_array_equal(table["outlier"], outliers(scores, threshold))
-    assert f"threshold: {threshold:.6g}" in out and "rows of example, score, label" in out
+    assert f"threshold: {threshold:.6g}" in out and "of example, score, name, label" in out
     assert command("score", "run", "--out", "new/s.npz", "--split", "valid")[0] == 0
     arrays = np.load(folder / "new" / "s.npz")
-    assert set(arrays) == {"example", "score", "label"}
+    assert set(arrays) == {"example", "score", "name", "label"}
     np.testing.assert_allclose(arrays["score"], model.score(splits["valid"]), rtol=1e-5)
 
 
