@@ -33,6 +33,7 @@ def label_run(condition: str, seed: int, budget: LabelBudget, dataset: DataSet) 
         model=ModelConfig(
             hidden=(budget.width,),
             activation="relu",
+            init="glorot_uniform",
             latent_dim=budget.latent_dim,
             head="bernoulli",
             condition=condition,

@@ -121,6 +121,7 @@ def baseline_run(task: Task, budget: Budget, dataset: DataSet) -> Member:
             hidden=(budget.width,),
             decoder_hidden=(),
             activation="relu",
+            init="glorot_uniform",
             latent="relu",
             latent_dim=budget.width,
             head="bernoulli",
@@ -143,6 +144,7 @@ def cvae_run(task: Task, budget: Budget, dataset: DataSet) -> Member:
         model=ModelConfig(
             hidden=hidden,
             activation="relu",
+            init="glorot_uniform",
             latent_dim=budget.latent_dim,
             prior="network",
             head="bernoulli",

@@ -80,6 +80,7 @@ def member(preset: Preset, dataset: DataSet, seed: int) -> Member:
         model=ModelConfig(
             hidden=(preset.hidden,),
             activation="relu",
+            init="glorot_uniform",
             latent="deterministic",
             latent_dim=preset.size,
             head="bernoulli",

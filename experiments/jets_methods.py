@@ -54,6 +54,7 @@ class Network:
             decoder=part,
             hidden=HIDDEN[self.kind],
             activation="relu",
+            init="glorot_uniform",
             latent="gaussian" if is_vae else "deterministic",
             latent_dim=self.size,
             head="gaussian_global" if is_vae else "gaussian_fixed",

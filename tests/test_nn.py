@@ -13,9 +13,10 @@ from ae_jax.nn import ACTIVATIONS
 from ae_jax.nn.convolutions import doubled, halved
 from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
 from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
-from ae_jax.nn.initialisers import initialise
+from ae_jax.nn.initialisers import FITTING, fitting, initialise
 from ae_jax.numerics.softplus import softplus
-from ae_jax.train.config import ModelConfig
+from ae_jax.train.config import ModelConfig, RunConfig
+from ae_jax.train.setup import prepare_run
 from tests.bound import as_batch, decoded, initial
 
 
@@ -170,6 +171,41 @@ def test_schemes_by_fan_have_the_variance_of_their_papers(scheme, variance):
         assert 0.999 * bound < float(jnp.abs(params["dense"]["kernel"]).max()) <= bound
     doubled = initialise(PARAMS, jax.random.key(0), scheme, 2.0)
     np.testing.assert_allclose(doubled["dense"]["kernel"], 2 * params["dense"]["kernel"], rtol=1e-6)
+
+
+def test_every_activation_has_weights_that_fit_it():
+    assert FITTING.keys() == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+def test_fitting_weights_pass_on_what_they_are_given(activation):
+    """The spread of the units over examples, after eight layers of 300 units, beside the first."""
+    scheme, scale = fitting(activation)
+    params = {str(i): {"kernel": jnp.zeros((300, 300))} for i in range(8)}
+    kept = {}
+    for name, factor in (("fitting", scale), ("a quarter", scale / 4)):
+        h = jax.random.normal(jax.random.key(1), (500, 300))
+        spread = []
+        for layer in initialise(params, jax.random.key(0), scheme, factor).values():
+            h = ACTIVATIONS.get(activation)(h @ layer["kernel"])
+            spread.append(float(h.std(axis=0).mean()))
+        kept[name] = spread[-1] / spread[0]
+    assert kept["fitting"] > 0.01 and kept["a quarter"] < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "scheme", "scale"),
+    [
+        ({"activation": "sigmoid", "init_scale": 0.5}, "glorot_uniform", 2.0),
+        ({"activation": "relu"}, "he_uniform", 1.0),
+        ({"activation": "tanh"}, "glorot_uniform", 1.0),
+        ({"activation": "sigmoid", "init": "glorot_normal"}, "glorot_normal", 1.0),
+    ],
+)
+def test_a_run_says_how_its_weights_started(options, scheme, scale, vector_set):
+    config = RunConfig(model=ModelConfig(hidden=(4,), latent_dim=2, **options))
+    settled = prepare_run(config, vector_set).config.model
+    assert (settled.init, settled.init_scale) == (scheme, scale)
 
 
 def test_orthogonal_kernels_have_orthonormal_columns():

@@ -31,7 +31,9 @@ class ModelConfig:
     condition       what the model is conditioned on: `none`, the `label`, or the `input` that the
                     data set holds beside each example (a vector or an image)
     into            which parts see the condition
-    init            how weights start; `normal` is N(0, init_scale^2) for weights and biases
+    init            how weights start; `auto` is what fits the activation: Glorot's for tanh, four
+                    times that for logistic units, He's for rectified ones. `normal` is
+                    N(0, init_scale^2) for weights and biases
     init_scale      a factor on the weights of the other schemes
     options         options of the parts themselves, by path: a field of a part, registered or your
                     own, is `model.PART.FIELD` (`ae-jax list NAME` tells them)
@@ -52,7 +54,7 @@ class ModelConfig:
     head_scale: Positive = 1.0
     condition: Literal["none", "label", "input"] = "none"
     into: tuple[Place, ...] = ("encoder", "decoder")
-    init: str = "glorot_uniform"
+    init: str = "auto"
     init_scale: Positive = 1.0
     options: tuple[tuple[str, Any], ...] = ()
 

@@ -24,7 +24,7 @@ from ae_jax.models.base import OWN
 from ae_jax.models.build import settled_prior
 from ae_jax.nn import HEADS
 from ae_jax.nn.forward import Forward, passing
-from ae_jax.nn.initialisers import INITIALISERS, initialise
+from ae_jax.nn.initialisers import INITIALISERS, fitting, initialise
 from ae_jax.numerics.noise import stream_key
 from ae_jax.numerics.precision import product_precision
 from ae_jax.objectives import Batch, Terms
@@ -435,9 +435,12 @@ def _settled_prior(config: RunConfig) -> str:
 
 def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: ValueRange) -> RunConfig:
     """The configuration with nothing left open, which names the data that there really are."""
-    head = config.model.head
-    if head == "auto":
-        head = _head_for(dataset, values)
+    model = config.model
+    head = _head_for(dataset, values) if model.head == "auto" else model.head
+    scheme, scale = model.init, model.init_scale
+    if scheme == "auto":
+        scheme, factor = fitting(model.activation)
+        scale *= factor
     return dataclasses.replace(
         config,
         data=DataConfig(
@@ -448,7 +451,9 @@ def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: Value
             config.data.memory_budget,
             config.data.layout,
         ),
-        model=dataclasses.replace(config.model, head=head, prior=_settled_prior(config)),
+        model=dataclasses.replace(
+            model, head=head, prior=_settled_prior(config), init=scheme, init_scale=scale
+        ),
     )
 
 
