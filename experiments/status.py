@@ -107,7 +107,7 @@ METHODS = (
     Method(
         "topic models: ProdLDA, NVLDA, NVDM",
         "NumPy; gensim; topics that documents were drawn from",
-        "Srivastava & Sutton 2017, NPMI on 20 Newsgroups (one seed)",
+        "Srivastava & Sutton 2017, NPMI on 20 Newsgroups",
         ("topics",),
         "experiments/topics.md",
     ),
