@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ae_jax.codecs.pca import PcaCodec
 from ae_jax.core.errors import TrainingDiverged
 from ae_jax.core.files import read_json
 from ae_jax.data import DataSet
+from ae_jax.eval.likelihood import standard_error
 from ae_jax.objectives import ContrastiveDivergence, Reconstruction
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
@@ -65,9 +66,9 @@ def deep_config(
     )
 
 
-def with_epochs(how: Layerwise, epochs: int, batch_size: int = 100) -> Layerwise:
+def with_epochs(how: Layerwise, epochs: int, batch_size: int = 100, seed: int = 0) -> Layerwise:
     """Layers trained so long each, looked at in the end."""
-    train = TrainConfig(batch_size=batch_size, epochs=epochs)
+    train = TrainConfig(batch_size=batch_size, epochs=epochs, seed=seed)
     return dataclasses.replace(how, train=train, eval=EvalConfig(every=epochs))
 
 
@@ -75,7 +76,17 @@ def shape_and_size(dataset: DataSet, sizes: Sequence[int]) -> str:
     """Examples of each split and units of each layer, for the protocol of a deep autoencoder."""
     layers = "-".join(map(str, (math.prod(dataset.shape), *sizes)))
     counts = " / ".join(f"{len(split):,}" for split in dataset.splits.values())
-    return f"{counts} train / test examples, {layers} and its mirror, logistic units, linear code"
+    examples = f"{counts} {' / '.join(dataset.splits)} examples"
+    return f"{examples}, {layers} and its mirror, logistic units, linear code"
+
+
+def at_rate(config: RunConfig, rate: float, seed: int = 0) -> RunConfig:
+    """The same run with another step size and seed."""
+    return dataclasses.replace(
+        config,
+        optim=dataclasses.replace(config.optim, learning_rate=rate),
+        train=dataclasses.replace(config.train, seed=seed),
+    )
 
 
 def trained(lab: Lab, member: Member, dataset: DataSet) -> Fitted:
@@ -106,8 +117,70 @@ def by_layers(
 
 def runs_of(folder: str, layers: Pretrained, whole: Fitted) -> dict[str, Fitted]:
     """All runs of one training by layers, by the names of their folders."""
-    stages = {f"{folder}/layer_{i}": stage for i, stage in enumerate(layers.stages, 1)}
-    return stages | {f"{folder}/{WHOLE}": whole}
+    return layer_runs(folder, layers) | {f"{folder}/{WHOLE}": whole}
+
+
+def layer_runs(folder: str, layers: Pretrained) -> dict[str, Fitted]:
+    """The runs of the layers, by the names of their folders."""
+    return {f"{folder}/layer_{i}": stage for i, stage in enumerate(layers.stages, 1)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """One way of training at the step size that suits it best.
+
+    by_rate   squared error on validation images by step size, from the first seed
+    models    trained at the best of them, one a seed
+    """
+
+    by_rate: dict[float, float]
+    models: tuple[Fitted, ...]
+
+    @property
+    def rate(self) -> float:
+        return best_of(self.by_rate)
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Squared errors per image on the test split, one a seed."""
+        return np.array([error_on(model, "test") for model in self.models])
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """Columns of a table: the step size, the `name`d test error and its standard error over
+        seeds."""
+        error = round(float(self.errors.mean()), 2)
+        return {"step size": self.step, name: error, "±": round(standard_error(self.errors), 2)}
+
+    @property
+    def least(self) -> float:
+        """The validation error at the best step size."""
+        return self.by_rate[self.rate]
+
+    @property
+    def step(self) -> str:
+        """The step size, and whether it is the largest or the smallest that was tried."""
+        at_the_edge = self.rate in (min(self.by_rate), max(self.by_rate))
+        return f"{self.rate:g}" + (" (at the edge)" if at_the_edge else "")
+
+
+def best_of(by_rate: Mapping[float, float]) -> float:
+    """The step size with the least error; one that diverged has an infinite error."""
+    return min(by_rate, key=by_rate.get)
+
+
+def tuned(train: Callable[[float, int], Fitted], rates: Sequence[float], seeds: int) -> Tuned:
+    """The best of the step sizes on validation images, trained once for each seed.
+
+    `train` gives the model of a step size and a seed; asked for it again, it reads it.
+    """
+    by_rate = {}
+    for rate in rates:
+        try:
+            by_rate[rate] = error_on(train(rate, 0), "valid")
+        except TrainingDiverged:
+            by_rate[rate] = math.inf
+    rate = best_of(by_rate)
+    return Tuned(by_rate, tuple(train(rate, seed) for seed in range(seeds)))
 
 
 def pca_error(dataset: DataSet, codec: PcaCodec) -> float:
@@ -116,9 +189,14 @@ def pca_error(dataset: DataSet, codec: PcaCodec) -> float:
     return squared_error(x, pca_reconstructions(codec, x))
 
 
+def error_on(model: Fitted, split: str) -> float:
+    """Squared error per image on a split."""
+    return model.evaluate(split)["squared_error_per_example"]
+
+
 def error_on_test(model: Fitted) -> float:
     """Squared error per image on the test split."""
-    return model.evaluate("test")["squared_error_per_example"]
+    return error_on(model, "test")
 
 
 def error_curve(model: Fitted, before: float | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -25,12 +25,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax.api import Fitted
-from ae_jax.api.layerwise import Layerwise
+from ae_jax.api.layerwise import WHOLE, Layerwise, Pretrained, pretrain
 from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
+from ae_jax.eval.likelihood import standard_error
 from ae_jax.objectives import Denoising, Reconstruction
 from ae_jax.report import figures
-from ae_jax.report.claims import Claim, at_most
+from ae_jax.report.claims import Claim, at_least
 from ae_jax.train.config import DataConfig, RunConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
@@ -42,14 +43,17 @@ from experiments.baselines import (
 from experiments.deep import (
     RBMS,
     UNIT,
-    by_layers,
+    Tuned,
+    at_rate,
     deep_config,
     error_curve,
     error_on_test,
+    in_folder,
+    layer_runs,
     pca_error,
-    runs_of,
     shape_and_size,
     trained,
+    tuned,
     with_epochs,
 )
 from experiments.frame import Findings, Lab, Rows, Shown, experiment, run_rows
@@ -60,10 +64,11 @@ class Preset:
     """How far to go.
 
     hidden, code  units of the encoder's layers, the last of them the code
-    limit         training examples; all by default
+    limit         training examples; all that are not held out by default
     layer_epochs  of each layer
     epochs        of fine-tuning
     looks         epochs between two looks at the test split
+    seeds         runs of each way of training
     """
 
     dataset: str
@@ -73,6 +78,7 @@ class Preset:
     layer_epochs: int
     epochs: int
     looks: int
+    seeds: int = 3
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -85,7 +91,7 @@ class Preset:
 
 
 PRESETS = {
-    "smoke": Preset("digits", (32,), 4, 500, 2, 4, 2),
+    "smoke": Preset("digits", (32,), 4, 500, 2, 4, 2, seeds=2),
     "quick": Preset("mnist", (256, 64), 16, 20_000, 3, 6, 1),
     "standard": Preset("mnist", (256, 64), 16, None, 20, 100, 5),
 }
@@ -96,18 +102,38 @@ KINDS = {
     "denoising autoencoders": Layerwise(Denoising(corruption="masking", level=0.3), ADAM),
 }
 AT_ONCE, LONGER = "at once", "at once, as many epochs in all"
+RATES = (1e-3, 3e-3, 1e-2)  # of layers that are autoencoders, and of the whole
+
+NOTE = (
+    "Squared error summed over the pixels of a test image, of the whole the mean of {preset.seeds} "
+    "seeds and its standard error over them. After a layer it is that of the layers so far, "
+    "unrolled and not trained together, of the first seed. Each layer had {preset.layer_epochs} "
+    "epochs, fine-tuning {preset.epochs}; PCA has as many components as the layer has units. The "
+    "step size of the whole, and of layers that are autoencoders, is for each way the best of "
+    "{rates} by the error of the whole on held-out training digits, of the first seed; RBMs have "
+    "the paper's."
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Course:
-    """One way of training: errors after each layer and at the end, on the test split."""
+    """One way of training at its best step size; what its layers make before, from the first seed.
 
-    model: Fitted
+    runs       all that were trained, by the names of their folders
+    by_layer   squared error per test image of the layers so far, unrolled
+    """
+
+    tuned: Tuned
+    runs: dict[str, Fitted]
     by_layer: tuple[float, ...] = ()
 
     @property
+    def model(self) -> Fitted:
+        return self.tuned.models[0]
+
+    @property
     def error(self) -> float:
-        return self.model.records[-1]["test/squared_error"]
+        return float(self.tuned.errors.mean())
 
 
 @experiment("stacked", PRESETS)
@@ -116,22 +142,15 @@ def main(preset: Preset, lab: Lab) -> Findings:
 
     Interrupted and started again, it continues; what is finished is reused.
     """
-    dataset = load(preset.dataset, protocol="full", limit=preset.limit)
-    data = DataConfig(preset.dataset, protocol="full", preprocess="grey", limit=preset.limit)
+    dataset = load(preset.dataset, protocol="paper", limit=preset.limit)
+    data = DataConfig(preset.dataset, protocol="paper", preprocess="grey", limit=preset.limit)
     deep = deep_config(data, preset.sizes, preset.epochs, preset.looks)
     longer = deep_config(data, preset.sizes, preset.all_epochs, preset.looks)
-    courses, runs = {}, {}
-    for kind, how in KINDS.items():
-        course, fitted = layer_by_layer(preset, lab, dataset, deep, kind, how)
-        courses[kind] = course
-        runs |= fitted
-    members = {
-        AT_ONCE: Member("at_once", deep),
-        LONGER: Member("at_once_longer", longer),
+    courses = {
+        kind: layer_by_layer(preset, lab, dataset, deep, kind, how) for kind, how in KINDS.items()
     }
-    for name, member in members.items():
-        courses[name] = Course(trained(lab, member, dataset))
-        runs[member.name] = courses[name].model
+    courses[AT_ONCE] = at_once(preset, lab, dataset, deep, "at_once")
+    courses[LONGER] = at_once(preset, lab, dataset, longer, "at_once_longer")
     components = pca_of(dataset, max(preset.sizes))
     linear = [pca_error(dataset, first_components(components, size)) for size in preset.sizes]
     return Findings(
@@ -139,28 +158,70 @@ def main(preset: Preset, lab: Lab) -> Findings:
             f"{dataset.name}, pixels in [0, 1], {shape_and_size(dataset, preset.sizes)}, "
             "cross-entropy"
         ),
-        note=(
-            "Squared error summed over the pixels of a test image. After a layer it is that of the "
-            "layers so far, unrolled and not trained together. Each layer had "
-            f"{preset.layer_epochs} epochs, fine-tuning {preset.epochs}; PCA has as many "
-            "components as the layer has units."
-        ),
-        tables={"Test error after each stage": stage_rows(preset, courses, linear)},
+        note=NOTE.format(preset=preset, rates=", ".join(f"{rate:g}" for rate in RATES)),
+        tables={
+            "Test error after each stage": stage_rows(preset, courses, linear),
+            "Error on held-out training digits by step size": rate_rows(courses),
+        },
         pictures=pictures(preset, dataset, courses, linear),
         claims=claims(courses),
-        runs=run_rows(runs),
+        runs=[row for course in courses.values() for row in run_rows(course.runs)],
     )
 
 
 def layer_by_layer(
     preset: Preset, lab: Lab, dataset: DataSet, deep: RunConfig, kind: str, how: Layerwise
-) -> tuple[Course, dict[str, Fitted]]:
+) -> Course:
     folder = kind.replace(" ", "_").lower()
-    how = with_epochs(how, preset.layer_epochs)
-    layers, whole = by_layers(lab, folder, deep, dataset, how)
-    depths = range(1, len(layers.stages) + 1)
-    errors = tuple(error_on_test(layers.model(dataset, depth)) for depth in depths)
-    return Course(whole, errors), runs_of(folder, layers, whole)
+    trained_layers: dict[str, Pretrained] = {}
+    runs: dict[str, Fitted] = {}
+
+    def train(rate: float, seed: int) -> Fitted:
+        stages = with_epochs(how, preset.layer_epochs, seed=seed)
+        layers_at = f"{folder}/seed={seed}"
+        if not how.by_rbm:  # whose step sizes are the paper's
+            stages = dataclasses.replace(
+                stages, optim=dataclasses.replace(ADAM, learning_rate=rate)
+            )
+            layers_at += f"/rate={rate:g}"
+        if layers_at not in trained_layers:
+            layers = pretrain(deep, dataset, stages, in_folder(lab, layers_at))
+            trained_layers[layers_at] = layers
+            runs.update(layer_runs(layers_at, layers))
+        layers = trained_layers[layers_at]
+        config = at_rate(layers.config, rate, seed)
+        member = Member(f"{folder}/seed={seed}/rate={rate:g}/{WHOLE}", config, layers.params())
+        runs[member.name] = trained(lab, member, dataset)
+        return runs[member.name]
+
+    found = tuned(train, RATES, preset.seeds)
+    first = trained_layers[f"{folder}/seed=0" + ("" if how.by_rbm else f"/rate={found.rate:g}")]
+    depths = range(1, len(preset.sizes) + 1)
+    errors = tuple(error_on_test(first.model(dataset, depth)) for depth in depths)
+    return Course(found, runs, errors)
+
+
+def at_once(preset: Preset, lab: Lab, dataset: DataSet, config: RunConfig, folder: str) -> Course:
+    runs: dict[str, Fitted] = {}
+
+    def train(rate: float, seed: int) -> Fitted:
+        member = Member(f"{folder}/seed={seed}/rate={rate:g}", at_rate(config, rate, seed))
+        runs[member.name] = trained(lab, member, dataset)
+        return runs[member.name]
+
+    return Course(tuned(train, RATES, preset.seeds), runs)
+
+
+def rate_rows(courses: dict[str, Course]) -> Rows:
+    return [
+        {"trained": way_of(name, course)}
+        | {f"{rate:g}": round(error, 2) for rate, error in course.tuned.by_rate.items()}
+        for name, course in courses.items()
+    ]
+
+
+def way_of(name: str, course: Course) -> str:
+    return f"by {name}" if course.by_layer else name
 
 
 def stage_rows(preset: Preset, courses: dict[str, Course], linear: list[float]) -> Rows:
@@ -168,14 +229,16 @@ def stage_rows(preset: Preset, courses: dict[str, Course], linear: list[float]) 
     rows = []
     for name, course in courses.items():
         by_layer = [round(value, 2) for value in course.by_layer] or [""] * len(headings)
-        row = {"trained": f"by {name}" if course.by_layer else name}
+        row = {"trained": way_of(name, course)}
         row |= dict(zip(headings, by_layer, strict=True))
         epochs = course.model.records[-1]["epoch"]
-        rows.append(row | {"epochs of the whole": epochs, "whole": round(course.error, 2)})
+        rows.append(row | {"epochs of the whole": epochs} | course.tuned.summary("whole"))
     pca = dict(zip(headings, (round(value, 2) for value in linear), strict=True))
     return [
         *rows,
-        {"trained": "PCA"} | pca | {"epochs of the whole": "", "whole": pca[headings[-1]]},
+        {"trained": "PCA"}
+        | pca
+        | {"epochs of the whole": "", "step size": "", "whole": pca[headings[-1]], "±": ""},
     ]
 
 
@@ -232,24 +295,26 @@ def stage_figure(
 
 
 def claims(courses: dict[str, Course]) -> list[Claim]:
-    references = {
-        "for the epochs of its fine-tuning": courses[AT_ONCE].error,
-        "for as many epochs as all its stages had": courses[LONGER].error,
-    }
-    return [
-        at_most(
-            f"pretrained by {name}, the network has no larger test error than trained at once "
-            f"{epochs}",
-            course.error,
-            reference,
-            0.0,
-            UNIT,
-            "measured here",
+    """Every way by layers beside the whole at once with equal epochs: by how much it is better."""
+    rival = courses[LONGER].tuned.errors
+    found = []
+    for name, course in courses.items():
+        if not course.by_layer:
+            continue
+        own = course.tuned.errors
+        error = float(np.hypot(standard_error(own), standard_error(rival)))
+        found.append(
+            at_least(
+                f"by how much pretraining by {name} lowers the test error below that of training "
+                "at once for as many epochs in all, beside twice the standard error over seeds",
+                float(rival.mean() - own.mean()),
+                2 * error,
+                0.0,
+                UNIT,
+                "measured here",
+            )
         )
-        for epochs, reference in references.items()
-        for name, course in courses.items()
-        if course.by_layer
-    ]
+    return found
 
 
 if __name__ == "__main__":
