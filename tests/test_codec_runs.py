@@ -163,6 +163,7 @@ BAD = {
     "a switch of networks": (["--codec", "pca", "--tensorboard"], "--tensorboard is for networks"),
     "a section of networks": (["--codec", "pca", "--set", "model.hidden=[3]"], "model"),
     "streaming": (["--codec", "pca", "--set", "data.memory_budget=9"], "memory_budget"),
+    "placement": (["--codec", "pca", "--set", "data.placement=sharded"], "data.placement"),
 }
 
 

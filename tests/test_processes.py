@@ -48,10 +48,17 @@ def members(parallel: str) -> list[Member]:
 
 
 def train_everything(path: str) -> None:
-    """Runs under each mode: one to its end, one in two parts, and a grid of stacked members."""
+    """Runs under each mode: one to its end, one in two parts, and a grid of stacked members.
+
+    One of the modes has the examples in parts.
+    """
     folder = Path(path)
-    for mode in ("sharded", "shard_map"):
-        train(setup(train__parallel=mode), RunDirectory(folder / mode))
+    train(setup(train__parallel="sharded"), RunDirectory(folder / "sharded"))
+    spread = setup(train__parallel="shard_map", data__placement="sharded")
+    assert [part.data.shape[0] for part in spread.splits["train"].x.addressable_shards] == [66, 66]
+    train(spread, RunDirectory(folder / "shard_map"))
+    parts = setup(train__parallel="sharded", data__placement="sharded")
+    train(parts, RunDirectory(folder / "parts"))
     half = setup(train__parallel="sharded")
     train(half, RunDirectory(folder / "half"), until=1)
     train(half, RunDirectory(folder / "half"), until=2)
@@ -77,7 +84,7 @@ def assert_same_records(ours: list[dict], theirs: list[dict]) -> None:
             np.testing.assert_allclose(one[name], other[name], rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("mode", ["sharded", "shard_map"])
+@pytest.mark.parametrize("mode", ["sharded", "shard_map", "parts"])
 def test_two_processes_train_what_one_device_trains(mode, folder, alone):
     assert_same_records(RunDirectory(folder / mode).records(), alone.records)
 

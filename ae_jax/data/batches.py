@@ -25,13 +25,17 @@ from ae_jax.numerics.reductions import masked_sum
 class DeviceSplit:
     """A split as it lies on the device: raw values [N, ...], labels [N] and conditions, or None.
 
-    Ids run on from `first_id`, as in the data set.
+    Ids run on from `first_id`, as in the data set. Spread over devices, each has a part of the
+    rows, and repeats at the end make the parts alike: there are `count` examples. Inside of a
+    program that sees the part of its device alone, `axis` names the axis of the devices.
     """
 
     x: Array
     y: Array | None
     first_id: Array | int
     condition: Array | None = None
+    count: int | None = struct.field(pytree_node=False, default=None)
+    axis: str | None = struct.field(pytree_node=False, default=None)
 
     @classmethod
     def put(cls, split: Split) -> "DeviceSplit":
@@ -40,8 +44,29 @@ class DeviceSplit:
         condition = None if given is None else jnp.asarray(np.asarray(given), jnp.float32)
         return cls(jnp.asarray(np.asarray(split.x)), y, split.first_id, condition)
 
+    @classmethod
+    def spread(cls, split: Split, parts: int, put: Callable[[np.ndarray], Array]) -> "DeviceSplit":
+        """The split in so many equal parts; `put` lays rows, which are on the host, out so."""
+        count = len(split)
+        places = np.arange(-(-count // parts) * parts) % count
+
+        def rows(values: Any, dtype: Any = None) -> Array | None:
+            if values is None:
+                return None
+            values = np.asarray(values, dtype)
+            return put(values if len(places) == count else values[places])
+
+        y, condition = rows(split.y), rows(split.condition, np.float32)
+        return cls(rows(split.x), y, split.first_id, condition, count)
+
     def __len__(self) -> int:
-        return self.x.shape[0]
+        return self.x.shape[0] if self.count is None else self.count
+
+    def rows(self, values: Array, index: Array) -> Array:
+        """values[index], where `values` is x, y or the condition."""
+        if self.axis is None:
+            return _rows(values, index)
+        return _rows_across(values, index, self.axis)
 
 
 @struct.dataclass
@@ -146,17 +171,30 @@ def take_batch(
     """One batch {x, id, mask}, with y and condition where there are any, of a row of an order."""
     ids = order.index + split.first_id
     batch = {
-        "x": preprocess(_rows(split.x, order.index), statistics, key, ids),
+        "x": preprocess(split.rows(split.x, order.index), statistics, key, ids),
         "id": ids,
         "mask": order.mask,
     }
     if split.y is not None:
-        batch["y"] = split.y[order.index]
+        batch["y"] = split.rows(split.y, order.index)
     if split.condition is not None:
-        batch["condition"] = _rows(split.condition, order.index)
+        batch["condition"] = split.rows(split.condition, order.index)
     return batch
 
 
 def _rows(x: Array, index: Array) -> Array:
     """x[index], gathered as rows of one dimension: contiguous copies."""
     return x.reshape(x.shape[0], -1)[index].reshape(*index.shape, *x.shape[1:])
+
+
+def _rows_across(part: Array, index: Array, axis: str) -> Array:
+    """Rows [B / devices, ...] of what is spread over an axis: those of this device's indices.
+
+    Every device hears which rows all want, gives those that it holds, and gets its own.
+    """
+    wanted = jax.lax.all_gather(index, axis, tiled=True)
+    place = wanted - jax.lax.axis_index(axis) * part.shape[0]
+    held = (place >= 0) & (place < part.shape[0])
+    rows = _rows(part, jnp.where(held, place, 0))
+    rows = jnp.where(held.reshape(-1, *[1] * (rows.ndim - 1)), rows, jnp.zeros((), rows.dtype))
+    return jax.lax.psum_scatter(rows, axis, tiled=True)

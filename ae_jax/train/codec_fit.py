@@ -152,6 +152,8 @@ def prepare_codec(config: CodecConfig, dataset: DataSet) -> CodecSetup:
     """Builds a fit, with `auto` settled. Raises UserError for all that a user can get wrong."""
     if config.data.memory_budget is not None:
         raise UserError("data.memory_budget is for networks: a codec needs all examples at hand")
+    if config.data.placement != "auto":
+        raise UserError("data.placement is for networks: a codec is fitted on one device")
     name = settled_preprocess(config, dataset)
     preprocess = PREPROCESSING.get(name)
     if preprocess.noise == "fresh":

@@ -39,6 +39,9 @@ class DataConfig:
     memory_budget  bytes on the device for examples; a larger set is streamed from the host, with
                    the same numbers. Default: nine tenths of the device's memory
     layout         of your own images: `channels_first` where they are [N, C, H, W]
+    placement      `replicated`: every device holds all examples; `sharded`: each holds a part, and
+                   a step fetches the rows of its batch, with the same numbers (`train.parallel` is
+                   `sharded` or `shard_map`). `auto` shards what fits in no other way
     """
 
     name: str = "mnist"
@@ -47,6 +50,7 @@ class DataConfig:
     limit: Count | None = None
     memory_budget: Count | None = None
     layout: Literal["channels_last", "channels_first"] = "channels_last"
+    placement: Literal["auto", "replicated", "sharded"] = "auto"
 
 
 @dataclasses.dataclass(frozen=True)

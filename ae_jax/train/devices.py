@@ -33,6 +33,12 @@ def memory_limit(device: jax.Device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def memory_share(limit: int, devices: int) -> int:
+    """Bytes of `memory_limit` for each of so many devices of this process that are in use: the
+    forced devices of a CPU share the machine's."""
+    return limit // devices if jax.default_backend() == "cpu" else limit
+
+
 @cache
 def matrix_rate(precision: str = "float32") -> float:
     """Multiply-adds a second, times two, of a large matrix product on one device, measured once."""

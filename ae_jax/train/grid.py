@@ -20,7 +20,7 @@ from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import DataConfig, RunConfig
-from ae_jax.train.devices import memory_limit, stacking_pays
+from ae_jax.train.devices import memory_limit, memory_share, stacking_pays
 from ae_jax.train.kept import KeptOutcome, kept_outcome
 from ae_jax.train.loop import Listener, Outcome, Run, train_together
 from ae_jax.train.rundir import RunDirectory
@@ -153,8 +153,8 @@ def shared_program(setup: Setup) -> Hashable:
 
 def _members_at_once(setups: Sequence[Setup], stack: Stack) -> int:
     """How many of the runs that share a program train together; 1 where they take turns."""
-    if stack == "never" or any(setup.streams for setup in setups):
-        return 1  # stacked runs gather their batches from the device
+    if stack == "never" or any(setup.placement != "replicated" for setup in setups):
+        return 1  # stacked runs gather their batches from the device of each
     largest = max(setups, key=lambda setup: setup.config.model.latent_dim)
     if stack == "auto" and jax.process_count() == 1 and not stacking_pays(step_flops(largest)):
         return 1
@@ -166,7 +166,8 @@ def _members_that_fit(largest: Setup) -> int:
     state = largest.state_shapes()
     leaves = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # gradients are alike
     each = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
-    available = STATE_SHARE * memory_limit(jax.local_devices()[0]) * jax.device_count()
+    each = memory_share(memory_limit(jax.local_devices()[0]), jax.local_device_count())
+    available = STATE_SHARE * each * jax.device_count()
     return max(1, int(available // each))
 
 

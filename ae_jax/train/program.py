@@ -20,6 +20,7 @@ from jax import Array
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from ae_jax.data.base import Split
 from ae_jax.data.batches import DeviceSplit, Order, Totals, take_batch, totals_by_batch
 from ae_jax.data.preprocess import Preprocess, Statistics
 from ae_jax.models import BoundModel
@@ -193,6 +194,15 @@ class Execution:
             return jax.device_put(tree, jax.local_devices()[0])
         return place(tree, NamedSharding(self.mesh, PartitionSpec()))
 
+    def put(self, split: Split) -> DeviceSplit:
+        """A split with all its examples on every device of the execution."""
+        return self.replicate(DeviceSplit.put(split))
+
+    def spread(self, split: Split) -> DeviceSplit:
+        """A split with a part of its examples on each device."""
+        sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
+        return DeviceSplit.spread(split, self.mesh.size, lambda rows: place(rows, sharding))
+
 
 def place(tree: Any, sharding: Any) -> Any:
     """A tree that every process holds in full, laid out over the devices of all of them.
@@ -275,10 +285,15 @@ def _shard_map() -> Execution:
 
     @partial(jax.jit, static_argnames="architecture", donate_argnums=0)
     def program(state, order, split, numbers, *, architecture):
+        rows = everywhere
+        if split.count is not None:
+            split = split.replace(axis=AXIS)
+            part = PartitionSpec(AXIS)
+            rows = split.replace(x=part, y=part, first_id=everywhere, condition=part)
         mapped = on_parts(
             partial(run_epoch, architecture=architecture, axis_name=AXIS),
             mesh,
-            (everywhere, batches, everywhere, everywhere),
+            (everywhere, batches, rows, everywhere),
             everywhere,
         )
         return mapped(state, order, split, numbers)

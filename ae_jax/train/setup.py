@@ -7,7 +7,7 @@ import dataclasses
 import math
 import sys
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ from ae_jax.numerics.precision import product_precision
 from ae_jax.objectives import Batch, Terms
 from ae_jax.objectives.base import check_needs
 from ae_jax.train.config import DataConfig, RunConfig, TrainConfig
-from ae_jax.train.devices import memory_limit
+from ae_jax.train.devices import memory_limit, memory_share
 from ae_jax.train.program import (
     Architecture,
     Execution,
@@ -53,6 +53,8 @@ from ae_jax.train.values import (
 EXAMPLES_SHARE = 0.9
 
 Splits = dict[str, DeviceSplit] | dict[str, Split]
+Placement = Literal["replicated", "sharded", "streamed"]
+SHARDING_MODES = ("sharded", "shard_map")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,15 @@ class Setup:
     @property
     def streams(self) -> bool:
         """Whether examples come from the host, chunk by chunk."""
-        return isinstance(self.splits.get("train"), Split)
+        return self.placement == "streamed"
+
+    @property
+    def placement(self) -> Placement:
+        """Where examples lie: all on every device, a part on each, or on the host."""
+        split = self.splits.get("train")
+        if isinstance(split, Split):
+            return "streamed"
+        return "replicated" if split is None or split.count is None else "sharded"
 
     @property
     def examples_budget(self) -> int:
@@ -94,8 +104,9 @@ class Setup:
         split = self.splits[name]
         if isinstance(split, DeviceSplit):
             return split
-        refuse_beyond_memory(f"the {name} split of {self.dataset.name}", split.x.nbytes)
-        return self.execution.replicate(DeviceSplit.put(split))
+        what = f"the {name} split of {self.dataset.name}"
+        refuse_beyond_memory(what, split.x.nbytes, devices_here(self.config))
+        return self.execution.put(split)
 
     @property
     def total_steps(self) -> int:
@@ -266,8 +277,8 @@ def _examples(
     like: Setup | None,
 ) -> tuple[Splits, Statistics, ValueRange]:
     """The splits where training takes them from, and the facts about their values."""
-    streams = _bytes(dataset) > _examples_budget(config)
-    if like is not None and (like.streams != streams or like.execution is not execution):
+    placement = _placement(config, dataset, execution)
+    if like is not None and (like.placement != placement or like.execution is not execution):
         like = None
     if like is not None and like.architecture.preprocess == preprocess:
         return like.splits, like.numbers.statistics, like.values
@@ -276,12 +287,31 @@ def _examples(
     splits: Splits
     if like is not None:
         splits = like.splits
-    elif streams:
+    elif placement == "streamed":
         splits = dict(dataset.splits)
     else:
-        splits = _device_splits(dataset, execution)
-    seen = extreme_examples(dataset) if streams else splits
+        put = execution.spread if placement == "sharded" else execution.put
+        # One by one: a dict that passes through JAX comes back sorted by its keys.
+        splits = {name: put(split) for name, split in dataset.splits.items()}
+    seen = extreme_examples(dataset) if placement == "streamed" else splits
     return splits, statistics, value_range(dataset, seen, preprocess, statistics)
+
+
+def _placement(config: RunConfig, dataset: DataSet, execution: Execution) -> Placement:
+    """Where the examples of a run lie. Raises UserError for a placement that the mode has not."""
+    asked, mode = config.data.placement, config.train.parallel
+    shards = mode in SHARDING_MODES
+    if asked == "sharded" and not shards:
+        raise UserError(
+            f"data.placement=sharded is for train.parallel={' or '.join(SHARDING_MODES)}, "
+            f"not {mode}"
+        )
+    needed, budget = _bytes(dataset), _examples_budget(config)
+    if asked != "sharded" and needed <= budget:
+        return "replicated"
+    if asked != "replicated" and shards and needed <= budget * execution.mesh.size:
+        return "sharded"
+    return "streamed"
 
 
 def _with_batch_for(config: RunConfig, num_train: int) -> RunConfig:
@@ -332,11 +362,17 @@ def _check_size(setup: Setup, state: TrainState) -> None:
     arrays = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # gradients are alike
     needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in arrays)
     examples = _chunk_bytes(setup) if setup.streams else _bytes(setup.dataset)
-    refuse_beyond_memory("examples, parameters, gradients and optimiser state", needed + examples)
+    if setup.placement == "sharded":
+        examples //= setup.execution.mesh.size
+    what, devices = (
+        "examples, parameters, gradients and optimiser state",
+        devices_here(setup.config),
+    )
+    refuse_beyond_memory(what, needed + examples, devices)
     samples = getattr(setup.numbers.objective, "num_samples", 1)
     batch = min(setup.config.train.batch_size, len(setup.dataset.splits["train"]))
     decoded = 4 * samples * batch * math.prod(setup.dataset.shape)  # float32 means of p(x|z)
-    refuse_beyond_memory(f"{samples:,} samples of each example of a batch", decoded)
+    refuse_beyond_memory(f"{samples:,} samples of each example of a batch", decoded, devices)
 
 
 def _chunk_bytes(setup: Setup) -> int:
@@ -361,12 +397,22 @@ def _chunk_bytes(setup: Setup) -> int:
 
 def _examples_budget(config: RunConfig) -> int:
     given = config.data.memory_budget
-    return int(EXAMPLES_SHARE * memory_limit(jax.local_devices()[0])) if given is None else given
+    return int(EXAMPLES_SHARE * _device_memory(config)) if given is None else given
 
 
-def refuse_beyond_memory(what: str, needed: int) -> None:
-    """Raises UserError where so many bytes are more than the device has."""
-    available = memory_limit(jax.local_devices()[0])
+def _device_memory(config: RunConfig) -> int:
+    """Bytes of each device that the run uses."""
+    return memory_share(memory_limit(jax.local_devices()[0]), devices_here(config))
+
+
+def devices_here(config: RunConfig) -> int:
+    """Devices of this process that the run uses."""
+    return 1 if config.train.parallel == "jit" else jax.local_device_count()
+
+
+def refuse_beyond_memory(what: str, needed: int, devices: int = 1) -> None:
+    """Raises UserError where so many bytes on each of some devices are more than one has."""
+    available = memory_share(memory_limit(jax.local_devices()[0]), devices)
     if needed > available:
         raise UserError(
             f"the run does not fit: {what} take {needed / 2**30:,.1f} GiB, and the device has "
@@ -410,13 +456,6 @@ def _objective_terms(
     return evaluate_objective(numbers.objective, model, batch, key, state.step)
 
 
-def _device_splits(dataset: DataSet, execution: Execution) -> dict[str, DeviceSplit]:
-    # One by one: a dict that passes through JAX comes back sorted by its keys.
-    return {
-        name: execution.replicate(DeviceSplit.put(split)) for name, split in dataset.splits.items()
-    }
-
-
 def _head_of(model: Any, config: RunConfig) -> Any:
     """What says the support of the data: the built head, or the class of a model without parts."""
     return getattr(model, "head", None) or HEADS.get(config.model.head)
@@ -450,6 +489,7 @@ def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: Value
             dataset.limit,
             config.data.memory_budget,
             config.data.layout,
+            config.data.placement,
         ),
         model=dataclasses.replace(
             model, head=head, prior=_settled_prior(config), init=scheme, init_scale=scale
