@@ -13,6 +13,7 @@ from ae_jax.models.autoencoder import Autoencoder
 from ae_jax.models.config import PARTS, Examples, ModelConfig
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, LATENTS, PRIORS
 from ae_jax.nn.forward import asked_for
+from ae_jax.nn.initialisers import fitting
 
 REGISTRIES: Mapping[str, Registry] = {
     "encoder": ENCODERS,
@@ -82,6 +83,14 @@ def settled_prior(config: ModelConfig) -> str:
     if config.prior != "auto":
         return config.prior
     return getattr(LATENTS.get(config.latent), "default_prior", "standard_normal")
+
+
+def settled_start(config: ModelConfig) -> ModelConfig:
+    """The configuration with `init=auto` settled by the activation."""
+    if config.init != "auto":
+        return config
+    scheme, factor = fitting(config.activation)
+    return dataclasses.replace(config, init=scheme, init_scale=config.init_scale * factor)
 
 
 def part_class(part: str, name: str) -> type[nn.Module]:

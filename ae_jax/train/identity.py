@@ -5,6 +5,7 @@ for a part of another run, and each can stand in for what is lost of the other.
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
@@ -132,6 +133,7 @@ def environment() -> dict[str, str]:
     }
 
 
+@functools.cache  # a search of the installed packages each, and a grid asks for every member
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)

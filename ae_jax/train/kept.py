@@ -4,6 +4,7 @@ A setup looks at all examples and traces the program; two hundred finished membe
 minute to say that there was nothing to do.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from ae_jax.core.files import read_json
 from ae_jax.data.base import DataSet
 from ae_jax.data.batches import num_batches
+from ae_jax.models.build import settled_start
 from ae_jax.train.checkpoints import Checkpoints, latest_step
 from ae_jax.train.config import RunConfig, differences, to_dict
 from ae_jax.train.loop import Record, is_look
@@ -65,6 +67,7 @@ def kept_outcome(
 
 
 def _is_of(directory: RunDirectory, config: RunConfig, dataset: DataSet) -> bool:
+    config = dataclasses.replace(config, model=settled_start(config.model))
     found, ours = read_json(directory.config_file), to_dict(config)
     if not isinstance(found, dict):
         return False

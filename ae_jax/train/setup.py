@@ -21,10 +21,10 @@ from ae_jax.data.preprocess import PREPROCESSING, Preprocess, Statistics, statis
 from ae_jax.data.streaming import CHUNKS_ON_DEVICE, steps_in_chunk
 from ae_jax.models import MODELS, BoundModel, Examples
 from ae_jax.models.base import OWN
-from ae_jax.models.build import settled_prior
+from ae_jax.models.build import settled_prior, settled_start
 from ae_jax.nn import HEADS
 from ae_jax.nn.forward import Forward, passing
-from ae_jax.nn.initialisers import INITIALISERS, fitting, initialise
+from ae_jax.nn.initialisers import INITIALISERS, initialise
 from ae_jax.numerics.noise import stream_key
 from ae_jax.numerics.precision import product_precision
 from ae_jax.objectives import Batch, Terms
@@ -474,12 +474,8 @@ def _settled_prior(config: RunConfig) -> str:
 
 def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: ValueRange) -> RunConfig:
     """The configuration with nothing left open, which names the data that there really are."""
-    model = config.model
+    model = settled_start(config.model)
     head = _head_for(dataset, values) if model.head == "auto" else model.head
-    scheme, scale = model.init, model.init_scale
-    if scheme == "auto":
-        scheme, factor = fitting(model.activation)
-        scale *= factor
     return dataclasses.replace(
         config,
         data=DataConfig(
@@ -491,9 +487,7 @@ def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: Value
             config.data.layout,
             config.data.placement,
         ),
-        model=dataclasses.replace(
-            model, head=head, prior=_settled_prior(config), init=scheme, init_scale=scale
-        ),
+        model=dataclasses.replace(model, head=head, prior=_settled_prior(config)),
     )
 
 
