@@ -148,6 +148,7 @@ def test_contenders_take_turns_epoch_by_epoch(monkeypatch):
     assert "".join(calls) == "abc" + "abc" + "cba" + "ABC"
 
 
+@pytest.mark.slow
 def test_a_contender_waits_for_its_turns_and_ends_with_its_result():
     workload = dataclasses.replace(WORKLOAD, epochs=2)
     one = Contender("ours:matrix_products", workload)

@@ -125,6 +125,33 @@ ON_VECTORS = [
 ]
 
 
+@pytest.mark.slow_cases(
+    "model.name-ladder",
+    "objective.name-beta_tcvae",
+    "objective.name-completion_elbo",
+    "objective.name-contractive",
+    "objective.name-denoising",
+    "objective.name-factor_vae",
+    "objective.name-info_vae",
+    "objective.name-iwae",
+    "objective.name-masked_reconstruction",
+    "objective.name-reweighted_wake_sleep",
+    "objective.name-semi_supervised",
+    "objective.name-sparse",
+    "objective.name-sparse_l1",
+    "objective.name-wae_mmd",
+    "objective.name-wake_sleep",
+    "model-conv-conv",
+    "model.latent-coupling_flow",
+    "model.latent-full_gaussian",
+    "model.latent-ladder",
+    "model.latent-logistic_normal",
+    "model.latent-one_hot",
+    "model.latent-planar_flow",
+    "optim.name-adagrad",
+    "optim.name-momentum",
+    "optim.name-rmsprop",
+)
 @pytest.mark.parametrize("parts", ON_IMAGES)
 def test_learns_from_images(parts, image_set):
     _assert_learns(_setup(_config(*parts), image_set))
@@ -368,6 +395,7 @@ def _setup_for(evaluator, seed, request):
     return _setup(_config(plane, f"train.seed={seed}"), request.getfixturevalue("image_set"))
 
 
+@pytest.mark.slow_cases("ais", "hmc_likelihood")
 @pytest.mark.parametrize("name", list(EVALUATORS))
 def test_evaluators_answer_finite_numbers_that_follow_the_parameters(name, request):
     setup, other_setup = (_setup_for(name, seed, request) for seed in (0, 1))
@@ -386,6 +414,7 @@ def test_evaluators_answer_finite_numbers_that_follow_the_parameters(name, reque
     assert any(first[metric] != other[metric] for metric in first)  # counts need not
 
 
+@pytest.mark.slow
 def test_metrics_of_evaluators_are_named_apart(request):
     names = []
     for name, evaluate in EVALUATORS.items():

@@ -46,6 +46,7 @@ OF_CHAINS = ("ais", "hmc_likelihood")
 OF_COUNTS = ("document_completion", "perplexity_bound", "topics")
 
 
+@pytest.mark.slow_cases("ais", "hmc_likelihood")
 @pytest.mark.parametrize("name", [name for name in EVALUATORS if name not in OF_COUNTS])
 def test_results_do_not_depend_on_the_batch_size(name):
     x, rel = (X[:9], 1e-4) if name in OF_CHAINS else (X, 1e-5)

@@ -37,6 +37,7 @@ def errors(workdir: Path) -> dict[str, float]:
     return {row["method"]: row["test error"] for row in results["tables"]["Test error"]}
 
 
+@pytest.mark.slow
 def test_the_error_of_pca_is_that_of_scikit_learn(smoke):
     data = load_data("digits", protocol="full")
     train, test = (data.splits[n].x.reshape(-1, 64) / 16.0 for n in ("train", "test"))
@@ -46,6 +47,7 @@ def test_the_error_of_pca_is_that_of_scikit_learn(smoke):
     assert errors(smoke)["PCA"] == pytest.approx(expected, abs=0.006)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "method"),
     [
@@ -62,6 +64,7 @@ def test_errors_are_those_of_the_kept_runs(smoke, run, method):
     assert errors(smoke)[method] == pytest.approx(expected, abs=0.006)
 
 
+@pytest.mark.slow
 def test_the_runs_are_what_the_names_say(smoke):
     configs = {
         str(file.parent.relative_to(smoke)): json.loads(file.read_text())
@@ -76,6 +79,7 @@ def test_the_runs_are_what_the_names_say(smoke):
     assert configs["logistic_pca"]["model"]["hidden"] == []
 
 
+@pytest.mark.slow
 def test_the_unrolled_layers_are_where_fine_tuning_began(smoke):
     results = json.loads((smoke / "results.json").read_text())
     heading = "Unrolled after each layer, before fine-tuning"
@@ -89,6 +93,7 @@ def test_the_unrolled_layers_are_where_fine_tuning_began(smoke):
     assert tuned["test error"] < layers[-1]["test error"]
 
 
+@pytest.mark.slow
 def test_figures_and_a_second_start_that_trains_nothing(smoke):
     for name in ("reconstructions", "error_by_epoch"):
         picture = imread(smoke / "figures" / f"{name}.png")

@@ -94,6 +94,7 @@ def test_a_member_equals_the_same_run_alone(name, stacked, alone):
     assert [record["epoch"] for record in written] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_member_continues_alone_from_what_it_saved_among_others(members, train_only, tmp_path):
     some = members[:4]
     train_grid(some, train_only, tmp_path, until=2, stack="always")
@@ -111,6 +112,7 @@ def test_members_that_stand_at_different_epochs_catch_up(members, vector_set, tm
         assert_same_run(outcomes[one.name], alone[one.name])
 
 
+@pytest.mark.slow_cases("2")
 @pytest.mark.parametrize("saved_last", [2, 3])
 def test_a_group_killed_while_it_saved_continues_in_one_program_with_the_same_bits(
     saved_last, members, stacked, vector_set, tmp_path
@@ -171,6 +173,7 @@ def test_every_optimiser_keeps_padded_codes_apart(optimiser, train_only, tmp_pat
 WHOLE_CODES = [name for name in OBJECTIVES if not OBJECTIVES.get(name).can_pad]
 
 
+@pytest.mark.slow_cases("contractive", "sparse", "sparse_l1")
 @pytest.mark.parametrize("objective", WHOLE_CODES)
 def test_an_objective_that_needs_whole_codes_is_stacked_with_its_own_model(
     objective, image_set, tmp_path
@@ -191,6 +194,7 @@ def test_an_objective_that_needs_whole_codes_is_stacked_with_its_own_model(
         assert_same_run(outcomes[one.name], train(prepare_run(one.config, few)))
 
 
+@pytest.mark.slow
 def test_two_devices_share_a_member(members, vector_set, tmp_path, alone):
     some = members[:3]
     outcomes = train_grid(some, vector_set, tmp_path, stack="always", devices_each=2)
@@ -198,6 +202,7 @@ def test_two_devices_share_a_member(members, vector_set, tmp_path, alone):
         assert_same_run(outcomes[one.name], alone[one.name])
 
 
+@pytest.mark.slow
 def test_members_that_do_not_fit_together_train_in_halves(
     members, vector_set, tmp_path, alone, monkeypatch
 ):

@@ -131,6 +131,7 @@ def test_labels_and_every_example_reach_the_step(image_set):
     chex.assert_trees_all_close(one, other, rtol=1e-6)
 
 
+@pytest.mark.slow_cases("sharded")
 @pytest.mark.parametrize("mode", ["sharded", "shard_map"])
 def test_streaming_over_devices_gives_the_update_of_one(mode, folder):
     options = STREAMED | {"train__parallel": mode, "optim__name": "sgd"}
@@ -201,6 +202,7 @@ def fit_folder(folder, workdir):
     return fit(load(str(folder)), workdir=workdir, **LONG)
 
 
+@pytest.mark.slow
 def test_a_killed_streamed_run_ends_with_the_bits_of_one_never_killed(folder, tmp_path):
     command = [sys.executable, "-c", SCRIPT, str(folder), str(tmp_path / "killed")]
     metrics = tmp_path / "killed" / "metrics.jsonl"
