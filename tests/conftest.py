@@ -128,7 +128,7 @@ def image_set() -> DataSet:
         {
             "train": _bars(200, seed=1),
             "valid": _bars(40, seed=2),
-            "test": _bars(60, seed=3),
+            "test": _bars(40, seed=3),
         },
         max_value=255.0,
     )
@@ -142,7 +142,7 @@ def vector_set() -> DataSet:
         {
             "train": _plane(200, seed=1),
             "valid": _plane(40, seed=2),
-            "test": _plane(60, seed=3),
+            "test": _plane(40, seed=3),
         },
     )
 

@@ -35,6 +35,7 @@ def setup():
     return prepare_run(config_of(WORKLOAD, DataConfig(preprocess="grey")), from_array(x))
 
 
+@pytest.mark.slow
 def test_the_bare_scan_has_the_bound_of_the_library(setup):
     """With the variance of the posterior at zero neither depends on its noise."""
     params, _, _ = jax_contenders._start(WORKLOAD)

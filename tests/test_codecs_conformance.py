@@ -33,6 +33,15 @@ VARIANTS = [(name, {}) for name in NAMES] + [
 ]
 
 
+# Of iterations that take long to compile; their codes have oracles in tests of their codecs.
+OTHER_FITS = (
+    "nmf-kullback_leibler",
+    "sparse_coding-omp-3",
+    "sparse_coding-l1_positive-fista",
+    "sparse_coding-50",
+)
+
+
 @pytest.fixture(scope="module")
 def x() -> np.ndarray:
     return load_digits().data.astype(np.float32)[:150] / 16
@@ -57,7 +66,8 @@ def _spec(name, options):
 
 def _over_variants(function):
     names = [f"{name}-{'-'.join(map(str, options.values()))}" for name, options in VARIANTS]
-    return pytest.mark.parametrize("index", range(len(VARIANTS)), ids=names)(function)
+    cases = pytest.mark.parametrize("index", range(len(VARIANTS)), ids=names)
+    return pytest.mark.slow_cases(*OTHER_FITS)(cases(function))
 
 
 def _off_diagonal(matrix) -> float:

@@ -102,6 +102,7 @@ def test_bytes_are_fitted_as_grey_levels(digits):
     np.testing.assert_allclose(from_bytes.history, from_floats.history, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_no_better_than_what_any_dictionary_of_one_more_atom_can_do(digits):
     """PCA with its mean has the span of Z + 1 atoms: the bound of NMF with Z."""
     assert 2 * Nmf(10).fit(digits, KEY).history[-1] >= Pca(10).fit(digits, KEY).history[-1]

@@ -313,6 +313,7 @@ def test_what_the_command_refuses(command, arguments, sentence):
     assert status == 2 and sentence in err and len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_kinds_that_a_run_does_not_have_are_refused_in_one_sentence(command):
     assert command("train", "digits", "--codec", "pca", "--latent-dim", 2, "--workdir", "p")[0] == 0
     for kind in ("bound", "log_likelihood", "code"):

@@ -105,7 +105,7 @@ def test_a_streamed_run_is_the_run_from_device_memory(folder, image_set, on_devi
 
 
 def test_the_engines_choose_by_bytes(image_set):
-    total = 300 * EXAMPLE
+    total = 280 * EXAMPLE
     for budget, streams in ((total - 1, True), (total, False), (None, False)):
         assert prepared(image_set, OPTIONS | {"data__memory_budget": budget}).streams == streams
     assert prepared(image_set, STREAMED).config.data.memory_budget == BUDGET
@@ -126,7 +126,7 @@ def test_labels_and_every_example_reach_the_step(image_set):
     assert {name: totals.count for name, totals in one.items()} == {
         "train": 50,
         "valid": 40,
-        "test": 60,
+        "test": 40,
     }
     chex.assert_trees_all_close(one, other, rtol=1e-6)
 
@@ -254,6 +254,7 @@ def test_damage_met_while_reading_ahead_is_a_user_error(copy):
         list(chunks(Split(x), lambda _: order, 4, 1))
 
 
+@pytest.mark.slow
 def test_damage_ends_the_command_with_status_2(copy, tmp_path):
     scramble(copy)
     command = [

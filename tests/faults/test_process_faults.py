@@ -143,6 +143,7 @@ def test_a_missing_process_is_named_after_the_time_to_join(group):
         assert "of 4 processes 2, 3 did not come" in log
 
 
+@pytest.mark.slow_cases("no-such-host*")
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
