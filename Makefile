@@ -10,8 +10,8 @@ RUN = $(VENV)/bin/python
 
 help:
 	@echo "make reproduce   prepare MNIST and train the latent-size grid (PRESET=$(PRESET))"
-	@echo "make test        lint and run the tests"
-	@echo "make test-all    the same with the tests that take longest"
+	@echo "make test        lint and run the tests of every change, ten minutes on two cores"
+	@echo "make test-all    the same with the slow tests: every experiment, family and long form"
 	@echo "make test-long   the long forms of what breaks from outside: kills, damage, full disks"
 	@echo "make tables      write the tables of README.md and docs/ anew from the committed results"
 	@echo "make docs        build the site of docs/ into site/"

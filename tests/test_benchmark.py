@@ -35,6 +35,7 @@ def setup():
     return prepare_run(config_of(WORKLOAD, DataConfig(preprocess="grey")), from_array(x))
 
 
+@pytest.mark.slow
 def test_the_bare_scan_has_the_bound_of_the_library(setup):
     """With the variance of the posterior at zero neither depends on its noise."""
     params, _, _ = jax_contenders._start(WORKLOAD)
@@ -148,6 +149,7 @@ def test_contenders_take_turns_epoch_by_epoch(monkeypatch):
     assert "".join(calls) == "abc" + "abc" + "cba" + "ABC"
 
 
+@pytest.mark.slow
 def test_a_contender_waits_for_its_turns_and_ends_with_its_result():
     workload = dataclasses.replace(WORKLOAD, epochs=2)
     one = Contender("ours:matrix_products", workload)

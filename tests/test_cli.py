@@ -1,4 +1,4 @@
-"""The command line as a user meets it: through a process of its own."""
+"""The command line as a user meets it; what starts, trains and fails in processes of its own."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ae_jax.api import load
 from ae_jax.cli import commands, describe
 
 OBJECTIVE = '''
@@ -91,24 +92,24 @@ def test_run_directory_is_complete(run):
     )
 
 
-def test_the_same_command_again_reuses_the_run(run, ae_jax):
+def test_the_same_command_again_reuses_the_run(run, command):
     before = (run / "metrics.jsonl").read_bytes()
-    again = ae_jax("train", "--config", run / "config.json", "--workdir", "run")
-    assert again.returncode == 0, again.stderr
+    status, _, err = command("train", "--config", run / "config.json", "--workdir", "run")
+    assert status == 0, err
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
-def test_evaluate_prints_and_keeps_the_numbers(run, ae_jax):
-    done = ae_jax("evaluate", "run", "--nll-samples", 20)
-    assert done.returncode == 0, done.stderr
+def test_evaluate_prints_and_keeps_the_numbers(run, command):
+    status, out, err = command("evaluate", "run", "--nll-samples", 20)
+    assert status == 0, err
     (row,) = json.loads((run / "results.json").read_text())["runs"]
     assert row["samples of log_likelihood"] == 20 and row["preprocess"] == "grey"
     assert (row["split"], row["checkpoint"], row["step"]) == ("test", "latest", 45)
     # Twenty samples bound log p(x) more tightly than the one of the ELBO.
     assert row["elbo"] < row["log_likelihood"] < 0
     assert row["elbo"] == pytest.approx(row["reconstruction"] - row["kl"], abs=1e-3)
-    assert f"elbo {row['elbo']:12.5f}\n" in done.stdout
-    assert done.stdout.splitlines()[-1] == "results: run/results.json"
+    assert f"elbo {row['elbo']:12.5f}\n" in out
+    assert out.splitlines()[-1] == "results: run/results.json"
 
 
 def test_results_hold_one_row_for_each_split_and_checkpoint(run, command, folder):
@@ -132,62 +133,59 @@ def rows(run: Path) -> dict[tuple[str, str], dict]:
     return {(row["split"], row["checkpoint"]): row for row in found}
 
 
-def test_encode_agrees_with_python(run, ae_jax, folder, monkeypatch):
-    import ae_jax as library
-
-    done = ae_jax("encode", "run", "--out", "codes.npz")
-    assert done.returncode == 0, done.stderr
-    monkeypatch.setenv("AE_JAX_CACHE", str(folder / "cache"))
-    model = library.load(run)
+def test_encode_agrees_with_python(run, command, folder):
+    status, _, err = command("encode", "run", "--out", "codes.npz")
+    assert status == 0, err
+    model = load(run)
     test = model.setup.dataset.splits["test"]
     with np.load(folder / "codes.npz", allow_pickle=False) as codes:
         np.testing.assert_allclose(codes["z"], model.encode(test.x), atol=1e-5)
         np.testing.assert_array_equal(codes["y"], test.y)
 
 
-@pytest.mark.parametrize("command", ["sample", "reconstruct"])
-def test_figures_are_pictures(run, ae_jax, command):
-    done = ae_jax(command, "run")
-    assert done.returncode == 0, done.stderr
-    picture = Path(done.stdout.split("figure: ")[1].strip())
+@pytest.mark.parametrize("name", ["sample", "reconstruct"])
+def test_figures_are_pictures(run, command, name):
+    status, out, err = command(name, "run")
+    assert status == 0, err
+    picture = Path(out.split("figure: ")[1].strip())
     assert (run.parent / picture).read_bytes().startswith(b"\x89PNG")
 
 
-def test_report_is_one_file(run, ae_jax):
-    done = ae_jax("report", "run")
-    assert done.returncode == 0, done.stderr
+def test_report_is_one_file(run, command):
+    status, _, err = command("report", "run")
+    assert status == 0, err
     page = (run / "report.html").read_text()
     assert "objective.beta" in page and page.count("data:image/png;base64,") == 5
 
 
-def test_own_array_and_own_objective(folder, ae_jax):
+def test_own_array_and_own_objective(folder, command):
     rows = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
     np.save(folder / "mine.npy", rows)
     (folder / "mine.py").write_text(OBJECTIVE)
     options = ("--objective", "mine.py:Doubled", "--set", "objective.factor=3", "--hidden", 8)
-    done = ae_jax("train", "mine.npy", *options, "--epochs", 1, "--workdir", "own")
-    assert done.returncode == 0, done.stderr
+    status, _, err = command("train", "mine.npy", *options, "--epochs", 1, "--workdir", "own")
+    assert status == 0, err
     last = json.loads((folder / "own" / "metrics.jsonl").read_text())
     assert last["test/loss"] == pytest.approx(-3 * last["test/elbo"], rel=1e-5)
     assert json.loads((folder / "own" / "config.json").read_text())["model"]["head"] == "gaussian"
 
 
-def test_dry_run_counts_parameters(ae_jax, folder):
+def test_dry_run_counts_parameters(command, folder):
     options = ("--hidden", 10, "--latent-dim", 2, "--set", "model.latent=deterministic")
-    done = ae_jax("train", "digits", *options, "--dry-run", "--workdir", "dry")
+    _, out, _ = command("train", "digits", *options, "--dry-run", "--workdir", "dry")
     weights = 64 * 10 + 10 * 2 + 2 * 10 + 10 * 64
     biases = 10 + 2 + 10 + 64
-    assert f"parameters: {weights + biases:,} in all, {weights:,} of them" in done.stdout
+    assert f"parameters: {weights + biases:,} in all, {weights:,} of them" in out
     assert not (folder / "dry").exists()
 
 
-def test_list_tells_what_a_name_and_its_options_mean(ae_jax):
-    told = ae_jax("list", "elbo").stdout
+def test_list_tells_what_a_name_and_its_options_mean(command):
+    told = command("list", "elbo")[1]
     assert told.startswith("objective elbo\n") and "beta_warmup      steps over which" in told
     # What an optimiser has from all of them is told too, and options of a section.
-    told = ae_jax("list", "adagrad").stdout
+    told = command("list", "adagrad")[1]
     assert "burn_in " in told and "warmup          share of the run" in told
-    assert "memory_budget" in ae_jax("list", "data").stdout
+    assert "memory_budget" in command("list", "data")[1]
     for registry in describe.REGISTRIES:
         for name, part in registry.items():
             assert "(undocumented)" not in describe._docs(part), (registry.kind, name)

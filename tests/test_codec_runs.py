@@ -49,6 +49,7 @@ def run(folder, command) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow_cases("ica", "nmf", "sparse_coding", "spherical_mixture")
 @pytest.mark.parametrize("name", list(CODECS))
 def test_every_codec_is_fitted_kept_and_loaded(name, digits, tmp_path):
     fitted = ae_jax.fit(digits, codec=name, workdir=tmp_path / "run", **options(name))
@@ -229,6 +230,7 @@ def test_a_terminal_sees_a_bar(capsys):
     assert "20/40" in stream.written and "objective 2.25" in stream.written
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own(folder):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "AE_JAX_CACHE": str(folder / "cache")}
 

@@ -33,6 +33,15 @@ VARIANTS = [(name, {}) for name in NAMES] + [
 ]
 
 
+# Of iterations that take long to compile; their codes have oracles in tests of their codecs.
+OTHER_FITS = (
+    "nmf-kullback_leibler",
+    "sparse_coding-omp-3",
+    "sparse_coding-l1_positive-fista",
+    "sparse_coding-50",
+)
+
+
 @pytest.fixture(scope="module")
 def x() -> np.ndarray:
     return load_digits().data.astype(np.float32)[:150] / 16
@@ -57,7 +66,8 @@ def _spec(name, options):
 
 def _over_variants(function):
     names = [f"{name}-{'-'.join(map(str, options.values()))}" for name, options in VARIANTS]
-    return pytest.mark.parametrize("index", range(len(VARIANTS)), ids=names)(function)
+    cases = pytest.mark.parametrize("index", range(len(VARIANTS)), ids=names)
+    return pytest.mark.slow_cases(*OTHER_FITS)(cases(function))
 
 
 def _off_diagonal(matrix) -> float:
@@ -216,6 +226,7 @@ def test_blocks_cover_every_row_once(monkeypatch, x):
     np.testing.assert_array_equal(rows.map(lambda v: 2 * v), 2 * x)
 
 
+@pytest.mark.slow_cases("kmeans0", "nmf", "sparse_coding")
 @pytest.mark.parametrize("index", [1, 2, 5, 7, 10], ids=lambda i: VARIANTS[i][0])
 def test_fits_over_several_blocks_are_those_over_one(monkeypatch, index, fits, x):
     monkeypatch.setattr("ae_jax.codecs.rows._BLOCK_FLOATS", 64 * 70)

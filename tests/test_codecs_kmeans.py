@@ -54,6 +54,7 @@ def test_lloyd_ends_where_scikit_learn_has_nothing_to_improve(digits, seed):
     assert np.all(np.diff(fit.history) <= 1e-5 * fit.history[0])
 
 
+@pytest.mark.slow
 def test_known_islands_are_found(islands):
     x, centres = islands
     codec = KMeans(6).fit(x, KEY).codec
@@ -77,6 +78,7 @@ def test_seeds_are_rows_and_spread_over_the_islands(islands):
     assert sorted(seeds.argmax(axis=1)) == list(range(6))
 
 
+@pytest.mark.slow
 def test_sums_by_moves_are_sums_anew():
     rng = np.random.default_rng(0)
     rows = as_rows(rng.normal(size=(80, 5)).astype(np.float32))
@@ -144,6 +146,7 @@ def test_one_hot_codes_are_the_limit_of_the_responsibilities(digits):
     np.testing.assert_allclose(soft[clear], codec.encode(x)[clear], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_posterior_draws_follow_the_responsibilities(digits):
     codec = KMeans(4).fit(digits, KEY).codec
     posterior = codec.replace(variance=codec.variance * 20).posterior(digits[:3])

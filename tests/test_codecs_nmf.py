@@ -37,6 +37,7 @@ def _kl(x, y) -> float:
     return ((x[used] * np.log(x[used] / y[used])).sum() - x.sum() + y.sum()) / len(x)
 
 
+@pytest.mark.slow_cases("random")
 @pytest.mark.parametrize("init", ["nndsvda", "random"])
 def test_error_is_no_worse_than_scikit_learns(digits, init):
     fit = Nmf(16, init=init).fit(digits, KEY)
@@ -59,6 +60,7 @@ def test_every_step_decreases_the_objective_and_nothing_is_negative(digits, dive
     assert np.isfinite(codes).all()
 
 
+@pytest.mark.slow
 def test_the_reported_objective_is_that_of_the_best_codes(digits):
     """Codes found anew for the atoms are no worse than those that the fit ended with."""
     fit = Nmf(12).fit(digits, KEY)
@@ -100,6 +102,7 @@ def test_bytes_are_fitted_as_grey_levels(digits):
     np.testing.assert_allclose(from_bytes.history, from_floats.history, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_no_better_than_what_any_dictionary_of_one_more_atom_can_do(digits):
     """PCA with its mean has the span of Z + 1 atoms: the bound of NMF with Z."""
     assert 2 * Nmf(10).fit(digits, KEY).history[-1] >= Pca(10).fit(digits, KEY).history[-1]

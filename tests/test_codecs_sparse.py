@@ -156,6 +156,7 @@ def test_the_objective_is_no_worse_than_scikit_learns(digits):
     assert _objective(digits, whole.fit(digits, KEY).codec.atoms, 0.2) <= 1.01 * theirs_score
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_alternation_is_no_worse_than_scikit_learns(digits):
     x = digits[:150]
@@ -180,6 +181,7 @@ def test_alternation_never_increases_the_objective(digits, solver):
     assert history[-1] < history[0]
 
 
+@pytest.mark.slow_cases("l1-250")
 @pytest.mark.parametrize("sparsity, batch_size", [("omp", 0), ("l1", 0), ("l1", 250)])
 def test_a_known_dictionary_is_recovered(sparsity, batch_size):
     rng = np.random.default_rng(3)
@@ -206,6 +208,7 @@ def test_unused_atoms_come_back(digits):
     np.testing.assert_allclose(np.linalg.norm(blank.codec.atoms, axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_more_penalty_is_fewer_and_worse(digits):
     errors, used = [], []
     for penalty in (0.01, 0.1, 1.0):

@@ -56,27 +56,21 @@ def test_the_kl_is_to_the_prior_that_is_given():
 
 
 def test_the_bound_is_under_the_prior_of_the_model(labelled):
-    options = {**SMALL, "model__head": "gaussian_fixed", "epochs": 1}
-    near = fit(labelled, **options)
-    far = fit(
-        labelled,
-        **options,
-        model__prior="normal",
-        model__prior__scale=6.9,
-        model__prior__learned=False,
-    )
-    setup, state = far.setup, far.setup.initial_state()
-    posterior = setup.architecture.model.apply(state.variables, setup_batch(far), method="encode")
-    own = far.setup.own_metrics(state.variables, 0, "test")
+    options = {**SMALL, "model__head": "gaussian_fixed"}
+    prior = {"model__prior": "normal", "model__prior__scale": 6.9, "model__prior__learned": False}
+    near, far = (prepare_run(configure(None, options | more), labelled) for more in ({}, prior))
+    state = far.initial_state()
+    posterior = far.architecture.model.apply(state.variables, setup_batch(far), method="encode")
+    own = far.own_metrics(state.variables, 0, "test")
     wide = DiagonalGaussian(jnp.zeros((1, 2)), jnp.full((1, 2), np.log(6.9)))
     assert own["kl"] == pytest.approx(float(kl(posterior, wide).mean()), rel=1e-5)
-    plain = near.setup.own_metrics(near.setup.initial_state().variables, 0, "test")
+    plain = near.own_metrics(near.initial_state().variables, 0, "test")
     assert plain["kl"] == pytest.approx(float(kl(posterior, StandardNormal(2)).mean()), rel=1e-5)
     assert abs(own["kl"] - plain["kl"]) > 0.5
 
 
-def setup_batch(model):
-    split = model.setup.dataset.splits["test"]
+def setup_batch(setup):
+    split = setup.dataset.splits["test"]
     ids = jnp.arange(len(split)) + split.first_id
     return {"x": jnp.asarray(split.x), "id": ids, "mask": jnp.ones(len(split)), "y": split.y}
 
@@ -117,6 +111,7 @@ def test_codes_are_padded_only_where_every_part_declares_it(decoder, labelled):
     assert shared_program(setups[0]) != shared_program(setups[1])
 
 
+@pytest.mark.slow
 def test_the_conditional_decoder_of_the_library_is_padded_rightly(labelled, tmp_path):
     members = [
         Member(
@@ -242,6 +237,7 @@ def test_probabilistic_pca_answers_as_a_model(labelled):
     assert np.allclose(samples.mean(axis=0), x.mean(axis=0), atol=0.25)
 
 
+@pytest.mark.slow
 def test_k_means_says_that_its_code_has_no_bound(labelled):
     model = fit(labelled, codec="kmeans", latent_dim=3)
     with pytest.raises(UserError, match="KL of a deterministic code .* is infinite"):
@@ -272,6 +268,7 @@ def test_layers_of_a_users_part_keep_a_state_and_draw_noise(labelled):
     assert np.allclose(model.encode(x[:7]), model.encode(x)[:7], atol=1e-6), "a look is a look"
 
 
+@pytest.mark.slow_cases("sharded", "pmap")
 @pytest.mark.parametrize("mode", ["sharded", "shard_map", "pmap"])
 def test_batch_statistics_and_dropout_do_not_depend_on_devices(mode, labelled):
     """Also over the last batch, of which a part is filled up and must not count."""

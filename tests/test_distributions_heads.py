@@ -37,6 +37,7 @@ def _applied(module, features):
     return module.apply({"params": params}, features), params
 
 
+@pytest.mark.slow_cases("beta-shape1")
 @pytest.mark.parametrize(("name", "shape"), CASES)
 def test_heads_give_a_likelihood_of_the_data(name, shape):
     """At its start, and where every map puts out 200 or -200: finite, in value and gradient."""
@@ -106,6 +107,7 @@ LATENT_CASES = {
 }
 
 
+@pytest.mark.slow_cases("planar_flow")
 @pytest.mark.parametrize("name", LATENT_CASES)
 def test_latents_give_codes_of_the_dimension(name):
     """At their start, and where every map puts out 200 or -200: finite, in value and gradient."""

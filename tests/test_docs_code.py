@@ -54,6 +54,16 @@ def test_every_fence_is_of_a_known_kind():
         assert kinds <= {"python", "yaml", *SHELL}, page.name
 
 
+@pytest.mark.slow_cases(
+    "choosing_a_likelihood",
+    "collapse",
+    "grids",
+    "own_model",
+    "own_objective",
+    "python",
+    "reading_a_bound",
+    "which_model",
+)
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

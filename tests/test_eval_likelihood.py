@@ -88,6 +88,7 @@ def _wide():
 WIDE = _wide()
 
 
+@pytest.mark.slow_cases("1")
 @pytest.mark.parametrize("temperatures", [1, 8])
 def test_annealing_from_the_true_posterior_is_exact_at_any_temperatures(temperatures):
     """log p(x, z) - log q(z|x) is then log p(x) wherever the chains are."""
@@ -96,6 +97,7 @@ def test_annealing_from_the_true_posterior_is_exact_at_any_temperatures(temperat
     np.testing.assert_allclose(rows, EVIDENCE, atol=1e-4)
 
 
+@pytest.mark.slow_cases("posterior")
 @pytest.mark.parametrize("start", ["prior", "posterior"])
 def test_annealing_finds_the_evidence_whatever_the_encoder(start):
     evaluator = AnnealedLikelihood(128, 100, start=start)
@@ -172,6 +174,7 @@ def test_the_fitted_density_is_that_of_scipy():
         np.testing.assert_allclose(found[:, b], normal.logpdf(z[:, b]), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow_cases("evaluator1")
 @pytest.mark.parametrize(
     "evaluator", [AnnealedLikelihood(2, 5, 2, 2), PosteriorFitLikelihood(2, 5, 5)]
 )
@@ -214,6 +217,7 @@ def test_a_large_code_is_not_fitted():
         PosteriorFitLikelihood(2, 2, 2)(model, variables, _data(), KEY)
 
 
+@pytest.mark.slow_cases("mixture")
 @pytest.mark.parametrize("prior", ["mixture", "network"])
 def test_learned_priors_and_conditions_count(prior):
     """With a code of one dimension, against quadrature over it."""

@@ -78,6 +78,7 @@ def test_binary_images_are_summed_as_by_numpy():
     np.testing.assert_allclose(rows["log_p_by_quadrature"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_conditional_model_is_decoded_for_every_example(labelled_blobs):
     """What is conditioned alike is so whoever stands beside it."""
     model = ae_jax.fit(labelled_blobs, latent_dim=2, hidden=[4], epochs=1, model__condition="label")

@@ -17,6 +17,7 @@ def smoke(tmp_path_factory):
     return workdir, run_smoke(bottleneck.main, workdir)
 
 
+@pytest.mark.slow
 def test_errors_of_pca_are_those_of_the_svd(smoke):
     _, results = smoke
     train, test = digit_rows("train"), digit_rows("test")
@@ -24,6 +25,7 @@ def test_errors_of_pca_are_those_of_the_svd(smoke):
         assert row["PCA"] == pytest.approx(svd_error(train, test, row["code size"]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_errors_of_the_autoencoder_are_those_of_its_reconstructions(smoke):
     workdir, results = smoke
     test = digit_rows("test")
@@ -35,6 +37,7 @@ def test_errors_of_the_autoencoder_are_those_of_its_reconstructions(smoke):
         assert row["per pixel"] == pytest.approx(error / 64, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_training_helps_and_a_larger_code_helps_more(smoke):
     _, results = smoke
     large, small = results["tables"][SIZES]
@@ -42,6 +45,7 @@ def test_training_helps_and_a_larger_code_helps_more(smoke):
     assert large["autoencoder"] < small["autoencoder"] < spread
 
 
+@pytest.mark.slow
 def test_verdicts_follow_from_the_numbers(smoke):
     _, results = smoke
     factors = [row["PCA / autoencoder"] for row in results["tables"][SIZES]]
@@ -53,6 +57,7 @@ def test_verdicts_follow_from_the_numbers(smoke):
     assert held[-1] == (many <= few)
 
 
+@pytest.mark.slow
 def test_figures(smoke):
     check_pictures(smoke[0], {"reconstructions", "error_by_size", "optimisers"})
 
@@ -66,6 +71,7 @@ def test_pca_is_held_to_the_published_errors(factor, holds):
     assert bottleneck.pca_claim(rows).holds is holds
 
 
+@pytest.mark.slow
 def test_the_figure_shows_the_better_step_size(smoke):
     workdir, results = smoke
     rows = next(v for k, v in results["tables"].items() if "Optimisers" in k)

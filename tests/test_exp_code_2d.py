@@ -20,6 +20,7 @@ def first_of_each_class() -> np.ndarray:
     return np.concatenate([np.flatnonzero(labels == digit)[:10] for digit in range(10)])
 
 
+@pytest.mark.slow
 def test_parameters_are_counted_as_by_hand(smoke):
     large, small = smoke[1]["tables"]["Parameters"]
     assert large["weights"] == 2 * (784 * 100 + 100 * 2) == 157_200
@@ -28,6 +29,7 @@ def test_parameters_are_counted_as_by_hand(smoke):
     assert large["parameters"] == large["weights"] + large["biases"]
 
 
+@pytest.mark.slow
 def test_pca_is_that_of_each_training_set(smoke):
     rows = [r for r in smoke[1]["tables"]["Squared error by learning rate"] if r["method"] == "PCA"]
     train, test = digit_rows("train"), digit_rows("test")
@@ -38,6 +40,7 @@ def test_pca_is_that_of_each_training_set(smoke):
         assert row["test"] == pytest.approx(svd_error(fitted_on, test, 2), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_the_saved_models(smoke):
     workdir, results = smoke
     test = digit_rows("test")
@@ -48,6 +51,7 @@ def test_errors_are_those_of_the_saved_models(smoke):
     assert row["test"] == pytest.approx(np.square(made - test).sum(axis=1).mean(), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_claims_are_of_the_rate_with_the_least_training_error(smoke):
     results = smoke[1]
     *counts, few, everything = results["claims"]
@@ -68,6 +72,7 @@ def test_the_claims_are_of_the_rate_with_the_least_training_error(smoke):
     assert few["holds"]
 
 
+@pytest.mark.slow
 def test_figures(smoke):
     check_pictures(
         smoke[0],

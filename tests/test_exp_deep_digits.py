@@ -50,6 +50,7 @@ def kept(workdir: Path, folder: str, rows: dict[str, dict]) -> Path:
     return workdir / folder / f"rate={step}"
 
 
+@pytest.mark.slow
 def test_the_error_of_pca_is_that_of_scikit_learn(smoke):
     data = load_data("digits", protocol="full")
     train, test = (data.splits[n].x.reshape(-1, 64) / 16.0 for n in ("train", "test"))
@@ -59,6 +60,7 @@ def test_the_error_of_pca_is_that_of_scikit_learn(smoke):
     assert errors(smoke)["PCA"] == pytest.approx(expected, abs=0.006)
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_the_kept_runs(smoke):
     rows = table(smoke)
     runs = {
@@ -75,6 +77,7 @@ def test_errors_are_those_of_the_kept_runs(smoke):
         assert rows[method]["±"] == pytest.approx(each.std(ddof=1) / len(each) ** 0.5, abs=0.006)
 
 
+@pytest.mark.slow
 def test_the_step_size_is_that_of_the_least_validation_error(smoke):
     rows = table(smoke)
     for folder in NAMES:
@@ -88,6 +91,7 @@ def test_the_step_size_is_that_of_the_least_validation_error(smoke):
         assert min(errors, key=errors.get) == kept(smoke, folder, rows)
 
 
+@pytest.mark.slow
 def test_the_runs_are_what_the_names_say(smoke):
     configs = {
         str(file.parent.relative_to(smoke)): json.loads(file.read_text())
@@ -105,6 +109,7 @@ def test_the_runs_are_what_the_names_say(smoke):
     assert configs["logistic_pca"]["data"]["protocol"] == "full"
 
 
+@pytest.mark.slow
 def test_the_unrolled_layers_are_where_fine_tuning_began(smoke):
     results = json.loads((smoke / "results.json").read_text())
     heading = "Unrolled after each layer, before fine-tuning"
@@ -118,6 +123,7 @@ def test_the_unrolled_layers_are_where_fine_tuning_began(smoke):
     assert tuned["test error"] < layers[-1]["test error"]
 
 
+@pytest.mark.slow
 def test_figures_and_a_second_start_that_trains_nothing(smoke):
     for name in ("reconstructions", "error_by_epoch"):
         picture = imread(smoke / "figures" / f"{name}.png")

@@ -67,6 +67,7 @@ def test_completion_is_the_conditional_mean_of_a_gaussian():
     np.testing.assert_allclose(filled[2], x[2])
 
 
+@pytest.mark.slow
 def test_psnr_of_the_table_is_that_of_the_saved_model(smoke):
     workdir, results = smoke
     row = next(r for r in results["tables"][PSNR] if r["corruption"] == "masking")
@@ -85,11 +86,13 @@ def test_psnr_of_the_table_is_that_of_the_saved_model(smoke):
     assert row["autoencoder"] == pytest.approx(decibels(made), abs=2e-3)
 
 
+@pytest.mark.slow
 def test_the_filter_is_no_worse_than_leaving_the_noise(smoke):
     for row in smoke[1]["tables"][PSNR]:
         assert row["clipped"] > row["linear filter"] > row["corrupted"]
 
 
+@pytest.mark.slow
 def test_missing_entries_are_scored_on_what_is_missing(smoke):
     workdir, results = smoke
     splits = load("digits", protocol="full").splits
@@ -109,6 +112,7 @@ def test_missing_entries_are_scored_on_what_is_missing(smoke):
         assert row["clipped"] <= row["linear estimate"] < row["mean image"]
 
 
+@pytest.mark.slow
 def test_verdicts_follow_from_the_numbers(smoke):
     tables = smoke[1]["tables"]
     expected = [row["autoencoder"] >= row["clipped"] for row in tables[PSNR]]
@@ -116,6 +120,7 @@ def test_verdicts_follow_from_the_numbers(smoke):
     assert [claim["holds"] for claim in smoke[1]["claims"]] == expected
 
 
+@pytest.mark.slow
 def test_figures(smoke):
     cleaned = {f"cleaned_{name}" for name in denoising.LEVELS}
     filled = {f"filled_{pattern}" for pattern in denoising.MISSING}

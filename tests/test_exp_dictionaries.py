@@ -44,6 +44,7 @@ def test_errors_are_those_of_scikit_learn(source, tmp_path):
         assert error == pytest.approx(np.square(restored - x).mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_nmf_sees_two_channels_of_signed_data_and_none_of_other(source, tmp_path):
     x = np.array([1.0, -2.0, 0.0], np.float32).reshape(1, 1, 3, 1)
     both = on_and_off(DataSet("one", {"train": Split(x), "test": Split(x)})).splits["train"].x
@@ -77,6 +78,7 @@ def test_atoms_are_scaled_one_by_one():
     assert [axes.get_title() for axes in figure.axes] == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_smoke_writes_results_figures_and_a_report(tmp_path):
     arguments = ["--preset", "smoke", "--workdir", str(tmp_path)]
     result = CliRunner().invoke(dictionaries.main, arguments, catch_exceptions=False)

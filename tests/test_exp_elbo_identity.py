@@ -58,6 +58,7 @@ def test_the_table_of_the_discrete_model_is_a_distribution():
     np.testing.assert_array_equal(model.number(model.values), np.arange(len(model.values)))
 
 
+@pytest.mark.slow
 def test_the_terms_of_the_autoencoder_add_up(smoke):
     claims = {claim["name"]: claim for claim in smoke[1]["claims"]}
     for name, claim in claims.items():
@@ -70,6 +71,7 @@ def test_the_terms_of_the_autoencoder_add_up(smoke):
         assert row["ELBO"] < row["log p(x)"]
 
 
+@pytest.mark.slow
 def test_stages_are_those_of_one_run(smoke):
     """What was kept at an epoch is what the run was then: its records are the same."""
     workdir = smoke[0]
@@ -79,6 +81,7 @@ def test_stages_are_those_of_one_run(smoke):
     assert early[0]["running/elbo"] == whole[0]["running/elbo"]
 
 
+@pytest.mark.slow
 def test_the_density_that_is_drawn_has_its_mean_where_the_weights_say(smoke):
     model = ae_jax.load(smoke[0] / "vae-epoch=1")
     example = load("digits").splits["test"].rows(np.array([3]))
@@ -98,5 +101,6 @@ def test_the_density_that_is_drawn_has_its_mean_where_the_weights_say(smoke):
     np.testing.assert_allclose(drawn, shares @ z / shares.sum(), atol=0.05)
 
 
+@pytest.mark.slow
 def test_figures(smoke):
     check_pictures(smoke[0], {"bounds", "gaps", "posteriors"})

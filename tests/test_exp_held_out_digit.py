@@ -22,6 +22,7 @@ def rows(results: dict) -> dict[int, dict]:
     return {row["held out"]: row for row in results["tables"]["AUC by held-out digit"]}
 
 
+@pytest.mark.slow
 def test_pca_of_the_others_is_that_of_numpy(smoke):
     splits = load("digits", protocol="full", limit=PRESET.limit).splits
     train, test = splits["train"], splits["test"]
@@ -36,6 +37,7 @@ def test_pca_of_the_others_is_that_of_numpy(smoke):
         assert row["difference"] == pytest.approx(row["autoencoder"] - row["PCA"], abs=2e-4)
 
 
+@pytest.mark.slow
 def test_the_autoencoder_never_saw_the_digit(smoke):
     whole = load("digits", protocol="full", limit=PRESET.limit)
     data = held_out_digit.without(whole, 8)
@@ -60,6 +62,7 @@ def test_claim_by_hand():
     assert not held_out_digit.claim([other], [other.replicates()]).holds
 
 
+@pytest.mark.slow
 def test_figures(smoke):
     assert smoke[1]["claims"] == []
     check_pictures(smoke[0], {"auc", "reconstructions"})

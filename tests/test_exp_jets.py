@@ -64,6 +64,7 @@ def model(smoke):
     return ae_jax.load(smoke[0] / Network("dense", "unit_sum", 8).name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), [("top", TOP), ("gluino", 2)])
 def test_rows_are_those_of_numpy_and_scikit_learn(smoke, known, model, name, kind):
     x, anomalous, mass = chosen(kind)
@@ -83,6 +84,7 @@ def test_rows_are_those_of_numpy_and_scikit_learn(smoke, known, model, name, kin
         assert rows[method, "reconstruction"]["AUC"] == pytest.approx(expected, abs=2e-4)
 
 
+@pytest.mark.slow
 def test_a_vae_has_all_scores_and_others_their_errors_only(smoke):
     rows = table(smoke[1], "top")
     kinds = {"reconstruction", "bound", "log likelihood", "code"}
@@ -93,6 +95,7 @@ def test_a_vae_has_all_scores_and_others_their_errors_only(smoke):
         assert 0 < row["AUC"] < 1 and 0 < row["±"] < 0.05 and row["1/εb at 30%"] >= 1
 
 
+@pytest.mark.slow
 def test_mass_tells_nothing_at_equal_mass(smoke):
     rows = smoke[1]["tables"]["Is the score the mass? top against QCD"]
     mass = next(row for row in rows if row["method"] == "mass")
@@ -196,6 +199,7 @@ def test_sizes_are_drawn_where_there_are_several():
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.902, 0.908])
 
 
+@pytest.mark.slow
 def test_seeds_of_one_network_are_one_method(smoke, model):
     first, second = (Network("dense", "unit_sum", 8, seed) for seed in (0, 1))
     small = {"top": samples_of(load("jets_small", protocol="full"), 20)[0]["top"]}
@@ -213,5 +217,6 @@ def test_presets_name_every_run_once():
     assert {n.kind for n in jets.PRESETS["standard"].networks} == {"dense", "vae", "conv"}
 
 
+@pytest.mark.slow
 def test_figures(smoke):
     check_pictures(smoke[0], {"averages", "roc_top", "roc_gluino", "score_by_mass"})

@@ -21,6 +21,7 @@ def flowers() -> np.ndarray:
     return load_iris().data[:, [1, 2]]
 
 
+@pytest.mark.slow
 def test_the_optimum_is_that_of_the_svd_and_is_nearly_reached(smoke):
     _, results = smoke
     iris, digits = results["tables"][MAIN]
@@ -33,6 +34,7 @@ def test_the_optimum_is_that_of_the_svd_and_is_nearly_reached(smoke):
         assert -1e-3 <= row["excess (%)"] < 1.0
 
 
+@pytest.mark.slow
 def test_choices_are_judged_by_error_and_angle(smoke):
     _, results = smoke
     rows = {row["autoencoder"]: row for row in results["tables"][CHOICES]}
@@ -47,6 +49,7 @@ def test_choices_are_judged_by_error_and_angle(smoke):
     assert rows["linear"]["equals PCA of its inputs"]
 
 
+@pytest.mark.slow
 def test_standardised_it_is_pca_of_what_it_saw_and_not_of_the_data(smoke):
     row = {row["autoencoder"]: row for row in smoke[1]["tables"][CHOICES]}["linear, standardised"]
     assert row["equals PCA of its inputs"] and not row["equals PCA"]
@@ -58,6 +61,7 @@ def test_standardised_it_is_pca_of_what_it_saw_and_not_of_the_data(smoke):
     assert row["squared error"] == pytest.approx(np.square(residual).sum(axis=1).mean(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_without_biases_the_optimum_is_another_line(smoke):
     _, results = smoke
     row = results["tables"][CHOICES][-1]
@@ -81,6 +85,7 @@ def test_angles_of_a_known_rotation():
     np.testing.assert_allclose(angles, [np.degrees(0.5), 0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_verdicts_follow_from_the_numbers(smoke):
     _, results = smoke
     values = [
@@ -93,5 +98,6 @@ def test_verdicts_follow_from_the_numbers(smoke):
     assert held == [value <= limit for value, limit in zip(values, limits, strict=True)]
 
 
+@pytest.mark.slow
 def test_figures(smoke):
     check_pictures(smoke[0], {"lines", "loss", "reconstructions"})

@@ -15,6 +15,7 @@ def smoke(tmp_path_factory):
     return workdir, run_smoke(manifolds.main, workdir)
 
 
+@pytest.mark.slow
 def test_the_grid_is_decoded_from_quantiles_of_the_prior(smoke):
     workdir, results = smoke
     (row,) = results["tables"]["Manifolds"]
@@ -33,6 +34,7 @@ def test_the_grid_is_decoded_from_quantiles_of_the_prior(smoke):
     assert row["neighbours over any two"] == pytest.approx(beside.mean() / any_two, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_the_saved_model(smoke):
     workdir, results = smoke
     (row,) = results["tables"]["Manifolds"]
@@ -55,5 +57,6 @@ def test_bounds_of_the_paper_are_shown_only_where_it_has_them():
     assert manifolds.published_bound("frey_face", 1) is None
 
 
+@pytest.mark.slow
 def test_figures(smoke):
     check_pictures(smoke[0], {"manifolds"})

@@ -53,6 +53,7 @@ def test_noise_is_explained_as_far_as_it_is_no_gabor():
     assert abs(explained.mean() - 1 / 1.09) < 0.03
 
 
+@pytest.mark.slow
 def test_noise_checkerboards_and_gratings_are_rejected():
     noise = np.random.default_rng(3).normal(size=(24, SIDE, SIDE))
     assert fit_gabors(noise).explained.max() < 0.4
@@ -115,6 +116,7 @@ def test_folders_of_photographs(tmp_path):
         photographs(tmp_path)
 
 
+@pytest.mark.slow
 def test_smoke_writes_results_figures_and_a_report(tmp_path):
     arguments = ["--preset", "smoke", "--workdir", str(tmp_path)]
     result = CliRunner().invoke(experiment.main, arguments, catch_exceptions=False)

@@ -27,12 +27,14 @@ def coder(workdir, kind: sparse.Kind) -> sparse.Coder:
     return sparse.Coder(kind, ae_jax.load(workdir / kind.folder))
 
 
+@pytest.mark.slow
 def test_exactly_k_are_alive(smoke):
     for kind in PRESET.kinds:
         if kind.family == "k highest":
             assert rows_of(smoke[1])[kind.name]["active units"] == kind.k
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_saved_codes(smoke):
     workdir, results = smoke
     test = load("digits", protocol="full").splits["test"]
@@ -54,6 +56,7 @@ def test_numbers_are_those_of_the_saved_codes(smoke):
         assert row["of the whole code"] == pytest.approx(whole.sum(axis=1).mean(), abs=2e-3)
 
 
+@pytest.mark.slow
 def test_accuracy_is_that_of_logistic_regression(smoke):
     workdir, results = smoke
     splits = load("digits", protocol="full").splits
@@ -66,6 +69,7 @@ def test_accuracy_is_that_of_logistic_regression(smoke):
     assert rows_of(results)["dense"]["accuracy"] == pytest.approx(score, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_features_are_the_weights_of_the_decoder(smoke):
     one = coder(smoke[0], PRESET.kinds[0])
     weights = np.asarray(one.model.params["head"]["mean"]["kernel"])
@@ -76,6 +80,7 @@ def test_features_are_the_weights_of_the_decoder(smoke):
     np.testing.assert_allclose(features, weights[order], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_verdicts_follow_from_the_numbers(smoke):
     rows = rows_of(smoke[1])
     penalised = {kind.name: kind for kind in PRESET.representatives}
@@ -88,12 +93,14 @@ def test_verdicts_follow_from_the_numbers(smoke):
         assert good == (rows[name]["accuracy"] >= rows["dense"]["accuracy"])
 
 
+@pytest.mark.slow
 def test_an_l1_penalty_leaves_fewer_alive_and_costs_reconstruction(smoke):
     dense, penalised = rows_of(smoke[1])["dense"], rows_of(smoke[1])["L1, weight 0.1"]
     assert penalised["active units"] < dense["active units"]
     assert penalised["squared error"] > dense["squared error"]
 
 
+@pytest.mark.slow
 def test_pca_is_that_of_numpy(smoke):
     row = rows_of(smoke[1])["PCA"]
     train, test = digit_rows("train"), digit_rows("test")
@@ -108,6 +115,7 @@ def test_grey_is_nothing_and_the_largest_magnitude_is_an_extreme():
     np.testing.assert_allclose(sparse.about_grey(images), expected)
 
 
+@pytest.mark.slow
 def test_figures(smoke):
     families = ("dense", "l1", "kl", "k_highest")
     check_pictures(smoke[0], {f"features_{f}" for f in families} | {"error_by_active_units"})

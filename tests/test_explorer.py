@@ -142,6 +142,7 @@ def test_packed_numbers_keep_eleven_bits_at_any_scale():
         packed(np.array([np.nan]))
 
 
+@pytest.mark.slow_cases("*gelu", "kmeans", "gaussian_global*")
 @pytest.mark.parametrize(
     "options",
     [
@@ -351,6 +352,7 @@ def test_names_are_text_and_nothing_is_loaded(image_set, open_page):
     assert page.run("return performance.getEntriesByType('resource').length") == 0
 
 
+@pytest.mark.slow
 def test_a_page_of_500_hidden_units_is_small_and_fast(open_page, tmp_path):
     rng = np.random.default_rng(0)
 

@@ -48,12 +48,8 @@ MODELS = {
 }
 
 
-LONGER = ("conv", "noisy", "kmeans", "nmf", "sparse_coding")
-
-
-@pytest.mark.parametrize(
-    "kind", [pytest.param(k, marks=pytest.mark.slow if k in LONGER else ()) for k in MODELS]
-)
+@pytest.mark.slow_cases("conv", "noisy", "normed", "kmeans", "nmf", "sparse_coding")
+@pytest.mark.parametrize("kind", list(MODELS))
 def test_programs_do_what_the_model_does(kind, tmp_path):
     x, y, options = MODELS[kind]
     model = ae_jax.fit(x, y, **options)

@@ -17,7 +17,8 @@ from ae_jax.train.loop import train, train_together
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
 
-OPTIONS = {"hidden": [9], "latent_dim": 3, "epochs": 3, "batch_size": 64}
+# Of a size that no other test has: what is compiled is counted here.
+OPTIONS = {"hidden": [13], "latent_dim": 3, "epochs": 3, "batch_size": 64}
 DIFFERENCES = {
     "base": {},
     "seed": {"seed": 5},
@@ -52,22 +53,23 @@ def grid(members, vector_set, tmp_path_factory):
 
 def test_members_that_differ_in_numbers_share_one_program_over_a_resume(grid):
     _, counts, _ = grid
-    # evaluate_split has one program for each size of split: 200, 40 and 60 examples.
+    # evaluate_split has one program for each size of split: 200 and 40 examples.
     assert {name: counts[name] for name in TRAINING} == {
         "jit(run_epoch)": 1,
-        "jit(evaluate_split)": 3,
+        "jit(evaluate_split)": 2,
     }
     assert counts["jit(_initial_state)"] == 1
 
 
+@pytest.mark.slow
 def test_another_hidden_size_is_one_more_program(grid, vector_set, tmp_path):
     with compilations() as counts:
         in_turn(
-            [member("wide", hidden=[10]), member("again", hidden=[10], seed=1)],
+            [member("wide", hidden=[14]), member("again", hidden=[14], seed=1)],
             vector_set,
             tmp_path,
         )
-    assert [counts[name] for name in TRAINING] == [1, 3]
+    assert [counts[name] for name in TRAINING] == [1, 2]
 
 
 @pytest.mark.parametrize("name", list(DIFFERENCES))

@@ -70,6 +70,7 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_every_process_finds_what_one_alone_finds(both):
     two, one = both
     first, second = read(two / "found-0.json"), read(two / "found-1.json")
@@ -80,6 +81,7 @@ def test_every_process_finds_what_one_alone_finds(both):
         assert first[name] == pytest.approx(value, rel=1e-4), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["small", "seeded", "wide", "given"])
 def test_its_runs_are_those_of_one_process(name, both):
     found, expected = (RunDirectory(root / name).records() for root in both)
@@ -89,6 +91,7 @@ def test_its_runs_are_those_of_one_process(name, both):
             np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-4, err_msg=key)
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_with_what_two_have_trained(both):
     before = RunDirectory(both[0] / "wide").records()
     outcomes = Local().train(named(), digits(), both[0])

@@ -34,6 +34,7 @@ def run_smoke(workdir: Path) -> Result:
     return result
 
 
+@pytest.mark.slow
 def test_smoke_writes_results_with_the_keys_of_the_design(smoke):
     results = json.loads((smoke / "results.json").read_text())
     assert {
@@ -60,6 +61,7 @@ def test_smoke_writes_results_with_the_keys_of_the_design(smoke):
         assert curve["test/elbo"][-1] > curve["test/elbo"][0]
 
 
+@pytest.mark.slow
 def test_smoke_draws_figures_and_a_report_that_stands_alone(smoke):
     names = ("lower_bound", "prior_samples", "manifold", "reconstructions")
     for name in names:
@@ -69,6 +71,7 @@ def test_smoke_draws_figures_and_a_report_that_stands_alone(smoke):
     assert report.count("data:image/png;base64,") == len(names)
 
 
+@pytest.mark.slow
 def test_every_run_is_complete_in_its_own_directory(smoke):
     for folder in smoke.glob("nz=*/*"):
         config = json.loads((folder / "config.json").read_text())
@@ -80,6 +83,7 @@ def test_every_run_is_complete_in_its_own_directory(smoke):
         assert config["optim"]["name"] == "adagrad"
 
 
+@pytest.mark.slow
 def test_a_second_start_trains_nothing(smoke):
     files = sorted(smoke.glob("nz=*/*/metrics.jsonl"))
     kept = sorted(smoke.glob("nz=*/*/checkpoints/*/state/manifest.ocdbt"))

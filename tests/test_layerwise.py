@@ -57,6 +57,7 @@ def trained(request, image_set):
     return request.param, recorder, pretrain(DEEP, image_set, HOW[request.param], recorder)
 
 
+@pytest.mark.slow_cases("denoising", "autoencoder")
 def test_each_layer_is_trained_on_the_codes_of_the_one_before(trained, image_set):
     kind, recorder, layers = trained
     assert [member.name for member in recorder.members] == ["layer_1", "layer_2", "layer_3"]
@@ -77,6 +78,7 @@ def test_each_layer_is_trained_on_the_codes_of_the_one_before(trained, image_set
     assert [model.latent for model in models] == expected[kind][1]
 
 
+@pytest.mark.slow_cases("denoising", "autoencoder")
 def test_the_whole_does_what_the_layers_do_in_turn(trained, image_set):
     """By the layers' own encode and decode, at every depth."""
     _, _, layers = trained
@@ -153,6 +155,7 @@ def test_another_layer_below_is_another_run_above(image_set, tmp_path):
         fit_layerwise(image_set, config=DEEP, how=longer, workdir=tmp_path)
 
 
+@pytest.mark.slow
 def test_gaussian_units_have_their_own_optimiser_and_binary_ones_theirs(vector_set):
     config = configure(DEEP, {"model__head": "gaussian_fixed"})
     how = Layerwise(optim=Momentum(0.5), gaussian_optim=Momentum(0.25))
@@ -197,6 +200,7 @@ def test_a_whole_that_layers_cannot_make_is_refused(option, value, message, imag
         fit_layerwise(image_set, config=configure(DEEP, {option: value}), how=HOW["rbm"])
 
 
+@pytest.mark.slow_cases("grey")
 @pytest.mark.parametrize("kind", ["grey", "real"])
 def test_it_works_at_its_defaults(kind):
     """Which are those of a first try: an array, and nothing else."""

@@ -150,6 +150,7 @@ def test_the_bound_lacks_the_divergence_from_the_posterior_given_what_is_hidden(
     np.testing.assert_allclose(metrics["elbo"].mean(), expected.mean(), atol=0.03)
 
 
+@pytest.mark.slow
 def test_all_that_is_hidden_is_the_whole_bound(images):
     _, model, x = images
     params = initial(model, x)

@@ -123,6 +123,7 @@ def gradients_of():
     return of
 
 
+@pytest.mark.slow_cases("plain-1")
 @pytest.mark.parametrize(
     ("gradient", "samples"), [("plain", 2), ("dreg", 2), ("stl", 1), ("plain", 1)]
 )

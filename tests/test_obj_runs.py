@@ -90,6 +90,16 @@ def test_every_new_objective_is_a_case():
     assert new <= set(OBJECTIVES)
 
 
+@pytest.mark.slow_cases(
+    "beta_tcvae",
+    "info_vae",
+    "iwae",
+    "ladder",
+    "reweighted",
+    "semi_supervised",
+    "wae_mmd",
+    "wake_sleep",
+)
 def test_a_run_that_was_saved_continues_with_the_same_bits(alone, tmp_path):
     setup, states, report = alone
     objective = setup.numbers.objective
@@ -103,6 +113,7 @@ def test_a_run_that_was_saved_continues_with_the_same_bits(alone, tmp_path):
     chex.assert_trees_all_equal(again, report)
 
 
+@pytest.mark.slow_cases("beta_tcvae", "info_vae", "iwae", "ladder", "reweighted", "semi_supervised")
 def test_all_parameters_move(alone):
     _, states, report = alone
     moved = jax.tree.map(lambda a, b: (a != b).any(), states[0].params, states[1].params)
@@ -135,12 +146,16 @@ def _assert_same_update(found, expected):
     chex.assert_trees_all_close(found[1].totals, expected[1].totals, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow_cases("beta_tcvae", "info_vae", "iwae", "ladder", "reweighted", "semi_supervised")
 def test_the_update_is_the_same_on_eight_devices(case, dataset, on_one_device):
     assert jax.device_count() == 8
     setup = _setup(case, dataset, "train.parallel=shard_map")
     _assert_same_update(_epochs(setup), on_one_device)
 
 
+@pytest.mark.slow_cases(
+    "beta_tcvae*", "info_vae*", "iwae*", "ladder*", "reweighted*", "semi_supervised*"
+)
 @pytest.mark.parametrize("mode", ["sharded", "pmap"])
 def test_the_update_is_the_same_in_other_modes(mode, case, dataset, on_one_device):
     if case == EVERYTHING:
@@ -148,6 +163,16 @@ def test_the_update_is_the_same_in_other_modes(mode, case, dataset, on_one_devic
         _assert_same_update(_epochs(setup), on_one_device)
 
 
+@pytest.mark.slow_cases(
+    "beta_tcvae",
+    "info_vae",
+    "iwae",
+    "ladder",
+    "reweighted",
+    "semi_supervised",
+    "wae_mmd",
+    "wake_sleep",
+)
 def test_a_member_of_a_grid_is_the_run_alone(case, alone, dataset):
     """Also where codes of different sizes share the program."""
     setup, states, _ = alone

@@ -219,6 +219,7 @@ def test_kl_refuses_codes_that_are_no_rates(latent):
         SparseKL().check(codes, bound(model, params).prior(_batch()))
 
 
+@pytest.mark.slow_cases("kl")
 @pytest.mark.parametrize("objective", [SparseKL(2.0, rho=0.2), Sparse(0.5)], ids=["kl", "sparse"])
 def test_terms_and_gradients_over_parts_of_a_batch_are_those_of_the_whole(objective):
     """Eight parts of one mapped axis, some without real examples; the step's mean over devices."""
@@ -367,6 +368,7 @@ def test_one_probe_of_a_code_of_one_unit_is_exact():
     np.testing.assert_allclose(norm["squared_jacobian_norm"], expected, rtol=1e-4)
 
 
+@pytest.mark.slow_cases("objective1-*", "objective2-deterministic", "objective2-relu")
 @pytest.mark.parametrize("latent", ["deterministic", "relu", "sigmoid"])
 @pytest.mark.parametrize(
     "objective", [Reconstruction(), Denoising(0.4), MaskedReconstruction(0.4, withheld=0.2)]

@@ -120,6 +120,7 @@ def test_a_grid_is_one_table_and_one_figure_and_goes_on_where_it_was(command, fo
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("metrics.jsonl")} == before
 
 
+@pytest.mark.slow
 def test_the_worse_half_of_a_grid_ends_early(command, folder):
     steps = [1e-6, 1e-5, 1e-2, 2e-2]
     settings = folder / "steps.json"

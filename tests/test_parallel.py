@@ -121,11 +121,13 @@ def test_there_are_eight_devices():
     assert jax.device_count() == DEVICES
 
 
+@pytest.mark.slow_cases("plain-*")
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_gives_the_update_of_one_device(mode, case, on_one_device, image_set):
     assert_same_update(updated(case, mode, image_set), on_one_device)
 
 
+@pytest.mark.slow_cases("plain")
 def test_vmap_over_parts_of_the_batch_gives_the_update_of_one_device(
     case, on_one_device, image_set
 ):
@@ -192,6 +194,7 @@ def test_batches_that_do_not_divide_among_the_devices_are_refused(mode, image_se
         prepare_run(config, image_set)
 
 
+@pytest.mark.slow_cases("sharded", "pmap")
 @pytest.mark.parametrize("mode", MODES)
 def test_a_parallel_run_resumes_bitwise_and_shares_its_program(mode, vector_set, tmp_path):
     def setup(seed=0, rate=0.01):
@@ -208,6 +211,7 @@ def test_a_parallel_run_resumes_bitwise_and_shares_its_program(mode, vector_set,
     assert not set(counts) & PROGRAMS, counts
 
 
+@pytest.mark.slow_cases("everything")
 def test_the_step_is_the_same_where_jax_tracks_what_differs(case, on_one_device, image_set):
     """`shard_map` as it is by default, around the step by hand: gradients arrive summed."""
     setup = prepared(case, "shard_map", image_set)
@@ -223,6 +227,7 @@ def test_the_step_is_the_same_where_jax_tracks_what_differs(case, on_one_device,
     assert_same_update(jax.device_get(result), on_one_device)
 
 
+@pytest.mark.slow_cases("contractive")
 @pytest.mark.parametrize("name", ["contractive", "contrastive_divergence"])
 def test_loops_and_derivatives_within_an_objective_run_in_parts(name, image_set):
     """What they begin with is the same on all devices, and what comes of it is not."""

@@ -47,28 +47,38 @@ def members(parallel: str) -> list[Member]:
     ]
 
 
-def train_everything(path: str) -> None:
-    """Runs under each mode: one to its end, one in two parts, and a grid of stacked members.
-
-    One of the modes has the examples in parts.
-    """
-    folder = Path(path)
-    train(setup(train__parallel="sharded"), RunDirectory(folder / "sharded"))
-    spread = setup(train__parallel="shard_map", data__placement="sharded")
-    assert [part.data.shape[0] for part in spread.splits["train"].x.addressable_shards] == [66, 66]
-    train(spread, RunDirectory(folder / "shard_map"))
-    parts = setup(train__parallel="sharded", data__placement="sharded")
-    train(parts, RunDirectory(folder / "parts"))
-    half = setup(train__parallel="sharded")
+def train_whole_and_half(path: str) -> None:
+    """One run to its end, and one in two parts that does not reach it."""
+    folder, half = Path(path), setup(train__parallel="sharded")
+    train(half, RunDirectory(folder / "sharded"))
     train(half, RunDirectory(folder / "half"), until=1)
     train(half, RunDirectory(folder / "half"), until=2)
+
+
+def train_otherwise(path: str) -> None:
+    """Runs with their examples in parts, under both modes, and a grid of stacked members."""
+    folder = Path(path)
+    for mode in ("sharded", "shard_map"):
+        parts = setup(train__parallel=mode, data__placement="sharded")
+        assert [part.data.shape[0] for part in parts.splits["train"].x.addressable_shards] == [
+            66,
+            66,
+        ]
+        train(parts, RunDirectory(folder / f"{mode}_parts"))
     train_grid(members("sharded"), dataset(), folder / "grid", stack="always", devices_each=2)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    run_in_two("test_processes", "train_everything", str(folder))
+    run_in_two("test_processes", "train_whole_and_half", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def otherwise(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("otherwise")
+    run_in_two("test_processes", "train_otherwise", str(folder))
     return folder
 
 
@@ -84,9 +94,14 @@ def assert_same_records(ours: list[dict], theirs: list[dict]) -> None:
             np.testing.assert_allclose(one[name], other[name], rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("mode", ["sharded", "shard_map", "parts"])
-def test_two_processes_train_what_one_device_trains(mode, folder, alone):
-    assert_same_records(RunDirectory(folder / mode).records(), alone.records)
+def test_two_processes_train_what_one_device_trains(folder, alone):
+    assert_same_records(RunDirectory(folder / "sharded").records(), alone.records)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["sharded", "shard_map"])
+def test_two_processes_train_the_same_where_each_holds_a_part(mode, otherwise, alone):
+    assert_same_records(RunDirectory(otherwise / f"{mode}_parts").records(), alone.records)
 
 
 def claim_another_run(path: str) -> None:
@@ -97,6 +112,7 @@ def claim_another_run(path: str) -> None:
         (Path(path) / f"said-{jax.process_index()}").write_text(str(error))
 
 
+@pytest.mark.slow
 def test_no_process_waits_for_a_first_one_that_cannot_go_on(folder):
     run_in_two("test_processes", "claim_another_run", str(folder))
     assert "train.seed" in (folder / "said-0").read_text()
@@ -117,9 +133,10 @@ def test_what_four_devices_saved_goes_on_on_eight(folder, alone):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(SIZES))
-def test_members_of_a_grid_over_two_processes_are_runs_alone(name, folder):
-    records = RunDirectory(folder / "grid" / name).records()
+def test_members_of_a_grid_over_two_processes_are_runs_alone(name, otherwise):
+    records = RunDirectory(otherwise / "grid" / name).records()
     assert_same_records(records, train(setup(latent_dim=SIZES[name])).records)
 
 

@@ -254,6 +254,7 @@ def _patterns():
     return jnp.asarray(np.unique(rows + columns, axis=0), jnp.float32)
 
 
+@pytest.mark.slow_cases("1")
 @pytest.mark.parametrize("steps", [1, 5])
 def test_training_by_the_one_step_learns_bars_and_stripes(steps):
     """Likelihood rises from that of fair coins towards that of the 14 pictures."""

@@ -43,7 +43,7 @@ def test_records_come_back_as_they_were_written(folder, image_set):
         np.testing.assert_array_equal(data.splits[name].y, split.y)
         assert data.splits[name].first_id == split.first_id
     with pytest.raises(IndexError):
-        data.splits["test"].x[np.array([60])]
+        data.splits["test"].x[np.array([40])]
 
 
 def test_full_protocol_joins_files_and_a_limit_cuts_them(folder, image_set):

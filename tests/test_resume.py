@@ -82,6 +82,7 @@ def states(workdir: Path, dataset: DataSet) -> dict[str, TrainState]:
         }
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_with_the_bits_of_one_never_killed(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     fit_digits(whole)

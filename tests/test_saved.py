@@ -44,6 +44,7 @@ def test_what_is_decoded_has_the_units_of_the_data(standardised):
         model.decode(np.zeros((1, 2)), units="feet")
 
 
+@pytest.mark.slow
 def test_grey_levels_come_back_as_such():
     model = ae_jax.fit(GREY, **SMALL, objective="reconstruction", latent="deterministic")
     made = model.reconstruct(GREY)

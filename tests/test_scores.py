@@ -175,6 +175,7 @@ def test_distance_from_gaussian_priors_is_that_of_scipy():
         np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_prior_that_is_no_gaussian_is_scored_by_its_density(vector_set):
     model = ae_jax.fit(
         vector_set,
@@ -212,6 +213,7 @@ def test_a_conditional_model_asks_for_its_condition(image_set):
     assert not np.allclose(given, other)
 
 
+@pytest.mark.slow
 def test_missing_values_have_no_reconstruction_error_and_no_bound():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 4)).astype(np.float32)
@@ -311,6 +313,7 @@ def test_what_the_command_refuses(command, arguments, sentence):
     assert status == 2 and sentence in err and len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_kinds_that_a_run_does_not_have_are_refused_in_one_sentence(command):
     assert command("train", "digits", "--codec", "pca", "--latent-dim", 2, "--workdir", "p")[0] == 0
     for kind in ("bound", "log_likelihood", "code"):

@@ -249,7 +249,7 @@ def test_what_has_to_fit_is_examples_parameters_gradients_and_optimiser_state(
         state = setup.state_shapes()
         weights = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         counts = sum(leaf.size for leaf in jax.tree.leaves(state)) - (copies - 1) * weights
-        examples = 300 * 8 * 8  # uint8
+        examples = 280 * 8 * 8  # uint8
         needed[name] = examples + 4 * (copies * weights + counts)
     for name, size in needed.items():
         monkeypatch.setattr(setups, "memory_limit", lambda device, size=size: size)
@@ -257,7 +257,7 @@ def test_what_has_to_fit_is_examples_parameters_gradients_and_optimiser_state(
         monkeypatch.setattr(setups, "memory_limit", lambda device, size=size: size - 1)
         with pytest.raises(UserError, match="the run does not fit: examples, parameters, gradient"):
             prepared(image_set, optim__name=name)
-    monkeypatch.setattr(setups, "memory_limit", lambda device: 300 * 8 * 8 - 1)
+    monkeypatch.setattr(setups, "memory_limit", lambda device: 280 * 8 * 8 - 1)
     with pytest.raises(UserError, match="2 batches take 128,000 bytes"):  # even streamed
         prepared(image_set)
 

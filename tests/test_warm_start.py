@@ -104,6 +104,7 @@ def test_parameters_of_another_model_are_refused(given, image_set):
         prepare_run(CONFIG, image_set, start=broken)
 
 
+@pytest.mark.slow_cases("always")
 @pytest.mark.parametrize("stack", ["never", "always"])
 def test_members_of_a_grid_start_where_each_is_told(given, image_set, tmp_path, stack):
     members = [Member("warm", CONFIG, given), Member("cold", CONFIG)]

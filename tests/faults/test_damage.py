@@ -64,6 +64,7 @@ def copies(run: Path, folder: Path, repeats: int):
             yield copy, f"{how} of {file}"
 
 
+@pytest.mark.slow_cases("codec-1")
 @pytest.mark.parametrize("repeats", [1, pytest.param(40, marks=pytest.mark.slow)])
 def test_damage_to_any_file_is_a_sentence_or_the_same_codes(run, data, tmp_path, repeats):
     x, account = np.load(data)[:50], Account()

@@ -37,6 +37,7 @@ def fit(kind: str, folder: str | Path, name: str = "run"):
     return ae_jax.fit(data, workdir=folder / name, **OPTIONS, **more).params
 
 
+@pytest.mark.slow_cases("1-streamed", "1-grid", "1-codec")
 @pytest.mark.parametrize("kind", ["single", "streamed", "grid", "codec"])
 @pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_killed_run_ends_with_the_bits_of_one_never_killed(kind, kills, tmp_path):

@@ -85,6 +85,7 @@ def test_all_end_at_once_after_one(victim, number, status, word, group):
         assert said in group.log(index)
 
 
+@pytest.mark.slow_cases("1")
 @pytest.mark.parametrize("victim", [0, 1])
 def test_an_interrupt_ends_a_process_whose_main_thread_is_stuck(victim, group):
     for environment in addresses():
@@ -142,6 +143,7 @@ def test_a_missing_process_is_named_after_the_time_to_join(group):
         assert "of 4 processes 2, 3 did not come" in log
 
 
+@pytest.mark.slow_cases("no-such-host*")
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
@@ -235,6 +237,7 @@ def test_processes_that_are_not_alike_are_refused_before_the_first_step(group, d
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_told_to_stop_all_save_and_the_same_command_continues(group, data, tmp_path):
     train_forever(group, data)
     group.signal(1, signal.SIGTERM)
@@ -249,6 +252,7 @@ def test_told_to_stop_all_save_and_the_same_command_continues(group, data, tmp_p
     assert json.loads(records[-1])["step"] == int(saved.name)
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_first_process_ends_both(group, data):
     given = (data, *OPTIONS, *FOREVER, "--workdir", "run")
     group.train(given, given, limits={0: 3})

@@ -22,6 +22,7 @@ def command_for(data: Path, epochs: int = LONG) -> list[object]:
     ]
 
 
+@pytest.mark.slow_cases("SIGINT", "SIGHUP")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_saves_the_epoch_and_ends_with_the_customary_status(name, tmp_path):
     data, number = two_clusters(tmp_path / "x.npy"), getattr(signal, name)
