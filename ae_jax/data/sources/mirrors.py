@@ -244,7 +244,7 @@ def _run(command: list[str], folder: Path, seconds: float, client: str | None = 
     """
     client = client or command[0]
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603  no shell, and names that are in this library
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
