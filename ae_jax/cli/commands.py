@@ -45,6 +45,7 @@ from ae_jax.train.config import (
     override,
     to_dict,
 )
+from ae_jax.train.identity import follows_its_length
 from ae_jax.train.progress import fit_progress, progress
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
@@ -243,8 +244,13 @@ def _sizes(text: str) -> list[int]:
 
 
 def _default_name(config: AnyConfig) -> str:
-    """A folder name that tells runs apart: what they are, and a hash of the rest."""
+    """A folder name that tells runs apart: what they are, and a hash of the rest.
+
+    Given more epochs, a run goes on; one whose steps follow its length would be another.
+    """
     values = to_dict(config)
+    if not follows_its_length(config):
+        values["train"].pop("epochs", None)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     data = Path(values["data"]["name"].partition(".py:")[0]).stem
     of_codec = isinstance(config, CodecConfig)
@@ -298,9 +304,10 @@ def evaluate(
 
 def _keep_row(directory: RunDirectory, row: dict[str, Any]) -> None:
     """Adds a row to results.json, in place of an older one on the same split and checkpoint."""
-    rows, identity = directory.evaluated(), ("split", "checkpoint")
-    kept = [old for old in rows if any(old.get(key) != row[key] for key in identity)]
-    write_results(directory.results_file, [], [*kept, finite_or_none(row)])
+    identity = ("split", "checkpoint")
+    with directory.adding_results() as rows:
+        kept = [old for old in rows if any(old.get(key) != row[key] for key in identity)]
+        write_results(directory.results_file, [], [*kept, finite_or_none(row)])
 
 
 def sample(

@@ -1,5 +1,7 @@
 """A file of a run that is JSON still, and says something else: the same codes or a sentence."""
 
+import contextlib
+import io
 import json
 import random
 import shutil
@@ -84,7 +86,8 @@ def change(file: Path, choose: random.Random) -> None:
 
 def told(run: Path) -> None:
     """What lists and reports say of a run."""
-    runs.show(run.parent)
+    with contextlib.redirect_stdout(io.StringIO()):
+        runs.show(run.parent)
     for table in evaluated_tables(RunDirectory(run)):
         markdown_table(table.rows)
 
