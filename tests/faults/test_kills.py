@@ -1,9 +1,6 @@
 """Killed without warning, at any moment: nothing is lost, and the end is the same."""
 
-import contextlib
 import os
-import subprocess
-import time
 from pathlib import Path
 
 import chex
@@ -13,7 +10,7 @@ import pytest
 
 import ae_jax
 from ae_jax.data.sources import cache
-from faults.shared import Account, environment, records_of, start_python, two_clusters, wait_until
+from faults.shared import Account, environment, forking, records_of, two_clusters, wait_until
 
 EPOCHS = 12
 OPTIONS = {"latent_dim": 2, "hidden": [4], "batch_size": 16, "epochs": EPOCHS}
@@ -42,15 +39,16 @@ def fit(kind: str, folder: str | Path, name: str = "run"):
 def test_a_killed_run_ends_with_the_bits_of_one_never_killed(kind, kills, tmp_path):
     two_clusters(tmp_path / "x.npy")
     rng, account = np.random.default_rng(int.from_bytes(os.urandom(4))), Account()
-    run, script = tmp_path / "run", f"from faults.test_kills import fit; fit({kind!r}, '.')"
-    for kill in range(kills):
-        process = start_python(tmp_path, script)
-        wait_until(process, lambda: any(run.rglob(".lock")))
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(rng.exponential(1.0))  # it compiles, trains, saves or has ended
-        process.kill()
-        process.communicate()
-        account.took(f"kill {kill}", "answered")
+    run = tmp_path / "run"
+    with forking(tmp_path, "import ae_jax.train.grid; from faults.test_kills import fit") as start:
+        for kill in range(kills):
+            process = start(f"fit({kind!r}, '.')")
+            wait_until(process, lambda: any(run.rglob(".lock")))
+            process.kill(after=rng.exponential(1.0))  # it compiles, trains, saves or has ended
+            said = (tmp_path / "errors").read_text()
+            account.took(
+                f"kill {kill}: {said}", "tracebacks" if "Traceback" in said else "answered"
+            )
     whole, ended = fit(kind, tmp_path, "whole"), fit(kind, tmp_path)
     chex.assert_trees_all_equal(jax.device_get(ended), jax.device_get(whole))
     for file in (tmp_path / "whole").rglob("metrics.jsonl"):
@@ -62,15 +60,20 @@ def test_a_killed_run_ends_with_the_bits_of_one_never_killed(kind, kills, tmp_pa
 @pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_while_it_prepares_data_the_next_one_prepares_them(kills, tmp_path, monkeypatch):
     rng, folder = np.random.default_rng(int.from_bytes(os.urandom(4))), tmp_path / "cache/digits"
-    for _ in range(kills):
-        process = start_python(tmp_path, "from ae_jax.data import load; load('digits')")
-        wait_until(process, lambda: (tmp_path / "cache").exists())
-        time.sleep(rng.exponential(0.02))
-        process.kill()
-        process.communicate()
+    account, imports = Account(), "import sklearn.datasets; from ae_jax.data import load"
+    with forking(tmp_path, imports) as start:
+        for kill in range(kills):
+            process = start("load('digits')")
+            wait_until(process, lambda: (tmp_path / "cache").exists())
+            process.kill(after=rng.exponential(0.02))
+            said = (tmp_path / "errors").read_text()
+            account.took(
+                f"kill {kill}: {said}", "tracebacks" if "Traceback" in said else "answered"
+            )
     monkeypatch.setenv("AE_JAX_CACHE", environment(tmp_path)["AE_JAX_CACHE"])
     assert (
         len(ae_jax.data.load("digits", protocol="full").splits["test"]) == 180
     )  # a tenth of 1,797
     cache.verify(folder)
     assert [p.name for p in folder.parent.iterdir() if p.is_dir()] == ["digits"]
+    account.settle("kills of a preparation")
