@@ -10,9 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import SearchStrategy
 from timeless import timeless
+
+from ae_jax.core.errors import UserError
 
 TINY = ("--latent-dim", 2, "--hidden", 4, "--set", "data.limit=200", "--batch-size", 50)
 
@@ -37,6 +42,34 @@ class Account:
     def settle(self, name: str) -> None:
         print(f"\n{name}: {self}")
         assert self.tried == self.answered and self.tried, self.first
+
+
+def try_many(name: str, count: int, given_: SearchStrategy, use: Callable[[Any], None]) -> None:
+    """Uses so many values, always the same ones: an answer or a UserError of one line each.
+
+    Any other error ends it, with the smallest value that raises it.
+    """
+    account = Account()
+
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+    )
+    @given(given_)
+    def one(value: Any) -> None:
+        try:
+            use(value)
+        except UserError as error:
+            fine = "\n" not in str(error) and len(str(error)) < 20_000
+            account.took(repr(value)[:300], "answered" if fine else "tracebacks")
+        else:
+            account.took("", "answered")
+
+    one()
+    account.settle(name)
 
 
 def is_sentence(text: str) -> bool:
