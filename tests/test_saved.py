@@ -142,6 +142,8 @@ def test_options_are_named_as_people_name_them():
 def test_the_package_says_what_there_is():
     assert {"fit", "load", "data", "__version__"} <= {*dir(ae_jax)}
     assert ae_jax.data.load
+    with pytest.warns(DeprecationWarning, match="is ae_jax.distributions now"):
+        assert ae_jax.latents.DiagonalGaussian is ae_jax.distributions.DiagonalGaussian
 
 
 COLOURS = np.random.default_rng(4).integers(0, 256, (40, 3, 8, 4)).astype(np.uint8)

@@ -21,7 +21,6 @@ from ae_jax.core.files import (
     finite_or_none,
     make_directory,
     read_json,
-    read_table,
     write_atomically,
 )
 from ae_jax.core.registry import absolute_reference, user_files
@@ -46,6 +45,7 @@ from ae_jax.train.config import (
     override,
     to_dict,
 )
+from ae_jax.train.identity import follows_its_length
 from ae_jax.train.progress import fit_progress, progress
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
@@ -244,8 +244,13 @@ def _sizes(text: str) -> list[int]:
 
 
 def _default_name(config: AnyConfig) -> str:
-    """A folder name that tells runs apart: what they are, and a hash of the rest."""
+    """A folder name that tells runs apart: what they are, and a hash of the rest.
+
+    Given more epochs, a run goes on; one whose steps follow its length would be another.
+    """
     values = to_dict(config)
+    if not follows_its_length(config):
+        values["train"].pop("epochs", None)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     data = Path(values["data"]["name"].partition(".py:")[0]).stem
     of_codec = isinstance(config, CodecConfig)
@@ -292,19 +297,17 @@ def evaluate(
     for name, value in values.items():
         click.echo(f"{name:>27} {value:12.5f}")
     click.echo("Nats per example; squared errors of model inputs, per example and per dimension.")
-    results = RunDirectory(run).results_file
-    _keep_row(results, {"run": str(run), **protocol, **values})
-    click.echo(f"results: {results}")
+    directory = RunDirectory(run)
+    _keep_row(directory, {"run": str(run), **protocol, **values})
+    click.echo(f"results: {directory.results_file}")
 
 
-def _keep_row(path: Path, row: dict[str, Any]) -> None:
+def _keep_row(directory: RunDirectory, row: dict[str, Any]) -> None:
     """Adds a row to results.json, in place of an older one on the same split and checkpoint."""
-    rows = read_table(path, "runs")["runs"] if path.exists() else []
-    if not (isinstance(rows, list) and all(isinstance(old, dict) for old in rows)):
-        raise UserError(f"{path} is damaged: it has to hold a list of runs; delete it")
     identity = ("split", "checkpoint")
-    kept = [old for old in rows if any(old.get(key) != row[key] for key in identity)]
-    write_results(path, [], [*kept, finite_or_none(row)])
+    with directory.adding_results() as rows:
+        kept = [old for old in rows if any(old.get(key) != row[key] for key in identity)]
+        write_results(directory.results_file, [], [*kept, finite_or_none(row)])
 
 
 def sample(

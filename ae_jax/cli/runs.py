@@ -78,7 +78,7 @@ def _varied(runs: list[dict[str, Any]]) -> list[str]:
 
 def _what(options: dict[str, Any]) -> dict[str, Any]:
     method = options.get("codec.name", options.get("objective.name"))
-    return {"data": _cell(options["data.name"]), "method": _cell(method)}
+    return {"data": _cell(options.get("data.name")), "method": _cell(method)}
 
 
 def _reached(path: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -95,11 +95,16 @@ def _reached(path: Path, options: dict[str, Any]) -> dict[str, Any]:
     if "codec.name" in options:
         state = "converged" if last.get("converged") else "not converged"
         return {"state": state, "iterations": last["step"], "objective": last.get("objective")}
-    epochs = options["train.epochs"]
+    epoch, epochs, name = (
+        last.get("epoch"),
+        options.get("train.epochs"),
+        options.get("objective.name"),
+    )
+    if not (isinstance(epoch, int) and isinstance(epochs, int) and isinstance(name, str)):
+        return {"state": "damaged: config.json or metrics.jsonl has another form"}
     looks = [record for record in records if is_look(record)]
-    row: dict[str, Any] = {"state": "over" if last["epoch"] >= epochs else "not over"}
-    row["epoch"] = f"{last['epoch']}/{epochs}"
-    name = options["objective.name"]
+    row: dict[str, Any] = {"state": "over" if epoch >= epochs else "not over"}
+    row["epoch"] = f"{epoch}/{epochs}"
     headline = OBJECTIVES.get(name).headline if name in OBJECTIVES else "loss"
     for split in ("valid", "test"):
         if looks and f"{split}/{headline}" in looks[-1]:

@@ -176,7 +176,7 @@ def _execute(kind: str, path: Path, module_name: str) -> None:
     setattr(module, _EXECUTED, hashlib.sha256(content).hexdigest())
     sys.modules[module_name] = module  # dataclasses look their module up while it executes
     try:
-        exec(spec.loader.source_to_code(content, str(path)), module.__dict__)
+        exec(spec.loader.source_to_code(content, str(path)), module.__dict__)  # noqa: S102  trusted
     except BaseException as error:
         del sys.modules[module_name]
         if not isinstance(error, Exception):

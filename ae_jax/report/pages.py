@@ -20,7 +20,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from ae_jax.core.files import make_directory, read_json, write_atomically
+from ae_jax.core.errors import UserError, warn
+from ae_jax.core.files import make_directory, write_atomically
 from ae_jax.report import saving
 from ae_jax.report.claims import environment
 from ae_jax.report.style import display_name
@@ -135,9 +136,15 @@ def configuration_table(config: Mapping[str, Row]) -> Table:
 
 
 def evaluated_tables(directory: RunDirectory) -> list[Table]:
-    """What `evaluate` has found of a run so far, one row for each split and checkpoint."""
-    path = directory.results_file
-    rows = read_json(path).get("runs", []) if path.exists() else []
+    """What `evaluate` has found of a run so far, one row for each split and checkpoint.
+
+    Warns where that is damaged: the report has the rest.
+    """
+    try:
+        rows = directory.evaluated()
+    except UserError as error:
+        warn(f"{error}; the report leaves it out")
+        return []
     if not rows:
         return []
     # Where the run lies is no finding.

@@ -249,7 +249,7 @@ def check_folder(path: Path) -> None:
         )
 
 
-_TOKEN = ".processes"
+_TOKEN = ".processes"  # noqa: S105  the name of a file
 
 
 def _appears(path: Path, content: str) -> bool:

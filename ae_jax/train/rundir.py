@@ -66,14 +66,10 @@ class RunDirectory:
         holds another run.
         """
         make_directory(self.path)
-        lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock = _locked(self.path / ".lock", wait=False)
         except Timeout as error:
             raise UserError(f"{self.path} is in use by a run that is still going on") from error
-        except (OSError, NotImplementedError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"cannot lock {self.path / '.lock'}: {reason}") from error
         try:
             self._identify(identity_of(config, dataset, start), config, accept_code)
             yield self
@@ -249,6 +245,25 @@ class RunDirectory:
                 ) from error
             raise
 
+    def evaluated(self) -> list[dict[str, Any]]:
+        """What `evaluate` has found so far, a row for each split and checkpoint. Raises UserError
+        for a results.json that is damaged."""
+        if not os.path.lexists(self.results_file):
+            return []
+        rows = read_table(self.results_file, "runs")["runs"]
+        if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+            return rows
+        raise UserError(f"{self.results_file} is damaged: it has to hold a list of runs; delete it")
+
+    @contextmanager
+    def adding_results(self) -> Iterator[list[dict[str, Any]]]:
+        """What was evaluated, for one who adds to it: another who does waits. Raises UserError."""
+        lock = _locked(self.path / ".results.lock", wait=True)
+        try:
+            yield self.evaluated()
+        finally:
+            lock.release()
+
     def records(self, step: int | None = None) -> list[dict[str, Any]]:
         """The records so far, or up to a step; damaged lines are left out.
 
@@ -312,6 +327,20 @@ class RunDirectory:
                 f"{self.metrics_file} is damaged: the record of step {step}, at which the run was "
                 f"saved, is not in it; without {self.checkpoints} the run begins anew"
             )
+
+
+def _locked(path: Path, wait: bool) -> FileLock:
+    """The lock of a file, acquired. Raises Timeout where another has it and there is no waiting,
+    and UserError where the file system has no locks."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot lock {path}: {reason}") from error
+    return lock
 
 
 def _edited(path: Path, files: Sequence[str]) -> UserError:

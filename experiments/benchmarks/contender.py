@@ -111,7 +111,7 @@ class _Process:
             "workload": asdict(self._contender.workload),
             "options": dict(self._contender.options),
         }
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603  words of ours
             [sys.executable, "-m", __name__, self._contender.function, json.dumps(arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -28,6 +28,7 @@ def likelihood(workload: Workload, samples: int) -> dict:
 
     def run(index: int) -> None:
         found = estimate(setup.architecture.model, variables, data, jax.random.fold_in(key, index))
-        assert jnp.isfinite(found["log_likelihood"])
+        if not jnp.isfinite(found["log_likelihood"]):
+            raise FloatingPointError("log p(x) is not finite")
 
     return timed_epochs(run, workload)

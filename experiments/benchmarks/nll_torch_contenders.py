@@ -68,7 +68,8 @@ def pythae_likelihood(workload: Workload, samples: int, batch_size: int) -> dict
     @torch.no_grad()
     def run(index: int) -> None:
         del index
-        assert math.isfinite(model.get_nll(x, n_samples=samples, batch_size=batch_size))
+        if not math.isfinite(model.get_nll(x, n_samples=samples, batch_size=batch_size)):
+            raise FloatingPointError("log p(x) is not finite")
 
     return timed_epochs(run, workload)
 

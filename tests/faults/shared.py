@@ -1,16 +1,23 @@
 """Runs to break, processes to break them in, and the account of what came of it."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import SearchStrategy
 from timeless import timeless
+
+from ae_jax.core.errors import UserError
 
 TINY = ("--latent-dim", 2, "--hidden", 4, "--set", "data.limit=200", "--batch-size", 50)
 
@@ -35,6 +42,34 @@ class Account:
     def settle(self, name: str) -> None:
         print(f"\n{name}: {self}")
         assert self.tried == self.answered and self.tried, self.first
+
+
+def try_many(name: str, count: int, given_: SearchStrategy, use: Callable[[Any], None]) -> None:
+    """Uses so many values, always the same ones: an answer or a UserError of one line each.
+
+    Any other error ends it, with the smallest value that raises it.
+    """
+    account = Account()
+
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+    )
+    @given(given_)
+    def one(value: Any) -> None:
+        try:
+            use(value)
+        except UserError as error:
+            fine = "\n" not in str(error) and len(str(error)) < 20_000
+            account.took(repr(value)[:300], "answered" if fine else "tracebacks")
+        else:
+            account.took("", "answered")
+
+    one()
+    account.settle(name)
 
 
 def is_sentence(text: str) -> bool:
@@ -65,19 +100,74 @@ def start(folder: Path, *arguments: object) -> subprocess.Popen:
     )
 
 
-def start_python(folder: Path, code: str) -> subprocess.Popen:
-    """A script as a process of its own in a folder."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+_FORKING = """
+import os, sys
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        exec(line)
+        os._exit(0)
+    print(child, flush=True)
+    os.waitpid(child, 0)
+"""
 
 
-def wait_until(process: subprocess.Popen, is_time: Callable[[], bool]) -> bool:
+@dataclasses.dataclass(frozen=True)
+class Forked:
+    """A child that has its imports from the start."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """None while it lives."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return 0
+        return None
+
+    def kill(self, after: float) -> None:
+        """Kills it after so many seconds, if it has not ended before."""
+        end = time.monotonic() + after
+        while self.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        while self.poll() is None:
+            time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def forking(folder: Path, imports: str) -> Iterator[Callable[[str], Forked]]:
+    """Starts lines of code in a folder, one after another, each as a process of its own.
+
+    They are forked from one that has imported and computed nothing: imports take longer than most
+    of what is killed here. What they say on standard error is in `errors` of the folder.
+    """
+    with (folder / "errors").open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", imports + _FORKING],
+            cwd=folder,
+            # Threads of linear algebra would not be there after a fork.
+            env=environment(folder) | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        try:
+
+            def started(line: str) -> Forked:
+                process.stdin.write(line + "\n")
+                process.stdin.flush()
+                return Forked(int(process.stdout.readline()))
+
+            yield started
+        finally:
+            process.communicate()
+
+
+def wait_until(process: subprocess.Popen | Forked, is_time: Callable[[], bool]) -> bool:
     """Whether the time came before the process ended."""
     while process.poll() is None:
         if is_time():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import ae_jax
+from ae_jax.cli.commands import _default_name
 from ae_jax.core.errors import RunWarning
 from ae_jax.train.config import from_dict
 from ae_jax.train.loop import train
@@ -46,6 +47,15 @@ def test_a_finished_run_given_more_epochs_equals_one_that_had_them(data, tmp_pat
     chex.assert_trees_all_equal(longer, whole)
     assert records_of(tmp_path / "longer") == records_of(tmp_path / "whole")
     assert ae_jax.load(tmp_path / "longer").step == int(whole.step)
+
+
+def test_the_same_command_finds_a_run_that_it_gives_more_epochs():
+    def name(**options):
+        return _default_name(ae_jax.api.configure(None, options))
+
+    assert name(epochs=10) == name(epochs=20) != name(epochs=10, seed=1)
+    follows = {"optim__schedule": "cosine"}
+    assert name(epochs=10, **follows) != name(epochs=20, **follows)
 
 
 def test_it_is_said_where_it_does_not(data, tmp_path):

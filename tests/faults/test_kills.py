@@ -1,9 +1,6 @@
 """Killed without warning, at any moment: nothing is lost, and the end is the same."""
 
-import contextlib
 import os
-import subprocess
-import time
 from pathlib import Path
 
 import chex
@@ -13,15 +10,15 @@ import pytest
 
 import ae_jax
 from ae_jax.data.sources import cache
-from faults.shared import Account, environment, records_of, start_python, two_clusters, wait_until
+from ae_jax.train.checkpoints import latest_step
+from faults.shared import Account, environment, forking, records_of, two_clusters, wait_until
 
-EPOCHS = 12
-OPTIONS = {"latent_dim": 2, "hidden": [4], "batch_size": 16, "epochs": EPOCHS}
+OPTIONS = {"latent_dim": 2, "hidden": [4], "batch_size": 16}
 
 
-def fit(kind: str, folder: str | Path, name: str = "run"):
-    """A run of that kind; returns what it ended with, on the host."""
-    folder = Path(folder)
+def fit(kind: str, folder: str | Path, name: str, epochs: int):
+    """A run of that kind; returns what it ended with."""
+    folder, options = Path(folder), {**OPTIONS, "epochs": epochs}
     data = ae_jax.data.load(str(folder / "x.npy"))
     if kind == "codec":
         return ae_jax.fit(data, workdir=folder / name, codec="kmeans", latent_dim=5).params
@@ -29,49 +26,66 @@ def fit(kind: str, folder: str | Path, name: str = "run"):
         from ae_jax.api import configure
         from ae_jax.train.grid import Member, train_grid
 
-        configs = [configure(None, {**OPTIONS, "seed": seed}) for seed in range(3)]
+        configs = [configure(None, {**options, "seed": seed}) for seed in range(3)]
         members = [Member(f"seed={c.train.seed}", c) for c in configs]
         ends = train_grid(members, data, folder / name, stack="always")
         return {one: end.state for one, end in ends.items()}
     more = {"data__memory_budget": 3 * 1000 * 24} if kind == "streamed" else {}
-    return ae_jax.fit(data, workdir=folder / name, **OPTIONS, **more).params
+    return ae_jax.fit(data, workdir=folder / name, **options, **more).params
 
 
 @pytest.mark.slow_cases("1-streamed", "1-grid", "1-codec")
 @pytest.mark.parametrize("kind", ["single", "streamed", "grid", "codec"])
-@pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.slow)])
-def test_a_killed_run_ends_with_the_bits_of_one_never_killed(kind, kills, tmp_path):
+@pytest.mark.parametrize("kills, epochs", [(1, 12), pytest.param(50, 60, marks=pytest.mark.slow)])
+def test_a_killed_run_ends_with_the_bits_of_one_never_killed(kind, kills, epochs, tmp_path):
+    """One that has come to its end in spite of all is followed by another."""
     two_clusters(tmp_path / "x.npy")
     rng, account = np.random.default_rng(int.from_bytes(os.urandom(4))), Account()
-    run, script = tmp_path / "run", f"from faults.test_kills import fit; fit({kind!r}, '.')"
-    for kill in range(kills):
-        process = start_python(tmp_path, script)
-        wait_until(process, lambda: any(run.rglob(".lock")))
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(rng.exponential(1.0))  # it compiles, trains, saves or has ended
-        process.kill()
-        process.communicate()
-        account.took(f"kill {kill}", "answered")
-    whole, ended = fit(kind, tmp_path, "whole"), fit(kind, tmp_path)
-    chex.assert_trees_all_equal(jax.device_get(ended), jax.device_get(whole))
-    for file in (tmp_path / "whole").rglob("metrics.jsonl"):
-        here = tmp_path / "run" / file.parent.relative_to(tmp_path / "whole")
-        assert records_of(here) == records_of(file.parent)
-    account.settle(f"kills of a {kind} run")
+    whole = jax.device_get(fit(kind, tmp_path, "whole", epochs))
+    run, runs = tmp_path / "run 0", [tmp_path / "run 0"]
+    with forking(tmp_path, "import ae_jax.train.grid; from faults.test_kills import fit") as start:
+        for kill in range(kills):
+            process = start(f"fit({kind!r}, '.', {run.name!r}, {epochs})")
+            wait_until(process, lambda run=run: any(run.rglob(".lock")))
+            process.kill(after=rng.exponential(1.0))  # it compiles, trains, saves or has ended
+            said = (tmp_path / "errors").read_text()
+            account.took(
+                f"kill {kill}: {said}", "tracebacks" if "Traceback" in said else "answered"
+            )
+            if steps_of(run) == steps_of(tmp_path / "whole"):
+                run = tmp_path / f"run {len(runs)}"
+                runs.append(run)
+    for run in runs:
+        chex.assert_trees_all_equal(jax.device_get(fit(kind, tmp_path, run.name, epochs)), whole)
+        for file in (tmp_path / "whole").rglob("metrics.jsonl"):
+            here = run / file.parent.relative_to(tmp_path / "whole")
+            assert records_of(here) == records_of(file.parent)
+    account.settle(f"kills of {kind} runs, {len(runs)} of them")
+
+
+def steps_of(run: Path) -> dict[str, int]:
+    """Where a run, or each member of a grid, was saved last."""
+    folders = run.rglob("checkpoints")
+    return {str(folder.relative_to(run)): latest_step(folder) for folder in folders}
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_while_it_prepares_data_the_next_one_prepares_them(kills, tmp_path, monkeypatch):
     rng, folder = np.random.default_rng(int.from_bytes(os.urandom(4))), tmp_path / "cache/digits"
-    for _ in range(kills):
-        process = start_python(tmp_path, "from ae_jax.data import load; load('digits')")
-        wait_until(process, lambda: (tmp_path / "cache").exists())
-        time.sleep(rng.exponential(0.02))
-        process.kill()
-        process.communicate()
+    account, imports = Account(), "import sklearn.datasets; from ae_jax.data import load"
+    with forking(tmp_path, imports) as start:
+        for kill in range(kills):
+            process = start("load('digits')")
+            wait_until(process, lambda: (tmp_path / "cache").exists())
+            process.kill(after=rng.exponential(0.02))
+            said = (tmp_path / "errors").read_text()
+            account.took(
+                f"kill {kill}: {said}", "tracebacks" if "Traceback" in said else "answered"
+            )
     monkeypatch.setenv("AE_JAX_CACHE", environment(tmp_path)["AE_JAX_CACHE"])
     assert (
         len(ae_jax.data.load("digits", protocol="full").splits["test"]) == 180
     )  # a tenth of 1,797
     cache.verify(folder)
     assert [p.name for p in folder.parent.iterdir() if p.is_dir()] == ["digits"]
+    account.settle("kills of a preparation")

@@ -9,8 +9,8 @@ import pytest
 
 import ae_jax
 from ae_jax.core.errors import UserError
-from ae_jax.train.checkpoints import Checkpoints
-from faults.shared import Account, lines_of, start, two_clusters, wait_until
+from ae_jax.train.checkpoints import Checkpoints, latest_step
+from faults.shared import Account, start, two_clusters, wait_until
 
 
 @pytest.mark.parametrize("looks", [12, pytest.param(200, marks=pytest.mark.slow)])
@@ -19,13 +19,15 @@ def test_a_run_that_trains_can_always_be_looked_at(looks, tmp_path):
     options = ("--latent-dim", 2, "--hidden", 4, "--epochs", 100_000, "--workdir", "run")
     process = start(tmp_path, "train", data, *options)
     try:
-        assert wait_until(process, lambda: lines_of(run) >= 2), process.communicate()
+        # The first one is there: its line is, while it is written still.
+        first = run / "checkpoints"
+        assert wait_until(process, lambda: latest_step(first) > 0), process.communicate()
         x, seen = np.load(data), set()
         for turn in range(looks):
             try:
                 model = ae_jax.load(run, ("latest", "best")[turn % 2])
             except UserError as error:
-                account.took(str(error), "lost")
+                account.took(f"look {turn}: {error}", "lost")
                 continue
             seen.add(model.step)
             account.took("look", "answered" if np.isfinite(model.encode(x)).all() else "wrong")

@@ -1,15 +1,19 @@
 """SIGTERM, SIGHUP and Ctrl-C: the epoch is finished and saved, and the same command goes on."""
 
+import contextlib
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ae_jax
 from ae_jax.core import interrupts
 from ae_jax.train.checkpoints import latest_step
-from faults.shared import lines_of, records_of, start, two_clusters, wait_until
+from faults.shared import Account, lines_of, records_of, start, two_clusters, wait_until
 
 OPTIONS = {"latent_dim": 2, "hidden": [4], "batch_size": 16, "eval__every": 1000}
 LONG = 5000
@@ -79,3 +83,58 @@ def test_what_the_parent_ignores_stays_ignored():
     finally:
         signal.signal(signal.SIGHUP, before)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def is_listening(process) -> bool:
+    """Whether a process takes SIGTERM itself, as the kernel says."""
+    try:
+        facts = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:
+        return False
+    caught = next(line for line in facts.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+SHORT = ("--latent-dim", 2, "--hidden", 4, "--batch-size", 16, "--epochs", 40)
+COMMANDS = {
+    "network": ("train", "x.npy", *SHORT, "--workdir", "run"),
+    "grid": ("grid", "x.npy", *SHORT, "--over", "seed=0:3", "--workdir", "run"),
+    "codec": ("train", "x.npy", "--codec", "sparse_coding", "--latent-dim", 8, "--workdir", "run"),
+    "evaluate": ("evaluate", "kept"),
+    "prepare": ("data", "prepare", "digits"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc to look in")
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_signals_at_any_moment_end_with_a_sentence_and_lose_nothing(kind, tmp_path):
+    two_clusters(tmp_path / "x.npy")
+    rng, account = np.random.default_rng(int.from_bytes(os.urandom(4))), Account()
+    if kind == "evaluate":
+        assert start(tmp_path, *COMMANDS["network"][:-1], "kept").wait() == 0
+    for turn in range(12):
+        process = start(tmp_path, *COMMANDS[kind])
+        wait_until(process, lambda one=process: is_listening(one))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.exponential(2.0))  # it imports, compiles, trains, saves or has ended
+        number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[turn % 3]
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        ended = process.returncode == 128 + number and err.endswith("the same command continues.\n")
+        # When all is done, the signal is the system's again.
+        fine = ended or process.returncode in (0, -number)
+        what = f"{number.name} in turn {turn}: {process.returncode} {err}"
+        account.took(what, "answered" if fine and "Traceback" not in err else "tracebacks")
+    again = start(tmp_path, *COMMANDS[kind])
+    _, err = again.communicate()
+    assert again.returncode == 0, err
+    if kind in ("network", "grid", "codec"):
+        whole = start(tmp_path, *COMMANDS[kind][:-1], "whole")
+        _, err = whole.communicate()
+        assert whole.returncode == 0, err
+        for file in (tmp_path / "whole").rglob("metrics.jsonl"):
+            here = tmp_path / "run" / file.parent.relative_to(tmp_path / "whole")
+            same = records_of(here) == records_of(file.parent)
+            account.took(f"the end of {here.name}", "answered" if same else "lost")
+    account.settle(f"signals, {kind}")

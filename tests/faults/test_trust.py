@@ -136,7 +136,8 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
 
 
 def test_a_lost_configuration_is_not_replaced_by_another(tmp_path):
-    data = ae_jax.data.from_array(np.load(two_clusters(tmp_path / "x.npy", 60)))
+    x = np.load(two_clusters(tmp_path / "x.npy", 60))
+    data, other_data = ae_jax.data.from_array(x), ae_jax.data.from_array(x + 1)
     options = {"latent_dim": 2, "hidden": [3], "epochs": 1, "batch_size": 16}
     run = tmp_path / "run"
     ae_jax.fit(data, workdir=run, **options)
@@ -149,6 +150,11 @@ def test_a_lost_configuration_is_not_replaced_by_another(tmp_path):
         ):
             ae_jax.fit(data, workdir=run, **options, **other)
         assert not (run / "config.json").exists()
+    with (
+        pytest.warns(UserWarning, match="what the checkpoints say"),
+        pytest.raises(UserError, match="holds a run of another configuration.*sha256"),
+    ):
+        ae_jax.fit(other_data, workdir=run, **options)
     with pytest.warns(UserWarning, match="what the checkpoints say"):
         ae_jax.load(run, data=data)
     with pytest.warns(UserWarning, match="what the checkpoints say"):

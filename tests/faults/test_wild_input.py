@@ -7,31 +7,20 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis.extra.numpy import arrays
 
 from ae_jax.api import configure
 from ae_jax.core.errors import UserError
 from ae_jax.data import from_array, load
 from ae_jax.train.config import from_dict, override, to_dict
-from faults.shared import Account, is_sentence
+from faults.shared import Account, is_sentence, try_many
 
-quick = settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+few_or_many = pytest.mark.parametrize("count", [60, pytest.param(3000, marks=pytest.mark.slow)])
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("wild")
-
-
-def answers(function, *given_) -> None:
-    """Calls; a UserError of one line is an answer."""
-    try:
-        function(*given_)
-    except UserError as error:
-        assert "\n" not in str(error) and len(str(error)) < 20_000
 
 
 PATHS = [
@@ -53,42 +42,40 @@ JSON = st.recursive(
 )
 
 
-@quick
-@given(st.lists(st.tuples(st.sampled_from(PATHS), JSON), min_size=1, max_size=3))
-def test_any_value_of_any_option_is_taken_or_refused(assignments):
-    texts = [f"{path}={json.dumps(value)}" for path, value in assignments]
-    answers(lambda: from_dict(override({}, texts)))
-    answers(lambda: from_dict(override({}, [f"{path}={value}" for path, value in assignments])))
+@few_or_many
+@pytest.mark.parametrize("text", [json.dumps, str])
+def test_any_value_of_any_option_is_taken_or_refused(text, count):
+    settings_of = st.lists(st.tuples(st.sampled_from(PATHS), JSON), min_size=1, max_size=3)
+    texts = settings_of.map(lambda some: [f"{path}={text(value)}" for path, value in some])
+    try_many("--set", count, texts, lambda some: from_dict(override({}, some)))
 
 
-@quick
-@given(JSON)
-def test_any_json_is_a_configuration_or_refused(value):
-    answers(from_dict, value)
-    answers(from_dict, {"model": value, "train": {"epochs": value}})
+@few_or_many
+def test_any_json_is_a_configuration_or_refused(count):
+    whole = JSON | JSON.map(lambda value: {"model": value, "train": {"epochs": value}})
+    try_many("JSON", count, whole, from_dict)
 
 
-@quick
-@given(
-    arrays(
-        st.sampled_from(["f4", "f8", "u1", "i8", "b1", "c8", "U3", "M8[s]", "f2", ">f4"]),
-        st.lists(st.integers(0, 6), max_size=4).map(tuple),
-    )
-)
-def test_any_array_is_a_data_set_or_refused(x):
-    answers(from_array, x)
+@few_or_many
+def test_any_array_is_a_data_set_or_refused(count):
+    kinds = st.sampled_from(["f4", "f8", "u1", "i8", "b1", "c8", "U3", "M8[s]", "f2", ">f4"])
+    shapes = st.lists(st.integers(0, 6), max_size=4).map(tuple)
+    try_many("arrays", count, arrays(kinds, shapes), from_array)
 
 
-@quick
-@given(st.binary(max_size=400), st.booleans())
-def test_any_bytes_are_a_data_set_or_refused(tmp_path_factory, content, changed):
+@few_or_many
+def test_any_bytes_are_a_data_set_or_refused(count, tmp_path):
     buffer = io.BytesIO()
     np.savez(buffer, x=np.zeros((30, 2), np.float32))
-    whole = buffer.getvalue()
-    path = tmp_path_factory.mktemp("bytes") / "x.npz"
-    place = len(content) * 7 % len(whole)
-    path.write_bytes(whole[:place] + content + whole[place:] if changed else content)
-    answers(load, str(path))
+    whole, path = buffer.getvalue(), tmp_path / "x.npz"
+
+    def use(given_):
+        content, changed = given_
+        place = len(content) * 7 % len(whole)
+        path.write_bytes(whole[:place] + content + whole[place:] if changed else content)
+        load(str(path))
+
+    try_many("bytes of files", count, st.tuples(st.binary(max_size=400), st.booleans()), use)
 
 
 def test_a_member_that_is_no_array_is_refused(tmp_path):

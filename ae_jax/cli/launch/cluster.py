@@ -284,7 +284,7 @@ def _queued(jobs: Sequence[Any]) -> set[str]:
     if not isinstance(jobs[0], _submitit().SlurmJob):
         return {job.job_id for job in jobs if not job.done()}
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603  words of ours
     ours = {job.job_id for job in jobs}
     return ours if done.returncode else ours & set(done.stdout.split())
 

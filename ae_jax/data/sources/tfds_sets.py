@@ -55,7 +55,10 @@ def raw_files(name: str) -> list[RawFile]:
     import tensorflow_datasets as tfds
 
     infos = tfds.builder_cls(name).url_infos
-    return [RawFile(url.rpartition("/")[2], url, info.checksum) for url, info in infos.items()]
+    return [
+        RawFile(url.rpartition("/")[2], url, info.checksum, info.size)
+        for url, info in infos.items()
+    ]
 
 
 def write_records(name: str, parts: Parts, folder: Path) -> None:
