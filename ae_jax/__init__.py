@@ -16,10 +16,13 @@ __all__ = [
     "fit",
     "fit_layerwise",
     "load",
+    "plot",
+    "sklearn",
 ]
 
 __version__ = "0.1.0"
 
+_ROOMS = ("data", "plot", "sklearn")
 _HOMES = {
     "CodecConfig": "ae_jax.train.config",
     "Fitted": "ae_jax.api",
@@ -36,8 +39,8 @@ def __getattr__(name: str) -> Any:
     """Imports what is asked for only then: the command line's help must not wait for JAX."""
     import importlib
 
-    if name == "data":
-        return importlib.import_module("ae_jax.data")
+    if name in _ROOMS:
+        return importlib.import_module(f"ae_jax.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'ae_jax' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
