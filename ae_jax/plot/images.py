@@ -57,7 +57,7 @@ def reconstructions(
             raise UserError(
                 f"{name} has images of shape {images.shape}, and the examples {first.shape}"
             )
-    return _rows({name: _grey(images, first) for name, images in rows.items()}, axes)
+    return _rows({name: pictures.in_unit(images, first) for name, images in rows.items()}, axes)
 
 
 def samples(
@@ -76,7 +76,7 @@ def samples(
         drawn = model.sample(count, seed, y=y, condition=condition, prior=prior, units="model")
     else:
         drawn = np.asarray(model)
-    return _grid(_grey(_images(drawn, image_shape)), axes)
+    return _grid(pictures.in_unit(_images(drawn, image_shape)), axes)
 
 
 def manifold(
@@ -99,7 +99,7 @@ def manifold(
         )
     side = whole_number(side, "the side of the manifold", 1)
     grid = figures.manifold_coordinates(side)
-    images = _grey(_images(model.decode(grid, y, condition, units="model"), image_shape))
+    images = pictures.in_unit(_images(model.decode(grid, y, condition, units="model"), image_shape))
     if axes is None:
         return figures.manifold(images, side).axes[0]
     with style():
@@ -132,7 +132,7 @@ def traversal(
         rows[f"$z_{{{dim + 1}}}$"] = _images(made, image_shape)
     whole = np.concatenate(list(rows.values()))
     columns = [f"{value:g}".replace("-", "−") for value in values]
-    shown = {name: _grey(images, whole) for name, images in rows.items()}
+    shown = {name: pictures.in_unit(images, whole) for name, images in rows.items()}
     return _rows(shown, axes, columns, "value of the dimension")
 
 
@@ -190,18 +190,6 @@ def _images(values: np.ndarray, image_shape: Shape) -> np.ndarray:
             "image_shape=(height, width)"
         )
     return values
-
-
-def _grey(images: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
-    """Images whose values in the range of `like` are in [0, 1]: as they are, if that lies within.
-
-    That of the likes of images themselves, where nothing else is given.
-    """
-    like = images if like is None else like
-    low, high = float(like.min()), float(like.max())
-    if low >= 0 and high <= 1:
-        return images
-    return (images - low) / max(high - low, np.finfo(np.float32).tiny)
 
 
 def _grid(images: np.ndarray, axes: Axes | None) -> Axes:

@@ -33,6 +33,18 @@ def tile(images: np.ndarray, rows: int, columns: int, pad: int = 1) -> np.ndarra
     return picture[: picture.shape[0] - pad, : picture.shape[1] - pad]
 
 
+def in_unit(images: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+    """Images whose values in the range of `like` are in [0, 1]: as they are, if that lies within.
+
+    That range is their own, where nothing else is given.
+    """
+    like = images if like is None else like
+    low, high = float(like.min()), float(like.max())
+    if low >= 0 and high <= 1:
+        return images
+    return (images - low) / max(high - low, np.finfo(np.float32).tiny)
+
+
 def show_picture(axes: Axes, picture: np.ndarray) -> None:
     """The picture without frame or ticks; grey unless it has colours."""
     axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
