@@ -16,10 +16,13 @@ __all__ = [
     "fit",
     "fit_layerwise",
     "load",
+    "plot",
+    "sklearn",
 ]
 
 __version__ = "0.1.0"
 
+_ROOMS = ("data", "plot", "sklearn")
 _HOMES = {
     "CodecConfig": "ae_jax.train.config",
     "Fitted": "ae_jax.api",
@@ -39,8 +42,8 @@ def __getattr__(name: str) -> Any:
     """Imports what is asked for only then: the command line's help must not wait for JAX."""
     import importlib
 
-    if name == "data":
-        return importlib.import_module("ae_jax.data")
+    if name in _ROOMS:
+        return importlib.import_module(f"ae_jax.{name}")
     if name in _FORMER:
         import warnings
 

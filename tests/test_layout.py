@@ -19,7 +19,9 @@ ROOMS = (
     "train",
     "eval",
     "api",
+    "sklearn",
     "report",
+    "plot",
     "cli",
 )
 LIBRARY = Path(ae_jax.__file__).parent

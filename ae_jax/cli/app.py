@@ -392,14 +392,24 @@ def score(run: Path, checkpoint: str, split: str | None, kind: str, out: Path, *
     commands.score(run, checkpoint, split, kind=kind, out=out, **options)
 
 
-@cli.command(short_help="Write figures and report.html of a run.")
-@RUN
+@cli.command(short_help="Write figures and report.html of a run, or compare several.")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @opened
-def report(run: Path, checkpoint: str, **allowed: bool) -> None:
-    """Write figures and a self-contained report.html of a RUN."""
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Of several runs, the page.  [default: comparison.html in the folder that holds them all]",
+)
+def report(runs: tuple[Path, ...], checkpoint: str, out: Path | None, **allowed: bool) -> None:
+    """Write figures and a self-contained report.html of a RUN.
+
+    Of several, one page that compares them: what differs between them, what they reach on test
+    examples, what `evaluate` found, their curves in one figure, and the same examples
+    reconstructed, and samples, side by side.
+    """
     from ae_jax.cli import commands
 
-    commands.report(run, checkpoint, **allowed)
+    commands.report(runs, checkpoint, out, **allowed)
 
 
 @cli.command(short_help="Write a page to walk through the codes of a run.")

@@ -433,15 +433,37 @@ def _all_examples(name: str, layout: str) -> tuple[Split, tuple[str, ...] | None
     return whole, found.classes
 
 
-def report(run: Path, checkpoint: str, **allowed: bool) -> None:
-    """Writes figures and report.html."""
+def report(runs: tuple[Path, ...], checkpoint: str, out: Path | None, **allowed: bool) -> None:
+    """Writes figures and report.html of a run, or a page that compares several."""
     from ae_jax.report import codec_report, run_report
 
+    if len(runs) > 1:
+        _compare(runs, checkpoint, out, **allowed)
+        return
+    if out is not None:
+        raise UserError("--out is for the page that compares several runs; one keeps its own")
+    (run,) = runs
     model = load(run, checkpoint, **allowed)
     make_directory(run)
     kind = codec_report if isinstance(model.config, CodecConfig) else run_report
     path = kind.write(model, RunDirectory(run))
     click.echo(f"report: {path}")
+
+
+def _compare(runs: tuple[Path, ...], checkpoint: str, out: Path | None, **allowed: bool) -> None:
+    """Writes the page about several runs, by default beside them."""
+    from ae_jax.report import run_comparison
+
+    folders = run_comparison.names_of(list(runs))
+    name, first = next(iter(folders.items()))
+    holding_all = first.parents[len(Path(name).parts) - 1]
+    path = out or holding_all / f"{run_comparison.NAME}.html"
+    if path.suffix != ".html":
+        raise UserError(f"--out takes a .html file, not {path.name}")
+    models = {name: load(run, checkpoint, **allowed) for name, run in folders.items()}
+    make_directory(path.parent)
+    directories = {name: RunDirectory(run) for name, run in folders.items()}
+    click.echo(f"report: {run_comparison.write(models, directories, path)}")
 
 
 def explore(run: Path, checkpoint: str, **allowed: bool) -> None:

@@ -9,6 +9,7 @@ import click
 from ae_jax.core.errors import RunWarning, UserError
 from ae_jax.core.files import read_json
 from ae_jax.objectives import OBJECTIVES
+from ae_jax.report.differences import flat, shown, varied
 from ae_jax.report.pages import markdown_table
 from ae_jax.train.loop import is_look
 from ae_jax.train.over import short_names
@@ -30,15 +31,15 @@ def show(folder: Path) -> None:
     }
     if not found:
         raise UserError(f"there is no run below {folder}")
-    options = {path: _flat(config) for path, config in found.items()}
-    varied = _varied(list(options.values()))
+    options = {path: flat(config) for path, config in found.items()}
+    named = [n for n in varied(list(options.values()), in_all=True) if n not in _SAID]
     rows = [
         {
             "run": path.relative_to(folder).as_posix(),
             **_what(options[path]),
             **{
-                short: _cell(options[path].get(name))
-                for name, short in zip(varied, short_names(varied), strict=True)
+                short: shown(options[path].get(name))
+                for name, short in zip(named, short_names(named), strict=True)
             },
             **_reached(path, options[path]),
         }
@@ -58,27 +59,9 @@ def _configuration(path: Path) -> dict[str, Any] | None:
     return values if is_run else None
 
 
-def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        path = f"{before}{name}"
-        flat |= _flat(value, f"{path}.") if isinstance(value, dict) else {path: value}
-    return flat
-
-
-def _varied(runs: list[dict[str, Any]]) -> list[str]:
-    """Options of all runs in which they differ."""
-    common = [name for name in runs[0] if all(name in run for run in runs)]
-    return [
-        name
-        for name in common
-        if name not in _SAID and any(run[name] != runs[0][name] for run in runs)
-    ]
-
-
 def _what(options: dict[str, Any]) -> dict[str, Any]:
     method = options.get("codec.name", options.get("objective.name"))
-    return {"data": _cell(options.get("data.name")), "method": _cell(method)}
+    return {"data": shown(options.get("data.name")), "method": shown(method)}
 
 
 def _reached(path: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -110,11 +93,3 @@ def _reached(path: Path, options: dict[str, Any]) -> dict[str, Any]:
         if looks and f"{split}/{headline}" in looks[-1]:
             row[f"{split}/{headline}"] = looks[-1][f"{split}/{headline}"]
     return row
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, list):
-        return "-".join(map(str, value))
-    if isinstance(value, str):
-        return value.rpartition("/")[2]
-    return value

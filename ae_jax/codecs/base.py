@@ -117,6 +117,10 @@ class CodecSpec:
     def check(self, rows: Rows) -> None:
         """Raises UserError where the data do not allow this fit."""
 
+    def most_atoms(self, count: int, dim: int) -> int | None:
+        """How many atoms examples [count, dim] allow; None where there is no end."""
+        return None
+
     def check_values(self, low: float, high: float) -> None:
         """Raises UserError for examples with values between these, which no fit would take."""
         if max(abs(low), abs(high)) > 1:  # however small: codes are in the units of the data

@@ -105,6 +105,9 @@ class Ica(CodecSpec):
     def check(self, rows: Rows) -> None:
         self._pca().check(rows)
 
+    def most_atoms(self, count: int, dim: int) -> int:
+        return self._pca().most_atoms(count, dim)
+
     def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
         white = self._pca().fit_rows(rows, jax.random.fold_in(key, 0), None).codec
         codes = _whiten(rows, white)

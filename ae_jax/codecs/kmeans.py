@@ -59,11 +59,14 @@ class KMeans(CodecSpec):
     tolerance: NonNegative = 1e-4
 
     def check(self, rows: Rows) -> None:
-        self.at_most(rows.count, "there are examples")
+        self.at_most(self.most_atoms(rows.count, rows.dim), "there are examples")
         if not 0 <= self.batch_size <= rows.count:
             raise UserError(
                 f"batch_size={self.batch_size} has to lie between 0 and {rows.count} examples"
             )
+
+    def most_atoms(self, count: int, dim: int) -> int:
+        return count
 
     def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
         rows, frame = centred(rows)

@@ -98,10 +98,13 @@ class Nmf(CodecSpec):
     encode_tolerance: NonNegative = 1e-5
 
     def check(self, rows: Rows) -> None:
-        limit = min(rows.count, rows.dim)
-        if self.init == "nndsvda":
+        limit = self.most_atoms(rows.count, rows.dim)
+        if limit is not None:
             self.at_most(limit, "there are singular vectors to start from (init=random needs none)")
         self.check_values(float(smallest(rows)), 0.0)
+
+    def most_atoms(self, count: int, dim: int) -> int | None:
+        return min(count, dim) if self.init == "nndsvda" else None
 
     def check_values(self, low: float, high: float) -> None:
         if low < 0:

@@ -103,8 +103,11 @@ class Pca(CodecSpec):
     tolerance: NonNegative = 1e-3
 
     def check(self, rows: Rows) -> None:
-        limit = min(rows.count - 1, rows.dim)
+        limit = self.most_atoms(rows.count, rows.dim)
         self.at_most(limit, f"{rows.count} examples of {rows.dim} dimensions have components")
+
+    def most_atoms(self, count: int, dim: int) -> int:
+        return min(count - 1, dim)
 
     def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
         return self._finish(*self.spectrum(rows, key, progress))

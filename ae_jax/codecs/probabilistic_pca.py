@@ -128,11 +128,13 @@ class ProbabilisticPca(CodecSpec):
     )
 
     def check(self, rows: Rows) -> None:
-        limit = min(rows.count - 1, rows.dim - 1)
         self.at_most(
-            limit,
+            self.most_atoms(rows.count, rows.dim),
             f"{rows.count} examples of {rows.dim} dimensions have components beside the noise",
         )
+
+    def most_atoms(self, count: int, dim: int) -> int:
+        return min(count - 1, dim - 1)
 
     def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
         found, _, converged = self._pca().spectrum(rows, key, progress)

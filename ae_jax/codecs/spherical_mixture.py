@@ -52,7 +52,10 @@ class SphericalMixture(CodecSpec):
     tolerance: NonNegative = 1e-6
 
     def check(self, rows: Rows) -> None:
-        self.at_most(rows.count, "there are examples")
+        self.at_most(self.most_atoms(rows.count, rows.dim), "there are examples")
+
+    def most_atoms(self, count: int, dim: int) -> int:
+        return count
 
     def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
         rows, frame = centred(rows)

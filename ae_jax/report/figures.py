@@ -16,16 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from scipy.special import ndtri
 
-from ae_jax.report.drawing import Curves, draw_curves, legend_below, name_classes, name_lines
-from ae_jax.report.style import (
-    BLUE,
-    NAMED,
-    RED,
-    REFERENCE,
-    class_colors,
-    display_name,
-    style,
-)
+from ae_jax.report.drawing import Curves, draw_curves, legend_below, name_lines
+from ae_jax.report.pictures import draw_codes, draw_manifold, draw_rows, show_picture, tile
+from ae_jax.report.style import BLUE, NAMED, RED, REFERENCE, style
 
 Role = Literal["ours_train", "ours_test", "paper_train", "paper_test", "baseline"]
 # Colour says which split, breadth whose: our thin lines lie on the paper's broad ones, test on
@@ -58,25 +51,6 @@ class Panel:
 
     title: str
     curves: tuple[Curve, ...]
-
-
-def tile(images: np.ndarray, rows: int, columns: int, pad: int = 1) -> np.ndarray:
-    """One picture [rows*(H+pad)-pad, columns*(W+pad)-pad] (and C, unless C is 1), row by row.
-
-    `pad` pixels of white (1.0) lie between neighbours; places beyond the last image are white.
-    Raises ValueError if there are more images than places.
-    """
-    images = np.asarray(images, dtype=np.float32)
-    if images.ndim == 4 and images.shape[-1] == 1:
-        images = images[..., 0]
-    count, height, width, *channels = images.shape
-    if count > rows * columns:
-        raise ValueError(f"{count} images do not fit a grid of {rows} x {columns}")
-    cells = np.ones((rows * columns, height + pad, width + pad, *channels), np.float32)
-    cells[:count, :height, :width] = images
-    cells = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
-    picture = cells.reshape(rows * (height + pad), columns * (width + pad), *channels)
-    return picture[: picture.shape[0] - pad, : picture.shape[1] - pad]
 
 
 @style()
@@ -124,28 +98,9 @@ def manifold_coordinates(n: int) -> np.ndarray:
 @style()
 def manifold(images: np.ndarray, n: int, title: str | None = None) -> Figure:
     """The decoded `manifold_coordinates(n)`: codes below and left, their probabilities opposite."""
-    picture = tile(images, n, n, pad=0)
-    height, width = picture.shape[:2]
+    height, width = np.shape(images)[1:3]
     figure = Figure((7.4, 5.7 * height / width + (1.25 if title else 1.0)), layout="constrained")
-    axes = figure.add_subplot()
-    show_picture(axes, picture)
-    lower = np.floor(np.linspace(0, n / 2, 3, endpoint=False)).astype(int)
-    shown = np.union1d(lower, n - 1 - lower)
-    probability = (shown + 0.5) / n
-    codes = [f"{z:.2f}".replace("-", "−") for z in ndtri(probability)]
-    chances = [f"{p:.3g}" for p in probability]
-    across = (shown + 0.5) * (width / n) - 0.5
-    upwards = height - (shown + 0.5) * (height / n) - 0.5
-    axes.set_xticks(across, codes)
-    axes.set_yticks(upwards, codes)
-    axes.set(xlabel=r"first code coordinate $z_1$", ylabel=r"second code coordinate $z_2$")
-    top, right = axes.secondary_xaxis("top"), axes.secondary_yaxis("right")
-    top.set_xticks(across, chances)
-    right.set_yticks(upwards, chances)
-    top.spines[:].set_visible(False)
-    right.spines[:].set_visible(False)
-    top.set_xlabel(r"prior probability below, $\Phi(z_1)$")
-    right.set_ylabel(r"prior probability below, $\Phi(z_2)$")
+    draw_manifold(figure.add_subplot(), images, n)
     if title:
         figure.suptitle(title)
     return figure
@@ -166,22 +121,26 @@ def manifold_panels(grids: Mapping[str, np.ndarray], n: int) -> Figure:
     return figure
 
 
-@style()
 def reconstructions(
     originals: np.ndarray, rows: Mapping[str, np.ndarray], title: str | None = None
 ) -> Figure:
     """Originals in the top row and, under each, its reconstructions: one labelled row a method."""
-    labelled = {"original": originals, **rows}
-    columns = len(originals)
-    picture = tile(np.concatenate(list(labelled.values())), len(labelled), columns)
+    return image_rows({"original": originals, **rows}, title=title)
+
+
+@style()
+def image_rows(
+    rows: Mapping[str, np.ndarray],
+    columns: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Rows of as many images each, named before them; `columns` are named below."""
+    figure = Figure(layout="constrained")
+    picture = draw_rows(figure.add_subplot(), rows, columns)
     height, width = picture.shape[:2]
-    figure = Figure((8.0, 6.6 * height / width + (0.5 if title else 0.15)), layout="constrained")
-    axes = figure.add_subplot()
-    show_picture(axes, picture)
-    pitch = (height + 1) / len(labelled)
-    middles = pitch * (np.arange(len(labelled)) + 0.5) - 1
-    axes.set_yticks(middles, [display_name(name) for name in labelled])
-    axes.tick_params(axis="y", length=0)
+    figure.set_size_inches(8.0, 6.6 * height / width + (0.5 if title else 0.15))
+    if columns is not None:
+        figure.set_figheight(figure.get_figheight() + 0.45)
     # The layout counts the labels a little too narrow where pictures keep their aspect.
     figure.get_layout_engine().set(w_pad=0.12)
     if title:
@@ -272,15 +231,8 @@ def scatter_codes(codes: np.ndarray, labels: np.ndarray, title: str | None = Non
     classes = np.unique(labels)
     figure = Figure((6.6, 5.6), layout="constrained")
     axes = figure.add_subplot()
-    size = float(np.clip(20000 / max(len(codes), 1), 4, 16))
-    for label, color in zip(classes, class_colors(len(classes)), strict=True):
-        chosen = codes[labels == label]
-        # Rasterised: ten thousand vector dots make a PDF that no reader opens in a second.
-        style = {"s": size, "color": color, "linewidths": 0, "alpha": 0.7, "rasterized": True}
-        axes.scatter(chosen[:, 0], chosen[:, 1], label=str(label), **style)
+    draw_codes(axes, codes, labels)
     axes.set(xlabel=r"first code coordinate $z_1$", ylabel=r"second code coordinate $z_2$")
-    axes.set_aspect("equal", adjustable="datalim")
-    name_classes(axes, codes, labels)
     legend = figure.legend(
         loc="outside right upper",
         title="class",
@@ -326,12 +278,3 @@ def line_figure(
     if title:
         axes.set_title(title)
     return figure
-
-
-def show_picture(axes: Axes, picture: np.ndarray) -> None:
-    """The picture without frame or ticks; grey unless it has colours."""
-    axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.grid(False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)

@@ -135,7 +135,7 @@ def configuration_table(config: Mapping[str, Row]) -> Table:
     return Table("Configuration", rows)
 
 
-def evaluated_tables(directory: RunDirectory) -> list[Table]:
+def evaluated_rows(directory: RunDirectory) -> list[Row]:
     """What `evaluate` has found of a run so far, one row for each split and checkpoint.
 
     Warns where that is damaged: the report has the rest.
@@ -145,10 +145,15 @@ def evaluated_tables(directory: RunDirectory) -> list[Table]:
     except UserError as error:
         warn(f"{error}; the report leaves it out")
         return []
+    # Where the run lies is no finding.
+    return [{display_name(k): v for k, v in row.items() if k != "run"} for row in rows]
+
+
+def evaluated_tables(directory: RunDirectory) -> list[Table]:
+    """The same as a table, where there is anything."""
+    rows = evaluated_rows(directory)
     if not rows:
         return []
-    # Where the run lies is no finding.
-    rows = [{display_name(k): v for k, v in row.items() if k != "run"} for row in rows]
     note = "Nats per example; squared errors of model inputs, per example and per dimension."
     return [Table("Evaluated", rows, note)]
 

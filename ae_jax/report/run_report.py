@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from ae_jax.api import Fitted
 from ae_jax.models import parameter_counts
 from ae_jax.report import figures
+from ae_jax.report.courses import axis_labels, courses
 from ae_jax.report.pages import Shown, Table, write_model_report
 from ae_jax.report.style import display_name
 from ae_jax.train.config import to_dict
@@ -36,7 +37,8 @@ def write(model: Fitted, directory: RunDirectory) -> Path:
 
 def _figures(model: Fitted) -> dict[str, Shown]:
     """The figures of all that this run can show."""
-    drawn = {"training": Shown(_curves(model), "Training")}
+    looked = any(is_look(record) for record in model.records)  # not yet, if the clock saved it
+    drawn = {"training": Shown(_curves(model), "Training")} if looked else {}
     test = model.setup.dataset.splits["test"]
     if model.setup.dataset.is_picture:
         first = test.head(SHOWN)
@@ -70,14 +72,7 @@ def _samples(model: Fitted) -> dict[str, Shown]:
 
 
 def _curves(model: Fitted) -> Figure:
-    headline = model.setup.numbers.objective.headline
-    looks = [record for record in model.records if is_look(record)]
-    epochs = np.array([look["epoch"] for look in looks])
-    lines = {
-        split: (epochs, np.array([look[f"{split}/{headline}"] for look in looks]))
-        for split in model.setup.splits
-    }
-    return figures.loss_curves(lines, y_label=f"{display_name(headline)} (nats per example)")
+    return figures.loss_curves(courses(model), *axis_labels(model))
 
 
 def _final_table(model: Fitted) -> Table:

@@ -1,0 +1,81 @@
+"""Outlier detection: any estimator of this package with scikit-learn's signs and a threshold."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.utils import Tags, get_tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ae_jax.core.errors import UserError
+from ae_jax.eval.scores import Score, threshold_at
+from ae_jax.sklearn.autoencoder import Autoencoder
+from ae_jax.sklearn.base import Estimator, as_value_errors
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class OutlierDetector(OutlierMixin, BaseEstimator):
+    """Calls outliers what a model of the examples has badly.
+
+    Signs are scikit-learn's: scores are lower for outliers, and `predict` gives -1 for them and 1
+    for the others. `ae_jax`'s own scores, like PyOD's, are higher for outliers.
+
+    estimator       an estimator of this package; None is an `Autoencoder` at its defaults
+    kind            a score of `ae_jax.eval.SCORES`: `reconstruction`, `bound`, `log_likelihood`,
+                    `code`; or a function of your own
+    contamination   the share of training examples to be called outliers, in (0, 0.5]
+
+    `offset_` is the score at which the two part; `estimator_` is what was fitted.
+    """
+
+    estimator: Estimator | None = None
+
+    _: dataclasses.KW_ONLY
+    kind: str | Score = "reconstruction"
+    contamination: float = 0.1
+
+    def fit(self, X: Any, y: Any = None) -> "OutlierDetector":
+        """Fits the estimator to examples [N, D], and the offset to their scores."""
+        with as_value_errors():
+            if not 0 < self.contamination <= 0.5:
+                raise UserError(f"contamination lies in (0, 0.5], not at {self.contamination}")
+        estimator = clone(self._chosen)
+        # The data are looked at by the estimator, which knows what it asks of them.
+        X = validate_data(self, X, ensure_min_samples=2, ensure_all_finite=self._finite)
+        self.estimator_ = estimator.fit(X)
+        self.offset_ = -threshold_at(-self.score_samples(X), self.contamination)
+        return self
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Minus the anomaly scores, [N] float64: the lower, the more anomalous."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, ensure_all_finite=self._finite)
+        estimator = self.estimator_
+        X = estimator._validated(X)
+        with as_value_errors():
+            scores = estimator.model_.score(estimator._shaped(X), self.kind)
+        return -scores.astype(np.float64)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """`score_samples` less `offset_`, [N]: below 0 are outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """-1 for outliers, 1 for the others, [N]."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        own = get_tags(self._chosen).input_tags
+        tags.input_tags.positive_only = own.positive_only
+        tags.input_tags.allow_nan = own.allow_nan
+        return tags
+
+    @property
+    def _chosen(self) -> Estimator:
+        return Autoencoder() if self.estimator is None else self.estimator
+
+    @property
+    def _finite(self) -> bool | str:
+        return "allow-nan" if self._chosen._takes_missing else True
