@@ -78,8 +78,18 @@ BRANCHES = (
     Branch(
         NON_PROBABILISTIC,
         "sparse autoencoders",
-        "a penalty on z, or the k highest activations",
-        {"objective": ("sparse", "sparse_kl", "sparse_l1"), "latent": ("top_k",)},
+        "a penalty on z, the highest activations, or those above a threshold; dead units revived",
+        {
+            "objective": (
+                "sparse",
+                "sparse_auxk",
+                "sparse_kl",
+                "sparse_l0",
+                "sparse_l1",
+                "sparse_resampling",
+            ),
+            "latent": ("top_k", "batch_top_k", "jump_relu"),
+        },
     ),
     Branch(
         NON_PROBABILISTIC,

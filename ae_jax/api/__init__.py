@@ -187,4 +187,5 @@ def restore(
 
 def fitted(setup: Setup | CodecSetup, state: Any, records: list[Record]) -> Fitted:
     """What a state of a run is, for those who use it."""
-    return Fitted(setup, state.params, int(state.step), records, state.collections)
+    params = state.variables["params"]  # which is the average of them, where one is kept
+    return Fitted(setup, params, int(state.step), records, state.collections)

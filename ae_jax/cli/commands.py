@@ -266,7 +266,12 @@ def _show_plan(setup: Setup) -> None:
         f"parameters: {counts['total']:,} in all, {counts['weights']:,} of them in weight matrices"
     )
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in setup.splits.items())
-    click.echo(f"examples: {sizes}; {setup.total_steps:,} steps")
+    epochs, an_epoch, updates = setup.config.train.epochs, setup.steps_per_epoch, []
+    for name, one in {"": setup.config.optim, **dict(setup.config.groups)}.items():
+        if one.accumulate is not None:
+            of = f" of {name}" if name else ""
+            updates.append(f"; {one.updates_in(an_epoch) * epochs:,} updates{of}")
+    click.echo(f"examples: {sizes}; {setup.total_steps:,} steps{''.join(updates)}")
 
 
 def evaluate(

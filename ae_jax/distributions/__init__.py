@@ -35,7 +35,7 @@ from ae_jax.distributions.mixture import GaussianMixture
 from ae_jax.distributions.multinomial import Multinomial
 from ae_jax.distributions.negative_binomial import NegativeBinomial
 from ae_jax.distributions.one_hot import ONE_HOT, OneHot
-from ae_jax.distributions.point import NoPrior, PointMass, UnitPointMass
+from ae_jax.distributions.point import ChosenPointMass, NoPrior, PointMass, UnitPointMass
 from ae_jax.distributions.poisson import Poisson
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Beta",
     "COUNTS",
     "Categorical",
+    "ChosenPointMass",
     "ContinuousBernoulli",
     "CouplingFlow",
     "DiagonalGaussian",

@@ -45,6 +45,23 @@ class UnitPointMass(PointMass):
 
 
 @struct.dataclass
+class ChosenPointMass(PointMass):
+    """A deterministic code of which some units were chosen and the others are 0.
+
+    candidates   [B, Z], what the units would be if all of them were
+    gates        [B, Z], 1 where a unit is chosen, else 0; with a gradient where the choice has one
+    """
+
+    candidates: Array
+    gates: Array
+
+    def restricted(self, active: Array) -> "ChosenPointMass":
+        return ChosenPointMass(
+            *(only(active, part) for part in (self.loc, self.candidates, self.gates))
+        )
+
+
+@struct.dataclass
 class NoPrior(Distribution):
     """In the place of p(z) where codes of `dim` dimensions are what the encoder makes them.
 

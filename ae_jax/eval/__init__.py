@@ -15,6 +15,7 @@ from ae_jax.eval.posterior_fit import PosteriorFitLikelihood
 from ae_jax.eval.posteriors import ActiveUnits, aggregate_posterior, kl_by_dimension
 from ae_jax.eval.quadrature import PlaneQuadrature
 from ae_jax.eval.reconstruction import PeakSignalToNoise, explained_variance, squared_error
+from ae_jax.eval.recovered import LossRecovered
 from ae_jax.eval.scores import SCORES
 from ae_jax.eval.topics import TopicQuality
 
@@ -33,6 +34,7 @@ EVALUATORS = Registry[Evaluator](
         "kl_by_dimension": kl_by_dimension,
         "linear_probe": LinearProbe(),
         "log_likelihood": ImportanceSampledLikelihood(),
+        "loss_recovered": LossRecovered(),
         "plane_quadrature": PlaneQuadrature(),
         "perplexity_bound": perplexity_bound,
         "psnr": PeakSignalToNoise(),
@@ -52,6 +54,7 @@ __all__ = [
     "Evaluator",
     "ImportanceSampledLikelihood",
     "LinearProbe",
+    "LossRecovered",
     "PeakSignalToNoise",
     "PlaneQuadrature",
     "SCORES",

@@ -29,7 +29,9 @@ from ae_jax.numerics.noise import example_keys
 
 Batch = dict[str, Array]
 
-OWN = "objective"  # the place of an objective's own parameters beside those of the model's parts
+# The place of an objective's own parameters beside those of the model's parts, and of what it
+# remembers beside what layers write.
+OWN = "objective"
 LAYERS = 0x1A7E25  # folded into the key of a step for the noise of layers
 
 
@@ -85,6 +87,11 @@ class BoundModel:
         """The parameters of the objective itself, as its `init` made them."""
         return self.params[OWN]
 
+    @property
+    def memory(self) -> Any:
+        """What the objective itself remembers, as its last `Terms.memory`, or `init_memory`."""
+        return self.collections[OWN]
+
     def parts(self) -> Any:
         """The parameters of the model without those of the objective; a codec is one whole."""
         if not isinstance(self.params, Mapping):
@@ -123,8 +130,9 @@ class BoundModel:
         if self._train and self._key is not None:
             keys = example_keys(jax.random.fold_in(self._key, LAYERS), batch["id"])
         forward = Forward(self._train, batch.get("mask"), keys, self.axis_name)
-        variables = {"params": self.parts(), **self.collections}
-        mutable = list(self.collections) if self._train else False
+        written = {name: tree for name, tree in self.collections.items() if name != OWN}
+        variables = {"params": self.parts(), **written}
+        mutable = list(written) if self._train else False
         with passing(forward):
             try:
                 result = self._module.apply(variables, *args, method=method, mutable=mutable)

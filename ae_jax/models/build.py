@@ -223,7 +223,7 @@ def _check_used(config: ModelConfig, names: Mapping[str, str]) -> None:
     if config.latent_k != plain.latent_k and "k" not in _types_of(latent):
         raise UserError(
             f"model.latent_k={config.latent_k} is for codes that keep their k highest units "
-            f"(top_k), and model.latent is {names['latent']}"
+            f"(top_k, batch_top_k), and model.latent is {names['latent']}"
         )
     if config.decoder_hidden and "hidden" not in _types_of(part_class("decoder", names["decoder"])):
         raise UserError(

@@ -21,7 +21,7 @@ class ModelConfig:
     decoder_hidden  the decoder's layers from the code outwards; default: `hidden` mirrored
     latent          q(z|x): what the code is
     latent_dim      its size
-    latent_k        units that a `top_k` code keeps
+    latent_k        units that a `top_k` code keeps, and a `batch_top_k` code on average
     prior           p(z); `auto` is that of the latent: `standard_normal`, or `none` for
                     deterministic codes
     tied            the decoder's kernels are the transposes of the encoder's

@@ -31,7 +31,6 @@ from ae_jax.nn.latents import (
     GaussianLatent,
     ReluLatent,
     SigmoidLatent,
-    TopKLatent,
 )
 from ae_jax.nn.priors import (
     MixturePrior,
@@ -48,16 +47,19 @@ from ae_jax.nn.simplex import (
     OneHotLatent,
     OneHotPrior,
 )
+from ae_jax.nn.sparse_latents import BatchTopKLatent, JumpReluLatent, TopKLatent
 
 ENCODERS = Registry("encoder", {"mlp": MLPEncoder, "conv": ConvEncoder})
 DECODERS = Registry("decoder", {"mlp": MLPDecoder, "conv": ConvDecoder, "softmax": SoftmaxDecoder})
 LATENTS = Registry(
     "latent",
     {
+        "batch_top_k": BatchTopKLatent,
         "coupling_flow": CouplingFlowLatent,
         "deterministic": DeterministicLatent,
         "full_gaussian": FullGaussianLatent,
         "gaussian": GaussianLatent,
+        "jump_relu": JumpReluLatent,
         "logistic_normal": LogisticNormalLatent,
         "one_hot": OneHotLatent,
         "planar_flow": PlanarFlowLatent,

@@ -5,6 +5,7 @@ A part asks for what it needs by a keyword of its `__call__`:
     condition   [N, C], or [N, H, W, C] for images: what the model is conditioned on
     train       whether this is a training step, or a look
     keys        one key a row, [N], for noise that belongs to the example
+    forward     the whole `Forward`, for what looks at all real examples of the batch
 
 Linen's own `BatchNorm` and `Dropout` are told without asking. Statistics are those of the real
 examples of the whole batch, on however many devices; a dropped unit is dropped by the key of its
@@ -94,11 +95,11 @@ def looking() -> Iterator[None]:
 
 def call_part(part: nn.Module, *args: Any, condition: Array | None = None) -> Any:
     """`part(*args)` with the keywords that it asks for."""
-    offered = {"condition": condition, "train": _CURRENT.get().train}
+    forward = _CURRENT.get()
+    offered = {"condition": condition, "train": forward.train, "forward": forward}
     asked = asked_for(type(part))
     given = {name: value for name, value in offered.items() if name in asked}
     if "keys" in asked:
-        forward = _CURRENT.get()
         given["keys"] = forward.keys_of(args[0].shape[0]) if forward.train else None
     return part(*args, **given)
 

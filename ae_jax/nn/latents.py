@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ae_jax.core.errors import UserError
-from ae_jax.core.ranges import Count, Positive
+from ae_jax.core.ranges import Positive
 from ae_jax.distributions import DiagonalGaussian, PointMass, UnitPointMass
 
 # Far outside what training visits, and inside what float32 can exponentiate and square.
@@ -86,27 +85,3 @@ class ReluLatent(nn.Module):
     @nn.compact
     def __call__(self, features: Array) -> PointMass:
         return PointMass(jax.nn.relu(nn.Dense(self.dim, name="code")(features)))
-
-
-class TopKLatent(nn.Module):
-    """The `k` highest of `dim` linear units, the others 0 (Makhzani & Frey 2013, Sec. 2.1).
-
-    Exactly k are kept, also where activations are equal. Raises UserError for k beyond dim.
-    """
-
-    dim: int
-    k: Count = 1
-    default_prior: ClassVar[str] = "none"
-
-    @nn.compact
-    def __call__(self, features: Array) -> PointMass:
-        if not 1 <= self.k <= self.dim:
-            raise UserError(f"a code of {self.dim} units cannot keep its {self.k} highest")
-        activations = nn.Dense(self.dim, name="code")(features)
-        return PointMass(jnp.where(highest(activations, self.k), activations, 0.0))
-
-
-def highest(values: Array, k: int) -> Array:
-    """Which k of the last axis are the highest, bool of the same shape; ties go to the first."""
-    _, places = jax.lax.top_k(values, k)
-    return jax.nn.one_hot(places, values.shape[-1], dtype=bool).any(axis=-2)

@@ -31,6 +31,14 @@ def gather(tree: T, axis_name: str | None = None) -> T:
     return tree if axis_name is None else jax.lax.all_gather(tree, axis_name, tiled=True)
 
 
+def own_rows(values: Array, rows: int, axis_name: str | None = None) -> Array:
+    """The `rows` rows of this device, [rows, ...], of what was gathered, [N, ...]."""
+    if axis_name is None:
+        return values
+    first = jax.lax.axis_index(axis_name) * rows
+    return jax.lax.dynamic_slice_in_dim(values, first, rows)
+
+
 def masked_sum(values: Array, mask: Array) -> Array:
     """Over the real examples of this device, [B, ...] -> [...]."""
     return (values * mask.reshape(-1, *([1] * (values.ndim - 1)))).sum(axis=0)

@@ -2,7 +2,7 @@
 
 from ae_jax.core.registry import Registry
 from ae_jax.numerics.reductions import batch_mean
-from ae_jax.objectives.base import Batch, Draws, Objective, Terms, draw
+from ae_jax.objectives.base import Batch, Draws, Objective, Revision, Terms, draw
 from ae_jax.objectives.beta_tcvae import BetaTcvae
 from ae_jax.objectives.completion import CompletionElbo
 from ae_jax.objectives.contractive import Contractive
@@ -13,9 +13,10 @@ from ae_jax.objectives.info_vae import InfoVae
 from ae_jax.objectives.iwae import Iwae
 from ae_jax.objectives.masked import MaskedReconstruction
 from ae_jax.objectives.reconstruction import Denoising, Reconstruction
+from ae_jax.objectives.revival import SparseAuxK, SparseResampling
 from ae_jax.objectives.reweighted_wake_sleep import ReweightedWakeSleep
 from ae_jax.objectives.semi_supervised import SemiSupervised
-from ae_jax.objectives.sparse import Sparse, SparseKL, SparseL1
+from ae_jax.objectives.sparse import Sparse, SparseKL, SparseL0, SparseL1
 from ae_jax.objectives.wae_mmd import WaeMmd
 from ae_jax.objectives.wake_sleep import WakeSleep
 
@@ -36,8 +37,11 @@ OBJECTIVES = Registry[type[Objective]](
         "reweighted_wake_sleep": ReweightedWakeSleep,
         "semi_supervised": SemiSupervised,
         "sparse": Sparse,
+        "sparse_auxk": SparseAuxK,
         "sparse_kl": SparseKL,
+        "sparse_l0": SparseL0,
         "sparse_l1": SparseL1,
+        "sparse_resampling": SparseResampling,
         "wae_mmd": WaeMmd,
         "wake_sleep": WakeSleep,
     },
@@ -60,11 +64,15 @@ __all__ = [
     "MaskedReconstruction",
     "Objective",
     "Reconstruction",
+    "Revision",
     "ReweightedWakeSleep",
     "SemiSupervised",
     "Sparse",
+    "SparseAuxK",
     "SparseKL",
+    "SparseL0",
     "SparseL1",
+    "SparseResampling",
     "Terms",
     "WaeMmd",
     "WakeSleep",

@@ -10,13 +10,14 @@ one compiled program; whatever decides shapes or branches is declared with
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
 from ae_jax.core.errors import UserError
 from ae_jax.models import Batch, BoundModel, Draws, draw, score
 
-__all__ = ["Batch", "BoundModel", "Draws", "Objective", "Terms", "draw", "score"]
+__all__ = ["Batch", "BoundModel", "Draws", "Objective", "Revision", "Terms", "draw", "score"]
 
 
 WHOLE = ""  # in the place of a group's name, where one loss trains all parameters
@@ -31,10 +32,14 @@ class Terms:
 
     Where groups of parameters have losses of their own, `loss` is {group: [B]} with the names of
     `Objective.groups`; what is reported as loss is their sum.
+
+    `memory` is what an objective that has an `init_memory` remembers of this batch: a tree like
+    that, the same on all devices.
     """
 
     loss: Array | dict[str, Array]
     metrics: dict[str, Array]
+    memory: Any = None
 
     def losses(self) -> dict[str, Array]:
         """The loss of each group; that of all parameters together under the name `WHOLE`."""
@@ -43,6 +48,19 @@ class Terms:
     def total(self) -> Array:
         """What is reported as loss, [B]."""
         return sum(self.loss.values()) if isinstance(self.loss, dict) else self.loss
+
+
+@struct.dataclass
+class Revision:
+    """What an objective makes of the parameters by other means than their gradient.
+
+    changed   truth values like the parameters: of these the optimiser forgets what it remembers
+    memory    as of `Terms`
+    """
+
+    params: Any
+    changed: Any
+    memory: Any = None
 
 
 @struct.dataclass
@@ -55,7 +73,8 @@ class Objective:
     `can_pad` declares that dimensions of the code which are 0 and switched off change nothing:
     runs with codes of different sizes may then share a program. `accepts_missing` declares that
     NaN in the data is a missing value to it. `needs` names that without which the objective has no
-    meaning: configuration assignments (`model.name=rbm`), or `labels` of the data.
+    meaning: configuration assignments (`model.name=rbm`), or `labels` of the data; `instead` says
+    by path what does as well. `revises` declares that it changes parameters by itself at times.
 
     `groups` divides the parameters where several losses train them: {group: parts of the model},
     the parts being `encoder`, `latent`, `prior_part`, `decoder`, `head`, and `objective` for those
@@ -68,6 +87,8 @@ class Objective:
     can_pad: ClassVar[bool] = False
     accepts_missing: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
+    instead: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    revises: ClassVar[bool] = False
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def init(self, key: Array, model: Any, batch: Batch) -> Any:
@@ -78,6 +99,25 @@ class Objective:
         """
         del key, model, batch
         return None
+
+    def init_memory(self, key: Array, model: Any, batch: Batch) -> Any:
+        """What it remembers from step to step, as a tree; None, the default, where it does not.
+
+        Arguments as of `init`. In `__call__` it is `model.memory`, and goes on as `Terms.memory`.
+        """
+        del key, model, batch
+        return None
+
+    def is_due(self, step: Array) -> Array:
+        """Whether the parameters are revised at the end of a step, for objectives that do so."""
+        del step
+        return jnp.asarray(False)
+
+    def revise(
+        self, model: BoundModel, batch: Batch, key: Array, axis_name: str | None = None
+    ) -> Revision:
+        """The parameters after a step in which `is_due`; the model is as the step leaves it."""
+        raise NotImplementedError(f"{type(self).__name__} does not define revise")
 
     def bind(self, num_examples: int) -> "Objective":
         """The objective for a training set of that size; most do not depend on it."""
@@ -110,5 +150,8 @@ def check_needs(objective: Objective, config: Any, labels: bool) -> None:
         section, _, option = path.partition(".")
         # By attribute: an objective or an optimiser of no registry has no name to be written by.
         found = getattr(getattr(config, section, None), option, None)
-        if str(found) != wanted and ".py:" not in str(found):
-            raise UserError(f"objective {name} needs {need}, and {path} is {found}")
+        found = list(found) if isinstance(found, tuple) else found
+        others = objective.instead.get(path, ())
+        if str(found) not in (wanted, *others) and ".py:" not in str(found):
+            ways = " or ".join([need, *others])
+            raise UserError(f"objective {name} needs {ways}, and {path} is {found}")

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import NonNegative
-from ae_jax.distributions import REAL_LINE, UNIT_INTERVAL
+from ae_jax.distributions import REAL_LINE, UNIT_INTERVAL, ChosenPointMass
 from ae_jax.numerics.reductions import batch_mean
-from ae_jax.objectives.base import Batch, BoundModel, Objective, Terms, draw
+from ae_jax.objectives.base import Batch, BoundModel, Draws, Objective, Terms, draw
 from ae_jax.objectives.reconstruction import fit_metrics
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -21,7 +21,8 @@ SMALLEST_RATE = 1e-6
 
 @struct.dataclass
 class Sparse(Objective):
-    """Reconstruction without a penalty, for codes that are sparse by themselves (`top_k`).
+    """Reconstruction without a penalty, for codes that are sparse by themselves (`top_k`,
+    `batch_top_k`).
 
     threshold   a unit is active on an example where |z| is above it
 
@@ -37,6 +38,10 @@ class Sparse(Objective):
         """What the loss adds for the codes z [B, Z], nats, [B]."""
         return jnp.zeros(z.shape[0])
 
+    def penalty_of(self, draws: Draws, mask: Array, axis_name: str | None) -> Array:
+        """As `penalty`, for one that looks at more than the codes."""
+        return self.penalty(draws.z[0], mask, axis_name)
+
     def __call__(
         self,
         model: BoundModel,
@@ -48,7 +53,7 @@ class Sparse(Objective):
         draws = draw(model, batch, key, num_samples=1)
         z, mask = draws.z[0], batch["mask"]
         metrics = fit_metrics(draws.likelihood, batch["x"])
-        loss = self.penalty(z, mask, axis_name) - metrics["reconstruction"]
+        loss = self.penalty_of(draws, mask, axis_name) - metrics["reconstruction"]
         return Terms(loss, metrics | code_metrics(z, mask, self.threshold, axis_name))
 
 
@@ -63,6 +68,29 @@ class SparseL1(Sparse):
 
     def penalty(self, z: Array, mask: Array, axis_name: str | None) -> Array:
         return self.weight * jnp.abs(z).sum(axis=-1)
+
+
+@struct.dataclass
+class SparseL0(Sparse):
+    """Reconstruction with `weight` * (active units) added, nats per example.
+
+    Eq. 9 of Rajamanoharan et al. 2024: the number of units above their thresholds, whose pseudo-
+    derivative `jump_relu` gives.
+    """
+
+    weight: NonNegative = 0.1
+
+    needs: ClassVar[tuple[str, ...]] = ("model.latent=jump_relu",)
+
+    def check(self, posterior: Any, prior: Any) -> None:
+        if not isinstance(posterior, ChosenPointMass):
+            raise UserError(
+                "objective sparse_l0 counts units through their thresholds: choose "
+                "model.latent=jump_relu"
+            )
+
+    def penalty_of(self, draws: Draws, mask: Array, axis_name: str | None) -> Array:
+        return self.weight * draws.posterior.gates.sum(axis=-1)
 
 
 @struct.dataclass

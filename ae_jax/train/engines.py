@@ -212,7 +212,7 @@ def _stacked_numbers(setups: Sequence[Setup]) -> Numbers:
 
 def _by_member(member: Any, common: Any) -> Numbers:
     """A tree of `in_axes` or partition specs for stacked numbers."""
-    return Numbers(member, member, common, member, member, member)
+    return Numbers(member, member, common, *[member] * 4)
 
 
 def member_mesh(devices_each: int) -> Mesh:

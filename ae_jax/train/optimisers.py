@@ -1,21 +1,26 @@
-"""Optimisers by name, from optax, each with the same learning-rate schedules.
+"""Optimisers by name, from optax, each with the same learning-rate schedules and wrappings.
 
 An optimiser is a frozen dataclass of numbers; `build` turns it into an optax transformation. The
 numbers may be traced: runs that differ in a step size share one compiled program.
 """
 
 import math
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
 
+import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import Array
 from pydantic import Field
 
-from ae_jax.core.ranges import NonNegative, Positive
+from ae_jax.core.errors import UserError
+from ae_jax.core.ranges import Count, NonNegative, Positive
 from ae_jax.core.registry import Registry
+from ae_jax.train.seal import name_of
+from ae_jax.train.transformations import accumulated, averaged, reduced_on_plateau
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 ShareOfRun = Annotated[float, Field(ge=0, le=1)]
@@ -26,28 +31,85 @@ class Optimiser:
     """What all share.
 
     learning_rate   the step size, at its largest
-    schedule        its course after the warm-up: `constant`, `linear`, `cosine`, `exponential`, or
+    schedule        its course after the warm-up: `constant`, `linear`, `cosine`, `exponential`,
                     `tripling`: steps down by 10^(1/7), each kept three times as long as the one
-                    before (Burda et al. 2016, Sec. 5)
+                    before (Burda et al. 2016, Sec. 5), or `plateau`: times `plateau_factor` where
+                    the training loss no longer falls
     warmup          share of the run over which it grows linearly from 0
     final_fraction  what a decaying schedule ends at, as a share of `learning_rate`
     clip_norm       gradients are scaled down to this global norm; none by default
+    accumulate      an update takes the gradients of so many batches as of one, in its memory; the
+                    last of an epoch takes what is left. Schedules count updates; what depends on a
+                    whole batch (batch statistics) sees each by itself. By default 1
+    ema             decay of a running average of the parameters an update; evaluation, codes,
+                    samples and reports are then of the average, and training goes on from the
+                    parameters themselves. None by default
+    plateau_factor  of `plateau`: what the rate is multiplied by, never below `final_fraction` ...
+    plateau_patience   ... after so many epochs whose mean loss, as training saw it, ...
+    plateau_tolerance  ... is not below the best by this share of it
     """
 
     learning_rate: Positive = 1e-3
     warmup: ShareOfRun = 0.0
     final_fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
     clip_norm: Positive | None = None
-    schedule: Literal["constant", "linear", "cosine", "exponential", "tripling"] = struct.field(
-        pytree_node=False, default="constant"
+    schedule: Literal["constant", "linear", "cosine", "exponential", "tripling", "plateau"] = (
+        struct.field(pytree_node=False, default="constant")
     )
+    accumulate: Count | None = None
+    ema: Fraction | None = None
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    plateau_patience: Count = 5
+    plateau_tolerance: Fraction = 1e-4
 
-    def build(self, total_steps: Array | float) -> optax.GradientTransformation:
-        """The transformation for a run of so many steps."""
-        rule = self.rule(lambda count: self.rate(count, total_steps))
-        if self.clip_norm is None:
-            return rule
-        return optax.chain(optax.clip_by_global_norm(self.clip_norm), rule)
+    def build(
+        self, total_steps: Array | float, steps_per_epoch: Array | int | None = None
+    ) -> optax.GradientTransformation:
+        """The transformation for a run of so many steps; by default they are one epoch."""
+        steps = total_steps if steps_per_epoch is None else steps_per_epoch
+        per_epoch = self.updates_in(steps)
+        updates = total_steps if self.accumulate is None else total_steps / steps * per_epoch
+        parts = [self.rule(lambda count: self.rate(count, updates))]
+        if self.clip_norm is not None:
+            parts.insert(0, optax.clip_by_global_norm(self.clip_norm))
+        if self.schedule == "plateau":
+            parts.append(
+                reduced_on_plateau(
+                    self.plateau_factor,
+                    self.plateau_patience,
+                    self.plateau_tolerance,
+                    self.final_fraction,
+                    per_epoch,
+                )
+            )
+        result = parts[0] if len(parts) == 1 else optax.chain(*parts)
+        if self.ema is not None:
+            result = averaged(result, self.ema)
+        if self.accumulate is not None:
+            result = accumulated(result, self.accumulate, steps)
+        return result
+
+    def updates_in(self, steps: Array | int) -> Array | int:
+        """How many updates an epoch of so many steps has."""
+        return steps if self.accumulate is None else -(-steps // self.accumulate)
+
+    def check(self, where: str, names: Sequence[str], steps_per_epoch: int) -> None:
+        """Raises UserError for an option that cannot apply.
+
+        `where` is its section, `names` are those of the parameters that it trains.
+        """
+        del names
+        if self.accumulate is not None and self.accumulate > steps_per_epoch:
+            raise UserError(
+                f"{where}.accumulate is {self.accumulate}, more than the {steps_per_epoch} batches "
+                "of an epoch"
+            )
+        for option in ("plateau_factor", "plateau_patience", "plateau_tolerance"):
+            default = type(self).__dataclass_fields__[option].default
+            if self.schedule != "plateau" and getattr(self, option) != default:
+                raise UserError(
+                    f"{where}.{option} is for {where}.schedule=plateau, which is {self.schedule}"
+                )
 
     def rate(self, step: Array, total_steps: Array | float) -> Array:
         """The learning rate of a step, counted from 0."""
@@ -76,6 +138,7 @@ _SHAPES: dict[str, Callable[[Array, Array | float], Array]] = {
     "cosine": lambda share, final: final + (1 - final) * 0.5 * (1 + jnp.cos(math.pi * share)),
     "exponential": lambda share, final: final**share,
     "tripling": _tripling,
+    "plateau": lambda share, final: jnp.ones_like(share),  # the losses decide
 }
 
 
@@ -144,14 +207,50 @@ class Adam(Optimiser):
 
 @struct.dataclass
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+
+    weight_decay_of      `all` parameters, or `matrices` only: what has two axes or more, and so
+                         neither biases nor scales
+    weight_decay_except  those that do not decay either: patterns of their names, as in
+                         ["*.bias", "decoder.*"]
+    """
 
     weight_decay: NonNegative = 1e-2
+    weight_decay_of: Literal["all", "matrices"] = struct.field(pytree_node=False, default="all")
+    weight_decay_except: tuple[str, ...] = struct.field(pytree_node=False, default=())
 
     def rule(self, rate):
+        is_plain = self.weight_decay_of == "all" and not self.weight_decay_except
         return optax.adamw(
-            rate, b1=self.b1, b2=self.b2, eps=self.eps, weight_decay=self.weight_decay
+            rate,
+            b1=self.b1,
+            b2=self.b2,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            mask=None if is_plain else self.decays,
         )
+
+    def decays(self, params: Any) -> Any:
+        """Which parameters decay, a tree of truth values."""
+
+        def decays(path: Any, leaf: Any) -> bool:
+            is_in = self.weight_decay_of == "all" or leaf.ndim > 1
+            return is_in and not _matches(name_of(path), self.weight_decay_except)
+
+        return jax.tree_util.tree_map_with_path(decays, params)
+
+    def check(self, where, names, steps_per_epoch):
+        super().check(where, names, steps_per_epoch)
+        for pattern in self.weight_decay_except:
+            if not any(_matches(name, [pattern]) for name in names):
+                raise UserError(
+                    f"{where}.weight_decay_except: no parameter is named like {pattern!r}; there "
+                    f"are {', '.join(names)}"
+                )
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 OPTIMISERS = Registry[type[Optimiser]](

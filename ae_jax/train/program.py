@@ -67,6 +67,7 @@ class Numbers:
     total_steps: Array | float
     latent_dim: Array | None = None
     groups: dict[str, Optimiser] = struct.field(default_factory=dict)
+    steps_per_epoch: Array | int | None = None
 
     def active(self, architecture: Architecture) -> Array | None:
         """Which dimensions of the code are in use, [Z]; None where all are."""
@@ -76,14 +77,16 @@ class Numbers:
 
     def transformation(self) -> optax.GradientTransformation:
         """The optimiser, or those of the groups that have their own."""
-        rest = self.optimiser.build(self.total_steps)
+        steps = self.total_steps, self.steps_per_epoch
+        rest = self.optimiser.build(*steps)
         if not self.groups:
             return rest
-        own = {name: one.build(self.total_steps) for name, one in self.groups.items()}
-        return optax.partition({REST: rest, **own}, partial(self._labels, {*own}))
+        own = {name: one.build(*steps) for name, one in self.groups.items()}
+        return optax.partition({REST: rest, **own}, self.labels)
 
-    def _labels(self, own: set[str], params: dict[str, Any]) -> dict[str, Any]:
+    def labels(self, params: dict[str, Any]) -> dict[str, Any]:
         """The optimiser of every parameter: that of its part, or of its objective's group."""
+        own = {*self.groups}
         group_of = {part: g for g, parts in self.objective.groups.items() for part in parts}
 
         def labels(part: str, tree: Any) -> Any:

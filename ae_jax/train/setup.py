@@ -32,12 +32,14 @@ from ae_jax.objectives.base import check_needs
 from ae_jax.train.config import DataConfig, RunConfig, TrainConfig
 from ae_jax.train.devices import memory_limit, memory_share
 from ae_jax.train.program import (
+    REST,
     Architecture,
     Execution,
     Numbers,
     compiled_evaluation,
     execution_for,
 )
+from ae_jax.train.seal import name_of
 from ae_jax.train.start import Start, check_start
 from ae_jax.train.step import NO_STEP, TrainState, evaluate_objective
 from ae_jax.train.values import (
@@ -158,7 +160,8 @@ class Setup:
         if self.start is not None:
             # A copy: the first step takes the memory of its state.
             params = jax.tree.map(partial(jnp.array, copy=True), self.start.params)
-            state = state.replace(params=params)
+            opt_state = self.numbers.transformation().init(params)
+            state = state.replace(params=params, opt_state=opt_state)
         return self.execution.replicate(state)
 
     def code_shapes(self) -> tuple[Any, Any]:
@@ -223,16 +226,17 @@ def prepare_run(
     _check_conditions(config.model.condition, dataset)
     config.objective.check(*setup.code_shapes())
     state = setup.state_shapes()
-    _check_groups(setup, state)
+    _check_optimisers(setup, state)
     _check_size(setup, state)
     _check_objective(setup, state)
     if start is None:
         return setup
     check_start(start, state.params)
-    if state.collections:
+    kept = {*state.collections} - {OWN}  # an objective begins to remember
+    if kept:
         raise UserError(
             "parameters alone do not start a model whose layers keep a state: "
-            f"{', '.join(sorted(state.collections))}"
+            f"{', '.join(sorted(kept))}"
         )
     return dataclasses.replace(setup, start=Start(start))
 
@@ -257,6 +261,7 @@ def assembled(
         statistics=statistics,
         total_steps=float(steps_per_epoch * config.train.epochs),
         groups=dict(config.groups),
+        steps_per_epoch=steps_per_epoch,
     )
     architecture = Architecture(
         model,
@@ -424,12 +429,20 @@ def _bytes(dataset: DataSet) -> int:
     return sum(split.x.nbytes for split in dataset.splits.values())
 
 
-def _check_groups(setup: Setup, state: TrainState) -> None:
-    """Raises UserError for the optimiser of a group that is none."""
-    known = {*setup.numbers.objective.groups, *state.params}
-    for name in setup.numbers.groups:
+def _check_optimisers(setup: Setup, state: TrainState) -> None:
+    """Raises UserError for the optimiser of a group that is none, and for options of optimisers
+    that cannot apply to their parameters."""
+    numbers = setup.numbers
+    known = {*numbers.objective.groups, *state.params}
+    for name in numbers.groups:
         if name not in known:
             raise unknown_name("group of parameters", name, known)
+    paths = [name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(state.params)]
+    labels = jax.tree.leaves(numbers.labels(state.params))
+    for name, optimiser in {REST: numbers.optimiser, **numbers.groups}.items():
+        taken = [path for path, label in zip(paths, labels, strict=True) if label == name]
+        where = f"groups.{name}" if name else "optim"
+        optimiser.check(where, taken, setup.steps_per_epoch)
 
 
 # Compiled never, as below.
@@ -502,21 +515,24 @@ def _initial_state(
     scheme: str,
 ) -> TrainState:
     key = stream_key(seed, "initialisation")
-    variables, own = _drawn(key, numbers, batch, architecture)
+    variables, own, memory = _drawn(key, numbers, batch, architecture)
     params = initialise(variables.pop("params", {}), key, scheme, scale)
     if own is not None:
         params = {**params, OWN: own}
+    if memory is not None:
+        variables[OWN] = memory
     start = jnp.zeros((), jnp.int32)
     return TrainState(start, seed, params, numbers.transformation().init(params), variables)
 
 
 def _drawn(
     key: Array, numbers: Numbers, batch: Batch, architecture: Architecture
-) -> tuple[dict[str, Any], Any]:
-    """The variables of the model, and the objective's own parameters if it has any."""
+) -> tuple[dict[str, Any], Any, Any]:
+    """The variables of the model, the objective's own parameters and its memory if it has any."""
     with passing(Forward()):
         variables = dict(architecture.model.init(key, batch))
-    return variables, numbers.objective.init(jax.random.fold_in(key, 1), architecture.model, batch)
+    given = jax.random.fold_in(key, 1), architecture.model, batch
+    return variables, numbers.objective.init(*given), numbers.objective.init_memory(*given)
 
 
 def _zeros(shapes: Batch) -> Batch:

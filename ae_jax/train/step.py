@@ -13,13 +13,16 @@ from jax import Array
 from ae_jax.core.errors import UserError
 from ae_jax.data.batches import Totals, masked_totals
 from ae_jax.models import BoundModel
+from ae_jax.models.base import OWN
 from ae_jax.numerics.noise import stream_key
 from ae_jax.numerics.reductions import loss_mean
 from ae_jax.objectives import Batch, Objective, Terms
 from ae_jax.objectives.base import WHOLE
+from ae_jax.train.transformations import average_in, forgotten
 
 # Larger than any step, so that the first bad step of many is their minimum.
 NO_STEP = jnp.iinfo(jnp.int32).max
+REVISION = 0x2E71  # folded into the key of a step for what an objective draws to revise with
 
 
 @struct.dataclass
@@ -38,8 +41,9 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What a module is applied to."""
-        return {"params": self.params, **self.collections}
+        """What a module is applied to where it is looked at: the average of the parameters, where
+        the optimiser keeps one."""
+        return {"params": average_in(self.opt_state, self.params), **self.collections}
 
 
 @struct.dataclass
@@ -88,7 +92,10 @@ def make_step(
                 group: loss_mean(loss, batch["mask"], axis_name)
                 for group, loss in terms.losses().items()
             }
-            return means, (terms, model.collections)
+            written = model.collections
+            if terms.memory is not None:
+                written = {**written, OWN: terms.memory}
+            return means, (terms, written)
 
         losses, grads, (terms, collections) = gradients(losses_of, state.params, objective.groups)
         if axis_name is not None:
@@ -97,11 +104,23 @@ def make_step(
             # summed and this changes nothing. What layers wrote is the same on all devices.
             grads = jax.lax.pmean(grads, axis_name)
             collections = jax.tree.map(partial(_mean_of_reals, axis_name=axis_name), collections)
-        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
         totals = masked_totals({"loss": terms.total(), **terms.metrics}, batch["mask"])
         if axis_name is not None:
             totals = jax.lax.psum(totals, axis_name)
+        updates, opt_state = optax.with_extra_args_support(optimiser).update(
+            grads,
+            state.opt_state,
+            state.params,
+            value=totals.sums["loss"] / totals.count,
+            weight=totals.count,
+        )
+        params = optax.apply_updates(state.params, updates)
+        if objective.revises:
+            variables = {"params": params, **collections}
+            model = BoundModel(module, variables, axis_name=axis_name, active=active)
+            params, opt_state, collections = revised(
+                objective, optimiser, model, opt_state, batch, key, state.step
+            )
         finite = jnp.all(jnp.stack([jnp.isfinite(loss) for loss in losses.values()]))
         report = StepReport(totals, jnp.where(finite, NO_STEP, state.step))
         state = state.replace(
@@ -110,6 +129,32 @@ def make_step(
         return state, report
 
     return step
+
+
+def revised(
+    objective: Objective,
+    optimiser: optax.GradientTransformation,
+    model: BoundModel,
+    opt_state: Any,
+    batch: Batch,
+    key: Array,
+    step: Array,
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Parameters, state of the optimiser and collections, revised if the objective says it is time.
+
+    The model is looked at, as the step leaves it.
+    """
+
+    def revise() -> tuple[Any, Any, dict[str, Any]]:
+        result = objective.revise(model, batch, jax.random.fold_in(key, REVISION), model.axis_name)
+        state = forgotten(optimiser, opt_state, result.params, result.changed)
+        written = {} if result.memory is None else {OWN: result.memory}
+        return result.params, state, {**model.collections, **written}
+
+    def leave() -> tuple[Any, Any, dict[str, Any]]:
+        return model.params, opt_state, model.collections
+
+    return jax.lax.cond(objective.is_due(step), revise, leave)
 
 
 def _mean_of_reals(leaf: Array, axis_name: str) -> Array:
