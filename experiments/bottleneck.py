@@ -107,6 +107,7 @@ def configured(
         model=ModelConfig(
             hidden=hidden,
             activation="relu",
+            init="glorot_uniform",
             latent="deterministic",
             latent_dim=size,
             head="bernoulli",

@@ -71,6 +71,7 @@ PRESETS = {
 MODEL = ModelConfig(
     hidden=(100,),
     activation="relu",
+    init="glorot_uniform",
     latent="deterministic",
     latent_dim=CODE,
     head="gaussian_fixed",

@@ -109,6 +109,7 @@ def configured(preset: Preset, dataset: DataSet, objective: Objective, epochs: i
         model=ModelConfig(
             hidden=preset.hidden,
             activation="relu",
+            init="glorot_uniform",
             latent="deterministic",
             latent_dim=preset.latent_dim,
             head="bernoulli",

@@ -65,7 +65,9 @@ def members(preset: Preset) -> list[Member]:
     ) -> Member:
         config = RunConfig(
             data=DataConfig(preset.dataset, preprocess="grey"),
-            model=ModelConfig(latent_dim=preset.latent_dim, hidden=hidden, **model),
+            model=ModelConfig(
+                latent_dim=preset.latent_dim, hidden=hidden, init="glorot_uniform", **model
+            ),
             objective=objective,
             train=TrainConfig(epochs=preset.epochs),
             eval=EvalConfig(every=preset.epochs),
