@@ -14,10 +14,14 @@ from ae_jax.distributions import (
     Beta,
     Categorical,
     ContinuousBernoulli,
+    DiagonalGaussian,
     DiscretisedLogistic,
+    FullGaussian,
     Multinomial,
     NegativeBinomial,
+    PointMass,
     Poisson,
+    StandardNormal,
 )
 from ae_jax.numerics.noise import example_keys
 
@@ -26,6 +30,21 @@ def _every(*ranges):
     """All combinations, as float32 columns [N, 1] and as the float64 values that these hold."""
     columns = np.asarray(list(itertools.product(*ranges)), np.float32).T
     return [jnp.asarray(c)[:, None] for c in columns], columns.astype(np.float64)
+
+
+def test_standard_deviations_are_those_of_the_covariance():
+    tril = np.tril(np.random.default_rng(0).normal(size=(2, 3, 3))) + 2 * np.eye(3)
+    spread = np.sqrt(np.einsum("bij,bij->bi", tril, tril))
+    full = FullGaussian(jnp.zeros((2, 3)), jnp.asarray(tril, jnp.float32))
+    np.testing.assert_allclose(full.stddev(), spread, rtol=1e-6)
+    diagonal = DiagonalGaussian(jnp.zeros((2, 3)), jnp.log(jnp.asarray(spread, jnp.float32)))
+    np.testing.assert_allclose(diagonal.stddev(), spread, rtol=1e-6)
+    some = diagonal.restricted(jnp.array([True, False, True]))
+    np.testing.assert_allclose(some.stddev(), spread * [1, 0, 1], rtol=1e-6)
+    np.testing.assert_array_equal(StandardNormal(3).stddev(), [1, 1, 1])
+    np.testing.assert_array_equal(PointMass(jnp.ones((2, 3))).stddev(), np.zeros((2, 3)))
+    with pytest.raises(UserError, match="Beta has no standard deviation in closed form"):
+        Beta(jnp.ones((1, 2)), jnp.ones((1, 2))).stddev()
 
 
 def test_discretised_logistic_sums_to_one_and_is_the_difference_of_its_edges():

@@ -77,7 +77,7 @@ def test_what_evaluate_found_is_shown_with_its_run(page):
 
 def test_curves_are_in_one_axes_and_pictures_side_by_side(page, models):
     drawn = run_comparison._curves(models)
-    assert {*drawn} == {"training", "training_2"}  # of the networks, and of the codec
+    assert {*drawn} == {"training"}  # of the networks: PCA is found at once
     lines = {line.get_label(): line for line in drawn["training"].figure.axes[0].lines}
     assert {*lines} == {"plain", "weighted"}
     np.testing.assert_allclose(
@@ -96,10 +96,10 @@ def test_curves_are_in_one_axes_and_pictures_side_by_side(page, models):
 
 def test_the_page_is_self_contained_and_its_figures_are_kept(page):
     text, folder = page
-    assert text.count("data:image/png;base64,") == 4
+    assert text.count("data:image/png;base64,") == 3
     assert not re.findall(r'(?:src|href)="(?!data:)', text)
     kept = {path.name for path in (folder / "both_figures").glob("*.png")}
-    assert kept == {"training.png", "training_2.png", "reconstructions.png", "samples.png"}
+    assert kept == {"training.png", "reconstructions.png", "samples.png"}
 
 
 def test_runs_are_named_by_what_tells_them_apart(tmp_path):

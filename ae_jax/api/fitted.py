@@ -22,7 +22,7 @@ from ae_jax.data.base import Split
 from ae_jax.data.objects import as_examples
 from ae_jax.distributions import NoPrior
 from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
-from ae_jax.eval.scores import Score, score_named
+from ae_jax.eval.scores import NegativeLogLikelihood, Score, score_named
 from ae_jax.numerics.noise import stream_key
 from ae_jax.train.codec_fit import CodecSetup
 from ae_jax.train.config import AnyConfig
@@ -105,7 +105,10 @@ class Fitted:
     def posterior(
         self, x: np.ndarray | Split, y: Any = None, condition: np.ndarray | None = None
     ) -> Any:
-        """q(z|x) of raw examples: a distribution whose parameters are NumPy arrays, [N, ...]."""
+        """q(z|x) of raw examples: a distribution whose parameters are NumPy arrays, [N, ...].
+
+        `mean()` and `stddev()` of it are [N, Z], where they have a closed form.
+        """
         rows, first_id = self._examples(x, y, condition)
         return self._over_batches(compiled.posterior, rows, first_id, may_share=True)
 
@@ -177,6 +180,29 @@ class Fitted:
         function = partial(compiled.score, score=scored, seed=drawn_by)
         decoded = getattr(scored, "codes_at_once", 1)
         return self._over_batches(function, rows, first_id, at_once=decoded)
+
+    def log_likelihood(
+        self,
+        x: np.ndarray | Split,
+        y: Any = None,
+        condition: np.ndarray | None = None,
+        *,
+        num_samples: int = 100,
+        seed: int = 0,
+    ) -> np.ndarray:
+        """log p(x) of raw examples, [N], nats: of what the model sees, after preprocessing.
+
+        Exact for a codec with a density; else by importance sampling with `num_samples` codes an
+        example, which is a lower bound in expectation (Burda et al. 2016, Eq. 8). Raises UserError
+        for a model without a density.
+        """
+        return -self.score(
+            x,
+            NegativeLogLikelihood(whole_number(num_samples, "num_samples", 1)),
+            y,
+            condition,
+            seed=seed,
+        )
 
     def inputs(self, x: np.ndarray | Split) -> np.ndarray:
         """Raw examples in model units, as the model sees them: [N, ...]."""

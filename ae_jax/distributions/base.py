@@ -71,6 +71,13 @@ class Distribution:
         """[..., B, event...]."""
         raise NotImplementedError(f"{type(self).__name__} does not define mean")
 
+    def stddev(self) -> Array:
+        """Standard deviations of each dimension, [..., B, event...], where they are known.
+
+        Raises UserError where they are not: samples have them.
+        """
+        raise UserError(f"{type(self).__name__} has no standard deviation in closed form")
+
     def sample(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
         """Samples first, first + 1, ... of each example: [num_samples, ..., B, event...]."""
         raise NotImplementedError(f"{type(self).__name__} does not define sample")

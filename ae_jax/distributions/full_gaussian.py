@@ -26,6 +26,11 @@ class FullGaussian(Distribution):
     def mean(self) -> Array:
         return self.loc
 
+    def stddev(self) -> Array:
+        """Roots of the diagonal of L L^T, [B, Z]."""
+        variances = jnp.square(jnp.tril(self.scale_tril)).sum(axis=-1)
+        return only(self.active, jnp.sqrt(variances))
+
     def sample(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
         """Reparameterised draws loc + L noise, [K, B, Z]."""
         dim, dtype = self.loc.shape[-1], self.loc.dtype

@@ -34,6 +34,10 @@ class StandardNormal(Distribution):
         """[Z]."""
         return jnp.zeros(self.dim)
 
+    def stddev(self) -> Array:
+        """[Z]."""
+        return only(self.active, jnp.ones(self.dim))
+
     def sample(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
         """[K, B, Z]."""
         noise = draw_each(lambda key: jax.random.normal(key, (self.dim,)), keys, num_samples, first)
@@ -58,6 +62,10 @@ class DiagonalGaussian(Distribution):
 
     def mean(self) -> Array:
         return self.loc
+
+    def stddev(self) -> Array:
+        """exp(log_scale), [B, Z]."""
+        return only(self.active, jnp.exp(self.log_scale))
 
     def sample(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
         """Reparameterised draws loc + scale * noise, [K, B, Z] (Kingma & Welling 2014, Eq. 10)."""

@@ -24,6 +24,10 @@ class PointMass(Distribution):
     def mean(self) -> Array:
         return self.loc
 
+    def stddev(self) -> Array:
+        """0: nothing is random, [B, Z]."""
+        return jnp.zeros_like(self.loc)
+
     def sample(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
         """The code itself, num_samples times, [K, B, Z]."""
         del keys, first  # nothing is random

@@ -112,7 +112,9 @@ def _curves(models: Models) -> dict[str, Shown]:
     drawn: dict[str, Shown] = {}
     groups: dict[tuple[str, str], dict[str, Fitted]] = {}
     for name, model in models.items():
-        if isinstance(model.setup, CodecSetup) or any(map(is_look, model.records)):
+        is_codec = isinstance(model.setup, CodecSetup)
+        # One point, of a codec in closed form, is no course.
+        if len(model.records) > 1 if is_codec else any(map(is_look, model.records)):
             groups.setdefault(axis_labels(model), {})[name] = model
     for labels, members in groups.items():
         held_out = all("valid" in model.setup.splits for model in members.values())
