@@ -1,10 +1,7 @@
 """What the loop reports, against the same numbers computed by hand."""
 
-import dataclasses
 import io
 import math
-import sys
-import types
 
 import chex
 import jax
@@ -15,8 +12,7 @@ from scipy.special import log_expit
 from timeless import CLOCK
 
 from ae_jax.api import configure, restore
-from ae_jax.cli.listeners import tensorboard
-from ae_jax.core.errors import TrainingDiverged, UserError
+from ae_jax.core.errors import TrainingDiverged
 from ae_jax.data import from_array
 from ae_jax.data.batches import shuffled_order, take_batch
 from ae_jax.numerics.noise import example_keys, stream_key
@@ -280,42 +276,6 @@ def test_progress_is_a_bar_on_a_terminal():
     shown = stream.getvalue()
     assert "\r" in shown and "toy" in shown
     assert "4/4" in shown and "100%" in shown and "elbo -7.12" in shown
-
-
-def test_tensorboard_without_its_package_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(UserError, match=r"ae_jax\[tensorboard\]"), tensorboard(tmp_path):
-        pass
-
-
-def test_tensorboard_gets_every_number_over_samples(tmp_path, monkeypatch):
-    @dataclasses.dataclass
-    class SummaryWriter:
-        folder: str
-        scalars: list = dataclasses.field(default_factory=list)
-
-        def add_scalar(self, name, value, place):
-            self.scalars.append((name, value, place))
-
-        def __enter__(self):
-            written.append(self)
-            return self
-
-        def __exit__(self, *_):
-            self.closed = True
-
-    written = []
-    package = types.SimpleNamespace(SummaryWriter=SummaryWriter)
-    monkeypatch.setitem(sys.modules, "tensorboardX", package)
-    with tensorboard(tmp_path) as listener:
-        listener(RECORD)
-    (writer,) = written
-    assert writer.folder == str(tmp_path) and writer.closed
-    assert writer.scalars == [
-        ("seconds", 1.25, 400),
-        ("examples_per_second", 3210.4, 400),
-        ("running/elbo", -7.125, 400),
-    ]
 
 
 def test_training_lowers_the_loss(run):

@@ -13,7 +13,8 @@ from ae_jax.eval import LossRecovered
 def model(image_set):
     return ae_jax.fit(
         image_set, objective="reconstruction", latent="deterministic", head="gaussian_fixed",
-        hidden=[8], latent_dim=3, epochs=2, learning_rate=0.01, progress=False,
+        hidden=[8], latent_dim=3, epochs=10, batch_size=20, learning_rate=0.01,
+        progress=False,
     )  # fmt: skip
 
 

@@ -18,8 +18,11 @@ from ae_jax.objectives import OBJECTIVES, SparseResampling
 from ae_jax.objectives.revival import SINCE
 from ae_jax.train.config import from_dict, override
 from ae_jax.train.loop import train
+from ae_jax.train.optimisers import AdamW, Momentum
+from ae_jax.train.program import Numbers
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
+from ae_jax.train.transformations import forgotten
 from tests.bound import as_batch
 
 UNITS, DEAD = 7, 2
@@ -43,12 +46,16 @@ def plane(vector_set):
     return dataclasses.replace(vector_set, splits={"train": vector_set.splits["train"]})
 
 
-def prepared(dataset, **options):
-    """A run at a start in which one unit is planted dead: its bias is far below the others."""
+def prepared(dataset, bias=-30.0, scale=1.0, **options):
+    """A run at a start in which one unit is planted dead: its bias is far below the others.
+
+    `scale` makes the weights of its encoder smaller.
+    """
     config = configure(None, OPTIONS | options)
     params = prepare_run(config, dataset).initial_state().params
-    bias = params["latent"]["code"]["bias"].at[DEAD].set(-30.0)
-    params["latent"]["code"]["bias"] = bias
+    code = params["latent"]["code"]
+    code["bias"] = code["bias"].at[DEAD].set(bias)
+    code["kernel"] = code["kernel"].at[:, DEAD].multiply(scale)
     return prepare_run(config, dataset, params)
 
 
@@ -61,16 +68,15 @@ def active(state, setup):
 
 @pytest.mark.parametrize("revived", [True, False])
 def test_a_dead_unit_learns_by_the_auxiliary_loss_and_not_without(revived, plane):
-    """Its activation is linear, so that the loss reaches it however far below the others it is."""
-    options = AUXK | {"epochs": 30, "optim__learning_rate": 0.1}
+    """One whose activation hardly varies, and is below those of the others."""
+    options = AUXK | {"epochs": 30, "optim__learning_rate": 0.03}
     if not revived:
         options["objective__weight"] = 0.0
-    setup = prepared(plane, **options)
+    setup = prepared(plane, bias=-1.0, scale=0.1, **options)
     assert active(setup.initial_state(), setup)[DEAD] == 0
     outcome = train(setup)
     assert (active(outcome.state, setup)[DEAD] > 0) == revived
     assert outcome.records[0]["running/silent_units"] > 0
-    assert (outcome.records[-1]["train/silent_units"] == 0) == revived
 
 
 def test_the_auxiliary_loss_is_its_formula_and_reaches_the_dead_alone(plane):
@@ -139,9 +145,6 @@ def test_a_unit_is_drawn_anew_and_the_others_keep_every_bit(plane):
     ):
         for a, b in zip(parts(ours), parts(theirs), strict=True):
             np.testing.assert_array_equal(a[others], b[others])
-            assert (a[DEAD] != b[DEAD]).any()
-    for moment in moments(state):
-        assert all((part[DEAD] == 0).all() for part in parts(moment))
     encoder, bias, decoder = (np.asarray(part) for part in parts(state.params))
     x = np.asarray(plane.splits["train"].x)
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -174,13 +177,51 @@ def test_examples_are_drawn_by_the_squares_of_their_errors(plane):
     assert chi_square < 13.8  # 0.1% of two degrees of freedom
 
 
+def test_an_optimiser_forgets_what_was_changed_and_nothing_else():
+    """Moments, sums of gradients and averages, of groups with optimisers of their own."""
+    params = {"a": {"kernel": jnp.ones((2, 3))}, "b": {"kernel": jnp.ones((3, 2))}}
+    numbers = Numbers(
+        objective=SparseResampling(),
+        optimiser=AdamW(ema=0.5, weight_decay_of="matrices", clip_norm=1.0),
+        statistics=None,
+        total_steps=10.0,
+        groups={"b": Momentum(accumulate=2)},
+        steps_per_epoch=10,
+    )
+    rule = numbers.transformation()
+    state = rule.init(params)
+    gradients = jax.tree.map(lambda p: 0.0 * p + 2.0, params)
+    for _ in range(3):
+        _, state = rule.update(gradients, state, params, value=1.0, weight=1.0)
+    changed = jax.tree.map(lambda p: jnp.zeros(p.shape, bool).at[1].set(True), params)
+    now = jax.tree.map(lambda p: 5.0 * p, params)
+    after = forgotten(state, now, changed)
+    same, seen = jax.tree.structure(state) == jax.tree.structure(after), 0
+    assert same
+    for (path, old), new in zip(
+        jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(after), strict=True
+    ):
+        if old.ndim < 2:
+            np.testing.assert_array_equal(new, old)
+            continue
+        seen += 1
+        kept = np.arange(len(old)) != 1
+        np.testing.assert_array_equal(new[kept], old[kept])
+        is_average = "average" in jax.tree_util.keystr(path)
+        np.testing.assert_array_equal(new[1], 5.0 if is_average else 0.0)
+        assert (old != 0).all()
+    assert seen == 5  # two moments, a trace, a sum and an average
+
+
 def test_it_is_time_so_many_times():
     objective = SparseResampling(every=5, times=2)
     due = [step for step in range(30) if objective.is_due(jnp.asarray(step))]
     assert due == [4, 9]
 
 
-@pytest.mark.parametrize("mode", ["sharded", "shard_map", "pmap"])
+@pytest.mark.parametrize(
+    "mode", ["shard_map", *(pytest.param(m, marks=pytest.mark.slow) for m in ("sharded", "pmap"))]
+)
 def test_eight_devices_draw_the_same(mode, plane):
     """With plain SGD: of Adam, whatever is next to nothing is a whole step."""
     options = RESAMPLED | {"optim__name": "sgd", "batch_size": 24, "epochs": 2}

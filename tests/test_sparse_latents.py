@@ -158,7 +158,9 @@ def of_one_device(vector_set):
     return train(prepare_run(configure(None, OPTIONS), vector_set)).state
 
 
-@pytest.mark.parametrize("mode", ["sharded", "shard_map", "pmap"])
+@pytest.mark.parametrize(
+    "mode", ["shard_map", *(pytest.param(m, marks=pytest.mark.slow) for m in ("sharded", "pmap"))]
+)
 def test_a_run_on_eight_devices_chooses_among_all_of_a_batch(mode, of_one_device, vector_set):
     config = configure(None, OPTIONS | {"train__parallel": mode})
     state = train(prepare_run(config, vector_set)).state

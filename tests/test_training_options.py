@@ -206,7 +206,9 @@ def test_biases_and_what_patterns_name_do_not_decay():
     np.testing.assert_allclose(after(**patterns), [1.0, 1.0, 0.95], rtol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["sharded", "shard_map", "pmap"])
+@pytest.mark.parametrize(
+    "mode", ["shard_map", *(pytest.param(m, marks=pytest.mark.slow) for m in ("sharded", "pmap"))]
+)
 def test_eight_devices_are_one(mode, whole, plane):
     outcome = train(prepared(plane, train__parallel=mode, **ALL))
     assert_close(outcome.state, whole.state, rtol=5e-5)

@@ -11,6 +11,7 @@ from ae_jax.api import saved
 from ae_jax.api.fitted import Fitted
 from ae_jax.api.options import by_path, in_json
 from ae_jax.api.progress import shown
+from ae_jax.api.trackers import tracking
 from ae_jax.core.errors import UserError
 from ae_jax.core.trust import only_known_code
 from ae_jax.data import can_load, from_object
@@ -47,6 +48,7 @@ def fit(
     start: Any = None,
     accept_code: bool = False,
     progress: bool | None = None,
+    track: str | Sequence[str] = (),
     **options: Any,
 ) -> Fitted:
     """Trains an autoencoder on an array [N, ...], with labels [N] or without, or on a data set.
@@ -69,7 +71,8 @@ def fit(
     A bar shows the `progress` in terminals and notebooks; True says it elsewhere too, in a line a
     look, and False nowhere. `listeners` are called with the record of each epoch, a dict such as
     {"epoch": 1, "step": 600, "running/loss": ...}; those of a codec with the iterations done, the
-    most there can be, and the objective.
+    most there can be, and the objective. `track` names trackers that are given the same and
+    pictures: `tensorboard`, `wandb`, `mlflow` (see `ae_jax.api.trackers`).
 
     Raises UserError, and TrainingDiverged for a loss that does not stay finite.
     """
@@ -78,8 +81,13 @@ def fit(
     setup = prepare(config, as_dataset(x, y, config.data), start)
     directory = None if workdir is None else RunDirectory(workdir)
     run = fit_codec if isinstance(setup, CodecSetup) else train
-    with shown(setup, progress) as bar:
-        heard = (*listeners, *bar)
+    names = [track] if isinstance(track, str) else track
+    if names and isinstance(setup, CodecSetup):
+        raise UserError("trackers are for networks: a codec is fitted without them")
+    if names and directory is None:
+        raise UserError(f"track={track!r} keeps its files with the run: give a workdir")
+    with shown(setup, progress) as bar, tracking(names, setup, directory) as trackers:
+        heard = (*listeners, *trackers, *bar)
         outcome = run(setup, directory, listeners=heard, accept_code=accept_code)
     return fitted(setup, outcome.state, outcome.records)
 

@@ -106,7 +106,13 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="Begin with the parameters of this run, or saved model, of the same form: fine-tuning.",
 )
-@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard logs.")
+@click.option(
+    "--track",
+    multiple=True,
+    type=click.Choice(["mlflow", "tensorboard", "wandb"]),
+    help="Also keep numbers and pictures in this tracker; may be repeated.",
+)
+@click.option("--tensorboard", is_flag=True, help="The same as --track tensorboard.")
 @click.option("--profile", is_flag=True, help="Trace an epoch for TensorBoard or Perfetto.")
 @DISTRIBUTED
 @JOIN_TIMEOUT
@@ -134,6 +140,7 @@ def train(
         assignments=assignments,
         workdir=flags.pop("workdir"),
         start=flags.pop("start"),
+        track=flags.pop("track"),
         use_tensorboard=flags.pop("tensorboard"),
         use_profiler=flags.pop("profile"),
         distributed=flags.pop("distributed"),

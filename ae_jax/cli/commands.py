@@ -15,7 +15,8 @@ import click
 import numpy as np
 
 from ae_jax.api import load
-from ae_jax.cli.listeners import profile, tensorboard
+from ae_jax.api.trackers import tracking
+from ae_jax.cli.listeners import profile
 from ae_jax.core.errors import UserError, shortened
 from ae_jax.core.files import (
     finite_or_none,
@@ -61,7 +62,12 @@ _FLAGS = {
     "seed": "train.seed",
     "precision": "train.precision",
 }
-_SWITCHES = ("tensorboard", "profile", "distributed")  # of networks, and no part of their numbers
+_SWITCHES = (
+    "track",
+    "tensorboard",
+    "profile",
+    "distributed",
+)  # of networks, and no part of their numbers
 _CODEC_FLAGS = {
     "codec": "codec.name",
     "latent_dim": "codec.latent_dim",
@@ -77,6 +83,7 @@ def train(
     assignments: tuple[str, ...],
     workdir: Path | None,
     start: Path | None,
+    track: tuple[str, ...],
     use_tensorboard: bool,
     use_profiler: bool,
     distributed: bool,
@@ -87,7 +94,9 @@ def train(
     flags: dict[str, Any],
 ) -> None:
     """Trains a run, or continues it."""
-    switches = zip(_SWITCHES, (use_tensorboard, use_profiler, distributed), strict=True)
+    on = (track, use_tensorboard, use_profiler, distributed)
+    switches = zip(_SWITCHES, on, strict=True)
+    track = (*track, *(["tensorboard"] if use_tensorboard else ()))
     given = {name: value for name, value in flags.items() if value is not None}
     given |= {name: on for name, on in switches if on}
     _choose_typed(data, assignments, flags)
@@ -100,7 +109,7 @@ def train(
         else:
             processes.start(distributed, join_timeout)
             params = None if start is None else load(start, trust=trust).params
-            _train(config, workdir, params, use_tensorboard, use_profiler, dry_run, accept_code)
+            _train(config, workdir, params, track, use_profiler, dry_run, accept_code)
 
 
 def configuration(
@@ -130,7 +139,7 @@ def _train(
     config: RunConfig,
     workdir: Path | None,
     start: Any,
-    use_tensorboard: bool,
+    track: tuple[str, ...],
     use_profiler: bool,
     dry_run: bool,
     accept_code: bool,
@@ -144,7 +153,7 @@ def _train(
         return
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
     with ExitStack() as stack:
-        listeners = _listeners(setup, directory, stack, use_tensorboard, use_profiler)
+        listeners = _listeners(setup, directory, stack, track, use_profiler)
         outcome = loop.train(setup, directory, listeners=listeners, accept_code=accept_code)
     if not processes.is_first():
         return
@@ -188,7 +197,7 @@ def _listeners(
     setup: Setup,
     directory: RunDirectory,
     stack: ExitStack,
-    use_tensorboard: bool,
+    track: tuple[str, ...],
     use_profiler: bool,
 ) -> list[loop.Listener]:
     """Who hears of a run: nobody in the other processes of a job."""
@@ -196,12 +205,11 @@ def _listeners(
         return []
     epochs, headline = setup.config.train.epochs, setup.numbers.objective.headline
     opened = [progress(setup.dataset.name, epochs, headline)]
-    if use_tensorboard:
-        opened.append(tensorboard(directory.path / "tensorboard"))
     if use_profiler:
         done = latest_step(directory.checkpoints) // setup.steps_per_epoch
         opened.append(profile(directory.path / "profile", epochs - done))
-    return [stack.enter_context(listener) for listener in opened]
+    trackers = stack.enter_context(tracking(track, setup, directory))
+    return [*trackers, *(stack.enter_context(listener) for listener in opened)]
 
 
 def _configured(

@@ -1,35 +1,12 @@
-"""Listeners of the command line beside the bar: TensorBoard, and the profiler."""
+"""The profiler, which the command line has listen beside the bar."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 
-from ae_jax.core.errors import UserError
 from ae_jax.train.loop import Listener, Record
-
-
-@contextmanager
-def tensorboard(folder: Path) -> Iterator[Listener]:
-    """Writes every number of every record as a TensorBoard scalar over training samples."""
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise UserError(
-            "TensorBoard logs need the extra: pip install 'ae_jax[tensorboard]'"
-        ) from error
-    with ExitStack() as stack:
-        writers: list[SummaryWriter] = []
-
-        def write(record: Record) -> None:
-            if not writers:  # not before the run has claimed its directory
-                writers.append(stack.enter_context(SummaryWriter(str(folder))))
-            for name, value in record.items():
-                if name not in ("epoch", "step", "samples"):
-                    writers[0].add_scalar(name, value, record["samples"])
-
-        yield write
 
 
 @contextmanager

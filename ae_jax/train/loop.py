@@ -83,6 +83,10 @@ def train(
     the parameters) and at a look `train/...`, `valid/...`, `test/...`: nats per example unless the
     metric says otherwise.
 
+    Listeners are called with each record. One that has a method `look(state, record)` is given the
+    state too where the run looks at itself; it may keep no array of it, as the next step takes its
+    memory.
+
     A run whose directory knows other code of the user's files is refused unless `accept_code`.
 
     Raises TrainingDiverged at the first loss that is not finite; what was saved stays. Raises
@@ -157,6 +161,8 @@ class _Place:
                 self.saved.save(self.state, record=record)
         for listener in self.run.listeners if processes.is_first() else ():
             listener(record)
+            if is_look(record) and hasattr(listener, "look"):
+                listener.look(self.state, record)
 
 
 @contextmanager

@@ -119,7 +119,7 @@ def make_step(
             variables = {"params": params, **collections}
             model = BoundModel(module, variables, axis_name=axis_name, active=active)
             params, opt_state, collections = revised(
-                objective, optimiser, model, opt_state, batch, key, state.step
+                objective, model, opt_state, batch, key, state.step
             )
         finite = jnp.all(jnp.stack([jnp.isfinite(loss) for loss in losses.values()]))
         report = StepReport(totals, jnp.where(finite, NO_STEP, state.step))
@@ -133,7 +133,6 @@ def make_step(
 
 def revised(
     objective: Objective,
-    optimiser: optax.GradientTransformation,
     model: BoundModel,
     opt_state: Any,
     batch: Batch,
@@ -147,7 +146,7 @@ def revised(
 
     def revise() -> tuple[Any, Any, dict[str, Any]]:
         result = objective.revise(model, batch, jax.random.fold_in(key, REVISION), model.axis_name)
-        state = forgotten(optimiser, opt_state, result.params, result.changed)
+        state = forgotten(opt_state, result.params, result.changed)
         written = {} if result.memory is None else {OWN: result.memory}
         return result.params, state, {**model.collections, **written}
 

@@ -129,16 +129,23 @@ def average_in(state: Any, params: Any) -> Any:
     return params
 
 
-def forgotten(
-    transformation: optax.GradientTransformation, state: Any, params: Any, changed: Any
-) -> Any:
+def forgotten(state: Any, params: Any, changed: Any) -> Any:
     """The state of an optimiser without what it remembers of the parameters that were changed.
 
-    `changed` are truth values like the parameters. Their averages begin again at what they are.
+    `changed` are truth values like the parameters. What is remembered of one lies, in whatever
+    state of a rule, where the parameter does among all. Averages begin again at what the
+    parameters are.
     """
-    state = optax.tree.map_params(
-        transformation, lambda leaf, gone: jnp.where(gone, 0.0, leaf), state, changed
-    )
+    gone = dict(jax.tree_util.tree_leaves_with_path(changed))
+    longest = max(map(len, gone))
+
+    def forget(path: Any, leaf: Array) -> Array:
+        for size in range(longest, 0, -1):
+            if path[-size:] in gone and gone[path[-size:]].shape == leaf.shape:
+                return jnp.where(gone[path[-size:]], 0.0, leaf)
+        return leaf
+
+    state = jax.tree_util.tree_map_with_path(forget, state)
 
     def restarted(node: Any) -> Any:
         if not isinstance(node, AverageState):
