@@ -51,7 +51,8 @@ locked:
 	touch $(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-docs
 
 audit: $(VENV)/.tools
-	$(VENV)/tools/bin/pip-audit --disable-pip --require-hashes --requirement requirements.lock
+	$(VENV)/tools/bin/pip-audit --strict --disable-pip --require-hashes \
+	  --requirement requirements.lock
 
 tables: $(VENV)/.installed
 	$(RUN) -m experiments.docs

@@ -7,6 +7,8 @@ import os
 import platform
 import sys
 import warnings
+import zlib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +44,8 @@ _PROCESSES = "ae_jax.train.processes"  # which imports JAX: not before it is nee
 _CACHE_FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _CACHE_THRESHOLD = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 _CACHE_OPTIONS = (_CACHE_FOLDER, _CACHE_THRESHOLD, "JAX_ENABLE_COMPILATION_CACHE")
+_UNREADABLE_PROGRAM = "Error reading persistent compilation cache entry"  # as JAX says it
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 def run_command(command: click.Command) -> None:
@@ -100,6 +104,11 @@ def _end_well(command: click.Command) -> None:
 def _show_warning(show, message, category, *place, **more) -> None:
     if issubclass(category, RunWarning):
         click.echo(f"Warning: {message}", err=True)
+    elif str(message).startswith(_UNREADABLE_PROGRAM):
+        for path in _damaged_programs(Path(os.environ.get(_CACHE_FOLDER, ""))):
+            # JAX never writes what is there anew, and would warn for ever.
+            path.unlink(missing_ok=True)
+            click.echo(f"Warning: {path} was damaged; it is compiled anew next time", err=True)
     else:
         show(message, category, *place, **more)
 
@@ -120,6 +129,18 @@ def _keep_compiled_programs() -> None:
         config = sys.modules["jax"].config
         config.update(_CACHE_FOLDER.lower(), options[_CACHE_FOLDER])
         config.update(_CACHE_THRESHOLD.lower(), float(options[_CACHE_THRESHOLD]))
+
+
+def _damaged_programs(folder: Path) -> Iterator[Path]:
+    """Compiled programs that a process was killed while it wrote, or that have changed since."""
+    for path in sorted(folder.glob("*-cache")):
+        content = path.read_bytes()
+        if content.startswith(_ZSTANDARD):  # which JAX takes where it is installed
+            continue
+        try:
+            zlib.decompress(content)
+        except zlib.error:
+            yield path
 
 
 def _processor() -> str:

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -88,12 +89,14 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def start(folder: Path, *arguments: object) -> subprocess.Popen:
-    """`ae-jax` as a process of its own in a folder."""
+def start(
+    folder: Path, *arguments: object, more: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.Popen:
+    """`ae-jax` as a process of its own in a folder, with more in its environment."""
     return subprocess.Popen(
         [sys.executable, "-m", "ae_jax.cli", *map(str, arguments)],
         cwd=folder,
-        env=environment(folder),
+        env={**environment(folder), **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -92,7 +92,16 @@ def told(run: Path) -> None:
         markdown_table(table.rows)
 
 
-@pytest.mark.parametrize("count", [25, pytest.param(1500, marks=pytest.mark.slow)])
+def gone_on_with(run: Path, right: Path, data) -> None:
+    """What a command that trains finds there, with the right configuration."""
+    config = RunDirectory(right).config()
+    directory = RunDirectory(run)
+    with directory.claim(config, data):
+        directory.records()
+    assert directory.config() == config
+
+
+@pytest.mark.parametrize("count", [26, pytest.param(1500, marks=pytest.mark.slow)])
 def test_a_changed_file_is_a_sentence_or_the_same_codes(count, kept, tmp_path):
     x, account = np.load(kept / "x.npy"), Account()
     data, run = ae_jax.data.load(str(kept / "x.npy")), tmp_path / "copies/run"
@@ -113,7 +122,11 @@ def test_a_changed_file_is_a_sentence_or_the_same_codes(count, kept, tmp_path):
         what = f"{name} of a {kind}, change {seed}"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RunWarning)
-            for use in (lambda: told(run), lambda: ae_jax.load(run, data=data).encode(x)):
+            for use in (
+                lambda: told(run),
+                lambda: ae_jax.load(run, data=data).encode(x),
+                lambda: gone_on_with(run, kept / kind, data),
+            ):
                 try:
                     codes = use()
                 except UserError as error:

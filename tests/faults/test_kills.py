@@ -1,6 +1,7 @@
 """Killed without warning, at any moment: nothing is lost, and the end is the same."""
 
 import os
+import zlib
 from pathlib import Path
 
 import chex
@@ -9,9 +10,18 @@ import numpy as np
 import pytest
 
 import ae_jax
+from ae_jax.cli import shell
 from ae_jax.data.sources import cache
 from ae_jax.train.checkpoints import latest_step
-from faults.shared import Account, environment, forking, records_of, two_clusters, wait_until
+from faults.shared import (
+    Account,
+    environment,
+    forking,
+    records_of,
+    start,
+    two_clusters,
+    wait_until,
+)
 
 OPTIONS = {"latent_dim": 2, "hidden": [4], "batch_size": 16}
 
@@ -43,9 +53,9 @@ def test_a_killed_run_ends_with_the_bits_of_one_never_killed(kind, kills, epochs
     rng, account = np.random.default_rng(int.from_bytes(os.urandom(4))), Account()
     whole = jax.device_get(fit(kind, tmp_path, "whole", epochs))
     run, runs = tmp_path / "run 0", [tmp_path / "run 0"]
-    with forking(tmp_path, "import ae_jax.train.grid; from faults.test_kills import fit") as start:
+    with forking(tmp_path, "import ae_jax.train.grid; from faults.test_kills import fit") as forked:
         for kill in range(kills):
-            process = start(f"fit({kind!r}, '.', {run.name!r}, {epochs})")
+            process = forked(f"fit({kind!r}, '.', {run.name!r}, {epochs})")
             wait_until(process, lambda run=run: any(run.rglob(".lock")))
             process.kill(after=rng.exponential(1.0))  # it compiles, trains, saves or has ended
             said = (tmp_path / "errors").read_text()
@@ -73,9 +83,9 @@ def steps_of(run: Path) -> dict[str, int]:
 def test_killed_while_it_prepares_data_the_next_one_prepares_them(kills, tmp_path, monkeypatch):
     rng, folder = np.random.default_rng(int.from_bytes(os.urandom(4))), tmp_path / "cache/digits"
     account, imports = Account(), "import sklearn.datasets; from ae_jax.data import load"
-    with forking(tmp_path, imports) as start:
+    with forking(tmp_path, imports) as forked:
         for kill in range(kills):
-            process = start("load('digits')")
+            process = forked("load('digits')")
             wait_until(process, lambda: (tmp_path / "cache").exists())
             process.kill(after=rng.exponential(0.02))
             said = (tmp_path / "errors").read_text()
@@ -89,3 +99,33 @@ def test_killed_while_it_prepares_data_the_next_one_prepares_them(kills, tmp_pat
     cache.verify(folder)
     assert [p.name for p in folder.parent.iterdir() if p.is_dir()] == ["digits"]
     account.settle("kills of a preparation")
+
+
+def test_a_compiled_program_that_a_kill_cut_short_goes(tmp_path, monkeypatch, capsys):
+    whole = zlib.compress(bytes(1000))
+    for name, content in {"a": whole, "b": whole[:-5], "c": b"\x28\xb5\x2f\xfd" + whole}.items():
+        (tmp_path / f"{name}-cache").write_bytes(content)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    said = "Error reading persistent compilation cache entry for 'jit_f': error: incomplete"
+    shell._show_warning(None, UserWarning(said), UserWarning)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-cache", "c-cache"]
+    assert "b-cache was damaged; it is compiled anew next time" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_such_a_program_is_compiled_anew_once(tmp_path):
+    """JAX warns of it at every start, and writes no other in its place."""
+    data = two_clusters(tmp_path / "x.npy")
+    cache = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    cache |= {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
+    said = []
+    for turn in range(3):
+        for path in sorted((tmp_path / "compiled").glob("*-cache"))[:3] if turn == 1 else ():
+            path.write_bytes(path.read_bytes()[:-20])
+        command = ("train", data, "--codec", "pca", "--latent-dim", 2, "--workdir", f"run {turn}")
+        process = start(tmp_path, *command, more=cache)
+        said.append(process.communicate()[1])
+        assert process.returncode == 0, said
+    assert "compiled anew" not in said[0] + said[2] and "persistent" not in said[1] + said[2]
+    assert said[1].count("was damaged; it is compiled anew next time") == 3
+    assert records_of(tmp_path / "run 1") == records_of(tmp_path / "run 0")

@@ -2,14 +2,17 @@
 
 import os
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ae_jax
+from ae_jax.api import configure
 from ae_jax.core.errors import UserError
 from ae_jax.train.checkpoints import Checkpoints, latest_step
+from ae_jax.train.grid import Member, train_grid
 from faults.shared import Account, start, two_clusters, wait_until
 
 
@@ -65,3 +68,20 @@ def test_open_files_threads_and_memory_do_not_grow_with_looks(looks, tmp_path):
     )
     assert (files_after, threads_after) == (files, threads)
     assert after - before < 20_000 + 5 * looks
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is no /proc to count in")
+def test_open_files_and_threads_do_not_grow_in_a_stacked_grid(tmp_path):
+    data = ae_jax.data.load(str(two_clusters(tmp_path / "x.npy")))
+    options = {"latent_dim": 2, "hidden": [4], "batch_size": 48, "epochs": 12}
+    configs = [configure(None, {**options, "seed": seed}) for seed in range(8)]
+    members = [Member(f"seed={config.train.seed}", config) for config in configs]
+    counts: dict[int, list[int]] = {}
+
+    def count(record):
+        found = len(os.listdir("/proc/self/fd")) + threading.active_count()
+        counts.setdefault(record["epoch"], []).append(found)
+
+    train_grid(members, data, tmp_path, stack="always", listener_for=lambda _: nullcontext(count))
+    # A few are open while a member is saved.
+    assert max(counts[12]) <= max(counts[2] + counts[3]) + 2 * len(members)
