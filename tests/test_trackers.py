@@ -64,7 +64,7 @@ class Recorder:
 
 
 def assert_pictures(found):
-    """Of the looks after two epochs of 200 and after three: reconstructions in two rows, and samples."""
+    """Of looks after two epochs of 200 and after three: reconstructions in two rows, samples."""
     assert [(name, place) for name, _, place in found] == [
         ("reconstructions", 400), ("samples", 400), ("reconstructions", 600), ("samples", 600),
     ]  # fmt: skip
