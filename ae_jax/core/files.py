@@ -48,10 +48,23 @@ def finite_or_none(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def parse_json(text: str) -> Any:
+    """What a text of JSON says. Raises ValueError, also for numbers that JSON has not, which
+    Python would take: NaN and infinity, and what is as large as that. Raises RecursionError."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isfinite(value):
+        return value
+    raise ValueError(f"{text[:40]} is no number of JSON")
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises UserError if it is missing or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:

@@ -14,6 +14,7 @@ from ae_jax.core.errors import UserError, warn
 from ae_jax.core.files import (
     finite_or_none,
     make_directory,
+    parse_json,
     read_table,
     write_json,
     write_text,
@@ -360,7 +361,7 @@ def _record_in(line: str) -> tuple[dict[str, Any], bool] | None:
     """The record of a line and whether it had a check, as all but older lines have; None for one
     that is damaged."""
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except (ValueError, RecursionError):
         return None
     if not (isinstance(record, dict) and isinstance(record.get("step"), int)):

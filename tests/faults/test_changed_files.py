@@ -97,7 +97,7 @@ def gone_on_with(run: Path, right: Path, data) -> None:
     config = RunDirectory(right).config()
     directory = RunDirectory(run)
     with directory.claim(config, data):
-        directory.records()
+        directory.rewind(0)
     assert directory.config() == config
 
 

@@ -17,6 +17,7 @@ from faults.shared import (
     Account,
     environment,
     forking,
+    lines_of,
     records_of,
     start,
     two_clusters,
@@ -56,8 +57,13 @@ def test_a_killed_run_ends_with_the_bits_of_one_never_killed(kind, kills, epochs
     with forking(tmp_path, "import ae_jax.train.grid; from faults.test_kills import fit") as forked:
         for kill in range(kills):
             process = forked(f"fit({kind!r}, '.', {run.name!r}, {epochs})")
-            wait_until(process, lambda run=run: any(run.rglob(".lock")))
-            process.kill(after=rng.exponential(1.0))  # it compiles, trains, saves or has ended
+            if kill % 2:  # it trains or saves, further on than the one before
+                known = lines_below(run)
+                wait_until(process, lambda run=run, known=known: lines_below(run) > known)
+                process.kill(after=rng.exponential(0.3))
+            else:  # it compiles, mostly
+                wait_until(process, lambda run=run: any(run.rglob(".lock")))
+                process.kill(after=rng.exponential(1.0))
             said = (tmp_path / "errors").read_text()
             account.took(
                 f"kill {kill}: {said}", "tracebacks" if "Traceback" in said else "answered"
@@ -71,6 +77,11 @@ def test_a_killed_run_ends_with_the_bits_of_one_never_killed(kind, kills, epochs
             here = run / file.parent.relative_to(tmp_path / "whole")
             assert records_of(here) == records_of(file.parent)
     account.settle(f"kills of {kind} runs, {len(runs)} of them")
+
+
+def lines_below(run: Path) -> int:
+    """The records of a run, or of all members of a grid."""
+    return sum(map(lines_of, (file.parent for file in run.rglob("metrics.jsonl"))))
 
 
 def steps_of(run: Path) -> dict[str, int]:
