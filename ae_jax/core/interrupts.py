@@ -8,8 +8,11 @@ loses no more than a power cut would.
 import contextlib
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -48,12 +51,15 @@ def heard() -> Iterator[None]:
         if signal.getsignal(number) not in (signal.SIG_IGN, None)
     }
     _State.heard, _State.asked = True, None
+    show = sys.unraisablehook
+    sys.unraisablehook = partial(_heard_where_nothing_is_raised, show)
     for number in before:
         signal.signal(number, _handle)
     try:
         yield
     finally:
         _State.heard, _State.asked = False, None
+        sys.unraisablehook = show
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -85,6 +91,18 @@ def end_if_asked() -> None:
     """Raises Interrupted if a signal has asked for it."""
     if _State.asked is not None:
         raise Interrupted(_State.asked)
+
+
+def _heard_where_nothing_is_raised(show: Callable[[Any], None], lost: Any) -> None:
+    """Asks again in a moment where a signal came in a callback that can raise nothing, as those of
+    the garbage collector: Python would print a traceback and go on."""
+    if not isinstance(lost.exc_value, Interrupted):
+        show(lost)
+        return
+    number, _State.asked = lost.exc_value.number, None
+    again = threading.Timer(0.05, lambda: _State.heard and os.kill(os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 def _handle(number: int, frame: object) -> None:

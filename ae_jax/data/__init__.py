@@ -4,6 +4,7 @@ A new data set is one line here and, where it needs more than a function, one fi
 """
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def can_load(name: str) -> bool:
         return True
     path = name.rpartition(":")[0]
     file = whole_path(path) if path.endswith(".py") else file_and_label(name)[0]
-    return file.is_file() or (file.is_dir() and user_file(name) is not None)
+    return os.path.isfile(file) or (os.path.isdir(file) and user_file(name) is not None)
 
 
 def absolute_name(name: str) -> str:

@@ -1,6 +1,7 @@
 """Users' own files of arrays: `.npy` and `.npz`."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class ArrayFile:
 
     def cached_at(self) -> Path:
         """The file itself. Raises UserError where there is none."""
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):
             raise UserError(f"data set {self.path}: there is no such file")
         return self.path
 

@@ -294,8 +294,7 @@ def _is_plain(value: object) -> bool:
     return (
         isinstance(value, numbers.Real)
         and not is_verdict(value)
-        and math.isfinite(value)
-        and abs(value) < DIVERGED
+        and abs(value) < DIVERGED  # also not NaN; a whole number may be beyond all floats
     )
 
 

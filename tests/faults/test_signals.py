@@ -85,6 +85,18 @@ def test_what_the_parent_ignores_stays_ignored():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_signal_in_a_callback_that_can_raise_nothing_is_heard_after_it(capsys):
+    class Last:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    with interrupts.heard():
+        Last()
+        with pytest.raises(interrupts.Interrupted):
+            time.sleep(5)
+    assert not capsys.readouterr().err
+
+
 def is_listening(process) -> bool:
     """Whether a process takes SIGTERM itself, as the kernel says."""
     try:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from itertools import islice
@@ -162,7 +163,7 @@ def _opened(files: tuple[RecordFile, ...]) -> Any:
 
 def is_folder_of_records(name: str) -> bool:
     """Whether a name is the path of a folder that `write_records` has written."""
-    return (Path(name).expanduser() / HEADER).is_file()
+    return os.path.isfile(Path(name).expanduser() / HEADER)  # False for what cannot be a path
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import os
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -42,7 +43,7 @@ class UserFile:
 
     def cached_at(self) -> Path:
         """The file itself. Raises UserError where there is none."""
-        if not self.path.exists():
+        if not os.path.exists(self.path):
             raise UserError(f"data set {self.path}: there is no such file")
         return self.path
 
@@ -64,7 +65,7 @@ def user_file(name: str) -> UserFile | None:
             return UserFile(path, read)
     if lower.endswith(".npz") and _is_sparse(path):
         return UserFile(path, _sparse_matrix)
-    if not path.is_dir() or (path / HEADER).is_file():
+    if not os.path.isdir(path) or (path / HEADER).is_file():  # False for what cannot be a path
         return None  # of records, `RecordFolder` knows
     if any(path.glob("*.txt")):
         return UserFile(path, _folder_of_texts)
