@@ -19,8 +19,8 @@ from ae_jax.nn.decoders import MLPDecoder
 from ae_jax.nn.encoders import MLPEncoder
 from ae_jax.nn.heads import FixedGaussianHead
 from ae_jax.nn.latents import SigmoidLatent
-from ae_jax.nn.sparse_latents import TopKLatent
 from ae_jax.nn.priors import NonePrior
+from ae_jax.nn.sparse_latents import TopKLatent
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import (
     Contractive,

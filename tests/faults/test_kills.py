@@ -45,7 +45,7 @@ def fit(kind: str, folder: str | Path, name: str, epochs: int):
     return ae_jax.fit(data, workdir=folder / name, **options, **more).params
 
 
-@pytest.mark.slow_cases("1-streamed", "1-grid", "1-codec")
+@pytest.mark.slow_cases("1-12-streamed", "1-12-grid", "1-12-codec")
 @pytest.mark.parametrize("kind", ["single", "streamed", "grid", "codec"])
 @pytest.mark.parametrize("kills, epochs", [(1, 12), pytest.param(50, 60, marks=pytest.mark.slow)])
 def test_a_killed_run_ends_with_the_bits_of_one_never_killed(kind, kills, epochs, tmp_path):
