@@ -166,7 +166,7 @@ def test_what_cannot_be_shown_is_said(model, pca, x, vector_set):
         (lambda: plot.traversal(model, x[0], dims=[]), "at least one dimension"),
         (lambda: plot.codes(model), "codes are of examples: give them as x"),
         (lambda: plot.codes(vectors, x), "codes are .*, and stand for a model"),
-        (lambda: plot.codes(vectors, labels=[1, 2]), "60 codes need labels of shape"),
+        (lambda: plot.codes(vectors, labels=[1, 2]), "40 codes need labels of shape"),
         (lambda: plot.codes(vectors, dims=(0, 6)), "a dimension of the code is a whole number"),
         (lambda: plot.codes(vectors[:, :1]), "a plane has two dims"),
         (lambda: plot.features(model, of="head"), "unknown part with features 'head'"),

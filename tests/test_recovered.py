@@ -89,7 +89,7 @@ def summed(x, batch):
     ("evaluator", "sentence"),
     [
         (LossRecovered(loss=constant), "loses nothing where examples are ablated"),
-        (LossRecovered(loss=summed), r"one loss an example, \(60,\), not \(\)"),
+        (LossRecovered(loss=summed), r"one loss an example, \(40,\), not \(\)"),
         (LossRecovered(loss="distanse"), "did you mean 'distance'"),
         (LossRecovered(ablation="median"), "by the mean or by zero, not by 'median'"),
     ],

@@ -147,6 +147,7 @@ def test_the_configuration_names_the_data_that_there_are(image_set):
         "limit": 50,
         "memory_budget": None,
         "layout": "channels_last",
+        "placement": "auto",
     }
 
 

@@ -180,7 +180,8 @@ def test_an_objective_that_needs_whole_codes_is_stacked_with_its_own_model(
     needs = OBJECTIVES.get(objective).needs
     base = from_dict(override({}, [f"objective.name={objective}", *needs]))
     options = OPTIONS | {"epochs": 1, "batch_size": 32}
-    options |= {"hidden": []} if base.model.name == "rbm" else {}
+    is_flat = base.model.name == "rbm" or "model.hidden=[]" in needs
+    options |= {"hidden": []} if is_flat else {}
     some = [
         Member(name, configure(base, options | {"seed": seed}))
         for seed, name in enumerate(("one", "other"))

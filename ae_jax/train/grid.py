@@ -166,8 +166,8 @@ def _members_that_fit(largest: Setup) -> int:
     state = largest.state_shapes()
     leaves = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # gradients are alike
     each = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
-    each = memory_share(memory_limit(jax.local_devices()[0]), jax.local_device_count())
-    available = STATE_SHARE * each * jax.device_count()
+    memory = memory_share(memory_limit(jax.local_devices()[0]), jax.local_device_count())
+    available = STATE_SHARE * memory * jax.device_count()
     return max(1, int(available // each))
 
 
