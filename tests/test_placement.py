@@ -1,14 +1,18 @@
 """Examples that are spread over the devices train what examples on every device train."""
 
 import dataclasses
+import re
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ae_jax.api import fit
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, Split
+from ae_jax.data.batches import shuffled_order
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.devices import memory_share
 from ae_jax.train.setup import prepare_run
@@ -69,6 +73,13 @@ def test_a_device_holds_its_part_and_a_step_no_more(mode, dataset):
     assert len(split) == 203 and split.x.shape[0] == 208
     assert {shard.data.shape[0] for shard in split.x.addressable_shards} == {26}
     np.testing.assert_array_equal(np.asarray(split.x)[:203], dataset.splits["train"].x)
+    order = shuffled_order(jnp.uint32(0), jnp.uint32(0), len(split), 40)
+    program = jax.jit(partial(setup.execution.epoch, architecture=setup.architecture)).lower(
+        setup.initial_state(), order, split, setup.numbers
+    )
+    text = program.compile().as_text()
+    # Rows of 16 pixels: the part of a device, and never those of all devices.
+    assert re.search(r"u8\[26,", text) and not re.search(r"\w\[(208|203),", text)
 
 
 def test_what_does_not_fit_on_one_device_is_spread_and_what_fits_on_none_is_streamed(dataset):
@@ -81,8 +92,22 @@ def test_what_does_not_fit_on_one_device_is_spread_and_what_fits_on_none_is_stre
     ]:
         found = prepare_run(config(mode, memory_budget=budget), dataset)
         assert found.placement == placement, mode
-    alone = config("shard_map", "replicated", memory_budget=total - 1)
-    assert prepare_run(alone, dataset).placement == "streamed"
+    on_none = dataclasses.replace(
+        config("shard_map", memory_budget=total // 8 - 1),
+        train=TrainConfig(batch_size=8, epochs=2, parallel="shard_map"),
+        eval=EvalConfig(batch_size=8),
+    )
+    assert prepare_run(on_none, dataset).placement == "streamed"
+
+
+@pytest.mark.parametrize(("placement", "share"), [("replicated", 1), ("sharded", 8)])
+def test_what_is_asked_for_and_does_not_fit_is_refused(placement, share, dataset):
+    each = -(-sum(split.x.nbytes for split in dataset.splits.values()) // share)
+    fits = config("shard_map", placement, memory_budget=each)
+    assert prepare_run(fits, dataset).placement == placement
+    sentence = f"data.placement={placement} puts {each:,} bytes of examples on a device"
+    with pytest.raises(UserError, match=sentence):
+        prepare_run(config("shard_map", placement, memory_budget=each - 1), dataset)
 
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])

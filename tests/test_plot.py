@@ -156,6 +156,16 @@ def test_figures_of_a_model_leave_pyplot_alone(model, x):
     assert Gcf.get_all_fig_managers() == before
 
 
+def test_a_plane_is_of_codes_whose_prior_is_standard_normal(model, image_set):
+    """The quantiles of N(0, I) say nothing of where other codes lie."""
+    assert model.has_plane
+    for options in ({"codec": "pca"}, {"latent": "deterministic", "objective": "reconstruction",
+                                       "hidden": [4], "epochs": 1}):  # fmt: skip
+        flat = ae_jax.fit(image_set, latent_dim=2, progress=False, **options)
+        with pytest.raises(UserError, match="prior is standard normal, and that of this model is"):
+            plot.manifold(flat)
+
+
 def test_what_cannot_be_shown_is_said(model, pca, x, vector_set):
     vectors = vector_set.splits["test"].x
     for call, sentence in (

@@ -11,8 +11,9 @@ import ae_jax
 from ae_jax.core.errors import UserError
 from ae_jax.report import run_comparison
 from ae_jax.report.claims import write_results
-from ae_jax.report.differences import flat, varied
+from ae_jax.report.differences import varied
 from ae_jax.report.pictures import tile
+from ae_jax.train.config import flat
 from ae_jax.train.rundir import RunDirectory
 
 SMALL = {"latent_dim": 2, "hidden": [6], "batch_size": 50, "progress": False}

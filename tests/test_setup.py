@@ -11,7 +11,7 @@ from ae_jax.api import configure
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, Split
 from ae_jax.objectives import Elbo, Terms
-from ae_jax.train import setup as setups
+from ae_jax.train import placement
 from ae_jax.train.config import to_dict
 from ae_jax.train.loop import train
 from ae_jax.train.optimisers import Adagrad
@@ -253,12 +253,12 @@ def test_what_has_to_fit_is_examples_parameters_gradients_and_optimiser_state(
         examples = 280 * 8 * 8  # uint8
         needed[name] = examples + 4 * (copies * weights + counts)
     for name, size in needed.items():
-        monkeypatch.setattr(setups, "memory_limit", lambda device, size=size: size)
+        monkeypatch.setattr(placement, "memory_limit", lambda device, size=size: size)
         prepared(image_set, optim__name=name)
-        monkeypatch.setattr(setups, "memory_limit", lambda device, size=size: size - 1)
+        monkeypatch.setattr(placement, "memory_limit", lambda device, size=size: size - 1)
         with pytest.raises(UserError, match="the run does not fit: examples, parameters, gradient"):
             prepared(image_set, optim__name=name)
-    monkeypatch.setattr(setups, "memory_limit", lambda device: 280 * 8 * 8 - 1)
+    monkeypatch.setattr(placement, "memory_limit", lambda device: 280 * 8 * 8 - 1)
     with pytest.raises(UserError, match="2 batches take 128,000 bytes"):  # even streamed
         prepared(image_set)
 

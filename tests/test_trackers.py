@@ -14,6 +14,7 @@ import pytest
 
 import ae_jax
 from ae_jax.api.trackers import ENTRIES, TRACKERS
+from ae_jax.cli.app import cli
 from ae_jax.core.errors import UserError
 
 OPTIONS = {"hidden": [4], "latent_dim": 2, "epochs": 3, "batch_size": 100, "eval__every": 2}
@@ -269,3 +270,8 @@ def test_mlflow_keeps_it_in_files(pictures, tmp_path, monkeypatch):
     assert [one.step for one in history] == [200, 400, 600, 800]
     assert run.data.params["model.latent_dim"] == "2"
     assert any("samples" in path for path in images) and any("reconstr" in path for path in images)
+
+
+def test_the_command_line_offers_all_trackers():
+    (option,) = (one for one in cli.commands["train"].params if one.name == "track")
+    assert list(option.type.choices) == sorted(TRACKERS)

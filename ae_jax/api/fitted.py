@@ -20,7 +20,7 @@ from ae_jax.core.registry import unknown_name
 from ae_jax.data.arrays import new_examples
 from ae_jax.data.base import Split
 from ae_jax.data.objects import as_examples
-from ae_jax.distributions import NoPrior
+from ae_jax.distributions import NoPrior, StandardNormal
 from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
 from ae_jax.eval.scores import NegativeLogLikelihood, Score, score_named
 from ae_jax.numerics.noise import stream_key
@@ -301,6 +301,13 @@ class Fitted:
     def has_prior(self) -> bool:
         """Whether there is a distribution of codes to draw from."""
         return not isinstance(self.setup.code_shapes()[1], NoPrior)
+
+    @property
+    def has_plane(self) -> bool:
+        """Whether codes are of two dimensions under N(0, I), whose quantiles show all of it."""
+        return self.setup.latent_dim == 2 and isinstance(
+            self.setup.code_shapes()[1], StandardNormal
+        )
 
     def evaluate(
         self, split: str = "test", evaluators: Sequence[str | Evaluator] = ()

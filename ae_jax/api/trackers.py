@@ -21,7 +21,7 @@ from ae_jax.api.fitted import Fitted
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import read_json, write_json
 from ae_jax.core.registry import Registry
-from ae_jax.train.config import to_dict
+from ae_jax.train.config import flat, to_dict
 from ae_jax.train.loop import Listener, Record
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup
@@ -167,7 +167,7 @@ class MLflow(Tracker):
             client.create_experiment(self.project) if found is None else found.experiment_id
         )
         run = client.create_run(experiment, run_name=self.directory.path.name).info.run_id
-        for name, value in _flat(to_dict(self.setup.config)):
+        for name, value in flat(to_dict(self.setup.config)).items():
             client.log_param(run, name, value)
         return run
 
@@ -261,11 +261,3 @@ def _sheet(images: np.ndarray) -> np.ndarray:
     sheet = images.swapaxes(1, 2).reshape(rows * height, count * width, channels)
     grey = np.rint(255 * np.clip(np.nan_to_num(sheet), 0, 1)).astype(np.uint8)
     return np.broadcast_to(grey, (*grey.shape[:2], 3)).copy()
-
-
-def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", value

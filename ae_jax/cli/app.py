@@ -132,9 +132,9 @@ def train(
 
     Where a name is asked for (objective, optimiser, head, ...), path/to/file.py:Name takes yours.
     """
-    from ae_jax.cli import commands
+    from ae_jax.cli import training
 
-    commands.train(
+    training.train(
         data=data,
         config_file=config_file,
         assignments=assignments,

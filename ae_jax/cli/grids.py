@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax.api.options import by_path
-from ae_jax.cli.commands import configuration
 from ae_jax.cli.launch import Launcher, plan
+from ae_jax.cli.training import configuration
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.core.files import read_json, write_atomically
 from ae_jax.core.registry import user_files

@@ -9,8 +9,9 @@ import click
 from ae_jax.core.errors import RunWarning, UserError
 from ae_jax.core.files import read_json
 from ae_jax.objectives import OBJECTIVES
-from ae_jax.report.differences import flat, shown, varied
+from ae_jax.report.differences import shown, varied
 from ae_jax.report.pages import markdown_table
+from ae_jax.train.config import flat
 from ae_jax.train.loop import is_look
 from ae_jax.train.over import short_names
 from ae_jax.train.rundir import RunDirectory

@@ -97,6 +97,11 @@ def manifold(
             f"a manifold is of a code of two dimensions, and this has {model.setup.latent_dim}: "
             "traversal shows any"
         )
+    if not model.has_plane:
+        raise UserError(
+            "a manifold is of codes whose prior is standard normal, and that of this model is not: "
+            "traversal shows any"
+        )
     side = whole_number(side, "the side of the manifold", 1)
     grid = figures.manifold_coordinates(side)
     images = pictures.in_unit(_images(model.decode(grid, y, condition, units="model"), image_shape))

@@ -4,15 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested options by their paths, such as `model.latent_dim`."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        path = f"{before}{name}"
-        found |= flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
-    return found
-
-
 def varied(runs: Sequence[Mapping[str, Any]], *, in_all: bool) -> list[str]:
     """Options of flat configurations in which they differ, in the order they occur.
 

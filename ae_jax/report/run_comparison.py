@@ -13,7 +13,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.report import comparisons, figures
 from ae_jax.report.claims import environment
 from ae_jax.report.courses import axis_labels, courses
-from ae_jax.report.differences import flat, shown, varied
+from ae_jax.report.differences import shown, varied
 from ae_jax.report.pages import (
     Section,
     Shown,
@@ -27,7 +27,7 @@ from ae_jax.report.pages import (
 from ae_jax.report.pictures import in_unit
 from ae_jax.report.style import display_name
 from ae_jax.train.codec_fit import CodecSetup
-from ae_jax.train.config import to_dict
+from ae_jax.train.config import flat, to_dict
 from ae_jax.train.loop import is_look
 from ae_jax.train.rundir import RunDirectory
 

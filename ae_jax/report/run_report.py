@@ -47,7 +47,8 @@ def _figures(model: Fitted) -> dict[str, Shown]:
         drawn["reconstructions"] = Shown(pair, "Reconstructions of test examples")
         drawn |= _samples(model)
     if model.config.model.latent_dim == 2:
-        if model.setup.dataset.is_picture and model.condition_kind == "none":
+        is_picture = model.setup.dataset.is_picture
+        if is_picture and model.has_plane and model.condition_kind == "none":
             codes = figures.manifold_coordinates(MANIFOLD_SIDE)
             manifold = figures.manifold(model.decode(codes, units="model"), MANIFOLD_SIDE)
             drawn["manifold"] = Shown(manifold, "The plane of codes")

@@ -30,9 +30,9 @@ from ae_jax.train import processes
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.config import CodecConfig, DataConfig
 from ae_jax.train.loop import Record
+from ae_jax.train.placement import refuse_beyond_memory
 from ae_jax.train.program import common
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import refuse_beyond_memory
 from ae_jax.train.values import input_range, settled_preprocess
 
 OBJECTIVE = "objective"

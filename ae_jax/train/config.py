@@ -41,7 +41,8 @@ class DataConfig:
     layout         of your own images: `channels_first` where they are [N, C, H, W]
     placement      `replicated`: every device holds all examples; `sharded`: each holds a part, and
                    a step fetches the rows of its batch, with the same numbers (`train.parallel` is
-                   `sharded` or `shard_map`). `auto` shards what fits in no other way
+                   `sharded` or `shard_map`). Either is refused where it does not fit. `auto` is the
+                   first that fits, and streams from the host what fits on no device
     """
 
     name: str = "mnist"
@@ -299,6 +300,15 @@ def _with_part(before: Any, part: str, option: str, value: Any) -> Any:
             return value
         return table
     return table | {option: value}
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested options by their paths, such as `model.latent_dim`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        path = f"{before}{name}"
+        found |= flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return found
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import sys
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,14 @@ from ae_jax.numerics.precision import product_precision
 from ae_jax.objectives import Batch, Terms
 from ae_jax.objectives.base import check_needs
 from ae_jax.train.config import DataConfig, RunConfig, TrainConfig
-from ae_jax.train.devices import memory_limit, memory_share
+from ae_jax.train.placement import (
+    Placement,
+    bytes_of,
+    devices_here,
+    examples_budget,
+    placement_of,
+    refuse_beyond_memory,
+)
 from ae_jax.train.program import (
     REST,
     Architecture,
@@ -51,12 +58,7 @@ from ae_jax.train.values import (
     value_range,
 )
 
-# Of a device's memory; the rest is for parameters and activations.
-EXAMPLES_SHARE = 0.9
-
 Splits = dict[str, DeviceSplit] | dict[str, Split]
-Placement = Literal["replicated", "sharded", "streamed"]
-SHARDING_MODES = ("sharded", "shard_map")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Setup:
     @property
     def examples_budget(self) -> int:
         """Bytes of a device that examples may take."""
-        return _examples_budget(self.config)
+        return examples_budget(self.config)
 
     @property
     def example_bytes(self) -> int:
@@ -282,7 +284,7 @@ def _examples(
     like: Setup | None,
 ) -> tuple[Splits, Statistics, ValueRange]:
     """The splits where training takes them from, and the facts about their values."""
-    placement = _placement(config, dataset, execution)
+    placement = placement_of(config, dataset, execution)
     if like is not None and (like.placement != placement or like.execution is not execution):
         like = None
     if like is not None and like.architecture.preprocess == preprocess:
@@ -300,23 +302,6 @@ def _examples(
         splits = {name: put(split) for name, split in dataset.splits.items()}
     seen = extreme_examples(dataset) if placement == "streamed" else splits
     return splits, statistics, value_range(dataset, seen, preprocess, statistics)
-
-
-def _placement(config: RunConfig, dataset: DataSet, execution: Execution) -> Placement:
-    """Where the examples of a run lie. Raises UserError for a placement that the mode has not."""
-    asked, mode = config.data.placement, config.train.parallel
-    shards = mode in SHARDING_MODES
-    if asked == "sharded" and not shards:
-        raise UserError(
-            f"data.placement=sharded is for train.parallel={' or '.join(SHARDING_MODES)}, "
-            f"not {mode}"
-        )
-    needed, budget = _bytes(dataset), _examples_budget(config)
-    if asked != "sharded" and needed <= budget:
-        return "replicated"
-    if asked != "replicated" and shards and needed <= budget * execution.mesh.size:
-        return "sharded"
-    return "streamed"
 
 
 def _with_batch_for(config: RunConfig, num_train: int) -> RunConfig:
@@ -366,7 +351,7 @@ def _check_size(setup: Setup, state: TrainState) -> None:
         raise UserError(f"train.epochs: {setup.total_steps:,} steps are more than can be counted")
     arrays = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # gradients are alike
     needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in arrays)
-    examples = _chunk_bytes(setup) if setup.streams else _bytes(setup.dataset)
+    examples = _chunk_bytes(setup) if setup.streams else bytes_of(setup.dataset)
     if setup.placement == "sharded":
         examples //= setup.execution.mesh.size
     what, devices = (
@@ -398,35 +383,6 @@ def _chunk_bytes(setup: Setup) -> int:
             )
         most = max(most, batch * steps_in_chunk(batch, budget, setup.steps_per_epoch))
     return CHUNKS_ON_DEVICE * most
-
-
-def _examples_budget(config: RunConfig) -> int:
-    given = config.data.memory_budget
-    return int(EXAMPLES_SHARE * _device_memory(config)) if given is None else given
-
-
-def _device_memory(config: RunConfig) -> int:
-    """Bytes of each device that the run uses."""
-    return memory_share(memory_limit(jax.local_devices()[0]), devices_here(config))
-
-
-def devices_here(config: RunConfig) -> int:
-    """Devices of this process that the run uses."""
-    return 1 if config.train.parallel == "jit" else jax.local_device_count()
-
-
-def refuse_beyond_memory(what: str, needed: int, devices: int = 1) -> None:
-    """Raises UserError where so many bytes on each of some devices are more than one has."""
-    available = memory_share(memory_limit(jax.local_devices()[0]), devices)
-    if needed > available:
-        raise UserError(
-            f"the run does not fit: {what} take {needed / 2**30:,.1f} GiB, and the device has "
-            f"{available / 2**30:,.1f} GiB"
-        )
-
-
-def _bytes(dataset: DataSet) -> int:
-    return sum(split.x.nbytes for split in dataset.splits.values())
 
 
 def _check_optimisers(setup: Setup, state: TrainState) -> None:

@@ -1,0 +1,265 @@
+"""What `ae-jax train` does, once its arguments are known: a configuration, and the run of it."""
+
+import hashlib
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ae_jax.api import load
+from ae_jax.api.trackers import tracking
+from ae_jax.cli.listeners import profile
+from ae_jax.core.errors import UserError, shortened
+from ae_jax.core.files import (
+    read_json,
+)
+from ae_jax.core.registry import user_files
+from ae_jax.core.trust import check_all, choose, only_known_code
+from ae_jax.data import DataSet
+from ae_jax.data import load as load_data
+from ae_jax.data.scales import advise
+from ae_jax.models import parameter_counts
+from ae_jax.train import loop, processes
+from ae_jax.train.checkpoints import latest_step
+from ae_jax.train.codec_fit import fit_codec, prepare_codec
+from ae_jax.train.config import (
+    AnyConfig,
+    CodecConfig,
+    RunConfig,
+    from_dict,
+    is_of_codec,
+    override,
+    to_dict,
+)
+from ae_jax.train.identity import follows_its_length
+from ae_jax.train.progress import fit_progress, progress
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import Setup, prepare_run
+
+_FLAGS = {
+    "objective": "objective.name",
+    "latent_dim": "model.latent_dim",
+    "hidden": "model.hidden",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "optimiser": "optim.name",
+    "learning_rate": "optim.learning_rate",
+    "seed": "train.seed",
+    "precision": "train.precision",
+}
+# Of networks, and no part of their numbers.
+_SWITCHES = ("track", "tensorboard", "profile", "distributed")
+_CODEC_FLAGS = {
+    "codec": "codec.name",
+    "latent_dim": "codec.latent_dim",
+    "batch_size": "codec.batch_size",
+    "seed": "train.seed",
+}
+
+
+def train(
+    *,
+    data: str | None,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    workdir: Path | None,
+    start: Path | None,
+    track: tuple[str, ...],
+    use_tensorboard: bool,
+    use_profiler: bool,
+    distributed: bool,
+    join_timeout: float | None,
+    dry_run: bool,
+    trust: bool,
+    accept_code: bool,
+    flags: dict[str, Any],
+) -> None:
+    """Trains a run, or continues it."""
+    on = (track, use_tensorboard, use_profiler, distributed)
+    switches = zip(_SWITCHES, on, strict=True)
+    track = (*track, *(["tensorboard"] if use_tensorboard else ()))
+    given = {name: value for name, value in flags.items() if value is not None}
+    given |= {name: on for name, on in switches if on}
+    _choose_typed(data, assignments, flags)
+    with only_known_code(trust or config_file is None):
+        config = _configured(data, config_file, assignments, given)
+        if isinstance(config, CodecConfig):
+            if start is not None:
+                raise UserError("--start is for networks: a codec is fitted from nothing")
+            _fit(config, workdir, dry_run, accept_code)
+        else:
+            processes.start(distributed, join_timeout)
+            params = None if start is None else load(start, trust=trust).params
+            _train(config, workdir, params, track, use_profiler, dry_run, accept_code)
+
+
+def configuration(
+    *,
+    data: str | None,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    trust: bool,
+    flags: dict[str, Any],
+) -> tuple[AnyConfig, DataSet]:
+    """What is configured, and its data set. Raises UserError."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    _choose_typed(data, assignments, flags)
+    with only_known_code(trust or config_file is None):
+        config = _configured(data, config_file, assignments, given)
+        return config, _dataset(config)
+
+
+def _choose_typed(data: str | None, assignments: tuple[str, ...], flags: dict[str, Any]) -> None:
+    """What a file names is executed only where the user chose it before; what is typed, now."""
+    typed = [data, *flags.values(), *(text.partition("=")[2] for text in assignments)]
+    for path in user_files(typed):
+        choose(path)
+
+
+def _train(
+    config: RunConfig,
+    workdir: Path | None,
+    start: Any,
+    track: tuple[str, ...],
+    use_profiler: bool,
+    dry_run: bool,
+    accept_code: bool,
+) -> None:
+    """Trains a network, or goes on, and says where it stands."""
+    dataset = _dataset(config)
+    processes.check_runs({"train": config}, dataset)
+    setup = prepare_run(config, dataset, start=start)
+    if dry_run:
+        _show_plan(setup)
+        return
+    directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
+    with ExitStack() as stack:
+        listeners = _listeners(setup, directory, stack, track, use_profiler)
+        outcome = loop.train(setup, directory, listeners=listeners, accept_code=accept_code)
+    if not processes.is_first():
+        return
+    last, headline = outcome.last_look, setup.numbers.objective.headline
+    for name in setup.splits:
+        click.echo(f"{name:>5}: {headline} {last[f'{name}/{headline}']:.3f} nats per example")
+    click.echo(f"run: {directory.path}")
+
+
+def _fit(config: CodecConfig, workdir: Path | None, dry_run: bool, accept_code: bool) -> None:
+    """Fits a codec, or reads a finished fit back, and says how it ended."""
+    setup = prepare_codec(config, _dataset(config))
+    if dry_run:
+        click.echo(json.dumps(to_dict(setup.config), indent=2))
+        return
+    directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
+    label = f"{setup.dataset.name} {to_dict(setup.config)['codec']['name']}"
+    with fit_progress(label) as listener:
+        outcome = fit_codec(setup, directory, listeners=[listener], accept_code=accept_code)
+    last = outcome.records[-1]
+    ended = (
+        "converged" if outcome.converged else "did NOT converge: more codec.max_iterations may help"
+    )
+    click.echo(
+        f"train: objective {last['objective']:.6g} after {last['step']} iterations "
+        f"({last['seconds']:.1f} s); {ended}"
+    )
+    click.echo(f"run: {directory.path}")
+
+
+def _dataset(config: AnyConfig) -> DataSet:
+    source = config.data
+    dataset = load_data(
+        source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
+    )
+    advise(dataset, source.preprocess)
+    return dataset
+
+
+def _listeners(
+    setup: Setup,
+    directory: RunDirectory,
+    stack: ExitStack,
+    track: tuple[str, ...],
+    use_profiler: bool,
+) -> list[loop.Listener]:
+    """Who hears of a run: nobody in the other processes of a job."""
+    if not processes.is_first():
+        return []
+    epochs, headline = setup.config.train.epochs, setup.numbers.objective.headline
+    opened = [progress(setup.dataset.name, epochs, headline)]
+    if use_profiler:
+        done = latest_step(directory.checkpoints) // setup.steps_per_epoch
+        opened.append(profile(directory.path / "profile", epochs - done))
+    trackers = stack.enter_context(tracking(track, setup, directory))
+    return [*trackers, *(stack.enter_context(listener) for listener in opened)]
+
+
+def _configured(
+    data: str | None, config_file: Path | None, assignments: tuple[str, ...], flags: dict[str, Any]
+) -> AnyConfig:
+    """The configuration of a file with flags and assignments; `flags` holds those given."""
+    values = {} if config_file is None else read_json(config_file)
+    if not isinstance(values, dict):
+        raise UserError(f"{config_file} does not hold a configuration")
+    check_all(user_files(values))
+    of_codec = "codec" in flags or is_of_codec(values, assignments)
+    paths = _CODEC_FLAGS if of_codec else _FLAGS
+    given = []
+    for name, value in flags.items():
+        if name in _SWITCHES and not of_codec:
+            continue
+        if name not in paths:
+            raise UserError(
+                f"--{name.replace('_', '-')} is for networks; of a codec, --set codec.OPTION=VALUE "
+                "sets everything beside --latent-dim, --batch-size and --seed"
+            )
+        value = _sizes(value) if name == "hidden" else value
+        given.append(f"{paths[name]}={json.dumps(value)}")
+    if data is not None:
+        given.append(f"data.name={json.dumps(data)}")
+    elif config_file is None:
+        raise UserError("name the data to train on, or give --config")
+    return from_dict(override(values, [*given, *assignments]))
+
+
+def _sizes(text: str) -> list[int]:
+    """`500,200` as numbers. Raises UserError."""
+    try:
+        return [int(size) for size in text.split(",")]
+    except ValueError as error:
+        raise UserError(
+            f"--hidden takes sizes such as 500,200, not {shortened(text)!r}; --set model.hidden=[] "
+            "is a network without hidden layers"
+        ) from error
+
+
+def _default_name(config: AnyConfig) -> str:
+    """A folder name that tells runs apart: what they are, and a hash of the rest.
+
+    Given more epochs, a run goes on; one whose steps follow its length would be another.
+    """
+    values = to_dict(config)
+    if not follows_its_length(config):
+        values["train"].pop("epochs", None)
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    data = Path(values["data"]["name"].partition(".py:")[0]).stem
+    of_codec = isinstance(config, CodecConfig)
+    method = values["codec" if of_codec else "objective"]["name"].rpartition(":")[2]
+    size = values["codec" if of_codec else "model"]["latent_dim"]
+    return f"{data}-{method}-z{size}-{digest}"
+
+
+def _show_plan(setup: Setup) -> None:
+    click.echo(json.dumps(to_dict(setup.config), indent=2))
+    counts = parameter_counts(setup.state_shapes().params)
+    click.echo(
+        f"parameters: {counts['total']:,} in all, {counts['weights']:,} of them in weight matrices"
+    )
+    sizes = ", ".join(f"{name} {len(split):,}" for name, split in setup.splits.items())
+    epochs, an_epoch, updates = setup.config.train.epochs, setup.steps_per_epoch, []
+    for name, one in {"": setup.config.optim, **dict(setup.config.groups)}.items():
+        if one.accumulate is not None:
+            of = f" of {name}" if name else ""
+            updates.append(f"; {one.updates_in(an_epoch) * epochs:,} updates{of}")
+    click.echo(f"examples: {sizes}; {setup.total_steps:,} steps{''.join(updates)}")
