@@ -16,7 +16,7 @@ Protocol  784-256-64-16 and its mirror, logistic units, a linear code, cross-ent
         [0, 1], weights from Glorot's range times four, Adam with a cosine schedule. A layer is
         trained on the codes of the one before. The error after a stage is that of the autoencoder
         that the layers so far make, in pixels. 10,000 training digits are held out and choose
-        the step size of each way from the same three; the test split chooses nothing.
+        the step size of each way from the same four; the test split chooses nothing.
 
 Figures figures/error_by_stage.png, error_by_epoch.png (fine-tuning), reconstructions.png.
 """
@@ -104,7 +104,7 @@ KINDS = {
     "denoising autoencoders": Layerwise(Denoising(corruption="masking", level=0.3), ADAM),
 }
 AT_ONCE, LONGER = "at once", "at once, as many epochs in all"
-RATES = (1e-3, 3e-3, 1e-2)  # of layers that are autoencoders, and of the whole
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)  # of layers that are autoencoders, and of the whole
 
 NOTE = (
     "Squared error summed over the pixels of a test image, of the whole the mean of {preset.seeds} "
