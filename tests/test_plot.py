@@ -9,6 +9,7 @@ import ae_jax
 from ae_jax import plot
 from ae_jax.core.errors import UserError
 from ae_jax.report import figures, saving
+from ae_jax.report.courses import axis_labels
 from ae_jax.report.pictures import tile
 
 
@@ -37,15 +38,32 @@ def ticks(axis) -> list[str]:
 
 
 def test_reconstructions_are_those_of_each_model(model, pca, x):
-    elsewhere = np.full((5, 8, 8, 1), 0.25, np.float32)
+    elsewhere = np.full((5, 8, 8, 1), 255 / 4, np.float32)  # in the units of x, which are bytes
     axes = plot.reconstructions({"vae": model, "pca": pca, "others": elsewhere}, x)
     assert ticks(axes.yaxis) == ["original", "VAE", "PCA", "others"]
     rows = [
-        x / 255, model.reconstruct(x, units="model"), pca.reconstruct(x, units="model"), elsewhere
+        x / 255, model.reconstruct(x, units="model"), pca.reconstruct(x, units="model"),
+        elsewhere / 255,
     ]  # fmt: skip
     expected = np.clip(tile(np.concatenate(rows), 4, 5), 0, 1)
     np.testing.assert_allclose(picture_of(axes), expected, atol=1e-6)
     assert ticks(plot.reconstructions(model, x).yaxis) == ["original", "reconstruction"]
+
+
+def test_what_is_made_elsewhere_looks_as_what_the_model_makes(model, pca, x):
+    """Whichever comes first."""
+    made = pca.reconstruct(x)
+    for models in ({"pca": pca, "same": made}, {"same": made, "pca": pca}):
+        rows = picture_of(plot.reconstructions(models, x))
+        one, other = rows[9:17], rows[18:26]  # tiles of 8 pixels, one apart
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_only_what_is_in_nats_is_said_to_be(model):
+    unit = "(nats per example)"
+    assert plot.learning_curves(model).get_ylabel() == f"ELBO {unit}"
+    assert plot.learning_curves(model, "kl").get_ylabel().endswith(unit)
+    assert axis_labels(model, "dead_units") == ("epoch", "dead units")
 
 
 def test_samples_are_a_grid_of_those_of_the_model(model):
@@ -171,6 +189,30 @@ def test_what_cannot_be_shown_is_said(model, pca, x, vector_set):
     for call, sentence in (
         (lambda: plot.samples(vectors), r"shape \(6,\) are no pictures; .* image_shape"),
         (lambda: plot.samples(vectors, image_shape=(2, 2)), r"no images of \(2, 2\)"),
+        (
+            lambda: plot.reconstructions({"original": pca}, x),
+            "row of the examples is called",
+        ),
+        (lambda: plot.reconstructions([model], x), "several by their names"),
+        (lambda: plot.reconstructions(model, x[:0]), "no image to show"),
+        (lambda: plot.samples(model, 0), "number of samples to show"),
+        (
+            lambda: plot.samples(vectors, 4, image_shape=(2, 3)),
+            "that are given are all shown",
+        ),
+        (lambda: plot.samples(vectors, image_shape=(-2, -3)), "no images of"),
+        (lambda: plot.samples(vectors, image_shape=6), "no images of"),
+        (lambda: plot.manifold(vectors), "takes a fitted model"),
+        (lambda: plot.codes(vectors, dims=1), "a plane has two dims"),
+        (
+            lambda: plot.traversal(model, x[0], values=[]),
+            "one dimension of the code, and",
+        ),
+        (
+            lambda: plot.learning_curves({"vae": model, "pca": pca}),
+            "pca has objective",
+        ),
+        (lambda: plot.learning_curves([model]), "several by their names"),
         (lambda: plot.manifold(pca), "a code of two dimensions, and this has 4"),
         (lambda: plot.traversal(model, x[0], dims=[2]), "dimension of the code is a whole number"),
         (lambda: plot.traversal(model, x[0], dims=[]), "at least one dimension"),

@@ -235,6 +235,15 @@ def test_what_is_refused_is_a_value_error_with_the_sentence_of_the_library(x):
         (sk.PCA(solver="QR"), "codec.solver: input should be 'auto', 'svd', 'gram'"),
         (sk.Autoencoder(objective="elob"), "unknown objective 'elob': did you mean 'elbo'"),
         (sk.Autoencoder(options={"epochs": 3}), "epochs is a parameter of its own"),
+        (sk.Autoencoder(options={"train__batch_size": 3}), "train__batch_size is a parameter of"),
+        (sk.Autoencoder(options={"train__seed": 3}), "train__seed is no part of options"),
+        (sk.Autoencoder(options={"y": [1]}), "y is no part of options"),
+        (sk.Autoencoder(options={3: 4}), "3 is no name"),
+        (sk.Autoencoder(image_shape=6.5), "image_shape is of positive whole numbers, not 6.5"),
+        (sk.Autoencoder(image_shape=(-2, -3)), "image_shape is of positive whole numbers"),
+        (sk.Autoencoder(patience=2, validation_fraction="a"), "validation_fraction=a"),
+        (sk.OutlierDetector(contamination="auto"), r"contamination lies in .*, not at 'auto'"),
+        (sk.OutlierDetector(StandardScaler()), "one of ae_jax.sklearn, not a StandardScaler"),
         (sk.Autoencoder(options=3), "options are a table of names and values, not 3"),
         (sk.OutlierDetector(contamination=0.7), r"contamination lies in \(0, 0.5\], not at 0.7"),
     ):
@@ -244,6 +253,18 @@ def test_what_is_refused_is_a_value_error_with_the_sentence_of_the_library(x):
     fitted = sk.PCA(2).fit(x)
     with pytest.raises(sk.InvalidInput, match="codes have shape .*; the model decodes"):
         fitted.inverse_transform(x)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_detector_of_a_frame_asks_for_no_other_names(x):
+    frame = pd.DataFrame(x, columns=list("abcdef"))
+    found = sk.OutlierDetector(sk.PCA(2)).fit(frame).predict(frame)
+    np.testing.assert_array_equal(found, sk.OutlierDetector(sk.PCA(2)).fit(x).predict(x))
+
+
+def test_a_loss_that_runs_away_is_a_value_error(x):
+    with pytest.raises(sk.InvalidInput, match="not finite|scale"):
+        sk.Autoencoder(**SMALL, head="gaussian").fit(x * 1e30)
 
 
 def test_a_fit_that_did_not_converge_says_so(x):

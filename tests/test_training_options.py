@@ -250,6 +250,7 @@ def test_numbers_of_these_options_are_stacked(plane, tmp_path):
         ({"optim__accumulate": 14}, "optim.accumulate is 14, more than the 13 batches of an epoch"),
         ({"optim__plateau_patience": 3}, "plateau_patience is for optim.schedule=plateau"),
         ({"optim__ema": 1.0}, "optim.ema: input should be less than 1"),
+        ({"optim__ema": 0.99999999}, "optim.ema is 0.99999999, which float32 takes for 1"),
         (
             {"optim__name": "adamw", "optim__weight_decay_except": ["*.biass"]},
             "no parameter is named like '\\*.biass'; there are decoder.dense_0.bias, ",

@@ -127,3 +127,11 @@ def test_fit_takes_a_start(given, image_set):
     model = fit(image_set, config=configure(CONFIG, {"learning_rate": 1e-12}), start=given)
     assert isinstance(model, Fitted)
     chex.assert_trees_all_close(model.params, given, atol=1e-9)
+
+
+@pytest.mark.parametrize(("option", "value"), [("activation", "sigmoid"), ("latent", "relu")])
+def test_a_model_of_another_form_is_refused_where_shapes_do_not_tell(option, value, image_set):
+    model = fit(image_set, config=CONFIG, epochs=1)
+    sentence = f"model to start from is of another form: model.{option} is {value}, and was"
+    with pytest.raises(UserError, match=sentence):
+        fit(image_set, config=CONFIG, start=model, **{f"model__{option}": value})

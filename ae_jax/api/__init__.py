@@ -32,6 +32,7 @@ from ae_jax.train.config import (
 from ae_jax.train.loop import Listener, Record, train
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
+from ae_jax.train.start import check_form
 
 IN_MEMORY = "array"  # the name of data that came as an array
 
@@ -77,7 +78,6 @@ def fit(
     Raises UserError, and TrainingDiverged for a loss that does not stay finite.
     """
     config = configure(config, options)
-    start = start.params if isinstance(start, Fitted) else start
     setup = prepare(config, as_dataset(x, y, config.data), start)
     directory = None if workdir is None else RunDirectory(workdir)
     run = fit_codec if isinstance(setup, CodecSetup) else train
@@ -93,9 +93,16 @@ def fit(
 
 
 def prepare(config: AnyConfig, dataset: DataSet, start: Any = None) -> Setup | CodecSetup:
-    """Everything that a run of this configuration needs. Raises UserError."""
+    """Everything that a run of this configuration needs. Raises UserError.
+
+    `start` is a model of the same form, or the parameters of one.
+    """
     if isinstance(config, RunConfig):
-        return prepare_run(config, dataset, start=start)
+        if not isinstance(start, Fitted):
+            return prepare_run(config, dataset, start=start)
+        setup = prepare_run(config, dataset, start=start.params)
+        check_form(start.config.model, setup.config.model)
+        return setup
     if start is not None:
         raise UserError("a codec is fitted from nothing: parameters to start from are for networks")
     return prepare_codec(config, dataset)

@@ -83,6 +83,7 @@ def sample(
     **allowed: bool,
 ) -> None:
     """Writes samples as a figure, or as numbers where they are no images or `out` asks for it."""
+    _check_arrays(out)
     model = load(run, checkpoint, **allowed)
     make_directory(run if out is None else out.parent)
     samples = model.sample(count, seed, y=label, prior=prior, units="model")
@@ -102,6 +103,7 @@ def reconstruct(
     run: Path, checkpoint: str, split: str, count: int, out: Path | None, **allowed: bool
 ) -> None:
     """Writes examples and their reconstructions as a figure or as numbers."""
+    _check_arrays(out)
     model = load(run, checkpoint, **allowed)
     split = model.split_named(split)
     make_directory(run if out is None else out.parent)
@@ -120,6 +122,7 @@ def reconstruct(
 
 def encode(run: Path, checkpoint: str, split: str, out: Path, **allowed: bool) -> None:
     """Writes the codes of a split."""
+    _check_arrays(out)
     model = load(run, checkpoint, **allowed)
     examples = model.setup.dataset.splits[model.split_named(split)]
     make_directory(out.parent)
@@ -279,6 +282,12 @@ def _save_figure(figure, path: Path) -> None:
 
     for written in saving.save(figure, path):
         click.echo(f"figure: {written}")
+
+
+def _check_arrays(out: Path | None) -> None:
+    """Raises UserError for a file of another kind than is written, before any work."""
+    if out is not None and out.suffix != ".npz":
+        raise UserError(f"--out takes a .npz file, not {out.name}")
 
 
 def _save_arrays(path: Path, **arrays: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ae_jax.api import load
+from ae_jax.api import load, prepare
 from ae_jax.api.trackers import tracking
 from ae_jax.cli.listeners import profile
 from ae_jax.core.errors import UserError, shortened
@@ -36,7 +36,7 @@ from ae_jax.train.config import (
 from ae_jax.train.identity import follows_its_length
 from ae_jax.train.progress import fit_progress, progress
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import Setup, prepare_run
+from ae_jax.train.setup import Setup
 
 _FLAGS = {
     "objective": "objective.name",
@@ -91,8 +91,8 @@ def train(
             _fit(config, workdir, dry_run, accept_code)
         else:
             processes.start(distributed, join_timeout)
-            params = None if start is None else load(start, trust=trust).params
-            _train(config, workdir, params, track, use_profiler, dry_run, accept_code)
+            model = None if start is None else load(start, trust=trust)
+            _train(config, workdir, model, track, use_profiler, dry_run, accept_code)
 
 
 def configuration(
@@ -130,7 +130,7 @@ def _train(
     """Trains a network, or goes on, and says where it stands."""
     dataset = _dataset(config)
     processes.check_runs({"train": config}, dataset)
-    setup = prepare_run(config, dataset, start=start)
+    setup = prepare(config, dataset, start=start)
     if dry_run:
         _show_plan(setup)
         return

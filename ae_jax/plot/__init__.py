@@ -1,7 +1,7 @@
 """Figures of fitted models: each function gives matplotlib axes, its own or those it is given.
 
 Nothing goes through pyplot: without `axes` there is a new figure, `axes.figure`, which notebooks
-show and `savefig` writes. What a model decodes is shown in model units.
+show and `savefig` writes. Where values are not in [0, 1] they are brought to grey levels together.
 """
 
 from ae_jax.plot.codes import codes

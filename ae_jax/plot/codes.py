@@ -39,13 +39,15 @@ def codes(
         z = np.asarray(model)
         if x is not None or z.ndim != 2:
             raise UserError("codes are [N, Z], and stand for a model with its examples x")
-    if len(dims) != 2 or z.shape[1] < 2:
+    if np.shape(dims) != (2,) or z.shape[1] < 2:
         raise UserError(f"a plane has two dims, not {dims!r} of a code of {z.shape[1]} dimensions")
     first, second = (whole_number(dim, "a dimension of the code", 0, z.shape[1]) for dim in dims)
     if labels is not None:
         labels = np.asarray(labels)
         if labels.shape != (len(z),):
             raise UserError(f"{len(z)} codes need labels of shape ({len(z)},), not {labels.shape}")
+        if labels.dtype == object:
+            labels = np.array([str(label) for label in labels])
     if axes is None:
         axes = Figure((6.0, 5.6), layout="constrained").add_subplot()
     pictures.draw_codes(axes, z[:, [first, second]], labels)

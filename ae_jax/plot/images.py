@@ -34,30 +34,29 @@ def reconstructions(
     """Examples in the top row and, under each, what a model makes of it.
 
     Several `models` by their names have a row each; in place of one there may be reconstructions
-    [N, ...] that were made elsewhere, in the units of `x`. Of a model of vectors, `image_shape` is
-    that of the images which they are.
+    [N, ...] that were made elsewhere. All are in the units of `x`. Of a model of vectors,
+    `image_shape` is that of the images which they are.
     """
-    named = {"reconstruction": models} if isinstance(models, Fitted) else dict(models)
-    if not named:
-        raise UserError("there is no model to show reconstructions of")
-    rows: dict[str, np.ndarray] = {}
+    named = _by_name(models, "reconstruction")
+    if "original" in named:
+        raise UserError("the row of the examples is called original: name the model otherwise")
+    rows = {"original": np.asarray(x.x if isinstance(x, Split) else x, np.float32)}
     for name, model in named.items():
-        if isinstance(model, Fitted):
-            made = model.reconstruct(x, y, condition, units="model")
-            original = _images(model.inputs(x), image_shape)
-        else:
-            original = made = None
-        rows.setdefault("original", original)
-        rows[name] = _images(np.asarray(model) if made is None else made, image_shape)
-    if rows["original"] is None:
-        rows["original"] = _images(np.asarray(x.x if isinstance(x, Split) else x), image_shape)
-    first = rows["original"]
-    for name, images in rows.items():
-        if images.shape != first.shape:
+        is_model = isinstance(model, Fitted)
+        rows[name] = model.reconstruct(x, y, condition) if is_model else np.asarray(model)
+    images = {name: _images(values, image_shape) for name, values in rows.items()}
+    first = images["original"]
+    for name, one in images.items():
+        if one.shape != first.shape:
             raise UserError(
-                f"{name} has images of shape {images.shape}, and the examples {first.shape}"
+                f"{name} has images of shape {one.shape}, and the examples {first.shape}"
             )
-    return _rows({name: pictures.in_unit(images, first) for name, images in rows.items()}, axes)
+    known = [m.setup.dataset.max_value for m in named.values() if isinstance(m, Fitted)]
+    # All are in the units of the data: of bytes, black and white are what they are for the model.
+    white = next((value for value in known if value is not None), None)
+    if white is None:
+        return _rows({name: pictures.in_unit(one, first) for name, one in images.items()}, axes)
+    return _rows({name: one / white for name, one in images.items()}, axes)
 
 
 def samples(
@@ -73,8 +72,11 @@ def samples(
 ) -> Axes:
     """Means of p(x|z) for codes from the prior, as a grid; or images [N, ...] that are given."""
     if isinstance(model, Fitted):
+        count = whole_number(count, "the number of samples to show", 1)
         drawn = model.sample(count, seed, y=y, condition=condition, prior=prior, units="model")
     else:
+        if (count, seed, y, condition, prior) != (100, 0, None, None, "model"):
+            raise UserError("images that are given are all shown: the other options are of a model")
         drawn = np.asarray(model)
     return _grid(pictures.in_unit(_images(drawn, image_shape)), axes)
 
@@ -92,6 +94,8 @@ def manifold(
 
     They are the quantiles of a standard normal prior, as in Fig. 4 of Kingma & Welling 2014.
     """
+    if not isinstance(model, Fitted):
+        raise UserError("a manifold is decoded: it takes a fitted model")
     if model.setup.latent_dim != 2:
         raise UserError(
             f"a manifold is of a code of two dimensions, and this has {model.setup.latent_dim}: "
@@ -129,8 +133,9 @@ def traversal(
     """
     if dims is None:
         dims = range(min(model.setup.latent_dim, MOST_ROWS))
-    if not len(dims):
-        raise UserError("a traversal needs at least one dimension of the code")
+    dims = [dims] if np.ndim(dims) == 0 else list(dims)
+    if not dims or not len(values):
+        raise UserError("a traversal needs at least one dimension of the code, and one value")
     rows = {}
     for dim in dims:
         made = model.traverse(x, dim, values, y=y, condition=condition, units="model")
@@ -181,11 +186,23 @@ def _weights(model: Fitted, of: str) -> np.ndarray:
     return np.asarray(kernel)[:size].T.reshape(-1, *shape)  # what sees a condition comes after
 
 
+def _by_name(models: Any, only: str) -> dict[str, Any]:
+    """Models by their names. Raises UserError for what is neither one nor a table of such."""
+    if isinstance(models, Fitted):
+        return {only: models}
+    if not isinstance(models, Mapping) or not models:
+        raise UserError("there is no model to show: give one, or several by their names")
+    return dict(models)
+
+
 def _images(values: np.ndarray, image_shape: Shape) -> np.ndarray:
     """Images [N, H, W, C]. Raises UserError for what are none."""
+    if not len(values):
+        raise UserError("there is no image to show")
     if image_shape is not None:
-        shape = tuple(image_shape)
-        if len(shape) not in (2, 3) or math.prod(shape) != math.prod(values.shape[1:]):
+        shape = tuple(np.atleast_1d(image_shape).tolist())
+        fits = len(shape) in (2, 3) and all(isinstance(n, int) and n > 0 for n in shape)
+        if not fits or math.prod(shape) != math.prod(values.shape[1:]):
             raise UserError(f"examples of shape {values.shape[1:]} are no images of {shape}")
         values = values.reshape(len(values), *shape)
     values = values[..., None] if values.ndim == 3 else values

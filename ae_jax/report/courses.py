@@ -11,6 +11,9 @@ from ae_jax.report.style import display_name
 from ae_jax.train.codec_fit import CodecSetup
 from ae_jax.train.loop import is_look
 
+# Metrics that objectives give in nats per example, beside their headline.
+IN_NATS = ("elbo", "kl", "loss", "reconstruction")
+
 Course = tuple[np.ndarray, np.ndarray]
 
 
@@ -23,7 +26,7 @@ def courses(
     metric that no look has, and for splits that there are not.
     """
     if isinstance(model.setup, CodecSetup):
-        if metric not in (None, "objective") or splits not in (None, ["train"]):
+        if metric not in (None, "objective") or {*(splits or ["train"])} != {"train"}:
             raise UserError("of a codec there is the objective on the training examples only")
         steps = np.array([record["step"] for record in model.records])
         return {"train": (steps, np.array([record["objective"] for record in model.records]))}
@@ -50,4 +53,6 @@ def axis_labels(model: Fitted, metric: str | None = None) -> tuple[str, str]:
     """What the abscissa and the ordinate of such curves are called."""
     if isinstance(model.setup, CodecSetup):
         return "iteration", "objective"
-    return "epoch", f"{display_name(metric or model.setup.headline)} (nats per example)"
+    metric = metric or model.setup.headline
+    unit = " (nats per example)" if metric in {*IN_NATS, model.setup.headline} else ""
+    return "epoch", f"{display_name(metric)}{unit}"

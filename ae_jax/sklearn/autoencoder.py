@@ -1,6 +1,8 @@
 """The estimator of networks."""
 
 import dataclasses
+import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +14,9 @@ from ae_jax.core.errors import UserError, shortened
 from ae_jax.data.base import DataSet, Split
 from ae_jax.objectives import OBJECTIVES
 from ae_jax.sklearn.base import NAME, Estimator
+
+# What `ae_jax.fit` takes beside options: this class gives it, or has no use for it.
+_FITS_OWN = inspect.signature(ae_jax.fit).parameters.keys() - {"options"}
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -87,9 +92,17 @@ class Autoencoder(Estimator):
             raise UserError(
                 f"options are a table of names and values, not {shortened(repr(self.options))}"
             )
-        own = sorted({*self.options} & {*self.get_params(deep=False)})
-        if own:
-            raise UserError(f"{own[0]} is a parameter of its own, and no part of options")
+        own = {*self.get_params(deep=False), "train__batch_size"}
+        elsewhere = {*_FITS_OWN, "seed", "train__seed"}
+        for name in self.options:
+            if not isinstance(name, str):
+                raise UserError(f"options are a table of names and values, and {name!r} is no name")
+            if name in own:
+                raise UserError(f"{name} is a parameter of its own, and no part of options")
+            if name in elsewhere:
+                raise UserError(
+                    f"{name} is no part of options: an estimator says it, or takes none"
+                )
         return dict(self.options)
 
     def _data(self, X: np.ndarray) -> DataSet:
@@ -98,7 +111,8 @@ class Autoencoder(Estimator):
         if self.patience is None:
             return data
         x, share = data.splits["train"].x, self.validation_fraction
-        held = round(share * len(x)) if 0 < share < 1 else 0
+        is_share = isinstance(share, float | int) and 0 < share < 1
+        held = round(share * len(x)) if is_share else 0
         if not 0 < held < len(x):
             raise UserError(
                 f"patience={self.patience} holds out examples, and validation_fraction={share} "
@@ -111,10 +125,13 @@ class Autoencoder(Estimator):
     def _shaped(self, X: np.ndarray) -> np.ndarray:
         if self.image_shape is None:
             return X
-        shape = tuple(self.image_shape)
-        if np.prod(shape) != X.shape[1]:
+        shape = tuple(np.atleast_1d(self.image_shape).tolist())
+        if not all(isinstance(n, int) and n > 0 for n in shape):
+            raise UserError(f"image_shape is of positive whole numbers, not {self.image_shape!r}")
+        size = math.prod(shape)
+        if size != X.shape[1]:
             raise UserError(
-                f"X has {X.shape[1]} features, and image_shape={shape} has {np.prod(shape)} values"
+                f"X has {X.shape[1]} features, and image_shape={shape} has {size} values"
             )
         return X.reshape(len(X), *shape)
 

@@ -11,7 +11,7 @@ from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ae_jax.api import Fitted
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.data.arrays import examples_of
 from ae_jax.data.base import DataSet, Split
 
@@ -30,7 +30,7 @@ def as_value_errors() -> Iterator[None]:
     """Inside, what the user can mend is raised as `InvalidInput`."""
     try:
         yield
-    except UserError as error:
+    except (UserError, TrainingDiverged) as error:
         raise InvalidInput(str(error)) from error
 
 

@@ -38,23 +38,32 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> "OutlierDetector":
         """Fits the estimator to examples [N, D], and the offset to their scores."""
         with as_value_errors():
-            if not 0 < self.contamination <= 0.5:
-                raise UserError(f"contamination lies in (0, 0.5], not at {self.contamination}")
+            share = self.contamination
+            if not isinstance(share, float | int) or not 0 < share <= 0.5:
+                raise UserError(f"contamination lies in (0, 0.5], not at {share!r}")
+            if not isinstance(self._chosen, Estimator):
+                raise UserError(
+                    f"estimator is one of ae_jax.sklearn, not a {type(self.estimator).__name__}"
+                )
         estimator = clone(self._chosen)
         # The data are looked at by the estimator, which knows what it asks of them.
         X = validate_data(self, X, ensure_min_samples=2, ensure_all_finite=self._finite)
         self.estimator_ = estimator.fit(X)
-        self.offset_ = -threshold_at(-self.score_samples(X), self.contamination)
+        self.offset_ = -threshold_at(-self._scored(X), self.contamination)
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Minus the anomaly scores, [N] float64: the lower, the more anomalous."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, ensure_all_finite=self._finite)
+        return self._scored(X)
+
+    def _scored(self, X: np.ndarray) -> np.ndarray:
+        """`score_samples` of examples that were looked at."""
         estimator = self.estimator_
         X = estimator._validated(X)
         with as_value_errors():
-            scores = estimator.model_.score(estimator._shaped(X), self.kind)
+            scores = np.asarray(estimator.model_.score(estimator._shaped(X), self.kind))
         return -scores.astype(np.float64)
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -78,4 +87,5 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
 
     @property
     def _finite(self) -> bool | str:
-        return "allow-nan" if self._chosen._takes_missing else True
+        takes_missing = isinstance(self._chosen, Estimator) and self._chosen._takes_missing
+        return "allow-nan" if takes_missing else True

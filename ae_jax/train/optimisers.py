@@ -99,6 +99,8 @@ class Optimiser:
         `where` is its section, `names` are those of the parameters that it trains.
         """
         del names
+        if self.ema is not None and jnp.float32(self.ema) == 1:
+            raise UserError(f"{where}.ema is {self.ema}, which float32 takes for 1")
         if self.accumulate is not None and self.accumulate > steps_per_epoch:
             raise UserError(
                 f"{where}.accumulate is {self.accumulate}, more than the {steps_per_epoch} batches "

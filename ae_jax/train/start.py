@@ -9,6 +9,10 @@ import jax
 import numpy as np
 
 from ae_jax.core.errors import UserError
+from ae_jax.models import ModelConfig
+
+# Options that say what parameters are for, and that their shapes do not tell.
+_MEANING = ("encoder", "activation", "latent", "decoder", "head")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,6 +47,17 @@ def check_start(params: Any, like: Any) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if not np.isfinite(leaf).all():
             raise UserError(f"the parameters to start from are not finite: {_name(path)}")
+
+
+def check_form(given: ModelConfig, ours: ModelConfig) -> None:
+    """Raises UserError where parameters of the same shapes would mean something else."""
+    changes = [
+        f"model.{name} is {getattr(ours, name)}, and was {getattr(given, name)}"
+        for name in _MEANING
+        if getattr(given, name) != getattr(ours, name)
+    ]
+    if changes:
+        raise UserError(f"the model to start from is of another form: {'; '.join(changes)}")
 
 
 def _leaves(tree: Any) -> dict[str, str]:
