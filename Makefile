@@ -23,6 +23,7 @@ help:
 reproduce: $(VENV)/.installed
 	$(RUN) -m ae_jax.cli data prepare mnist
 	$(RUN) -m experiments.kingma_welling --preset $(PRESET)
+	@echo "Next: source $(VENV)/bin/activate, then the commands of README.md work as they stand."
 
 test: lint
 	$(RUN) -m pytest -q -n 2 --dist loadfile -m "not slow"
