@@ -92,6 +92,12 @@ def test_reconstruction_error_is_that_of_numpy(small, vector_set):
         np.testing.assert_allclose(model.score(x), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_codecs_with_the_same_fields_share_no_program(small):
+    """JAX may take the pytrees of these two for equal: what tells them apart is the model."""
+    mixture, clusters = small["spherical_mixture"], small["kmeans"]
+    assert mixture.setup.architecture != clusters.setup.architecture
+
+
 def test_density_of_probabilistic_pca_is_its_closed_form(small, vector_set):
     """log N(x; mean, W W^T + sigma^2 I) by SciPy, in float64."""
     x, codec = rows(vector_set), small["probabilistic_pca"].params

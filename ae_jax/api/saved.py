@@ -154,7 +154,7 @@ def _setup(config: Any, dataset: DataSet, header: dict[str, Any]) -> tuple[Any, 
     fields = {f.name: shapes.get(f"statistics.{f.name}") for f in dataclasses.fields(Statistics)}
     statistics = Statistics(**fields)
     if isinstance(config, CodecConfig):
-        architecture = CodecArchitecture(CodecModel(dataset.shape), preprocess)
+        architecture = CodecArchitecture(CodecModel.of(config.codec, dataset.shape), preprocess)
         setup = CodecSetup(config, dataset, architecture, CodecNumbers(statistics), {})
         return setup, jax.eval_shape(setup.initial_state).variables
     # Where it was trained does not matter: it is looked at on one device.

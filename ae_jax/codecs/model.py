@@ -4,9 +4,10 @@ import dataclasses
 import math
 from typing import Any
 
+import jax
 from jax import Array
 
-from ae_jax.codecs.base import Codec
+from ae_jax.codecs.base import Codec, CodecSpec
 from ae_jax.core.errors import UserError
 from ae_jax.distributions import Gaussian, NoPrior, PointMass
 
@@ -20,9 +21,20 @@ class CodecModel:
     `shape` is that of one example: codecs see it flat. A codec with random codes has a posterior, a
     prior and a noise of its own; the code of any other is a point. Where there is no prior, nothing
     can be drawn; where there is no noise, the likelihood is a Gaussian of unit variance.
+
+    `kind` is the class of the codec, though the codec is given with every call: programs are
+    compiled for a model, and JAX takes the pytrees of two dataclasses with the same fields for
+    equal. By their values alone it would sometimes run the program of k-means for a mixture.
     """
 
     shape: tuple[int, ...]
+    kind: type[Codec]
+
+    @classmethod
+    def of(cls, spec: CodecSpec, shape: tuple[int, ...]) -> "CodecModel":
+        """The model of what `spec` fits to examples of `shape`."""
+        form = jax.eval_shape(lambda: spec.blank(math.prod(shape)))
+        return cls(shape, type(form))
 
     def apply(
         self, variables: dict[str, Codec], *args: Any, method: str, mutable: bool | list = False

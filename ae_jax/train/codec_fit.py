@@ -172,7 +172,7 @@ def prepare_codec(config: CodecConfig, dataset: DataSet) -> CodecSetup:
     setup = CodecSetup(
         config,
         dataset,
-        CodecArchitecture(CodecModel(dataset.shape), preprocess),
+        CodecArchitecture(CodecModel.of(config.codec, dataset.shape), preprocess),
         CodecNumbers(statistics_for(preprocess, train, dataset.max_value)),
         {name: DeviceSplit.put(split) for name, split in dataset.splits.items()},
     )

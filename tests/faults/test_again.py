@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ae_jax
-from ae_jax.cli.commands import _default_name
+from ae_jax.cli.training import _default_name
 from ae_jax.core.errors import RunWarning
 from ae_jax.train.config import from_dict
 from ae_jax.train.loop import train
