@@ -88,6 +88,15 @@ def _remember_nothing():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _leave_no_reports():
+    """Trains at the command line without the report that it ends with, unless a test asks for it:
+    to draw one takes longer than such a training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AE_JAX_REPORT", "0")
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _drop_compiled_programs():
     """Lets compiled programs go when they hold many memory maps: a process may have 65,530 on

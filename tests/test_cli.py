@@ -99,6 +99,34 @@ def test_the_same_command_again_reuses_the_run(run, command):
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
+def test_training_ends_with_figures_and_report(command, folder):
+    """Again only where there is something new; the run stands where they cannot be written."""
+    of_codec = ("train", "digits", "--codec", "pca", "--latent-dim", 2)
+    assert command(*of_codec, "--workdir", "plain")[0] == 0  # as the tests are set up
+    assert not (folder / "plain" / "report.html").exists()
+
+    given = (*of_codec, "--workdir", "reported", "--report")
+    status, out, err = command(*given)
+    assert status == 0, err
+    assert out.splitlines()[-1] == f"report: {Path('reported/report.html')}"
+    assert {"training.png", "atoms.png"} <= set(os.listdir(folder / "reported" / "figures"))
+    assert command(*given)[1].splitlines()[-1] == "run: reported"
+
+    (folder / "plain" / "figures").write_text("in the way")
+    status, out, err = command(*of_codec, "--workdir", "plain", "--report")
+    assert status == 0 and out.splitlines()[-1] == "run: plain"
+    assert "the run is kept, its report is not: " in err and len(err.splitlines()) == 1, err
+
+
+def test_a_report_follows_a_network_that_is_trained_on(command, folder):
+    small = ("train", "digits", "--hidden", 4, "--latent-dim", 2, "--workdir", "longer")
+    page = folder / "longer" / "report.html"
+    assert command(*small, "--epochs", 1, "--report")[0] == 0
+    first = page.read_text()
+    assert command(*small, "--epochs", 2, "--report")[0] == 0
+    assert page.read_text() != first and "after epoch 2" in page.read_text()
+
+
 def test_evaluate_prints_and_keeps_the_numbers(run, command):
     status, out, err = command("evaluate", "run", "--nll-samples", 20)
     assert status == 0, err

@@ -114,6 +114,14 @@ def cli() -> None:
 )
 @click.option("--tensorboard", is_flag=True, help="The same as --track tensorboard.")
 @click.option("--profile", is_flag=True, help="Trace an epoch for TensorBoard or Perfetto.")
+@click.option(
+    "--report/--no-report",
+    "with_report",
+    default=True,
+    envvar="AE_JAX_REPORT",
+    show_envvar=True,
+    help="Whether to leave figures and report.html at the end.  [default: report]",
+)
 @DISTRIBUTED
 @JOIN_TIMEOUT
 @TRUST
@@ -148,6 +156,7 @@ def train(
         dry_run=flags.pop("dry_run"),
         trust=flags.pop("trust"),
         accept_code=flags.pop("accept_code"),
+        with_report=flags.pop("with_report"),
         flags=flags,
     )
 

@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
+import jax
 
-from ae_jax.api import load, prepare
+from ae_jax.api import Fitted, fitted, load, prepare
 from ae_jax.api.trackers import tracking
 from ae_jax.cli.listeners import profile
-from ae_jax.core.errors import UserError, shortened
+from ae_jax.core.errors import UserError, shortened, warn
 from ae_jax.core.files import (
     read_json,
 )
@@ -74,6 +76,7 @@ def train(
     dry_run: bool,
     trust: bool,
     accept_code: bool,
+    with_report: bool,
     flags: dict[str, Any],
 ) -> None:
     """Trains a run, or continues it."""
@@ -88,11 +91,11 @@ def train(
         if isinstance(config, CodecConfig):
             if start is not None:
                 raise UserError("--start is for networks: a codec is fitted from nothing")
-            _fit(config, workdir, dry_run, accept_code)
+            _fit(config, workdir, dry_run, accept_code, with_report)
         else:
             processes.start(distributed, join_timeout)
             model = None if start is None else load(start, trust=trust)
-            _train(config, workdir, model, track, use_profiler, dry_run, accept_code)
+            _train(config, workdir, model, track, use_profiler, dry_run, accept_code, with_report)
 
 
 def configuration(
@@ -126,6 +129,7 @@ def _train(
     use_profiler: bool,
     dry_run: bool,
     accept_code: bool,
+    with_report: bool,
 ) -> None:
     """Trains a network, or goes on, and says where it stands."""
     dataset = _dataset(config)
@@ -135,6 +139,7 @@ def _train(
         _show_plan(setup)
         return
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
+    before = latest_step(directory.checkpoints)
     with ExitStack() as stack:
         listeners = _listeners(setup, directory, stack, track, use_profiler)
         outcome = loop.train(setup, directory, listeners=listeners, accept_code=accept_code)
@@ -144,15 +149,23 @@ def _train(
     for name in setup.splits:
         click.echo(f"{name:>5}: {headline} {last[f'{name}/{headline}']:.3f} nats per example")
     click.echo(f"run: {directory.path}")
+    if with_report and jax.process_count() == 1:
+        from ae_jax.report import run_report
+
+        model = fitted(setup, outcome.state, outcome.records)
+        _leave_report(run_report.write, model, directory, before)
 
 
-def _fit(config: CodecConfig, workdir: Path | None, dry_run: bool, accept_code: bool) -> None:
+def _fit(
+    config: CodecConfig, workdir: Path | None, dry_run: bool, accept_code: bool, with_report: bool
+) -> None:
     """Fits a codec, or reads a finished fit back, and says how it ended."""
     setup = prepare_codec(config, _dataset(config))
     if dry_run:
         click.echo(json.dumps(to_dict(setup.config), indent=2))
         return
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
+    before = latest_step(directory.checkpoints)
     label = f"{setup.dataset.name} {to_dict(setup.config)['codec']['name']}"
     with fit_progress(label) as listener:
         outcome = fit_codec(setup, directory, listeners=[listener], accept_code=accept_code)
@@ -165,6 +178,29 @@ def _fit(config: CodecConfig, workdir: Path | None, dry_run: bool, accept_code: 
         f"({last['seconds']:.1f} s); {ended}"
     )
     click.echo(f"run: {directory.path}")
+    if with_report:
+        from ae_jax.report import codec_report
+
+        model = fitted(setup, outcome.state, outcome.records)
+        _leave_report(codec_report.write, model, directory, before)
+
+
+def _leave_report(
+    write: Callable[[Fitted, RunDirectory], Path],
+    model: Fitted,
+    directory: RunDirectory,
+    before: int,
+) -> None:
+    """Writes figures and report, unless those of this very step are there already.
+
+    The run is whole without them: what cannot be written is said, and no failure of the command.
+    """
+    if model.step == before and directory.report_file.is_file():
+        return
+    try:
+        click.echo(f"report: {write(model, directory)}")
+    except (UserError, OSError) as error:
+        warn(f"the run is kept, its report is not: {error}")
 
 
 def _dataset(config: AnyConfig) -> DataSet:
