@@ -408,13 +408,22 @@ def _setup_for(evaluator, seed, request):
     return _setup(_config(plane, f"train.seed={seed}"), request.getfixturevalue("image_set"))
 
 
+def _evaluation_data(setup):
+    """Training examples; what they are made from are labels, and which are odd."""
+    split = setup.dataset.splits["train"]
+    labels = np.zeros(len(split), int) if split.y is None else split.y
+    factors = np.stack([labels, np.arange(len(split)) % 2], axis=1)
+    numbers, architecture = setup.numbers, setup.architecture
+    return EvaluationData(
+        setup.splits["train"], numbers.statistics, architecture.preprocess, 32, factors
+    )
+
+
 @pytest.mark.slow_cases("ais", "hmc_likelihood", "plane_quadrature")
 @pytest.mark.parametrize("name", list(EVALUATORS))
 def test_evaluators_answer_finite_numbers_that_follow_the_parameters(name, request):
     setup, other_setup = (_setup_for(name, seed, request) for seed in (0, 1))
-    data = EvaluationData(
-        setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess, 32
-    )
+    data = _evaluation_data(setup)
     evaluate = partial(EVALUATORS.get(name), setup.architecture.model)
     first, again, other = (
         evaluate(drawn.initial_state().variables, data, jax.random.key(0))
@@ -432,9 +441,7 @@ def test_metrics_of_evaluators_are_named_apart(request):
     names = []
     for name, evaluate in EVALUATORS.items():
         setup = _setup_for(name, 0, request)
-        data = EvaluationData(
-            setup.splits["train"], setup.numbers.statistics, setup.architecture.preprocess, 32
-        )
+        data = _evaluation_data(setup)
         variables = setup.initial_state().variables
         names += evaluate(setup.architecture.model, variables, data, jax.random.key(0))
     assert len(set(names)) == len(names)

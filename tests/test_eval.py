@@ -30,7 +30,9 @@ FIRST_ID = 30
 def _data(batch_size, x=X):
     labels = (x[:, 0] > np.median(x[:, 0])).astype(np.int32)
     split = DeviceSplit.put(Split(x, labels, first_id=FIRST_ID))
-    return EvaluationData(split, Statistics(None), PREPROCESSING.get("identity"), batch_size)
+    factors = np.digitize(x[:, :2], [-1, 0, 1])
+    identity = PREPROCESSING.get("identity")
+    return EvaluationData(split, Statistics(None), identity, batch_size, factors)
 
 
 def _posterior(variables):

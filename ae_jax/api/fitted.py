@@ -326,7 +326,11 @@ class Fitted:
         examples = self.setup.on_device(split)
         size = min(len(examples), self.config.eval.batch_size)
         data = EvaluationData(
-            examples, self.setup.numbers.statistics, architecture.preprocess, size
+            examples,
+            self.setup.numbers.statistics,
+            architecture.preprocess,
+            size,
+            self.setup.dataset.splits[split].factors,
         )
         seed = jnp.asarray(self.config.train.seed, jnp.uint32)
         for given in ("squared_error", *evaluators):

@@ -26,13 +26,14 @@ class EvaluationData:
     module, its variables, the key, and whatever arrays the function is `given`. The `model` that
     the function gets is a `BoundModel` that is looked at. Function and module are compiled in: give
     the same object at every call. Matrix products are float32 on every device, whatever a run was
-    trained with.
+    trained with. `factors` [N, F] are what the examples were made from, where that is known.
     """
 
     split: DeviceSplit
     statistics: Statistics
     preprocess: Preprocess = struct.field(pytree_node=False)
     batch_size: int = struct.field(pytree_node=False, default=1000)
+    factors: np.ndarray | None = None
 
     def mean(
         self, values_of: ValuesOf, module: Any, variables: Any, key: Array, *given: Any

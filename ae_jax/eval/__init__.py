@@ -10,6 +10,7 @@ from ae_jax.eval.annealing import AnnealedLikelihood
 from ae_jax.eval.bounds import ImportanceSampledLikelihood, lower_bound
 from ae_jax.eval.codes import CodeUse, LinearProbe
 from ae_jax.eval.completion import Completion
+from ae_jax.eval.disentanglement import Disentanglement
 from ae_jax.eval.perplexity import DocumentCompletion, perplexity_bound
 from ae_jax.eval.posterior_fit import PosteriorFitLikelihood
 from ae_jax.eval.posteriors import ActiveUnits, aggregate_posterior, kl_by_dimension
@@ -28,6 +29,7 @@ EVALUATORS = Registry[Evaluator](
         "bound": lower_bound,
         "code_use": CodeUse(),
         "completion": Completion(),
+        "disentanglement": Disentanglement(),
         "document_completion": DocumentCompletion(),
         "explained_variance": explained_variance,
         "hmc_likelihood": PosteriorFitLikelihood(),
@@ -50,6 +52,7 @@ __all__ = [
     "CodeUse",
     "Completion",
     "DocumentCompletion",
+    "Disentanglement",
     "EvaluationData",
     "Evaluator",
     "ImportanceSampledLikelihood",
