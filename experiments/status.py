@@ -151,10 +151,12 @@ METHODS = (
         "not trained to one yet",
     ),
     Method(
-        "beta-TCVAE, FactorVAE, InfoVAE, WAE-MMD",
-        "closed forms, NumPy estimators",
-        "not trained to one yet",
+        "beta-VAE, beta-TCVAE, FactorVAE; MIG, SAP, DCI, FactorVAE score",
+        "closed forms, NumPy estimators; measures at their extremes",
+        "which is ahead of the VAE, by the measure of its paper: not trained yet",
+        page="experiments/disentangle.md",
     ),
+    Method("InfoVAE, WAE-MMD", "closed forms, NumPy estimators", "not trained to one yet"),
     Method(
         "ladder of two stochastic layers, semi-supervised M2",
         "exact evidence; enumeration by NumPy",

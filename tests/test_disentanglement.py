@@ -121,3 +121,19 @@ def test_examples_without_factors_are_refused(vector_set):
     model = ae_jax.fit(vector_set, codec="pca", latent_dim=2)
     with pytest.raises(UserError, match="needs the factors .* the data set shapes has"):
         model.evaluate("test", ["disentanglement"])
+
+
+def test_factors_that_never_differ_are_left_out(drawn):
+    train = drawn.splits["train"]
+    same = np.zeros((len(train), 1), np.int32)
+    more, none = (
+        DataSet("more", {"train": Split(train.x, factors=f), "test": Split(train.x, factors=f)})
+        for f in (np.hstack([same, train.factors]), same)
+    )
+    found = [
+        ae_jax.fit(one, codec="pca", latent_dim=2).evaluate("train", [Disentanglement(votes=100)])
+        for one in (drawn, more)
+    ]
+    assert found[0]["mig"] == found[1]["mig"] and found[0]["sap"] == found[1]["sap"]
+    with pytest.raises(UserError, match="examples of which a factor differs"):
+        ae_jax.fit(none, codec="pca", latent_dim=2).evaluate("train", ["disentanglement"])

@@ -1,6 +1,7 @@
 """How well the dimensions of a code tell apart the factors that examples were made from.
 
-Codes are means of the posterior, z [N, Z]; factors are whole numbers v [N, F], one column a factor.
+Codes are means of the posterior, z [N, Z]; factors are whole numbers v [N, F], one column a factor,
+each of at least two values.
 Every measure is 1 (or as said) where each dimension is a function of one factor of its own, and
 near 0 where all dimensions tell all factors alike. Which model is best depends on the measure
 (Locatello et al. 2019): they are given together.
@@ -31,6 +32,7 @@ class Disentanglement:
     Returns `mig`, `sap`, `dci_disentanglement`, `dci_completeness`, `dci_informativeness` and
     `factor_vae_score`. What is drawn at random is so by the key. Mutual information is plugged in
     from counts, and too large by about (bins - 1)(values - 1) / 2N nats: take many examples.
+    Factors that are the same for all of them are left out.
     """
 
     bins: Count = 20
@@ -49,6 +51,9 @@ class Disentanglement:
             )
         codes = data.rows(_codes, module, variables, key)["code"].astype(np.float64)
         factors = np.asarray(data.factors)
+        factors = factors[:, (factors != factors[:1]).any(axis=0)]
+        if not factors.shape[1]:
+            raise UserError("disentanglement needs examples of which a factor differs")
         labels = None if data.split.y is None else np.asarray(data.split.y)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
         disentangled, complete, informed = dci(codes, factors, int(rng.integers(2**31)))
