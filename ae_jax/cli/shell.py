@@ -66,7 +66,7 @@ def run_command(command: click.Command) -> None:
 
 def _end_well(command: click.Command) -> None:
     try:
-        command.main(standalone_mode=False)
+        _run_or_interrupt(command)
     except click.ClickException as error:
         _await_word()
         error.show()
@@ -99,6 +99,18 @@ def _end_well(command: click.Command) -> None:
             raise
         reason = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
         _fail(f"Error: the device has not enough memory: {reason}", EXIT_USER_ERROR, error)
+
+
+def _run_or_interrupt(command: click.Command) -> None:
+    """Runs it; whatever another library makes of a signal that interrupts it is the signal again,
+    as the ImportError of a compiled module whose initialisation was cut short."""
+    try:
+        command.main(standalone_mode=False)
+    except Exception as error:
+        signal = interrupts.raised()
+        if signal is None:
+            raise
+        raise signal from error
 
 
 def _show_warning(show, message, category, *place, **more) -> None:

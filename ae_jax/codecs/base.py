@@ -12,13 +12,13 @@ import json
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array
 from pydantic import TypeAdapter, ValidationError
 
+from ae_jax.codecs.compiled import compiled_method
 from ae_jax.codecs.rows import Rows, as_rows, check_magnitude, dot
 from ae_jax.core.errors import UserError, shortened
 from ae_jax.core.ranges import Count
@@ -156,7 +156,7 @@ def mean_squared_error(codec: Codec, x: Any) -> Array:
     return _mean_squared_error(codec, x if isinstance(x, Rows) else as_rows(x))
 
 
-@jax.jit
+@compiled_method
 def _mean_squared_error(codec: Codec, rows: Rows) -> Array:
     def add(total, block):
         x = block.values

@@ -9,6 +9,7 @@ from flax import struct
 from jax import Array
 
 from ae_jax.codecs.base import Codec
+from ae_jax.codecs.compiled import compiled_method
 from ae_jax.codecs.frame import Frame
 from ae_jax.codecs.rows import dot
 from ae_jax.distributions import OneHot
@@ -70,7 +71,7 @@ class Clusters(Codec):
         """p(z|x) over one-hot z in the mixture."""
         return OneHot(self._joint(x))
 
-    @jax.jit
+    @compiled_method
     def log_prob(self, x: Array) -> Array:
         """log density of the mixture, nats, [B, D] -> [B]."""
         return jax.nn.logsumexp(self._joint(x), axis=-1)

@@ -12,8 +12,9 @@ from flax import struct
 from jax import Array
 
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
+from ae_jax.codecs.compiled import compiled_method
 from ae_jax.codecs.iterate import iterate
-from ae_jax.codecs.pca import Pca
+from ae_jax.codecs.pca import Pca, PcaCodec
 from ae_jax.codecs.rows import Rows, dot
 from ae_jax.core.ranges import Count, NonNegative
 
@@ -44,7 +45,7 @@ class IcaCodec(Codec):
     def rest(self) -> Array | float:
         return self.mean_rest
 
-    @jax.jit
+    @compiled_method
     def encode(self, x: Array) -> Array:
         """Estimates of the sources, [B, D] -> [B, Z]."""
         return dot(self.centred(x), self.unmixing.T)
@@ -127,7 +128,7 @@ class Ica(CodecSpec):
 
 
 @jax.jit
-def _whiten(rows: Rows, white: Codec) -> Rows:
+def _whiten(rows: Rows, white: PcaCodec) -> Rows:
     """Whitened codes of all rows, [N, Z]."""
     codes = rows.map(white.encode)
     dim = codes.shape[1]
@@ -166,7 +167,7 @@ def _fixed_point(spec: Ica, rows: Rows, rotation: Array, iteration: Array):
 
 
 @jax.jit
-def _codec(rotation: Array, white) -> IcaCodec:
+def _codec(rotation: Array, white: PcaCodec) -> IcaCodec:
     scale = white.scale
     unmixing = dot(rotation, white.components / scale[:, None])
     mixing = dot(rotation, white.components * scale[:, None])

@@ -13,6 +13,7 @@ from ae_jax.codecs.clusters import (
     nearest,
     one_hot,
 )
+from ae_jax.codecs.compiled import compiled_method
 from ae_jax.codecs.frame import centred, in_units, told
 from ae_jax.codecs.iterate import iterate, relative_decrease
 from ae_jax.codecs.rows import Rows, dot
@@ -36,7 +37,7 @@ class KMeansCodec(Clusters):
         """The index of the nearest centre, [B, D] -> [B]."""
         return self.distances(x).argmin(axis=1)
 
-    @jax.jit
+    @compiled_method
     def encode(self, x: Array) -> Array:
         """One-hot codes of the nearest centre, [B, D] -> [B, Z]."""
         return one_hot(self.assign(x), len(self.weights))

@@ -10,6 +10,7 @@ from jax import Array
 
 from ae_jax.codecs import coordinate
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
+from ae_jax.codecs.compiled import compiled_method
 from ae_jax.codecs.frame import in_units, scaled, told
 from ae_jax.codecs.iterate import iterate
 from ae_jax.codecs.nmf_start import starting_atoms
@@ -48,7 +49,7 @@ class NmfCodec(Codec):
     def atoms(self) -> Array:
         return self.dictionary
 
-    @jax.jit
+    @compiled_method
     def encode(self, x: Array) -> Array:
         """The non-negative codes of least divergence, [B, D] -> [B, Z]."""
         most = self.encode_iterations

@@ -15,6 +15,7 @@ from flax import struct
 from jax import Array
 
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
+from ae_jax.codecs.compiled import compiled_method
 from ae_jax.codecs.frame import Frame, centred, in_two, in_units, told
 from ae_jax.codecs.iterate import iterate
 from ae_jax.codecs.moments import Moments, moments_of, moments_of_batches
@@ -73,7 +74,7 @@ class PcaCodec(Codec):
         total = self.total_variance
         return self.explained_variance / jnp.where(total > 0, total, 1.0)
 
-    @jax.jit
+    @compiled_method
     def encode(self, x: Array) -> Array:
         """Coordinates along the components, [B, D] -> [B, Z]."""
         return dot(self.centred(x), self.components.T) / self.scale[None]

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -12,6 +11,7 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
+from ae_jax.codecs.compiled import compiled_method
 from ae_jax.codecs.frame import in_two
 from ae_jax.codecs.moments import moments_of_batches
 from ae_jax.codecs.pca import Pca
@@ -69,7 +69,7 @@ class ProbabilisticPcaCodec(Codec):
         """The importance of each component: its share of the variance, [Z]."""
         return self.explained_variance / self.total_variance
 
-    @jax.jit
+    @compiled_method
     def encode(self, x: Array) -> Array:
         """The posterior mean, [B, D] -> [B, Z]."""
         factor = self._factor()
@@ -88,7 +88,7 @@ class ProbabilisticPcaCodec(Codec):
             self.encode(x), jnp.broadcast_to(log_scale, (x.shape[0], len(log_scale)))
         )
 
-    @jax.jit
+    @compiled_method
     def log_prob(self, x: Array) -> Array:
         """log N(x; mean, W W^T + sigma^2 I), exact, nats, [B] (Eq. 3 there).
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ae_jax.codecs import coordinate
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
+from ae_jax.codecs.compiled import compiled_method
 from ae_jax.codecs.frame import in_units, scaled, told
 from ae_jax.codecs.iterate import iterate, relative_decrease
 from ae_jax.codecs.rows import Rows, dot, put_rows
@@ -49,7 +50,7 @@ class SparseCodingCodec(Codec):
     def atoms(self) -> Array:
         return self.dictionary
 
-    @jax.jit
+    @compiled_method
     def encode(self, x: Array) -> Array:
         """Sparse codes, [B, D] -> [B, Z]."""
         gram, target = dot(self.dictionary, self.dictionary.T), dot(self.dictionary, x.T)

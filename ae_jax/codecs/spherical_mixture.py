@@ -10,6 +10,7 @@ from jax import Array
 
 from ae_jax.codecs.base import CodecSpec, Fit, Progress
 from ae_jax.codecs.clusters import Clusters, distances_about_nearest, least_variance, log_joint
+from ae_jax.codecs.compiled import compiled_method
 from ae_jax.codecs.frame import centred, in_units, told
 from ae_jax.codecs.iterate import iterate
 from ae_jax.codecs.kmeans import KMeans
@@ -24,7 +25,7 @@ class SphericalMixtureCodec(Clusters):
 
     has_random_codes: ClassVar[bool] = True
 
-    @jax.jit
+    @compiled_method
     def encode(self, x: Array) -> Array:
         """The mean of p(z|x) over one-hot z, [B, D] -> [B, Z]: rows sum to 1."""
         return self.posterior(x).mean()

@@ -36,6 +36,7 @@ class _State:
 
     heard = False  # whether there are handlers
     asked: int | None = None
+    raised = False  # whether it was where the signal came, rather than noted
     deferring = 0
 
 
@@ -50,7 +51,7 @@ def heard() -> Iterator[None]:
         for number in SIGNALS
         if signal.getsignal(number) not in (signal.SIG_IGN, None)
     }
-    _State.heard, _State.asked = True, None
+    _State.heard, _State.asked, _State.raised = True, None, False
     show = sys.unraisablehook
     sys.unraisablehook = partial(_heard_where_nothing_is_raised, show)
     for number in before:
@@ -58,7 +59,7 @@ def heard() -> Iterator[None]:
     try:
         yield
     finally:
-        _State.heard, _State.asked = False, None
+        _State.heard, _State.asked, _State.raised = False, None, False
         sys.unraisablehook = show
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -87,6 +88,14 @@ def asked() -> bool:
     return _State.asked is not None
 
 
+def raised() -> Interrupted | None:
+    """What a signal has raised in the midst of the work; None if it was only noted.
+
+    An error that follows on one that was noted has a cause of its own.
+    """
+    return Interrupted(_State.asked) if _State.asked is not None and _State.raised else None
+
+
 def end_if_asked() -> None:
     """Raises Interrupted if a signal has asked for it."""
     if _State.asked is not None:
@@ -99,7 +108,8 @@ def _heard_where_nothing_is_raised(show: Callable[[Any], None], lost: Any) -> No
     if not isinstance(lost.exc_value, Interrupted):
         show(lost)
         return
-    number, _State.asked = lost.exc_value.number, None
+    number = lost.exc_value.number
+    _State.asked, _State.raised = None, False
     again = threading.Timer(0.05, lambda: _State.heard and os.kill(os.getpid(), number))
     again.daemon = True
     again.start()
@@ -110,6 +120,7 @@ def _handle(number: int, frame: object) -> None:
         os._exit(128 + number)
     _State.asked = number
     if not _State.deferring:
+        _State.raised = True
         raise Interrupted(number)
     line = f"\n{signal.Signals(number).name}: ending after this epoch; once more ends at once.\n"
     with contextlib.suppress(OSError):  # the terminal may be gone

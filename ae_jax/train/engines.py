@@ -181,19 +181,33 @@ def _stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-@jax.jit
 def _member(stacked: Any, index: Array | int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[index], stacked)
+    leaves, form = jax.tree.flatten(stacked)
+    return form.unflatten(_leaves_of_member(leaves, index))
+
+
+def _with_member(stacked: Any, member: Any, index: Array | int) -> Any:
+    leaves, form = jax.tree.flatten(stacked)
+    return form.unflatten(_leaves_with_member(leaves, form.flatten_up_to(member), index))
+
+
+# Of leaves: JAX takes the trees of two dataclasses with the same fields for equal, and a program
+# for whole trees would now and then return those of another class.
+@jax.jit
+def _leaves_of_member(stacked: list[Array], index: Array | int) -> list[Array]:
+    return [leaf[index] for leaf in stacked]
 
 
 @partial(jax.jit, donate_argnums=0)
-def _with_member(stacked: Any, member: Any, index: Array | int) -> Any:
+def _leaves_with_member(
+    stacked: list[Array], member: list[Array], index: Array | int
+) -> list[Array]:
     def chosen(leaf: Array, own: Array) -> Array:
         # A choice by element, unlike a write at an index, leaves each member on its device.
         is_it = jnp.arange(len(leaf)) == index
         return jnp.where(is_it.reshape(-1, *[1] * own.ndim), own, leaf)
 
-    return jax.tree.map(chosen, stacked, member)
+    return list(map(chosen, stacked, member))
 
 
 def _stacked_numbers(setups: Sequence[Setup]) -> Numbers:

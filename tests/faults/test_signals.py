@@ -7,10 +7,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
 import ae_jax
+from ae_jax.cli import shell
 from ae_jax.core import interrupts
 from ae_jax.train.checkpoints import latest_step
 from faults.shared import Account, lines_of, records_of, start, two_clusters, wait_until
@@ -95,6 +97,38 @@ def test_a_signal_in_a_callback_that_can_raise_nothing_is_heard_after_it(capsys)
         with pytest.raises(interrupts.Interrupted):
             time.sleep(5)
     assert not capsys.readouterr().err
+
+
+class Undocumented(Exception):
+    """What nobody has foreseen."""
+
+
+@pytest.mark.parametrize("made", [ImportError, ae_jax.UserError, OSError, RuntimeError])
+def test_what_a_library_makes_of_a_signal_is_the_signal(made, capsys):
+    @click.command()
+    def importing():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as error:
+            raise made("initialization failed") from error
+
+    with pytest.raises(SystemExit) as ended, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["importing"])
+        shell.run_command(importing)
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "Ended by SIGTERM; the same command continues.\n"
+
+
+def test_an_error_after_a_signal_that_was_noted_is_an_error():
+    @click.command()
+    def saving():
+        with interrupts.deferred():
+            signal.raise_signal(signal.SIGTERM)
+            raise Undocumented
+
+    with pytest.raises(Undocumented), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["saving"])
+        shell.run_command(saving)
 
 
 def is_listening(process) -> bool:
