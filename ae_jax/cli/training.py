@@ -4,7 +4,7 @@ import hashlib
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -130,7 +130,7 @@ def _train(
     """Trains a network, or goes on, and says where it stands."""
     dataset = _dataset(config)
     processes.check_runs({"train": config}, dataset)
-    setup = prepare(config, dataset, start=start)
+    setup = cast(Setup, prepare(config, dataset, start=start))
     if dry_run:
         _show_plan(setup)
         return

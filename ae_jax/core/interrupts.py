@@ -100,7 +100,12 @@ def _heard_where_nothing_is_raised(show: Callable[[Any], None], lost: Any) -> No
         show(lost)
         return
     number, _State.asked = lost.exc_value.number, None
-    again = threading.Timer(0.05, lambda: _State.heard and os.kill(os.getpid(), number))
+
+    def repeat() -> None:
+        if _State.heard:
+            os.kill(os.getpid(), number)
+
+    again = threading.Timer(0.05, repeat)
     again.daemon = True
     again.start()
 

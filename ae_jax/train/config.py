@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -20,10 +20,13 @@ from ae_jax.core.errors import UserError, shortened
 from ae_jax.core.ranges import Count
 from ae_jax.core.registry import Registry, absolute_reference, unknown_name
 from ae_jax.data import absolute_name
+from ae_jax.data.base import DataSet
 from ae_jax.models.build import flattened, nested
 from ae_jax.models.config import PARTS, ModelConfig
 from ae_jax.objectives import OBJECTIVES, Elbo, Objective
 from ae_jax.train.optimisers import OPTIMISERS, Adam, Optimiser
+
+Protocol = Literal["paper", "full"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +49,18 @@ class DataConfig:
     """
 
     name: str = "mnist"
-    protocol: Literal["paper", "full"] = "paper"
+    protocol: Protocol = "paper"
     preprocess: str = "auto"
     limit: Count | None = None
     memory_budget: Count | None = None
     layout: Literal["channels_last", "channels_first"] = "channels_last"
     placement: Literal["auto", "replicated", "sharded"] = "auto"
+
+    @classmethod
+    def of(cls, dataset: DataSet, preprocess: str, **others: Any) -> "DataConfig":
+        """What says where these very examples come from; `others` are further options."""
+        protocol = cast(Protocol, dataset.protocol)
+        return cls(dataset.name, protocol, preprocess, dataset.limit, **others)
 
 
 @dataclasses.dataclass(frozen=True)

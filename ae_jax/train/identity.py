@@ -124,7 +124,7 @@ def follows_its_length(config: AnyConfig) -> bool:
 
 def say_if_not_as_in_one_go(config: AnyConfig, before: int) -> None:
     """Warns where a run given more epochs is not the one that had them from the beginning."""
-    if follows_its_length(config):
+    if isinstance(config, RunConfig) and follows_its_length(config):
         warn(
             f"the step size of this run follows its length, which was {before} epochs and is now "
             f"{config.train.epochs}: it goes on from where it is, and differs from a run of "
