@@ -1,6 +1,5 @@
 """Autoencoders from Python: fit an array, load a run, encode, decode, sample, evaluate."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -173,12 +172,8 @@ def load(
     else:
         raise UserError(f"the data of {workdir} ({source.name}) is not at hand: give it as data")
     directory.check_data(dataset)
-    if isinstance(config, RunConfig):
-        # Looking at a run needs one device, whatever it was trained on.
-        one_device = dataclasses.replace(config.train, parallel="jit")
-        config = dataclasses.replace(config, train=one_device)
     with only_known_code(trust):
-        return restore(directory, prepare(config, dataset), which)
+        return restore(directory, prepare(config.on_one_device(), dataset), which)
 
 
 def restore(

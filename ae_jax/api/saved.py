@@ -160,9 +160,8 @@ def _setup(config: Any, dataset: DataSet, header: dict[str, Any]) -> tuple[Any, 
         fit = CodecSetup(config, dataset, architecture, CodecNumbers(statistics), {})
         return fit, jax.eval_shape(fit.initial_state).variables
     # Where it was trained does not matter: it is looked at on one device.
-    config = dataclasses.replace(config, train=dataclasses.replace(config.train, parallel="jit"))
     setup = assembled(
-        config,
+        config.on_one_device(),
         dataset,
         preprocess,
         statistics,

@@ -26,9 +26,6 @@ from ae_jax.eval.scores import outliers, score_named, threshold_at
 from ae_jax.report.claims import write_results
 from ae_jax.report.pages import csv_table
 from ae_jax.train.checkpoints import Which
-from ae_jax.train.config import (
-    CodecConfig,
-)
 from ae_jax.train.rundir import RunDirectory
 
 
@@ -201,7 +198,7 @@ def _all_examples(name: str, layout: str) -> tuple[Split, tuple[str, ...] | None
 
 def report(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allowed: Any) -> None:
     """Writes figures and report.html of a run, or a page that compares several."""
-    from ae_jax.report import codec_report, run_report
+    from ae_jax.report import write
 
     if len(runs) > 1:
         _compare(runs, checkpoint, out, **allowed)
@@ -211,8 +208,7 @@ def report(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allowe
     (run,) = runs
     model = load(run, checkpoint, **allowed)
     make_directory(run)
-    kind = codec_report if isinstance(model.config, CodecConfig) else run_report
-    path = kind.write(model, RunDirectory(run))
+    path = write(model, RunDirectory(run))
     click.echo(f"report: {path}")
 
 

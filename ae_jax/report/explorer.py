@@ -34,7 +34,7 @@ from ae_jax.nn.decoders import MLPDecoder
 from ae_jax.nn.tying import decoder_chain, untie
 from ae_jax.report.pages import EXPLORER
 from ae_jax.report.style import class_colors, display_name
-from ae_jax.train.config import CodecConfig, RunConfig, to_dict
+from ae_jax.train.config import RunConfig, method_name
 from ae_jax.train.rundir import RunDirectory
 
 SCRIPTS = ("explorer_model.js", "explorer_plane.js", "explorer_controls.js")
@@ -390,16 +390,14 @@ def _spaced(available: int, wanted: int) -> np.ndarray:
 
 
 def _method(model: Fitted) -> str:
-    values = to_dict(model.config)
-    section = "codec" if isinstance(model.config, CodecConfig) else "objective"
-    return display_name(values[section]["name"])
+    return display_name(method_name(model.config))
 
 
 def _summary(model: Fitted) -> str:
-    kind = "iteration" if isinstance(model.config, CodecConfig) else "step"
+    length = _counted(model.step, model.config.counted_in)
     return (
         f"A walk through codes of {_counted(model.setup.latent_dim, 'dimension')}, after "
-        f"{_counted(model.step, kind)}. The page decodes by itself and needs no network."
+        f"{length}. The page decodes by itself and needs no network."
     )
 
 
