@@ -37,6 +37,7 @@ test-long: lint
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .ci ae_jax experiments tests
 	$(VENV)/bin/ruff format --check .ci ae_jax experiments tests
+	$(VENV)/bin/mypy --no-error-summary
 	$(RUN) .ci/lock.py
 
 lock: $(VENV)/.tools
@@ -82,4 +83,4 @@ $(VENV)/.tools:
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache build site *.egg-info
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build site *.egg-info

@@ -1,9 +1,8 @@
 """Autoencoders from Python: fit an array, load a run, encode, decode, sample, evaluate."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -80,7 +79,7 @@ def fit(
     config = configure(config, options)
     setup = prepare(config, as_dataset(x, y, config.data), start)
     directory = None if workdir is None else RunDirectory(workdir)
-    run = fit_codec if isinstance(setup, CodecSetup) else train
+    run: Any = fit_codec if isinstance(setup, CodecSetup) else train
     names = [track] if isinstance(track, str) else track
     if names and isinstance(setup, CodecSetup):
         raise UserError("trackers are for networks: a codec is fitted without them")
@@ -101,7 +100,7 @@ def prepare(config: AnyConfig, dataset: DataSet, start: Any = None) -> Setup | C
         if not isinstance(start, Fitted):
             return prepare_run(config, dataset, start=start)
         setup = prepare_run(config, dataset, start=start.params)
-        check_form(start.config.model, setup.config.model)
+        check_form(cast(RunConfig, start.config).model, setup.config.model)
         return setup
     if start is not None:
         raise UserError("a codec is fitted from nothing: parameters to start from are for networks")
@@ -173,12 +172,8 @@ def load(
     else:
         raise UserError(f"the data of {workdir} ({source.name}) is not at hand: give it as data")
     directory.check_data(dataset)
-    if isinstance(config, RunConfig):
-        # Looking at a run needs one device, whatever it was trained on.
-        one_device = dataclasses.replace(config.train, parallel="jit")
-        config = dataclasses.replace(config, train=one_device)
     with only_known_code(trust):
-        return restore(directory, prepare(config, dataset), which)
+        return restore(directory, prepare(config.on_one_device(), dataset), which)
 
 
 def restore(

@@ -18,7 +18,7 @@ from jax import Array
 
 from ae_jax.api import compiled
 from ae_jax.api.fitted import Fitted
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, present
 from ae_jax.core.files import make_directory, write_atomically, write_json
 from ae_jax.train.config import to_dict
 from ae_jax.train.seal import name_of
@@ -113,7 +113,7 @@ def _decoder(model: Fitted) -> Callable[..., Array]:
         means = compiled.decode(
             tree(weights), rows, ids, statistics, architecture=setup.architecture
         )
-        back = means if inverse is None else inverse(means, statistics, None)
+        back: Any = means if inverse is None else inverse(means, statistics, None)
         return back.astype(jnp.float32)
 
     return decode
@@ -132,7 +132,7 @@ def _condition(model: Fitted, size: Any) -> list[jax.ShapeDtypeStruct]:
     if model.condition_kind == "label":
         return [jax.ShapeDtypeStruct((size,), jnp.int32)]
     if model.condition_kind == "input":
-        shape = model.setup.dataset.condition_shape
+        shape = present(model.setup.dataset.condition_shape, "condition_shape")
         return [jax.ShapeDtypeStruct((size, *shape), jnp.float32)]
     return []
 

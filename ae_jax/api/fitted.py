@@ -14,7 +14,7 @@ import numpy as np
 from ae_jax.api import compiled
 from ae_jax.api.arguments import SEEDS, checked_codes, whole_number
 from ae_jax.api.conditions import checked_conditions, checked_labels
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, present
 from ae_jax.core.files import write_atomically
 from ae_jax.core.registry import unknown_name
 from ae_jax.data.arrays import new_examples
@@ -244,8 +244,10 @@ class Fitted:
         The first and the last are their reconstructions. Raises UserError for fewer than two steps.
         """
         steps = whole_number(steps, "the number of steps, with both ends,", 2)
-        ends = [self.encode(np.asarray(one)[None], _one(y), _one(condition))[0] for one in (a, b)]
-        codes = np.linspace(*ends, steps, dtype=np.float32)
+        first, last = (
+            self.encode(np.asarray(one)[None], _one(y), _one(condition))[0] for one in (a, b)
+        )
+        codes = np.linspace(first, last, steps, dtype=np.float32)
         made = self.decode(codes, y, condition, units=units)
         return made if units == "model" else self._as_given(made, np.asarray(a)[None])
 
@@ -420,8 +422,8 @@ class Fitted:
             if len(raw):
                 whole = bool(((raw == np.round(raw)) | np.isnan(raw)).all())
                 self.setup.check_values(float(np.nanmin(raw)), float(np.nanmax(raw)), whole)
-        given = self._given(len(raw), y, condition) if check_condition else {}
-        return {"x": raw, **given}, first_id
+        beside = self._given(len(raw), y, condition) if check_condition else {}
+        return {"x": raw, **beside}, first_id
 
     @property
     def condition_kind(self) -> str:
@@ -436,9 +438,10 @@ class Fitted:
         if condition is not None and kind != "input":
             raise UserError("a condition is given, and the model is not conditioned on an input")
         if kind == "label":
-            return {"y": checked_labels(y, count, self.setup.architecture.model.classes)}
+            model: Any = self.setup.architecture.model
+            return {"y": checked_labels(y, count, model.classes)}
         if kind == "input":
-            shape = self.setup.dataset.condition_shape
+            shape = present(self.setup.dataset.condition_shape, "condition_shape")
             return {"condition": checked_conditions(condition, count, shape)}
         return {}
 

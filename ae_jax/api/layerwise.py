@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -110,9 +110,9 @@ def fit_layerwise(
         raise UserError("layer by layer networks are trained; a codec is fitted by fit")
     if how is not None and not isinstance(how, Layerwise):
         raise UserError(f"how layers are trained is a Layerwise, not {how!r}")
-    config = configure(config or LOGISTIC, options)
-    dataset = as_dataset(x, y, config.data)
-    config = _with_head(config, dataset)
+    configured = cast(RunConfig, configure(config or LOGISTIC, options))
+    dataset = as_dataset(x, y, configured.data)
+    config = _with_head(configured, dataset)
 
     def train(member: Member, data: DataSet) -> Fitted:
         place = None if workdir is None else Path(workdir) / member.name
@@ -239,7 +239,7 @@ def _sizes(model: ModelConfig) -> tuple[int, ...]:
 
 
 def _layers(stage: Fitted) -> list[Layer]:
-    is_machine = stage.config.model.name == "rbm"
+    is_machine = cast(RunConfig, stage.config).model.name == "rbm"
     return [rbm_layer(stage.params)] if is_machine else autoencoder_layers(stage.params)
 
 

@@ -130,7 +130,9 @@ def _dataset(data: dict[str, Any]) -> DataSet:
         None if data["num_classes"] is None else np.empty(0, np.int32),
         condition=None if condition is None else np.empty((0, *condition), np.float32),
     )
-    facts = {k: tuple(v) if isinstance(v, list) else v for k, v in data["facts"].items()}
+    facts: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in data["facts"].items()
+    }
     return DataSet(
         data["name"],
         {"train": none},
@@ -146,7 +148,7 @@ def _dataset(data: dict[str, Any]) -> DataSet:
 def _setup(config: Any, dataset: DataSet, header: dict[str, Any]) -> tuple[Any, Any]:
     """The setup, and the form of what the model is applied to."""
     preprocess = PREPROCESSING.get(config.data.preprocess)
-    shapes = {
+    shapes: dict[str, Any] = {
         name: jax.ShapeDtypeStruct(tuple(shape), np.dtype(kind))
         for name, shape, kind in header["form"]
         if name.startswith("statistics.")
@@ -155,12 +157,11 @@ def _setup(config: Any, dataset: DataSet, header: dict[str, Any]) -> tuple[Any, 
     statistics = Statistics(**fields)
     if isinstance(config, CodecConfig):
         architecture = CodecArchitecture(CodecModel.of(config.codec, dataset.shape), preprocess)
-        setup = CodecSetup(config, dataset, architecture, CodecNumbers(statistics), {})
-        return setup, jax.eval_shape(setup.initial_state).variables
+        fit = CodecSetup(config, dataset, architecture, CodecNumbers(statistics), {})
+        return fit, jax.eval_shape(fit.initial_state).variables
     # Where it was trained does not matter: it is looked at on one device.
-    config = dataclasses.replace(config, train=dataclasses.replace(config.train, parallel="jit"))
     setup = assembled(
-        config,
+        config.on_one_device(),
         dataset,
         preprocess,
         statistics,

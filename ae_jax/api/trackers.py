@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from ae_jax.api.fitted import Fitted
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, present
 from ae_jax.core.files import read_json, write_json
 from ae_jax.core.registry import Registry
 from ae_jax.train.config import flat, to_dict
@@ -221,13 +221,14 @@ class Tracked:
 
 @contextmanager
 def tracking(
-    names: Sequence[str], setup: Setup, directory: RunDirectory
+    names: Sequence[str] | None, setup: Any, directory: RunDirectory | None
 ) -> Iterator[tuple[Listener, ...]]:
     """The listener of trackers by name, if there are any. Raises UserError for what is missing."""
     if not names:
         yield ()
         return
-    trackers = [TRACKERS.get(name)(setup, directory) for name in dict.fromkeys(names)]
+    place = present(directory, "the folder of the run")
+    trackers = [TRACKERS.get(name)(setup, place) for name in dict.fromkeys(names)]
     listener = Tracked(setup, trackers)
     try:
         yield (listener,)

@@ -4,11 +4,14 @@ Nothing heavy is imported before a command needs it, so that help is instant.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from ae_jax.cli import launch_options
 from ae_jax.cli.shell import DISTRIBUTED, JOIN_TIMEOUT, run_command
+
+Checkpoint = Literal["latest", "best"]
 
 RUN = click.argument("run", type=click.Path(path_type=Path))
 CHECKPOINT = click.option(
@@ -277,7 +280,7 @@ def runs(folder: Path) -> None:
 )
 def evaluate(
     run: Path,
-    checkpoint: str,
+    checkpoint: Checkpoint,
     split: str,
     nll_samples: int | None,
     evaluators: tuple[str, ...],
@@ -316,12 +319,12 @@ def evaluate(
 )
 def sample(
     run: Path,
-    checkpoint: str,
+    checkpoint: Checkpoint,
     count: int,
     seed: int,
     out: Path | None,
     label: int | None,
-    prior: str,
+    prior: Literal["model", "fitted"],
     **allowed: bool,
 ) -> None:
     """Decode codes drawn from the prior of a RUN: means of p(x|z), as a figure or as numbers."""
@@ -337,7 +340,7 @@ def sample(
 @_count(12)
 @click.option("--out", type=click.Path(path_type=Path), help="A .npz file for the examples.")
 def reconstruct(
-    run: Path, checkpoint: str, split: str, count: int, out: Path | None, **allowed: bool
+    run: Path, checkpoint: Checkpoint, split: str, count: int, out: Path | None, **allowed: bool
 ) -> None:
     """Examples of a split beside what a RUN makes of them."""
     from ae_jax.cli import commands
@@ -350,7 +353,7 @@ def reconstruct(
 @opened
 @SPLIT
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A .npz file.")
-def encode(run: Path, checkpoint: str, split: str, out: Path, **allowed: bool) -> None:
+def encode(run: Path, checkpoint: Checkpoint, split: str, out: Path, **allowed: bool) -> None:
     """Codes (posterior means) of a split by a RUN: `z`, and `y` where there are labels."""
     from ae_jax.cli import commands
 
@@ -396,7 +399,9 @@ def encode(run: Path, checkpoint: str, split: str, out: Path, **allowed: bool) -
     help="The examples that the threshold is chosen on.  [default: valid, where there is one, else "
     "train]",
 )
-def score(run: Path, checkpoint: str, split: str | None, kind: str, out: Path, **options) -> None:
+def score(
+    run: Path, checkpoint: Checkpoint, split: str | None, kind: str, out: Path, **options
+) -> None:
     """Anomaly scores of a split by a RUN, or of other --data, the higher the more anomalous.
 
     The file has one row an example: its number in the split, its score, its name (the number of its
@@ -416,7 +421,9 @@ def score(run: Path, checkpoint: str, split: str | None, kind: str, out: Path, *
     type=click.Path(path_type=Path, dir_okay=False),
     help="Of several runs, the page.  [default: comparison.html in the folder that holds them all]",
 )
-def report(runs: tuple[Path, ...], checkpoint: str, out: Path | None, **allowed: bool) -> None:
+def report(
+    runs: tuple[Path, ...], checkpoint: Checkpoint, out: Path | None, **allowed: bool
+) -> None:
     """Write figures and a self-contained report.html of a RUN.
 
     Of several, one page that compares them: what differs between them, what they reach on test
@@ -431,7 +438,7 @@ def report(runs: tuple[Path, ...], checkpoint: str, out: Path | None, **allowed:
 @cli.command(short_help="Write a page to walk through the codes of a run.")
 @RUN
 @opened
-def explore(run: Path, checkpoint: str, **allowed: bool) -> None:
+def explore(run: Path, checkpoint: Checkpoint, **allowed: bool) -> None:
     """Write explorer.html of a RUN: one page that decodes in the browser, without a network.
 
     Drag a code over the plane, move its dimensions, walk between test examples. A report that is
@@ -446,7 +453,7 @@ def explore(run: Path, checkpoint: str, **allowed: bool) -> None:
 @RUN
 @opened
 @click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: RUN/export]")
-def export(run: Path, checkpoint: str, out: Path | None, **allowed: bool) -> None:
+def export(run: Path, checkpoint: Checkpoint, out: Path | None, **allowed: bool) -> None:
     """Write encoder and decoder of a RUN as StableHLO, which runs without this library.
 
     Beside them its weights as safetensors and its configuration; preprocessing is part of the

@@ -10,9 +10,9 @@ import dataclasses
 import inspect
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import flax.linen as nn
 import jax
@@ -35,6 +35,8 @@ from ae_jax.train.step import evaluate_objective
 
 EXAMPLES, SIDE, CLASSES, BATCH, CODE = 48, 6, 3, 16, 3
 DEVICES = 8
+Mode = Literal["sharded", "shard_map", "pmap"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 # Rounding of sums that are taken in another order; SGD hides no scale.
 TOLERANCE = 2e-5
 PARTS = tuple(FILLED_IN)
@@ -67,7 +69,7 @@ def check(reference: str, kind: str | None = None) -> Iterator[Finding]:
     state: dict[str, Setup] = {}
 
     def traced() -> None:
-        config = from_dict(override(base, assignments))
+        config = cast(RunConfig, from_dict(override(base, assignments)))
         state["setup"] = prepare_run(config, toy_data(part, kind, config))
 
     first = _finding("traces", traced)
@@ -80,9 +82,9 @@ def check(reference: str, kind: str | None = None) -> Iterator[Finding]:
     yield _finding("batches of any size", lambda: _check_filling(setup))
     yield _finding("one trace", lambda: _check_one_trace(setup))
     alone = _Baseline(setup)
-    for mode in ("sharded", "shard_map", "pmap"):
+    for mode in MODES:
         yield _finding(
-            f"on {DEVICES} devices ({mode})", lambda m=mode: _check_devices(setup, alone, m)
+            f"on {DEVICES} devices ({mode})", partial(_check_devices, setup, alone, mode)
         )
     yield _finding("stacked with others", lambda: _check_stacked(setup, alone))
     if setup.architecture.model.can_pad and setup.config.objective.can_pad:
@@ -144,7 +146,8 @@ def toy_data(part: Any, kind: str, config: RunConfig) -> DataSet:
     if kind == "head":
         support = part.support
     elif config.model.head != "auto":
-        support = part_class("head", config.model.head).support
+        head: Any = part_class("head", config.model.head)
+        support = head.support
     rng = np.random.default_rng(0)
     levels = rng.random((EXAMPLES, SIDE, SIDE, 1)).astype(np.float32)
     labels = np.arange(EXAMPLES, dtype=np.int32) % CLASSES
@@ -212,7 +215,14 @@ def _check_declaration(part: type, kind: str) -> None:
         ):
             raise Failed(f"{part.__name__} does not define {method}")
     if kind == "objective":
-        wanted = ["model", "batch", "key", "step", *(["axis_name"] if part.whole_batch else [])]
+        objective: Any = part
+        wanted = [
+            "model",
+            "batch",
+            "key",
+            "step",
+            *(["axis_name"] if objective.whole_batch else []),
+        ]
         names = [n for n in inspect.signature(part.__call__).parameters if n != "self"]
         if names[: len(wanted)] != wanted or len(names) > len(wanted):
             raise Failed(
@@ -239,7 +249,7 @@ def _check_declaration(part: type, kind: str) -> None:
 
 
 def _batch(setup: Setup, rows: int = BATCH) -> dict[str, Any]:
-    split = setup.on_device("train")
+    split: Any = setup.on_device("train")
     ids = jnp.arange(rows)
     batch = {"x": split.x[:rows], "id": ids, "mask": jnp.ones(rows), "y": split.y[:rows]}
     return batch | {"condition": split.condition[:rows]}
@@ -298,7 +308,8 @@ def _check_filling(setup: Setup) -> None:
             if name != "mask"
         }
         values.append(np.asarray(_terms(setup, params, batch | {"mask": mask}, key).total())[:half])
-    if not np.allclose(*values, rtol=TOLERANCE, atol=TOLERANCE):
+    first, second = values
+    if not np.allclose(first, second, rtol=TOLERANCE, atol=TOLERANCE):
         raise Failed(
             "what fills up the last batch changes the terms of the others: means over a batch have "
             "to be ae_jax.objectives.batch_mean with its mask"
@@ -341,7 +352,7 @@ class _Baseline:
         return jax.device_get(loop.train(self._setup).state)
 
 
-def _check_devices(setup: Setup, alone: _Baseline, mode: str) -> None:
+def _check_devices(setup: Setup, alone: _Baseline, mode: Mode) -> None:
     if jax.device_count() < DEVICES:
         raise Failed(f"there are {jax.device_count()} devices: JAX_NUM_CPU_DEVICES={DEVICES}")
     train = dataclasses.replace(setup.config.train, parallel=mode)

@@ -6,7 +6,7 @@ Matplotlib is imported by the commands that draw: the others are over sooner.
 import functools
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import numpy as np
@@ -25,19 +25,17 @@ from ae_jax.eval import ImportanceSampledLikelihood
 from ae_jax.eval.scores import outliers, score_named, threshold_at
 from ae_jax.report.claims import write_results
 from ae_jax.report.pages import csv_table
-from ae_jax.train.config import (
-    CodecConfig,
-)
+from ae_jax.train.checkpoints import Which
 from ae_jax.train.rundir import RunDirectory
 
 
 def evaluate(
     run: Path,
-    checkpoint: str,
+    checkpoint: Which,
     split: str,
     nll_samples: int | None,
     evaluators: tuple[str, ...],
-    **allowed: bool,
+    **allowed: Any,
 ) -> None:
     """Prints what is known of a split and keeps it in results.json."""
     model = load(run, checkpoint, **allowed)
@@ -74,13 +72,13 @@ def _keep_row(directory: RunDirectory, row: dict[str, Any]) -> None:
 
 def sample(
     run: Path,
-    checkpoint: str,
+    checkpoint: Which,
     count: int,
     seed: int,
     out: Path | None,
     label: int | None,
-    prior: str,
-    **allowed: bool,
+    prior: Literal["model", "fitted"],
+    **allowed: Any,
 ) -> None:
     """Writes samples as a figure, or as numbers where they are no images or `out` asks for it."""
     _check_arrays(out)
@@ -100,7 +98,7 @@ def sample(
 
 
 def reconstruct(
-    run: Path, checkpoint: str, split: str, count: int, out: Path | None, **allowed: bool
+    run: Path, checkpoint: Which, split: str, count: int, out: Path | None, **allowed: Any
 ) -> None:
     """Writes examples and their reconstructions as a figure or as numbers."""
     _check_arrays(out)
@@ -120,7 +118,7 @@ def reconstruct(
         )
 
 
-def encode(run: Path, checkpoint: str, split: str, out: Path, **allowed: bool) -> None:
+def encode(run: Path, checkpoint: Which, split: str, out: Path, **allowed: Any) -> None:
     """Writes the codes of a split."""
     _check_arrays(out)
     model = load(run, checkpoint, **allowed)
@@ -134,7 +132,7 @@ def encode(run: Path, checkpoint: str, split: str, out: Path, **allowed: bool) -
 
 def score(
     run: Path,
-    checkpoint: str,
+    checkpoint: Which,
     split: str | None,
     data: str | None,
     kind: str,
@@ -143,7 +141,7 @@ def score(
     seed: int,
     rate: float | None,
     threshold_split: str | None,
-    **allowed: bool,
+    **allowed: Any,
 ) -> None:
     """Writes the anomaly scores of a split, and says at which threshold an outlier begins."""
     if out.suffix not in (".csv", ".npz"):
@@ -198,9 +196,9 @@ def _all_examples(name: str, layout: str) -> tuple[Split, tuple[str, ...] | None
     return whole, found.classes
 
 
-def report(runs: tuple[Path, ...], checkpoint: str, out: Path | None, **allowed: bool) -> None:
+def report(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allowed: Any) -> None:
     """Writes figures and report.html of a run, or a page that compares several."""
-    from ae_jax.report import codec_report, run_report
+    from ae_jax.report import write
 
     if len(runs) > 1:
         _compare(runs, checkpoint, out, **allowed)
@@ -210,12 +208,11 @@ def report(runs: tuple[Path, ...], checkpoint: str, out: Path | None, **allowed:
     (run,) = runs
     model = load(run, checkpoint, **allowed)
     make_directory(run)
-    kind = codec_report if isinstance(model.config, CodecConfig) else run_report
-    path = kind.write(model, RunDirectory(run))
+    path = write(model, RunDirectory(run))
     click.echo(f"report: {path}")
 
 
-def _compare(runs: tuple[Path, ...], checkpoint: str, out: Path | None, **allowed: bool) -> None:
+def _compare(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allowed: Any) -> None:
     """Writes the page about several runs, by default beside them."""
     from ae_jax.report import run_comparison
 
@@ -231,7 +228,7 @@ def _compare(runs: tuple[Path, ...], checkpoint: str, out: Path | None, **allowe
     click.echo(f"report: {run_comparison.write(models, directories, path)}")
 
 
-def explore(run: Path, checkpoint: str, **allowed: bool) -> None:
+def explore(run: Path, checkpoint: Which, **allowed: Any) -> None:
     """Writes explorer.html."""
     from ae_jax.report import explorer
 
@@ -240,7 +237,7 @@ def explore(run: Path, checkpoint: str, **allowed: bool) -> None:
     click.echo(f"explorer: {explorer.write(model, RunDirectory(run))}")
 
 
-def export(run: Path, checkpoint: str, out: Path | None, **allowed: bool) -> None:
+def export(run: Path, checkpoint: Which, out: Path | None, **allowed: Any) -> None:
     """Writes the programs of a run."""
     from ae_jax.api.export import export as write
 
@@ -290,7 +287,7 @@ def _check_arrays(out: Path | None) -> None:
         raise UserError(f"--out takes a .npz file, not {out.name}")
 
 
-def _save_arrays(path: Path, **arrays: np.ndarray) -> None:
+def _save_arrays(path: Path, **arrays: Any) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomically(path, buffer.getvalue())

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+from collections.abc import Iterable
 from typing import Any, get_type_hints
 
 import click
@@ -57,6 +58,7 @@ def describe_name(name: str) -> None:
 
 def _options(kind: str, part: Any, name: str) -> list[str]:
     """How each option of a part is set, with its type and default; nothing for other things."""
+    fields: Iterable[dataclasses.Field]
     prefix = {"objective": "objective", "optimiser": "optim", "codec": "codec"}.get(kind)
     if kind in PARTS:
         prefix, fields = f"model.{kind}", own_options(kind, name).values()

@@ -88,8 +88,8 @@ def _axes(texts: Sequence[str], base: RunConfig) -> dict[str, list[Any]]:
         if not (equals and name):
             raise UserError(f"{text!r} is not of the form OPTION=VALUES, as latent_dim=2,5,10")
         found = read_values(values)
-        for path in user_files(found):
-            choose(path)
+        for file in user_files(found):
+            choose(file)
         path = _path(name, found[0], base)
         if path in axes:
             raise UserError(f"{path} varies in two ways at once")
@@ -147,8 +147,8 @@ def _train(
     for until in (*halve, None):
         outcomes = where.train(going, dataset, root, until=until, listener_for=_listener)
         for name, records in outcomes.items():
-            ended = isinstance(records, TrainingDiverged)
-            found[name] = [] if ended else [one for one in records if is_look(one)]
+            seen = [] if isinstance(records, TrainingDiverged) else records
+            found[name] = [one for one in seen if is_look(one)]
         if until is not None:
             going = _better_half(going, found, dataset)
     return found
@@ -254,11 +254,11 @@ def _figure(settings: Settings, looks: Looks, names: Mapping[str, str], metric: 
     y_label = f"{display_name(headline)}, {split} examples"
     axis = _longest_axis([setting for setting, _ in settings.values()])
     if axis is None:
-        lines = {
+        over_epochs = {
             name: _over_epochs([looks[member.name] for member in members], metric)
             for name, (_, members) in settings.items()
         }
-        courses = {label: line for label, line in lines.items() if line is not None}
+        courses = {label: line for label, line in over_epochs.items() if line is not None}
         return comparisons.curves(courses, "epoch", y_label, markers=False)
     points: dict[str, dict[float, list[float]]] = {}
     for setting, members in settings.values():

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import jax
@@ -32,10 +32,10 @@ from ae_jax.train.config import (
     RunConfig,
     from_dict,
     is_of_codec,
+    method_name,
     override,
     to_dict,
 )
-from ae_jax.train.identity import follows_its_length
 from ae_jax.train.progress import fit_progress, progress
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup
@@ -134,7 +134,7 @@ def _train(
     """Trains a network, or goes on, and says where it stands."""
     dataset = _dataset(config)
     processes.check_runs({"train": config}, dataset)
-    setup = prepare(config, dataset, start=start)
+    setup = cast(Setup, prepare(config, dataset, start=start))
     if dry_run:
         _show_plan(setup)
         return
@@ -276,14 +276,12 @@ def _default_name(config: AnyConfig) -> str:
     Given more epochs, a run goes on; one whose steps follow its length would be another.
     """
     values = to_dict(config)
-    if not follows_its_length(config):
+    if not config.follows_its_length:
         values["train"].pop("epochs", None)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     data = Path(values["data"]["name"].partition(".py:")[0]).stem
-    of_codec = isinstance(config, CodecConfig)
-    method = values["codec" if of_codec else "objective"]["name"].rpartition(":")[2]
-    size = values["codec" if of_codec else "model"]["latent_dim"]
-    return f"{data}-{method}-z{size}-{digest}"
+    method = method_name(config).rpartition(":")[2]
+    return f"{data}-{method}-z{config.latent_dim}-{digest}"
 
 
 def _show_plan(setup: Setup) -> None:

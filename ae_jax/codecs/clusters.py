@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ class Clusters(Codec):
     variance: Array
 
     @classmethod
-    def zeros(cls, latent_dim: int, data_dim: int) -> "Clusters":
+    def zeros(cls, latent_dim: int, data_dim: int) -> Self:
         zeros = jnp.zeros
         return cls(zeros((latent_dim, data_dim)), zeros(data_dim), zeros(latent_dim), zeros(()))
 

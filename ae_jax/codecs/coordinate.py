@@ -95,8 +95,8 @@ def solve(
     gram: Array,
     target: Array,
     prox: Prox,
-    max_sweeps: int,
-    tolerance: Array,
+    max_sweeps: Array | int,
+    tolerance: Array | float,
     at: Array | None = None,
 ) -> Array:
     """Sweeps until no entry of a column changes by more than a share of that column's largest.

@@ -1,6 +1,7 @@
 """The origin and the unit of the data: what a fit takes off before anything is squared."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,8 +57,8 @@ def told(progress: Progress | None, factor: float, shift: float = 0.0) -> Progre
     )
 
 
-def in_units(objective: np.ndarray, factor: float, shift: float = 0.0) -> np.ndarray:
-    """Objectives of a frame in the units of the data, float32."""
+def in_units(objective: Any, factor: float, shift: float = 0.0) -> Any:
+    """Objectives of a frame, a float32 or [iterations], in the units of the data."""
     return objective * np.float32(factor) + np.float32(shift)
 
 

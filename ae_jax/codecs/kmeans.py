@@ -113,11 +113,12 @@ class _MiniBatch:
 
 
 @jax.jit
-def _start(spec: KMeans, rows: Rows, key: Array):
+def _start(spec: KMeans, rows: Rows, key: Array) -> tuple[_Lloyd | _MiniBatch, Array]:
     """The first state of centred rows, and the mean variance of a dimension."""
     total = rows.fold(lambda t, b: t + (jnp.square(b.values).sum(1) * b.fresh).sum(), jnp.zeros(()))
     centres = kmeans_plus_plus(rows, jax.random.fold_in(key, 0), spec.latent_dim)
     sizes = jnp.zeros(spec.latent_dim)
+    state: _Lloyd | _MiniBatch
     if spec.batch_size == 0:
         labels = jnp.full(rows.count, -1)
         state = _Lloyd(centres, jnp.zeros_like(centres), sizes, labels)

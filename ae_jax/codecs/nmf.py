@@ -277,7 +277,9 @@ def _divergence(x: Array, model: Array) -> Array:
     return jnp.where(jnp.abs(excess) < 0.05, near, whole)
 
 
-def _solve_kl(x: Array, dictionary: Array, max_iterations: Array, tolerance: Array) -> Array:
+def _solve_kl(
+    x: Array, dictionary: Array, max_iterations: Array | int, tolerance: Array | float
+) -> Array:
     """Multiplicative updates of codes [B, Z] until each row has settled.
 
     Each row, and the dictionary, in units of its largest value.

@@ -179,7 +179,9 @@ class ProbabilisticPca(CodecSpec):
         codec = ProbabilisticPcaCodec(
             jnp.asarray(found.components * lengths[:, None], jnp.float32),
             mean,
-            *(jnp.asarray(part, jnp.float32) for part in (noise, variance, total)),
+            jnp.asarray(noise, jnp.float32),
+            jnp.asarray(variance, jnp.float32),
+            jnp.asarray(total, jnp.float32),
             mean_rest,
         )
         kept = np.maximum(variance, noise)  # of the model along the components

@@ -1,5 +1,6 @@
 """Training data on the device as it is stored, read a block of float32 rows at a time."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -78,11 +79,11 @@ class Rows:
         """The same rows with `mean` [D] subtracted from every value."""
         # (a - shift) * scale - mean: where scale is 0 the value is 0 whatever is subtracted.
         inverse = jnp.where(self.scale == 0, 0.0, 1.0 / self.scale)
-        return self.replace(shift=self.shift + mean * inverse)
+        return dataclasses.replace(self, shift=self.shift + mean * inverse)
 
     def over(self, unit: float) -> "Rows":
         """The same rows with every value divided by `unit`, a power of two: exactly."""
-        return self.replace(scale=self.scale * (1.0 / unit))
+        return dataclasses.replace(self, scale=self.scale * (1.0 / unit))
 
     def fold(self, function: Callable[[Carry, Block], Carry], carry: Carry) -> Carry:
         """The carry after `function(carry, block)` over all blocks, in order."""
@@ -175,4 +176,5 @@ def _look(rows: Rows) -> tuple[Array, Array]:
 @jax.jit
 def smallest(rows: Rows) -> Array:
     """The smallest value of the data."""
-    return rows.fold(lambda low, block: jnp.minimum(low, block.values.min()), jnp.inf)
+    start = jnp.full((), jnp.inf)
+    return rows.fold(lambda low, block: jnp.minimum(low, block.values.min()), start)

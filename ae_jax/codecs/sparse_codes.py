@@ -35,7 +35,12 @@ def largest_eigenvalue_bound(gram: Array) -> Array:
 
 
 def fista(
-    z: Array, gram: Array, target: Array, prox: Prox, max_iterations: Array, tolerance: Array
+    z: Array,
+    gram: Array,
+    target: Array,
+    prox: Prox,
+    max_iterations: Array | int,
+    tolerance: Array | float,
 ) -> Array:
     """Accelerated proximal gradient on 1/2 z^T G z - z^T c + penalty(z), each column of [Z, B].
 

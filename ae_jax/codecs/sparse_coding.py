@@ -1,5 +1,7 @@
 """Sparse coding: an overcomplete dictionary of unit atoms, few of which explain an example."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import jax
@@ -15,7 +17,7 @@ from ae_jax.codecs.frame import in_units, scaled, told
 from ae_jax.codecs.iterate import iterate, relative_decrease
 from ae_jax.codecs.rows import Rows, dot, put_rows
 from ae_jax.codecs.sparse_codes import fista, matching_pursuit
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, present
 from ae_jax.core.ranges import Count, NonNegative
 
 Sparsity = Literal["l1", "l1_positive", "omp"]
@@ -59,13 +61,20 @@ class SparseCodingCodec(Codec):
         ).T
 
     def solve(
-        self, start: Array, gram: Array, target: Array, max_iterations: Array, tolerance: Array
+        self,
+        start: Array,
+        gram: Array,
+        target: Array,
+        max_iterations: Array | int,
+        tolerance: Array | float,
     ) -> Array:
         """Codes as columns [Z, B] from Phi Phi^T and Phi X^T; `start` only saves time."""
         if self.sparsity == "omp":
             return matching_pursuit(gram, target, self.num_nonzeros)
         penalty = {"l1": coordinate.soft, "l1_positive": coordinate.soft_positive}
-        minimise = {"coordinate_descent": coordinate.solve, "fista": fista}[self.solver]
+        solvers: dict[str, Callable[..., Array]]
+        solvers = {"coordinate_descent": coordinate.solve, "fista": fista}
+        minimise = solvers[self.solver]
         prox = penalty[self.sparsity](self.penalty)
         return minimise(start, gram, target, prox, max_iterations, tolerance)
 
@@ -134,7 +143,7 @@ class SparseCoding(CodecSpec):
             size = 0 if rows.count <= _AT_ONCE else _BATCH
         rows, frame = scaled(rows)
         squared = frame.unit**2
-        spec = self.replace(batch_size=size, penalty=self.penalty / frame.unit)
+        spec = dataclasses.replace(self, batch_size=size, penalty=self.penalty / frame.unit)
         state = _start(spec, rows, key)
         state, history, converged = iterate(
             _alternate if size == 0 else _online_epoch,
@@ -253,8 +262,8 @@ def _alternate(spec: SparseCoding, rows: Rows, state: _State, iteration: Array):
     dictionary = _updated_atoms(spec, rows, key, state.dictionary, scatter, cross)
     objective = total / rows.count
     change = relative_decrease(state.objective, objective)
-    state = state.replace(
-        dictionary=dictionary, objective=objective, codes=codes, scatter=scatter, cross=cross
+    state = dataclasses.replace(
+        state, dictionary=dictionary, objective=objective, codes=codes, scatter=scatter, cross=cross
     )
     return state, objective, change
 
@@ -265,8 +274,9 @@ def _online_epoch(spec: SparseCoding, rows: Rows, state: _State, iteration: Arra
     The objective is the mean over batches, each with the atoms it met.
     """
     key = jax.random.fold_in(state.key, iteration)
-    batches = rows.count // spec.batch_size
-    order = jax.random.permutation(key, rows.count)[: batches * spec.batch_size]
+    size = present(spec.batch_size, "batch_size")
+    batches = rows.count // size
+    order = jax.random.permutation(key, rows.count)[: batches * size]
 
     def body(carry, indices):
         state, total = carry
@@ -283,12 +293,12 @@ def _online_epoch(spec: SparseCoding, rows: Rows, state: _State, iteration: Arra
         cross = state.cross + weight * (dot(z.T, x) / len(x) - state.cross)
         fresh = jax.random.fold_in(key, state.steps.astype(jnp.int32))
         atoms = _updated_atoms(spec, rows, fresh, state.dictionary, scatter, cross)
-        state = state.replace(
-            dictionary=atoms, scatter=scatter, cross=cross, steps=state.steps + 1.0
+        state = dataclasses.replace(
+            state, dictionary=atoms, scatter=scatter, cross=cross, steps=state.steps + 1.0
         )
         return (state, total + codec.objective(x, z).mean()), None
 
     (state, total), _ = jax.lax.scan(body, (state, jnp.zeros(())), order.reshape(batches, -1))
     objective = total / batches
     change = relative_decrease(state.objective, objective)
-    return state.replace(objective=objective), objective, change
+    return dataclasses.replace(state, objective=objective), objective, change

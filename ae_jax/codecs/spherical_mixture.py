@@ -1,5 +1,6 @@
 """A mixture of spherical Gaussians of one variance, by expectation maximisation."""
 
+import dataclasses
 import math
 from typing import ClassVar, Literal
 
@@ -61,7 +62,7 @@ class SphericalMixture(CodecSpec):
     def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:
         rows, frame = centred(rows)
         squared = frame.unit**2
-        spec = self.replace(variance=self.variance / squared)
+        spec = dataclasses.replace(self, variance=self.variance / squared)
         state = _start(spec, rows, *self._first(rows, key), least_variance(frame))
         # A density is per unit of the data.
         shift = rows.dim * math.log(frame.unit)

@@ -1,6 +1,9 @@
 """The two ways a run can fail on purpose, one of those that it cannot help, and warnings."""
 
 import warnings
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -13,6 +16,13 @@ class TrainingDiverged(Exception):
 
 class Stopped(Exception):
     """A signal asked to stop; what was trained is saved, and the same command continues."""
+
+
+def present(value: T | None, what: str) -> T:
+    """A value that has been set by now. Raises RuntimeError where it has not: a fault of ours."""
+    if value is None:
+        raise RuntimeError(f"{what} has not been set")
+    return value
 
 
 def shortened(text: str, most: int = 80) -> str:

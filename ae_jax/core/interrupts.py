@@ -110,7 +110,12 @@ def _heard_where_nothing_is_raised(show: Callable[[Any], None], lost: Any) -> No
         return
     number = lost.exc_value.number
     _State.asked, _State.raised = None, False
-    again = threading.Timer(0.05, lambda: _State.heard and os.kill(os.getpid(), number))
+
+    def repeat() -> None:
+        if _State.heard:
+            os.kill(os.getpid(), number)
+
+    again = threading.Timer(0.05, repeat)
     again.daemon = True
     again.start()
 

@@ -11,10 +11,11 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from ae_jax.core.errors import UserError, shortened
+from ae_jax.core.errors import UserError, present, shortened
 from ae_jax.core.files import whole_path
 from ae_jax.core.trust import check_may_run
 
@@ -60,12 +61,12 @@ class Registry(Generic[T]):
     def _checked(self, entry: Any, name: str) -> T:
         base = self._base
         if base is None or isinstance(entry, type) and issubclass(entry, base):
-            return entry
+            return cast(T, entry)
         raise UserError(
             f"{self.kind} {name!r} is no class derived from {base.__module__}.{base.__name__}"
         )
 
-    def name_of(self, entry: T) -> str:
+    def name_of(self, entry: Any) -> str:
         """The name that `get` answers with this entry. Raises UserError for one it cannot find."""
         for name, candidate in self._entries.items():
             if candidate is entry:
@@ -171,12 +172,13 @@ def _execute(kind: str, path: Path, module_name: str) -> None:
     except OSError as error:
         raise UserError(f"{kind} file {path} cannot be read: {error.strerror}") from error
     check_may_run(path, content)
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    module = importlib.util.module_from_spec(spec)
+    loader = SourceFileLoader(module_name, str(path))
+    spec = importlib.util.spec_from_file_location(module_name, path, loader=loader)
+    module = importlib.util.module_from_spec(present(spec, "the form of a module"))
     setattr(module, _EXECUTED, hashlib.sha256(content).hexdigest())
     sys.modules[module_name] = module  # dataclasses look their module up while it executes
     try:
-        exec(spec.loader.source_to_code(content, str(path)), module.__dict__)  # noqa: S102  trusted
+        exec(loader.source_to_code(content, str(path)), module.__dict__)  # noqa: S102  trusted
     except BaseException as error:
         del sys.modules[module_name]
         if not isinstance(error, Exception):

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -216,7 +217,7 @@ def _source(name: str) -> Source:
         return ArrayFile(Path(name).expanduser())
     if name not in DATA_SETS and whole_path(name).is_dir():
         return RecordFolder(whole_path(name))
-    entry = DATA_SETS.get(name)
+    entry: Any = DATA_SETS.get(name)
     return entry if name in DATA_SETS else UserFunction(name, entry)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             if isinstance(content, np.ndarray):
                 return {"x": content}
             names = _names(content.files, path)
-            arrays = {name or key: content[key] if name else None for key, name in names.items()}
+            arrays: dict[str, Any] = {
+                name or key: content[key] if name else None for key, name in names.items()
+            }
             for key, array in arrays.items():
                 if not isinstance(array, np.ndarray | None):
                     raise ValueError(f"{key} is no array")

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Split:
 
     def after(self, before: "Split") -> "Split":
         """The examples of `before`, then these; what only one of the two has is left out."""
-        columns = {}
+        columns: dict[str, Any] = {}
         for name in COLUMNS:
             first, second = getattr(before, name), getattr(self, name)
             whole = first is not None and second is not None
@@ -54,8 +54,9 @@ class Split:
         return Split(**columns)
 
     def _by_column(self, function: Callable[[np.ndarray], np.ndarray]) -> "Split":
-        columns = {name: getattr(self, name) for name in COLUMNS}
-        return Split(**{k: None if v is None else function(v) for k, v in columns.items()})
+        held = {name: getattr(self, name) for name in COLUMNS}
+        columns: dict[str, Any] = {k: None if v is None else function(v) for k, v in held.items()}
+        return Split(**columns)
 
 
 COLUMNS = ("x", "y", "condition", "factors", "names")

@@ -7,7 +7,7 @@ repeats that carry mask 0, so that every example counts once and nothing is comp
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ import numpy as np
 from flax import struct
 from jax import Array
 
+from ae_jax.core.errors import present
 from ae_jax.data.base import Split
 from ae_jax.data.preprocess import Preprocess, Statistics
 from ae_jax.numerics.noise import stream_key
@@ -42,7 +43,7 @@ class DeviceSplit:
         y = None if split.y is None else jnp.asarray(np.asarray(split.y))
         given = split.condition
         condition = None if given is None else jnp.asarray(np.asarray(given), jnp.float32)
-        return cls(jnp.asarray(np.asarray(split.x)), y, split.first_id, condition)
+        return cls(jnp.asarray(np.asarray(split.x)), y, cast(int, split.first_id), condition)
 
     @classmethod
     def spread(cls, split: Split, parts: int, put: Callable[[np.ndarray], Array]) -> "DeviceSplit":
@@ -57,7 +58,7 @@ class DeviceSplit:
             return put(values if len(places) == count else values[places])
 
         y, condition = rows(split.y), rows(split.condition, np.float32)
-        return cls(rows(split.x), y, split.first_id, condition, count)
+        return cls(present(rows(split.x), "x"), y, cast(int, split.first_id), condition, count)
 
     def __len__(self) -> int:
         return self.x.shape[0] if self.count is None else self.count

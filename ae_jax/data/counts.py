@@ -99,7 +99,7 @@ def stored_counts(
 
     `labels` are those of both; `log` is told of the memory, and of documents without a word.
     """
-    parts = [held_counts(matrix, name) for matrix in (train, test)]
+    parts: list[Any] = [held_counts(matrix, name) for matrix in (train, test)]
     kind = np.result_type(*(part.dtype for part in parts))
     splits = []
     for index, part in enumerate(parts):
@@ -117,7 +117,7 @@ def stored_counts(
         log(f"{name}: {empty} documents hold no word of the vocabulary")
     words = None if vocabulary is None else tuple(map(str, vocabulary))
     facts = Facts("counts", feature_names=words, origin=origin)
-    return Stored(*splits, valid_count, None, classes, facts)
+    return Stored(splits[0], splits[1], valid_count, None, classes, facts)
 
 
 def held_counts(matrix: Any, name: str) -> np.ndarray | SparseCounts:
@@ -133,7 +133,7 @@ def held_counts(matrix: Any, name: str) -> np.ndarray | SparseCounts:
     return dense_counts(matrix, name)
 
 
-def _of_type(part: np.ndarray | SparseCounts, kind: np.dtype) -> np.ndarray | SparseCounts:
+def _of_type(part: Any, kind: np.dtype) -> Any:
     if isinstance(part, SparseCounts):
         return SparseCounts(part.matrix.astype(kind, copy=False))
     return part.astype(kind, copy=False)

@@ -4,6 +4,7 @@ An entry is missing where it is NaN, and where a pattern hides it. Patterns stan
 sensor lost: they belong to the example, so that it lacks the same entries at every visit.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -118,7 +119,7 @@ def observed_log_prob(likelihood: Any, x: Array, observed: Array) -> Array:
     if not hasattr(likelihood, "event_ndims"):
         raise UserError(f"{type(likelihood).__name__} has no log density for each dimension")
     known = jnp.where(observed, x, 0.0)  # inside the support of every head
-    terms = likelihood.replace(event_ndims=0).log_prob(known)
+    terms = dataclasses.replace(likelihood, event_ndims=0).log_prob(known)
     if terms.shape[terms.ndim - x.ndim :] != x.shape:
         raise UserError(f"{type(likelihood).__name__} has no log density for each dimension")
     seen = jnp.broadcast_to(observed, terms.shape)

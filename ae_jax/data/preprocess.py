@@ -9,7 +9,7 @@ import math
 import warnings
 from collections.abc import Callable
 from functools import wraps
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ import numpy as np
 from flax import struct
 from jax import Array
 
+from ae_jax.core.errors import present
 from ae_jax.core.registry import Registry
 from ae_jax.data.base import Split
 from ae_jax.numerics.noise import example_keys
@@ -33,9 +34,9 @@ class Statistics:
     """
 
     max_value: float | None
-    mean: Array | None = None
-    scale: Array | None = None
-    rest: Array | None = None
+    mean: Array | np.ndarray | None = None
+    scale: Array | np.ndarray | None = None
+    rest: Array | np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,7 @@ def identity(x: Array, statistics: Statistics, keys: Array | None) -> Array:
 @_by_value
 def grey(x: Array, statistics: Statistics, keys: Array | None) -> Array:
     """Divided by the largest value allowed: grey levels in [0, 1]."""
-    return x / statistics.max_value
+    return x / present(statistics.max_value, "max_value")
 
 
 def unit_sum(x: Array, statistics: Statistics, keys: Array | None) -> Array:
@@ -130,39 +131,46 @@ def threshold(x: Array, statistics: Statistics, keys: Array | None) -> Array:
 
 
 @_by_value
-def binarization(x: Array, statistics: Statistics, keys: Array) -> Array:
+def binarization(x: Array, statistics: Statistics, keys: Array | None) -> Array:
     """Each pixel is 1 with its grey level as probability (Salakhutdinov & Murray 2008)."""
     return (_uniform(x, keys) < grey(x, statistics, keys)).astype(jnp.float32)
 
 
 @_by_value
-def dequantization(x: Array, statistics: Statistics, keys: Array) -> Array:
+def dequantization(x: Array, statistics: Statistics, keys: Array | None) -> Array:
     """(value + uniform noise) / (max + 1): values of a density on [0, 1)."""
-    return (x + _uniform(x, keys)) / (statistics.max_value + 1.0)
+    return (x + _uniform(x, keys)) / (present(statistics.max_value, "max_value") + 1.0)
 
 
 @_by_value
 def standardization(x: Array, statistics: Statistics, keys: Array | None) -> Array:
     """Each dimension less its training mean, over its training standard deviation."""
-    return ((x - statistics.mean[None]) - statistics.rest[None]) / statistics.scale[None]
+    mean, scale, rest = _moments(statistics)
+    return ((x - mean[None]) - rest[None]) / scale[None]
 
 
-def _uniform(x: Array, keys: Array) -> Array:
-    return jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:]))(keys)
+def _uniform(x: Array, keys: Array | None) -> Array:
+    return jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:]))(present(keys, "keys"))
+
+
+def _moments(statistics: Statistics) -> tuple[Any, Any, Any]:
+    """Mean, scale and rest, which preprocessing that needs the mean is given."""
+    return tuple(present(getattr(statistics, name), name) for name in ("mean", "scale", "rest"))
 
 
 def _scaled_up(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) -> np.ndarray:
     """Of probabilities of a pixel too: the mean grey level that they stand for."""
-    return x * statistics.max_value
+    return x * present(statistics.max_value, "max_value")
 
 
 def _quantised(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) -> np.ndarray:
-    return x * (statistics.max_value + 1.0) - 0.5
+    return x * (present(statistics.max_value, "max_value") + 1.0) - 0.5
 
 
 def _unstandardised(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) -> np.ndarray:
-    mean = statistics.mean.astype(np.float64) + statistics.rest
-    return x * statistics.scale[None] + mean[None]
+    coarse, scale, rest = _moments(statistics)
+    mean = coarse.astype(np.float64) + rest
+    return x * scale[None] + mean[None]
 
 
 def _with_sum_of(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) -> np.ndarray:
@@ -221,6 +229,8 @@ def _mean_and_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(x, np.ndarray) and x.dtype.kind == "f" and np.isnan(x).any():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of a dimension that nobody observed
-            found = np.nanmean(x, axis=0, dtype=np.float64), np.nanstd(x, axis=0, dtype=np.float64)
-        return tuple(np.nan_to_num(each) for each in found)
-    return x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+            mean = np.nanmean(x, axis=0, dtype=np.float64)
+            deviation = np.nanstd(x, axis=0, dtype=np.float64)
+        return np.asarray(np.nan_to_num(mean)), np.asarray(np.nan_to_num(deviation))
+    whole: Any = x  # what has as much of NumPy's interface, on disk or sparse
+    return whole.mean(axis=0, dtype=np.float64), whole.std(axis=0, dtype=np.float64)

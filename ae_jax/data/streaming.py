@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,8 @@ def _remembered(order_of: Callable[[int], Order]) -> Callable[[int], Order]:
     @lru_cache(maxsize=2)
     def made(index: int) -> Order:
         order = order_of(index)
-        return Order(np.asarray(order.index), np.asarray(order.mask))
+        held: Any = np.asarray(order.index), np.asarray(order.mask)
+        return Order(*held)
 
     def order(index: int) -> Order:
         with lock:

@@ -131,8 +131,8 @@ def flat_events(event_ndims: int, *arrays: Array) -> list[Array]:
     """Broadcast against each other, the data dimensions as one: [..., B, D]."""
     # A loop over [28, 28, 1] is short in its innermost dimension and does not vectorise; the same
     # pixels in a row do.
-    arrays = jnp.broadcast_arrays(*arrays)
-    return [a.reshape(*a.shape[: a.ndim - event_ndims], -1) for a in arrays]
+    whole = jnp.broadcast_arrays(*arrays)
+    return [a.reshape(*a.shape[: a.ndim - event_ndims], -1) for a in whole]
 
 
 def only(active: Array | None, values: Array) -> Array:

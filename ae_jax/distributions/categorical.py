@@ -22,7 +22,7 @@ class Categorical(Distribution):
     event_ndims: int = struct.field(pytree_node=False, default=1)
 
     @property
-    def support(self) -> Support:
+    def support(self) -> Support:  # type: ignore[override]  # that of a class is of no instance
         return level_support(self.logits.shape[-1])
 
     def log_prob(self, value: Array) -> Array:

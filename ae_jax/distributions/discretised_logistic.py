@@ -26,7 +26,7 @@ class DiscretisedLogistic(Distribution):
     event_ndims: int = struct.field(pytree_node=False, default=1)
 
     @property
-    def support(self) -> Support:
+    def support(self) -> Support:  # type: ignore[override]  # that of a class is of no instance
         return level_support(self.levels)
 
     def log_prob(self, value: Array) -> Array:

@@ -64,7 +64,7 @@ class FullGaussian(Distribution):
         scale_tril = jnp.where(both[None], self.scale_tril, identity[None])
         return FullGaussian(only(active, self.loc), scale_tril, active)
 
-    def _constant(self) -> Array:
+    def _constant(self) -> Array | float:
         dims = self.loc.shape[-1] if self.active is None else jnp.sum(self.active)
         return dims * (0.5 * math.log(2 * math.pi))
 

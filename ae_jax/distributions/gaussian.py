@@ -1,5 +1,6 @@
 """Normal distributions: of codes, with parameters for each dimension, and of data."""
 
+import dataclasses
 import math
 from typing import ClassVar
 
@@ -44,7 +45,7 @@ class StandardNormal(Distribution):
         return only(self.active, noise)
 
     def restricted(self, active: Array) -> "StandardNormal":
-        return self.replace(active=active)
+        return dataclasses.replace(self, active=active)
 
     def as_diagonal(self) -> "DiagonalGaussian":
         """The same with its parameters written out, [1, Z]."""
@@ -119,7 +120,7 @@ class Gaussian(Distribution):
         return loc[None] + jnp.exp(log_scale)[None] * noise
 
 
-def normal_log_density(x: Array, mean: Array, log_scale: Array) -> Array:
+def normal_log_density(x: Array, mean: Array | float, log_scale: Array | float) -> Array:
     """log N(x; mean, exp(log_scale)^2), elementwise, nats."""
     x, mean, log_scale = jnp.broadcast_arrays(x, mean, log_scale)
     standardised = (x - mean) * jnp.exp(-log_scale)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, present
 from ae_jax.distributions.base import COUNTS, Distribution, Support
 from ae_jax.distributions.drawing import draw_from
 from ae_jax.distributions.levels import inside_or
@@ -60,7 +60,8 @@ class Multinomial(Distribution):
         return draw_from(_draw, keys, num_samples, first, 1, self.logits, totals)
 
     def _totals(self) -> Array:
-        return jnp.broadcast_to(self.totals, self.logits.shape[:-1]).astype(self.logits.dtype)
+        totals = present(self.totals, "totals")
+        return jnp.broadcast_to(totals, self.logits.shape[:-1]).astype(self.logits.dtype)
 
 
 def log_coefficient(counts: Array) -> Array:

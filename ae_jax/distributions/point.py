@@ -1,5 +1,6 @@
 """Deterministic codes as distributions, and codes of which no distribution is known."""
 
+import dataclasses
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ class PointMass(Distribution):
         return jnp.broadcast_to(self.loc, (num_samples, *self.loc.shape))
 
     def restricted(self, active: Array) -> "PointMass":
-        return self.replace(loc=only(active, self.loc))
+        return dataclasses.replace(self, loc=only(active, self.loc))
 
     def log_prob(self, value: Array) -> Array:
         """0 on the code, else -inf: [K, B, Z] -> [K, B]."""
@@ -90,4 +91,4 @@ class NoPrior(Distribution):
         )
 
     def restricted(self, active: Array) -> "NoPrior":
-        return self.replace(active=active)
+        return dataclasses.replace(self, active=active)

@@ -52,7 +52,7 @@ class AnnealedLikelihood:
         The standard error is over examples. Raises UserError for codes that have no density, or
         are no real numbers.
         """
-        smaller = data.replace(batch_size=max(1, data.batch_size // self.chains))
+        smaller = dataclasses.replace(data, batch_size=max(1, data.batch_size // self.chains))
         found = smaller.rows(self.values_of, module, variables, key)
         return {
             **mean_and_error("ais_log_likelihood", found["ais_log_likelihood"]),

@@ -17,6 +17,7 @@ from ae_jax.models import Batch, BoundModel, Draws
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Elbo
 from ae_jax.objectives.completion import of_hidden
+from ae_jax.objectives.elbo import KlForm
 
 
 def lower_bound(module: Any, variables: Any, data: EvaluationData, key: Array) -> dict[str, float]:
@@ -30,7 +31,7 @@ def lower_bound(module: Any, variables: Any, data: EvaluationData, key: Array) -
 
 def elbo_terms(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
     """{elbo, reconstruction, kl: [B]} of a batch."""
-    form = "analytic" if has_kl(*codes_of(model, batch)) else "monte_carlo"
+    form: KlForm = "analytic" if has_kl(*codes_of(model, batch)) else "monte_carlo"
     return Elbo(kl_form=form)(model, batch, key, jnp.zeros((), jnp.int32)).metrics
 
 
@@ -64,7 +65,7 @@ class ImportanceSampledLikelihood:
         With repetitions also `log_likelihood_repetition_se`: that of the mean over the examples at
         hand, from sampling alone. Raises UserError for a code without a density.
         """
-        smaller = data.replace(batch_size=max(1, data.batch_size // self.part))
+        smaller = dataclasses.replace(data, batch_size=max(1, data.batch_size // self.part))
         found = np.stack(
             [
                 smaller.rows(self.values_of, module, variables, key, *given)["log_likelihood"]

@@ -94,7 +94,7 @@ def _of_words(likelihood: Any) -> Multinomial:
             f"the perplexity is that of words under a multinomial, and p(x|z) is "
             f"{type(likelihood).__name__}: choose model.head=multinomial or topic_mixture"
         )
-    return likelihood.replace(with_coefficient=False, totals=None)
+    return dataclasses.replace(likelihood, with_coefficient=False, totals=None)
 
 
 def _perplexity(log_prob: Any, words: Any) -> float:

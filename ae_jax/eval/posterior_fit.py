@@ -47,7 +47,7 @@ class PosteriorFitLikelihood:
         The standard error is over examples. Raises UserError for codes that have no density, are
         no real numbers, or are too large.
         """
-        smaller = data.replace(batch_size=max(1, data.batch_size // self.chains))
+        smaller = dataclasses.replace(data, batch_size=max(1, data.batch_size // self.chains))
         found = smaller.rows(self.values_of, module, variables, key)
         return {
             **mean_and_error("hmc_log_likelihood", found["hmc_log_likelihood"]),

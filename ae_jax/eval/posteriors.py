@@ -99,7 +99,7 @@ def aggregate_posterior(
         for block in filled.reshape(-1, BLOCK, codes.shape[-1])
     ]
     aggregate = np.concatenate(scored)[: len(codes)]  # log q(z_n), [N]
-    results = {}
+    results: dict[str, float] = {}
     for name, values in (
         ("aggregate_kl", aggregate - log_prior),
         ("mutual_information", own - aggregate),

@@ -55,7 +55,7 @@ class PlaneQuadrature:
         return self._in_parts(data).rows(values_of, module, variables, key)
 
     def _in_parts(self, data: EvaluationData) -> EvaluationData:
-        return data.replace(batch_size=min(data.batch_size, _EXAMPLES))
+        return dataclasses.replace(data, batch_size=min(data.batch_size, _EXAMPLES))
 
     def _values_of(self, module: Any, is_located: bool = False) -> "_Values":
         if self.points < 5 or self.points % 2 == 0 or not self.reach > 0:

@@ -23,6 +23,7 @@ from ae_jax.eval.bounds import ImportanceSampledLikelihood, codes_of
 from ae_jax.eval.reconstruction import squared_errors
 from ae_jax.models import Batch, BoundModel
 from ae_jax.objectives import Elbo
+from ae_jax.objectives.elbo import KlForm
 
 Score = Callable[[BoundModel, Batch, Array], Array]
 
@@ -61,7 +62,7 @@ class NegativeBound:
                 "the score bound needs a model with a random code and a prior over it; "
                 "reconstruction is the score of any"
             )
-        form = "analytic" if has_kl(posterior, prior) else "monte_carlo"
+        form: KlForm = "analytic" if has_kl(posterior, prior) else "monte_carlo"
         elbo = Elbo(num_samples=self.num_samples, kl_form=form)
         return -elbo(model, batch, key, jnp.zeros((), jnp.int32)).metrics["elbo"]
 

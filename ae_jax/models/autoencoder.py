@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, present
 from ae_jax.models.base import Batch
 from ae_jax.nn.forward import asked_for, call_part
 from ae_jax.nn.tying import tie, untie
@@ -71,7 +71,7 @@ class Autoencoder(nn.Module):
         Each is what a unit of the code, or its share, does to the words, which has a meaning where
         the head alone maps codes or shares to words. Raises UserError where it is otherwise.
         """
-        if self.tied or getattr(self.decoder, "hidden", ()) or not hasattr(self.head, "topics"):
+        if self.tied or getattr(self.decoder, "hidden", None) or not hasattr(self.head, "topics"):
             raise UserError(
                 "this model has no topics: they are the weights of a head over words (multinomial, "
                 "topic_mixture) that sees the codes or their shares (model.decoder=softmax, or "
@@ -92,7 +92,7 @@ class Autoencoder(nn.Module):
         if self.condition == "label":
             if "y" not in batch:
                 raise UserError("the model is conditioned on the label: labels are needed as y")
-            return jax.nn.one_hot(batch["y"], self.classes)
+            return jax.nn.one_hot(batch["y"], present(self.classes, "classes"))
         if "condition" not in batch:
             raise UserError("the model is conditioned on an input: it is needed as condition")
         return batch["condition"]

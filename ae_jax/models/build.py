@@ -49,7 +49,7 @@ def build_autoencoder(config: ModelConfig, examples: Examples) -> Autoencoder:
     names = {part: getattr(config, part) for part in PARTS} | {"prior": prior}
     _check_images("encoder", names["encoder"], config.hidden, examples.shape)
     _check_images("decoder", names["decoder"], config.mirrored_hidden, examples.shape)
-    known = {
+    known: dict[str, dict[str, Any]] = {
         "encoder": {"hidden": config.hidden, "activation": activation},
         "latent": {"dim": config.latent_dim, "k": config.latent_k},
         "prior": {"dim": config.latent_dim, "shape": examples.shape},
@@ -202,8 +202,8 @@ def _has_default(field: dataclasses.Field) -> bool:
 
 
 def _default(field: dataclasses.Field) -> Any:
-    is_made = field.default_factory is not dataclasses.MISSING
-    return field.default_factory() if is_made else field.default
+    made: Any = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
 
 
 def _built(part: str, name: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> nn.Module:

@@ -1,5 +1,7 @@
 """Element-wise non-linearities by name."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -12,7 +14,7 @@ def linear(x: jax.Array) -> jax.Array:
     return x
 
 
-ACTIVATIONS = Registry(
+ACTIVATIONS = Registry[Callable[[jax.Array], jax.Array]](
     "activation",
     {
         "elu": jax.nn.elu,

@@ -1,7 +1,7 @@
 """Heads for grey levels that give them a density, or a probability for each level."""
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ MIN_LEVEL_SCALE = 1e-2
 class LevelsSupport:
     """The support of a head with a field `levels`; asked of the class, that of its default."""
 
-    def __get__(self, head: Head | None, owner: type[Head]) -> Support:
+    def __get__(self, head: Any, owner: Any) -> Support:
         return level_support((owner if head is None else head).levels)
 
 
@@ -37,7 +37,7 @@ class CategoricalHead(Head):
     """A free probability for each of `levels` levels: values are whole numbers from 0 on."""
 
     levels: Levels = 256
-    support: ClassVar[Support] = LevelsSupport()
+    support: ClassVar[Support] = cast(Support, LevelsSupport())
 
     @nn.compact
     def __call__(self, features: Array) -> Categorical:
@@ -56,7 +56,7 @@ class DiscretisedLogisticHead(Head):
     """
 
     levels: Levels = 256
-    support: ClassVar[Support] = LevelsSupport()
+    support: ClassVar[Support] = cast(Support, LevelsSupport())
     has_scale: ClassVar[bool] = True
 
     @nn.compact

@@ -4,6 +4,7 @@ The code of an example is [z1, z2]; z2, the `top`, comes last. As parts of a mod
 latent `ladder`, q(z1|x) q(z2|z1), and the prior `ladder`, p(z2) p(z1|z2) (Rezende et al. 2014).
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import flax.linen as nn
@@ -81,7 +82,7 @@ class LadderPrior(nn.Module):
         return Chain(StandardNormal(top), params, network, top, reverse=True)
 
 
-def _conditional(dim: int, hidden: Sizes, inputs: int) -> tuple[ConditionalGaussian, dict]:
+def _conditional(dim: int, hidden: Sizes, inputs: int) -> tuple[ConditionalGaussian, Mapping]:
     """A network of the part that is being called, apart from it, and its parameters."""
     inside = ConditionalGaussian(dim, hidden, name="between")
     inside(jnp.zeros((1, inputs)))  # makes the parameters, where they are made

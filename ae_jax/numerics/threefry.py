@@ -33,20 +33,24 @@ def threefry_2x32(key: Array, first: Array, second: Array) -> tuple[Array, Array
     return first, second
 
 
-def _fold_in(key: Array, data: Array) -> Array:
+def _fold_in(key: Array, data: Array | int) -> Array:
     zero = jnp.zeros((), jnp.uint32)
     return jnp.stack(threefry_2x32(key, zero, jnp.asarray(data).astype(jnp.uint32)))
 
 
 def _random_bits(key: Array, width: int, shape: tuple[int, ...]) -> Array:
     """Bits as JAX's own generator gives them with `jax_threefry_partitionable`, its default."""
-    if width != 32 or prod(shape) >= 2**32 or not jax.config.jax_threefry_partitionable:
+    if width != 32 or prod(shape) >= 2**32 or not _is_partitionable():
         return jax.random.bits(_own(key), shape, f"uint{width}")
     position = jax.lax.iota(jnp.uint32, prod(shape)).reshape(shape)
     first, second = threefry_2x32(key, jnp.zeros_like(position), position)
     # Where JAX's loop ends, fusion does: so that programs which are given the same bits go on from
     # them in the same way, to the last bit, whatever surrounds the step.
     return jax.lax.optimization_barrier(first ^ second)
+
+
+def _is_partitionable() -> bool:
+    return jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]  # set as JAX starts
 
 
 def _own(key: Array) -> Array:

@@ -7,8 +7,8 @@ one compiled program; whatever decides shapes or branches is declared with
 `struct.field(pytree_node=False)`.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self, cast
 
 import jax.numpy as jnp
 from flax import struct
@@ -21,6 +21,11 @@ __all__ = ["Batch", "BoundModel", "Draws", "Objective", "Revision", "Terms", "dr
 
 
 WHOLE = ""  # in the place of a group's name, where one loss trains all parameters
+
+
+def sum_of(terms: Iterable[Array]) -> Array:
+    """The sum of at least one array: that of none would be the number 0."""
+    return cast(Array, sum(terms))
 
 
 @struct.dataclass
@@ -47,7 +52,7 @@ class Terms:
 
     def total(self) -> Array:
         """What is reported as loss, [B]."""
-        return sum(self.loss.values()) if isinstance(self.loss, dict) else self.loss
+        return sum_of(self.loss.values()) if isinstance(self.loss, dict) else self.loss
 
 
 @struct.dataclass
@@ -119,7 +124,7 @@ class Objective:
         """The parameters after a step in which `is_due`; the model is as the step leaves it."""
         raise NotImplementedError(f"{type(self).__name__} does not define revise")
 
-    def bind(self, num_examples: int) -> "Objective":
+    def bind(self, num_examples: int) -> Self:
         """The objective for a training set of that size; most do not depend on it."""
         del num_examples
         return self

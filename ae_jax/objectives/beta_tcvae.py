@@ -7,12 +7,12 @@ from flax import struct
 from jax import Array
 from jax.scipy.special import logsumexp
 
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, present
 from ae_jax.core.ranges import NonNegative
 from ae_jax.distributions import DiagonalGaussian, normal_log_density
 from ae_jax.distributions.base import only
 from ae_jax.numerics.reductions import gather
-from ae_jax.objectives.base import Batch, BoundModel, Terms, draw
+from ae_jax.objectives.base import Batch, BoundModel, Terms, draw, sum_of
 from ae_jax.objectives.bound import Bound
 
 
@@ -62,8 +62,8 @@ class BetaTcvae(Bound):
             "total_correlation": joint - product,
             "dimension_kl": product - draws.log_prior[0],
         }
-        weights = (self.alpha, self.beta_at(step), self.gamma)
-        cost = sum(w * part for w, part in zip(weights, parts.values(), strict=True))
+        weights: tuple[Array | float, ...] = (self.alpha, self.beta_at(step), self.gamma)
+        cost = sum_of(w * part for w, part in zip(weights, parts.values(), strict=True))
         divergence = draws.log_posterior[0] - draws.log_prior[0]
         bound = {
             "elbo": reconstruction - divergence,
@@ -83,7 +83,7 @@ class BetaTcvae(Bound):
         density = normal_log_density(z[:, None], loc[None], log_scale[None])
         density = only(posterior.active, density)  # [B, N, Z]
         among = jnp.where(real > 0, 0.0, -jnp.inf)
-        count = jnp.log(self.num_examples) + jnp.log(real.sum())
+        count = jnp.log(present(self.num_examples, "num_examples")) + jnp.log(real.sum())
         joint = logsumexp(density.sum(axis=-1) + among[None], axis=1) - count
         each = logsumexp(density + among[None, :, None], axis=1) - count  # [B, Z]
         return joint, only(posterior.active, each).sum(axis=-1)

@@ -1,16 +1,17 @@
 """What bounds on log p(x) share: a weight of the KL that warms up, a prior of parameters."""
 
-from typing import Any, ClassVar, Literal
+import dataclasses
+from typing import Any, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, present
 from ae_jax.core.ranges import NonNegative
 from ae_jax.distributions import has_kl, kl
-from ae_jax.objectives.base import BoundModel, Draws, Objective
+from ae_jax.objectives.base import BoundModel, Draws, Objective, sum_of
 
 
 @struct.dataclass
@@ -32,9 +33,9 @@ class Bound(Objective):
 
     maximise: ClassVar[bool] = True
 
-    def bind(self, num_examples: int) -> "Bound":
+    def bind(self, num_examples: int) -> Self:
         """With N set."""
-        return self.replace(num_examples=float(num_examples))
+        return dataclasses.replace(self, num_examples=float(num_examples))
 
     def beta_at(self, step: Array) -> Array:
         """The weight of the KL at a step: linear from 0, then constant."""
@@ -50,8 +51,8 @@ class Bound(Objective):
         """-log p(theta) / N without its constant, nats per example."""
         if self.parameter_prior == "none":
             return 0.0
-        squares = sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(model.parts()))
-        return 0.5 * squares / self.num_examples
+        squares = sum_of(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(model.parts()))
+        return 0.5 * squares / present(self.num_examples, "num_examples")
 
 
 def monte_carlo_kl(draws: Draws) -> Array:

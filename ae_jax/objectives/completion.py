@@ -1,6 +1,7 @@
 """The bound of what is hidden, given what is seen."""
 
-from typing import ClassVar
+import dataclasses
+from typing import ClassVar, Self
 
 from flax import struct
 from jax import Array
@@ -29,7 +30,7 @@ class CompletionElbo(Elbo):
 
     can_pad: ClassVar[bool] = True
 
-    def bind(self, num_examples: int) -> "CompletionElbo":
+    def bind(self, num_examples: int) -> Self:
         """With N set. Raises UserError for an unknown pattern."""
         PATTERNS.get(self.pattern)
         return super().bind(num_examples)
@@ -43,4 +44,4 @@ def of_hidden(draws: Draws, batch: Batch, pattern: str, share: Array | float) ->
     """The same draws with log p(x_h|z) of the hidden entries for their likelihood."""
     x = batch["x"]
     hidden = hidden_entries(x, batch["id"], pattern, share)
-    return draws.replace(log_likelihood=observed_log_prob(draws.likelihood, x, hidden))
+    return dataclasses.replace(draws, log_likelihood=observed_log_prob(draws.likelihood, x, hidden))

@@ -10,7 +10,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.core.registry import Registry
 from ae_jax.numerics.noise import example_keys
 from ae_jax.numerics.reductions import gather
-from ae_jax.objectives.base import Batch, BoundModel, Draws
+from ae_jax.objectives.base import Batch, BoundModel, Draws, sum_of
 
 IMQ_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -23,7 +23,7 @@ def inverse_multiquadratics(squared: Array, expected: Array | float) -> Array:
 
     Its tails are heavy: codes far from the prior still feel it.
     """
-    return sum(s * expected / (s * expected + squared) for s in IMQ_SCALES)
+    return sum_of(s * expected / (s * expected + squared) for s in IMQ_SCALES)
 
 
 def gaussian(squared: Array, expected: Array | float) -> Array:

@@ -14,6 +14,8 @@ from ae_jax.numerics.reductions import batch_mean
 from ae_jax.objectives.base import Batch, BoundModel, Draws, Terms, draw
 from ae_jax.objectives.bound import Bound, monte_carlo_kl, refuse_other_values
 
+KlForm = Literal["analytic", "monte_carlo"]
+
 
 @struct.dataclass
 class Elbo(Bound):
@@ -30,9 +32,7 @@ class Elbo(Bound):
 
     free_bits: NonNegative = 0.0
     num_samples: Count = struct.field(pytree_node=False, default=1)
-    kl_form: Literal["analytic", "monte_carlo"] = struct.field(
-        pytree_node=False, default="analytic"
-    )
+    kl_form: KlForm = struct.field(pytree_node=False, default="analytic")
 
     headline: ClassVar[str] = "elbo"
     can_pad: ClassVar[bool] = True

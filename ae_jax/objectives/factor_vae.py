@@ -55,7 +55,8 @@ class FactorVae(Bound):
 
     def logit(self, own: Any, z: Array) -> Array:
         """log D / (1 - D) at codes [B, Z], nats, [B]."""
-        return Mlp(self.critic_hidden, 1).apply({"params": own}, z)[:, 0]
+        logits: Any = Mlp(self.critic_hidden, 1).apply({"params": own}, z)
+        return logits[:, 0]
 
     def __call__(
         self,

@@ -1,6 +1,6 @@
 """A bound with a preference for informative codes (Zhao et al. 2019)."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 from flax import struct
@@ -38,7 +38,7 @@ class InfoVae(Bound):
     can_pad: ClassVar[bool] = True
     whole_batch: ClassVar[bool] = True
 
-    def bind(self, num_examples: int) -> "InfoVae":
+    def bind(self, num_examples: int) -> Self:
         """Raises UserError for an unknown kernel, or weights below 0."""
         KERNELS.get(self.kernel)
         if self.alpha > 1 or self.alpha + self.scaling < 1:

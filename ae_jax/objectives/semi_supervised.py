@@ -59,7 +59,8 @@ class SemiSupervised(Bound):
     def log_classifier(self, own: Any, x: Array) -> Array:
         """log q(y|x) of every class, nats, [B, C]."""
         classes = own["output"]["bias"].shape[0]
-        return jax.nn.log_softmax(Mlp(self.classifier_hidden, classes).apply({"params": own}, x))
+        logits: Any = Mlp(self.classifier_hidden, classes).apply({"params": own}, x)
+        return jax.nn.log_softmax(logits)
 
     def __call__(
         self,

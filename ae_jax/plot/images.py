@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +17,7 @@ from ae_jax.nn.tying import decoder_chain, encoder_chain, untie
 from ae_jax.report import dictionaries, figures, pictures
 from ae_jax.report.style import style
 from ae_jax.train.codec_fit import CodecSetup
+from ae_jax.train.config import RunConfig
 
 Shape = Sequence[int] | None
 MOST_ROWS = 10
@@ -133,7 +134,7 @@ def traversal(
     """
     if dims is None:
         dims = range(min(model.setup.latent_dim, MOST_ROWS))
-    dims = [dims] if np.ndim(dims) == 0 else list(dims)
+    dims = [cast(int, dims)] if np.ndim(dims) == 0 else list(dims)
     if not dims or not len(values):
         raise UserError("a traversal needs at least one dimension of the code, and one value")
     rows = {}
@@ -177,7 +178,7 @@ def _weights(model: Fitted, of: str) -> np.ndarray:
     if {"hidden", "visible"} <= {*params}:  # of a Boltzmann machine, whose weights are both
         kernel = params["hidden"]["kernel"]
     else:
-        params = untie(params) if model.config.model.tied else params
+        params = untie(params) if cast(RunConfig, model.config).model.tied else params
         part, name = encoder_chain(params)[0] if of == "encoder" else decoder_chain(params)[-1]
         kernel = params[part][name].get("kernel")
         kernel = kernel if of == "encoder" or np.ndim(kernel) != 2 else kernel.T

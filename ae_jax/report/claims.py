@@ -61,7 +61,7 @@ def same_order(
     name: str, values: dict[Any, float], targets: dict[Any, float], unit: str, source: str
 ) -> Claim:
     """The claim that keys sorted by value come in the order of their targets."""
-    ours, theirs = (sorted(table, key=table.get) for table in (values, targets))
+    ours, theirs = (sorted(table, key=table.__getitem__) for table in (values, targets))
     return Claim(name, ours, theirs, 0.0, unit, source, ours == theirs)
 
 
@@ -92,7 +92,7 @@ def _commit() -> str:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def write_results(

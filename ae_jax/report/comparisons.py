@@ -179,7 +179,7 @@ def bars(
 
     `notes` are written after the values; names of one of the `groups` share a colour.
     """
-    ordered = sorted(values, key=values.get, reverse=True)
+    ordered = sorted(values, key=values.__getitem__, reverse=True)
     kinds = list(dict.fromkeys((groups or {}).values()))
     figure = Figure((7.2, 0.36 * len(ordered) + (1.2 if kinds else 0.9)), layout="constrained")
     axes = figure.add_subplot()

@@ -27,7 +27,7 @@ def draw_curves(axes: Axes, lines: Curves, *, markers: bool = False) -> None:
     Of values of several seeds [S, n] the mean is drawn with an error bar of one standard
     deviation.
     """
-    places = {}  # of labels in the cycle: levels take no colour
+    places: dict[str, int] = {}  # of labels in the cycle: levels take no colour
     for label, (x, y) in lines.items():
         x, y = np.asarray(x), np.asarray(y, float)
         if is_level(y):
@@ -93,7 +93,7 @@ def ticks_where_measured(axes: Axes, lines: Curves, ticks: Sequence[float] | Non
     """Names the abscissae `ticks`, by default those of the points where they are few."""
     if ticks is None:
         found = [np.asarray(x) for x, y in lines.values() if not is_level(np.asarray(y, float))]
-        ticks = np.unique(np.concatenate(found)) if found else ()
+        ticks = np.unique(np.concatenate(found)).tolist() if found else []
         if not 1 < len(ticks) <= FEW_TICKS:
             return
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -34,7 +34,7 @@ from ae_jax.nn.decoders import MLPDecoder
 from ae_jax.nn.tying import decoder_chain, untie
 from ae_jax.report.pages import EXPLORER
 from ae_jax.report.style import class_colors, display_name
-from ae_jax.train.config import CodecConfig, to_dict
+from ae_jax.train.config import RunConfig, method_name
 from ae_jax.train.rundir import RunDirectory
 
 SCRIPTS = ("explorer_model.js", "explorer_plane.js", "explorer_controls.js")
@@ -151,9 +151,10 @@ def conditions_of(model: Fitted) -> list[Condition] | None:
         return None
     if model.condition_kind == "input":
         raise UserError("the page cannot offer the inputs that this model is conditioned on")
-    classes = model.setup.architecture.model.classes
+    network: Any = model.setup.architecture.model
+    classes = network.classes
     names = model.setup.dataset.classes or tuple(map(str, range(classes)))
-    in_decoder = "decoder" in model.config.model.into
+    in_decoder = "decoder" in cast(RunConfig, model.config).model.into
     vectors = np.eye(classes, dtype=np.float32) if in_decoder else np.zeros((classes, 0), "f4")
     return [Condition(name, vector) for name, vector in zip(names, vectors, strict=True)]
 
@@ -166,7 +167,7 @@ def layers_of(model: Fitted) -> list[Layer]:
     if isinstance(network, RestrictedBoltzmannMachine):
         mean = "sigmoid" if network.visible == "bernoulli" else "linear"
         return [_layer(params["hidden"]["kernel"].T, params["visible"]["bias"], mean)]
-    config = model.config.model
+    config = cast(RunConfig, model.config).model
     if not isinstance(network, Autoencoder) or type(network.decoder) is not MLPDecoder:
         raise Untranslatable(f"its decoder ({display_name(config.decoder)}) is not dense layers")
     if config.activation not in ACTIVATIONS_KNOWN:
@@ -184,6 +185,7 @@ def layers_of(model: Fitted) -> list[Layer]:
         kernel = np.asarray(places[0]["kernel"])
         width = kernel.shape[0] - config.latent_dim
         places[0]["kernel"] = np.concatenate([kernel[width:], kernel[:width]])
+    activations: list[str]
     activations = [config.activation] * (len(places) - 1) + [HEADS_KNOWN[config.head]]
     return [
         _layer(place["kernel"], place["bias"], activation)
@@ -388,16 +390,14 @@ def _spaced(available: int, wanted: int) -> np.ndarray:
 
 
 def _method(model: Fitted) -> str:
-    values = to_dict(model.config)
-    section = "codec" if isinstance(model.config, CodecConfig) else "objective"
-    return display_name(values[section]["name"])
+    return display_name(method_name(model.config))
 
 
 def _summary(model: Fitted) -> str:
-    kind = "iteration" if isinstance(model.config, CodecConfig) else "step"
+    length = _counted(model.step, model.config.counted_in)
     return (
         f"A walk through codes of {_counted(model.setup.latent_dim, 'dimension')}, after "
-        f"{_counted(model.step, kind)}. The page decodes by itself and needs no network."
+        f"{length}. The page decodes by itself and needs no network."
     )
 
 

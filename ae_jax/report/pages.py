@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -277,7 +277,7 @@ def _texts(rows: Sequence[Row]) -> list[list[str]]:
     return [list(line) for line in zip(*by_column, strict=True)]
 
 
-def _column(values: Sequence[object]) -> list[str]:
+def _column(values: Sequence[Any]) -> list[str]:
     plain = [v for v in values if _is_plain(v)]
     decimals = _decimals(plain)
     if decimals is None:
@@ -289,12 +289,16 @@ def _column(values: Sequence[object]) -> list[str]:
     return [f"{value:,.{decimals}f}" if _is_plain(value) else cell(value) for value in values]
 
 
-def _is_plain(value: object) -> bool:
+def _size(value: Any) -> Any:
+    return abs(value)
+
+
+def _is_plain(value: Any) -> bool:
     """Whether the value is a number that digits before and after a point can show."""
     return (
         isinstance(value, numbers.Real)
         and not is_verdict(value)
-        and abs(value) < DIVERGED  # also not NaN; a whole number may be beyond all floats
+        and _size(value) < DIVERGED  # also not NaN; a whole number may be beyond all floats
     )
 
 
@@ -325,16 +329,16 @@ def is_verdict(value: object) -> bool:
     return isinstance(value, (bool, np.bool_))
 
 
-def cell(value: object) -> str:
+def cell(value: Any) -> str:
     """A value as a reader wants it: yes or no, six significant digits, a dash for a gap."""
     if is_gap(value):
         return "–"
     if is_verdict(value):
         return "yes" if value else "no"
     if isinstance(value, numbers.Integral):
-        return f"{value:,}" if abs(value) >= THOUSANDS_FROM else str(value)
+        return f"{value:,}" if _size(value) >= THOUSANDS_FROM else str(value)
     if isinstance(value, numbers.Real):
-        return "diverged" if abs(value) >= DIVERGED else f"{float(value):.6g}"
+        return "diverged" if _size(value) >= DIVERGED else f"{float(value):.6g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {cell(each)}" for key, each in value.items()) or "–"
     if isinstance(value, (list, tuple)):

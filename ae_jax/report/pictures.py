@@ -42,7 +42,7 @@ def in_unit(images: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
     low, high = float(like.min()), float(like.max())
     if low >= 0 and high <= 1:
         return images
-    return (images - low) / max(high - low, np.finfo(np.float32).tiny)
+    return (images - low) / max(high - low, float(np.finfo(np.float32).tiny))
 
 
 def show_picture(axes: Axes, picture: np.ndarray) -> None:

@@ -157,7 +157,8 @@ def _samples(models: Models) -> dict[str, Shown]:
             continue
         labels = None
         if model.condition_kind == "label":
-            labels = np.arange(SAMPLED) % model.setup.architecture.model.classes
+            network: Any = model.setup.architecture.model
+            labels = np.arange(SAMPLED) % network.classes
         panels[name] = _grey(_channels_last(model, model.sample(SAMPLED, y=labels)), data.max_value)
     drawn, names = {}, list(panels)
     for start in range(0, len(names), IN_A_ROW):

@@ -1,6 +1,7 @@
 """Figures and the report of a single run."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,7 +12,7 @@ from ae_jax.report import figures
 from ae_jax.report.courses import axis_labels, courses
 from ae_jax.report.pages import Shown, Table, write_model_report
 from ae_jax.report.style import display_name
-from ae_jax.train.config import to_dict
+from ae_jax.train.config import RunConfig, to_dict
 from ae_jax.train.loop import is_look
 from ae_jax.train.rundir import RunDirectory
 
@@ -22,7 +23,7 @@ MANIFOLD_SIDE = 20
 
 def write(model: Fitted, directory: RunDirectory) -> Path:
     """Writes `figures/` and `report.html` of a run; returns the path of the report."""
-    config = model.config
+    config = cast(RunConfig, model.config)
     objective = display_name(to_dict(config)["objective"]["name"])
     title = f"{display_name(model.setup.dataset.name)}: {objective}"
     inputs, head = display_name(config.data.preprocess), display_name(config.model.head)
@@ -46,7 +47,7 @@ def _figures(model: Fitted) -> dict[str, Shown]:
         pair = figures.reconstructions(model.inputs(first), rows)
         drawn["reconstructions"] = Shown(pair, "Reconstructions of test examples")
         drawn |= _samples(model)
-    if model.config.model.latent_dim == 2:
+    if model.setup.latent_dim == 2:
         is_picture = model.setup.dataset.is_picture
         if is_picture and model.has_plane and model.condition_kind == "none":
             codes = figures.manifold_coordinates(MANIFOLD_SIDE)
@@ -66,7 +67,8 @@ def _samples(model: Fitted) -> dict[str, Shown]:
     if model.condition_kind == "none":
         grid = figures.image_grid(model.sample(100, units="model"), 10, 10)
         return {"samples": Shown(grid, "Means of p(x|z) for codes from the prior")}
-    classes = np.arange(model.setup.architecture.model.classes)
+    network: Any = model.setup.architecture.model
+    classes = np.arange(network.classes)
     rows = [model.sample(SHOWN, y=int(label), units="model") for label in classes]
     grid = figures.image_grid(np.concatenate(rows), len(classes), SHOWN)
     return {"samples": Shown(grid, "Means of p(x|z, y): a label a row, a draw of z a column")}

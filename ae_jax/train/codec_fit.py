@@ -165,9 +165,7 @@ def prepare_codec(config: CodecConfig, dataset: DataSet) -> CodecSetup:
     values = train.x.size + len(train) * config.codec.latent_dim
     stored = sum(split.x.nbytes for split in dataset.splits.values())
     refuse_beyond_memory("examples and their codes", 4 * values + stored)
-    source = DataConfig(
-        dataset.name, dataset.protocol, name, dataset.limit, layout=config.data.layout
-    )
+    source = DataConfig.of(dataset, name, layout=config.data.layout)
     config = dataclasses.replace(config, data=source)
     setup = CodecSetup(
         config,

@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -20,10 +20,13 @@ from ae_jax.core.errors import UserError, shortened
 from ae_jax.core.ranges import Count
 from ae_jax.core.registry import Registry, absolute_reference, unknown_name
 from ae_jax.data import absolute_name
+from ae_jax.data.base import DataSet
 from ae_jax.models.build import flattened, nested
 from ae_jax.models.config import PARTS, ModelConfig
 from ae_jax.objectives import OBJECTIVES, Elbo, Objective
 from ae_jax.train.optimisers import OPTIMISERS, Adam, Optimiser
+
+Protocol = Literal["paper", "full"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +49,18 @@ class DataConfig:
     """
 
     name: str = "mnist"
-    protocol: Literal["paper", "full"] = "paper"
+    protocol: Protocol = "paper"
     preprocess: str = "auto"
     limit: Count | None = None
     memory_budget: Count | None = None
     layout: Literal["channels_last", "channels_first"] = "channels_last"
     placement: Literal["auto", "replicated", "sharded"] = "auto"
+
+    @classmethod
+    def of(cls, dataset: DataSet, preprocess: str, **others: Any) -> "DataConfig":
+        """What says where these very examples come from; `others` are further options."""
+        protocol = cast(Protocol, dataset.protocol)
+        return cls(dataset.name, protocol, preprocess, dataset.limit, **others)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +118,43 @@ class RunConfig:
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
 
+    # In what networks and codecs differ is said here and in `CodecConfig`: nobody asks which it is.
+    kind: ClassVar[str] = "network"
+    method_section: ClassVar[str] = "objective"
+    counted_in: ClassVar[str] = "step"
+
+    @property
+    def latent_dim(self) -> int:
+        """Size of the code."""
+        return self.model.latent_dim
+
+    @property
+    def follows_its_length(self) -> bool:
+        """Whether the steps of a run depend on how many epochs it has, as a schedule makes them, or
+        as an optimiser of the user's own may."""
+        return any(
+            type(optim).build is not Optimiser.build
+            or type(optim).rate is not Optimiser.rate
+            or optim.schedule != "constant"
+            or optim.warmup > 0
+            for optim in (self.optim, *(optim for _, optim in self.groups))
+        )
+
+    def on_one_device(self) -> Self:
+        """The configuration to look at a run, whatever it was trained on."""
+        return dataclasses.replace(self, train=dataclasses.replace(self.train, parallel="jit"))
+
+    def form(self) -> str:
+        """What is fitted, in a few words."""
+        sizes = "-".join(map(str, (*self.model.hidden, self.latent_dim)))
+        return f"{self.model.name} {sizes}, {self.model.latent} code, {self.model.head} head"
+
+    def progress(self, records: Sequence[Mapping[str, Any]], step: int) -> str:
+        """How far it was fitted, in a few words."""
+        done, epochs = records[-1]["epoch"] if records else 0, self.train.epochs
+        early = ", stopped early" if done < epochs and self.train.patience else ""
+        return f"objective {method_name(self)}, epoch {done:,} of {epochs:,}{early}"
+
 
 @dataclasses.dataclass(frozen=True)
 class FitConfig:
@@ -132,6 +178,26 @@ class CodecConfig:
     codec: CodecSpec = Pca()
     train: FitConfig = FitConfig()
     eval: CodecEvalConfig = CodecEvalConfig()
+
+    kind: ClassVar[str] = "codec"
+    method_section: ClassVar[str] = "codec"
+    counted_in: ClassVar[str] = "iteration"
+    follows_its_length: ClassVar[bool] = False
+
+    @property
+    def latent_dim(self) -> int:
+        """Size of the code."""
+        return self.codec.latent_dim
+
+    def on_one_device(self) -> Self:
+        return self
+
+    def form(self) -> str:
+        return f"{method_name(self)}, {self.latent_dim} atoms"
+
+    def progress(self, records: Sequence[Mapping[str, Any]], step: int) -> str:
+        converged = bool(records) and records[-1].get("converged")
+        return f"{step:,} iterations, {'converged' if converged else 'not converged'}"
 
 
 AnyConfig = RunConfig | CodecConfig
@@ -168,6 +234,14 @@ _CODEC = _Layout(
 )
 
 
+_LAYOUTS = {"network": _NETWORK, "codec": _CODEC}
+
+
+def method_name(config: AnyConfig) -> str:
+    """The registered name of the objective, or of the codec."""
+    return to_dict(config)[config.method_section]["name"]
+
+
 def is_of_codec(values: Mapping[str, Any], assignments: Sequence[str] = ()) -> bool:
     """Whether nested dicts with assignments are the configuration of a codec, not of a network."""
     return "codec" in values or any(text.startswith("codec.") for text in assignments)
@@ -175,8 +249,8 @@ def is_of_codec(values: Mapping[str, Any], assignments: Sequence[str] = ()) -> b
 
 def to_dict(config: AnyConfig) -> dict[str, dict[str, Any]]:
     """The configuration as JSON-ready nested dicts, complete."""
-    layout = _CODEC if isinstance(config, CodecConfig) else _NETWORK
-    sections = {}
+    layout = _LAYOUTS[config.kind]
+    sections: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         section = getattr(config, field.name)
         if field.name in layout.tables:

@@ -15,6 +15,7 @@ from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ae_jax.data.batches import DeviceSplit, Order, Totals, sequential_order, shuffled_order
+from ae_jax.data.preprocess import Statistics
 from ae_jax.models.padding import cropped, padded
 from ae_jax.train.program import (
     AXIS,
@@ -214,11 +215,11 @@ def _stacked_numbers(setups: Sequence[Setup]) -> Numbers:
     """Numbers with a leading axis of members; the statistics of the data are common to all."""
     sizes = [setup.config.model.latent_dim for setup in setups]
     # Codes of one size are whole in every member, and their model is what it is alone.
-    in_use = [None] * len(sizes)
+    in_use: list[Array | None] = [None] * len(sizes)
     if len(set(sizes)) > 1:
         in_use = [jnp.asarray(size, jnp.int32) for size in sizes]
     numbers = [
-        dataclasses.replace(setup.numbers, statistics=None, latent_dim=size)
+        dataclasses.replace(setup.numbers, statistics=Statistics(None), latent_dim=size)
         for setup, size in zip(setups, in_use, strict=True)
     ]
     return dataclasses.replace(_stack(numbers), statistics=setups[0].numbers.statistics)

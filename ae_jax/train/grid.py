@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import jax
 
-from ae_jax.core.errors import TrainingDiverged, UserError, is_out_of_memory
+from ae_jax.core.errors import TrainingDiverged, UserError, is_out_of_memory, present
 from ae_jax.data.base import DataSet
 from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
@@ -182,7 +182,8 @@ def _train_what_fits(
         if not is_out_of_memory(error) or len(runs) == 1 or jax.process_count() > 1:
             raise
     # Out of the handler: the error keeps alive what could not be held.
-    outcomes, names, middle = {}, list(runs), len(runs) // 2
+    outcomes: dict[str, Outcome | TrainingDiverged] = {}
+    names, middle = list(runs), len(runs) // 2
     for half in (names[:middle], names[middle:]):
         outcomes |= _train_what_fits({name: runs[name] for name in half}, until, devices_each)
     return outcomes
@@ -203,7 +204,7 @@ def _train_group(
     last_look = _last_look(config, end)
     furthest = max((epoch for epoch in stands.values() if epoch < end), default=end)
     over = [name for name in runs if stands[name] >= end and furthest < last_look]
-    outcomes = {}
+    outcomes: dict[str, Outcome | TrainingDiverged] = {}
     for part in (over, [name for name in runs if name not in over]):
         if part:
             together = [runs[name] for name in part]
@@ -227,7 +228,7 @@ def _last_look(config: RunConfig, end: int) -> int:
 
 def _epochs_done(run: Run) -> int:
     """Where a run continues: the epoch of its latest checkpoint."""
-    return latest_step(run.directory.checkpoints) // run.setup.steps_per_epoch
+    return latest_step(present(run.directory, "directory").checkpoints) // run.setup.steps_per_epoch
 
 
 def _check_devices(devices_each: int) -> None:

@@ -18,7 +18,6 @@ from ae_jax.core.registry import code_of
 from ae_jax.core.trust import Untrusted, only_known_code
 from ae_jax.data.base import DataSet
 from ae_jax.train.config import AnyConfig, RunConfig, differences, from_dict, to_dict
-from ae_jax.train.optimisers import Optimiser
 
 _PACKAGES = ("ae_jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -107,24 +106,9 @@ def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
     return [path for path in sorted({*before, *now}) if before.get(path) != now.get(path)]
 
 
-def follows_its_length(config: AnyConfig) -> bool:
-    """Whether the steps of a run depend on how many epochs it has, as a schedule makes them, or as
-    an optimiser of the user's own may."""
-    if not isinstance(config, RunConfig):
-        return False
-    optimisers = (config.optim, *(optim for _, optim in config.groups))
-    return any(
-        type(optim).build is not Optimiser.build
-        or type(optim).rate is not Optimiser.rate
-        or optim.schedule != "constant"
-        or optim.warmup > 0
-        for optim in optimisers
-    )
-
-
 def say_if_not_as_in_one_go(config: AnyConfig, before: int) -> None:
     """Warns where a run given more epochs is not the one that had them from the beginning."""
-    if follows_its_length(config):
+    if isinstance(config, RunConfig) and config.follows_its_length:
         warn(
             f"the step size of this run follows its length, which was {before} epochs and is now "
             f"{config.train.epochs}: it goes on from where it is, and differs from a run of "

@@ -76,7 +76,8 @@ def _is_of(directory: RunDirectory, config: RunConfig, dataset: DataSet) -> bool
     if changes - {*_SETTLED, *open_}:
         return False
     same: Sequence[dict] = [read_json(directory.data_file), describe(dataset)]
-    return not differences(*({**each, "name": ""} for each in same))
+    before, now = ({**each, "name": ""} for each in same)
+    return not differences(before, now)
 
 
 def _at(values: dict[str, Any], path: str) -> Any:

@@ -346,7 +346,8 @@ def _look(place: _Place, totals: dict[str, Totals], epoch: int) -> Record:
 
     Raises TrainingDiverged where a loss is not finite: the last update of the epoch did that.
     """
-    record, setup = {}, place.run.setup
+    record: Record = {}
+    setup = place.run.setup
     for name in setup.splits:
         means = totals[name].means()
         for metric in ("loss", setup.numbers.objective.headline):

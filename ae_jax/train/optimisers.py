@@ -66,7 +66,7 @@ class Optimiser:
         self, total_steps: Array | float, steps_per_epoch: Array | int | None = None
     ) -> optax.GradientTransformation:
         """The transformation for a run of so many steps; by default they are one epoch."""
-        steps = total_steps if steps_per_epoch is None else steps_per_epoch
+        steps: Array | float = total_steps if steps_per_epoch is None else steps_per_epoch
         per_epoch = self.updates_in(steps)
         updates = total_steps if self.accumulate is None else total_steps / steps * per_epoch
         parts = [self.rule(lambda count: self.rate(count, updates))]
@@ -89,7 +89,7 @@ class Optimiser:
             result = accumulated(result, self.accumulate, steps)
         return result
 
-    def updates_in(self, steps: Array | int) -> Array | int:
+    def updates_in(self, steps: Array | float) -> Array | float:
         """How many updates an epoch of so many steps has."""
         return steps if self.accumulate is None else -(-steps // self.accumulate)
 

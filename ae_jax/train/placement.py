@@ -4,7 +4,7 @@ from typing import Literal
 
 import jax
 
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, present
 from ae_jax.data.base import DataSet
 from ae_jax.train.config import RunConfig
 from ae_jax.train.devices import memory_limit, memory_share
@@ -26,7 +26,7 @@ def placement_of(config: RunConfig, dataset: DataSet, execution: Execution) -> P
     needed, budget = bytes_of(dataset), examples_budget(config)
     on_each: dict[Placement, int] = {"replicated": needed}
     if mode in SHARDING_MODES:
-        on_each["sharded"] = -(-needed // execution.mesh.size)
+        on_each["sharded"] = -(-needed // present(execution.mesh, "mesh").size)
     if asked == "auto":
         return next((place for place, size in on_each.items() if size <= budget), "streamed")
     if asked not in on_each:

@@ -86,7 +86,7 @@ def _asked_of_jax() -> Group:
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"cannot join other processes: {reason}") from error
-    if None in (address, count, index):
+    if address is None or count is None or index is None:
         raise UserError(
             "cannot join other processes: no launcher is recognised here; set "
             f"{', '.join(OWN)} in each"
@@ -306,7 +306,7 @@ def users_code() -> dict[str, str]:
     files = [
         Path(module.__file__)
         for name, module in list(sys.modules.items())
-        if name.startswith("ae_jax_user_") and getattr(module, "__file__", None)
+        if name.startswith("ae_jax_user_") and module.__file__
     ]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 

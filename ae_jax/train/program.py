@@ -20,6 +20,7 @@ from jax import Array
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from ae_jax.core.errors import present
 from ae_jax.data.base import Split
 from ae_jax.data.batches import DeviceSplit, Order, Totals, take_batch, totals_by_batch
 from ae_jax.data.preprocess import Preprocess, Statistics
@@ -203,8 +204,9 @@ class Execution:
 
     def spread(self, split: Split) -> DeviceSplit:
         """A split with a part of its examples on each device."""
-        sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
-        return DeviceSplit.spread(split, self.mesh.size, lambda rows: place(rows, sharding))
+        mesh = present(self.mesh, "mesh")
+        sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+        return DeviceSplit.spread(split, mesh.size, lambda rows: place(rows, sharding))
 
 
 def place(tree: Any, sharding: Any) -> Any:
@@ -290,9 +292,9 @@ def _shard_map() -> Execution:
     def program(state, order, split, numbers, *, architecture):
         rows = everywhere
         if split.count is not None:
-            split = split.replace(axis=AXIS)
+            split = dataclasses.replace(split, axis=AXIS)
             part = PartitionSpec(AXIS)
-            rows = split.replace(x=part, y=part, first_id=everywhere, condition=part)
+            rows = dataclasses.replace(split, x=part, y=part, first_id=everywhere, condition=part)
         mapped = on_parts(
             partial(run_epoch, architecture=architecture, axis_name=AXIS),
             mesh,

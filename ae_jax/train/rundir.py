@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 from filelock import FileLock, Timeout
 
@@ -207,6 +207,12 @@ class RunDirectory:
         changes = identity.data_changes(saved["data"], describe(dataset))
         if changes:
             raise UserError(f"the data of {self.path} has changed: {'; '.join(changes)}")
+
+    @overload
+    def _saved_run(self, required: Literal[True]) -> dict[str, Any]: ...
+
+    @overload
+    def _saved_run(self) -> dict[str, Any] | None: ...
 
     def _saved_run(self, required: bool = False) -> dict[str, Any] | None:
         """What run the directory holds, as plain data; None where it holds none.

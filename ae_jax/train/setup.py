@@ -7,13 +7,13 @@ import dataclasses
 import math
 import sys
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, present
 from ae_jax.core.registry import unknown_name
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.batches import DeviceSplit, num_batches, sequential_order
@@ -163,7 +163,7 @@ class Setup:
             # A copy: the first step takes the memory of its state.
             params = jax.tree.map(partial(jnp.array, copy=True), self.start.params)
             opt_state = self.numbers.transformation().init(params)
-            state = state.replace(params=params, opt_state=opt_state)
+            state = dataclasses.replace(state, params=params, opt_state=opt_state)
         return self.execution.replicate(state)
 
     def code_shapes(self) -> tuple[Any, Any]:
@@ -178,7 +178,7 @@ class Setup:
     def batch_shapes(self, size: int | None = None) -> Batch:
         """The shapes and types of a batch, by default a training batch."""
         size, split = size or self.config.train.batch_size, self.dataset.splits["train"]
-        batch = {
+        batch: dict[str, Any] = {
             "x": jax.ShapeDtypeStruct((size, *self.dataset.shape), jnp.float32),
             "id": jax.ShapeDtypeStruct((size,), jnp.int32),
             "mask": jax.ShapeDtypeStruct((size,), jnp.float32),
@@ -300,7 +300,11 @@ def _examples(
         put = execution.spread if placement == "sharded" else execution.put
         # One by one: a dict that passes through JAX comes back sorted by its keys.
         splits = {name: put(split) for name, split in dataset.splits.items()}
-    seen = extreme_examples(dataset) if placement == "streamed" else splits
+    seen = (
+        extreme_examples(dataset)
+        if placement == "streamed"
+        else cast(dict[str, DeviceSplit], splits)
+    )
     return splits, statistics, value_range(dataset, seen, preprocess, statistics)
 
 
@@ -331,7 +335,7 @@ def _check_conditions(kind: str, dataset: DataSet) -> None:
     for name, split in dataset.splits.items():
         if kind == "label" and split.y is None:
             raise UserError(f"model.condition=label: the {name} split has no labels")
-        if kind == "label" and len(split) and split.y.min() < 0:
+        if kind == "label" and len(split) and present(split.y, "labels").min() < 0:
             raise UserError(
                 f"model.condition=label: the {name} split has labels below 0, and classes count "
                 "from 0"
@@ -353,7 +357,7 @@ def _check_size(setup: Setup, state: TrainState) -> None:
     needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in arrays)
     examples = _chunk_bytes(setup) if setup.streams else bytes_of(setup.dataset)
     if setup.placement == "sharded":
-        examples //= setup.execution.mesh.size
+        examples //= present(setup.execution.mesh, "mesh").size
     what, devices = (
         "examples, parameters, gradients and optimiser state",
         devices_here(setup.config),
@@ -447,14 +451,12 @@ def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: Value
     head = _head_for(dataset, values) if model.head == "auto" else model.head
     return dataclasses.replace(
         config,
-        data=DataConfig(
-            dataset.name,
-            dataset.protocol,
+        data=DataConfig.of(
+            dataset,
             preprocess,
-            dataset.limit,
-            config.data.memory_budget,
-            config.data.layout,
-            config.data.placement,
+            memory_budget=config.data.memory_budget,
+            layout=config.data.layout,
+            placement=config.data.placement,
         ),
         model=dataclasses.replace(model, head=head, prior=_settled_prior(config)),
     )
@@ -464,7 +466,7 @@ def _settled(config: RunConfig, dataset: DataSet, preprocess: str, values: Value
 def _initial_state(
     seed: Array,
     numbers: Numbers,
-    scale: Array | float,
+    scale: float,
     batch: Batch,
     *,
     architecture: Architecture,

@@ -1,5 +1,6 @@
 """The state of a run and the pure step that every mode of execution shares."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -123,8 +124,8 @@ def make_step(
             )
         finite = jnp.all(jnp.stack([jnp.isfinite(loss) for loss in losses.values()]))
         report = StepReport(totals, jnp.where(finite, NO_STEP, state.step))
-        state = state.replace(
-            step=state.step + 1, params=params, opt_state=opt_state, collections=collections
+        state = dataclasses.replace(
+            state, step=state.step + 1, params=params, opt_state=opt_state, collections=collections
         )
         return state, report
 

@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ae_jax.core.errors import present
 from ae_jax.data.batches import Order, Totals, shuffled_order
 from ae_jax.data.streaming import Chunk, chunks, steps_in_chunk
 from ae_jax.objectives import Batch
@@ -191,8 +192,8 @@ class _Programs:
         places = self.places(size)
 
         def put(leaf: np.ndarray) -> Array:
-            def part(index: tuple[slice, ...]) -> np.ndarray:
-                start, stop, _ = index[1].indices(size)
+            def part(index: tuple[slice, ...] | None) -> np.ndarray:
+                start, stop, _ = present(index, "place")[1].indices(size)
                 first = np.searchsorted(places, start)
                 return leaf[:, first : first + stop - start]
 
@@ -202,7 +203,7 @@ class _Programs:
         return jax.tree.map(put, chunk)
 
     def _sharding(self, *axes: str | None) -> NamedSharding:
-        return NamedSharding(self.mesh, PartitionSpec(*axes))
+        return NamedSharding(present(self.mesh, "mesh"), PartitionSpec(*axes))
 
 
 @cache  # so that runs which differ in numbers only share the compiled program

@@ -27,7 +27,7 @@ class AccumulatedState(NamedTuple):
 
 
 def accumulated(
-    inner: optax.GradientTransformation, every: Array | int, steps_per_epoch: Array | int
+    inner: optax.GradientTransformation, every: Array | int, steps_per_epoch: Array | float
 ) -> optax.GradientTransformationExtraArgs:
     """`inner` at each `every` batches, of the mean gradient over their examples; else no update.
 
@@ -173,7 +173,7 @@ class PlateauState(NamedTuple):
     scale: Array
     best: Array  # mean loss of the best round
     worse: Array  # rounds since then
-    count: Array
+    count: Array  # type: ignore[assignment]  # not the method of tuples
     total: Array
 
 
@@ -182,7 +182,7 @@ def reduced_on_plateau(
     patience: Array | int,
     tolerance: Array | float,
     lowest: Array | float,
-    size: Array | int,
+    size: Array | float,
 ) -> optax.GradientTransformationExtraArgs:
     """Scales updates by `factor` once more after `patience` rounds without a better mean loss.
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ae_jax.cli.launch import ListenerFor, Outcomes, goal, kept_records
 from ae_jax.cli.shell import EXIT_USER_ERROR
@@ -28,7 +28,7 @@ from ae_jax.data import can_load, load
 from ae_jax.data.base import DataSet
 from ae_jax.train import processes
 from ae_jax.train.checkpoints import latest_step
-from ae_jax.train.config import from_dict, to_dict
+from ae_jax.train.config import RunConfig, from_dict, to_dict
 from ae_jax.train.grid import (
     Member,
     by_program,
@@ -44,7 +44,7 @@ from ae_jax.train.setup import Setup
 
 # Options of submitit for sbatch. Time is in minutes, as submitit counts it: when it is over, a task
 # queues again, so it has to cover the longest stretch between two looks of a run, not a whole run.
-SLURM_DEFAULTS = {"job_name": "ae_jax", "time": 240}
+SLURM_DEFAULTS: dict[str, Any] = {"job_name": "ae_jax", "time": 240}
 TIMEOUTS = 100
 # Seconds before the end of its time at which a task is told, and that it needs to start.
 SIGNAL_DELAY, START_UP = 90, 120
@@ -173,7 +173,8 @@ class Slurm:
 
     def _collected(self, jobs: Sequence[Any], folder: Path) -> dict[str, str]:
         """Waits for all jobs; why members diverged, by name. Raises UserError if tasks failed."""
-        diverged, failed = {}, []
+        diverged: dict[str, str] = {}
+        failed = []
         for number, job in enumerate(self._as_they_end(jobs), 1):
             result = _result(job)
             diverged |= result.get("diverged", {})
@@ -205,7 +206,7 @@ def run_task(task: dict[str, Any]) -> dict[str, Any]:
 
     Returns `{"diverged": {name: why}}`, or `{"error": sentence}` for what the user can mend.
     """
-    outcomes = {}
+    outcomes: Mapping[str, Any] = {}
     try:
         # Kept from the start of the task to the end of an epoch: a signal that meets the start-up
         # would queue the task again before it has done anything, and so each time.
@@ -232,7 +233,9 @@ def _trained(task: dict[str, Any]) -> Mapping[str, Any]:
         raise UserError(
             f"{dataset.name} on this node is not what it is where the job was submitted"
         )
-    members = [Member(name, from_dict(config)) for name, config in task["members"].items()]
+    members = [
+        Member(name, cast(RunConfig, from_dict(config))) for name, config in task["members"].items()
+    ]
     return train_grid(
         members, dataset, Path(task["root"]), until=task["until"], listener_for=_progress
     )
@@ -243,7 +246,7 @@ def _again(task: dict[str, Any]) -> Any:
     return _submitit().helpers.DelayedSubmission(run_task, task)
 
 
-run_task.checkpoint = _again  # submitit's protocol
+run_task.checkpoint = _again  # type: ignore[attr-defined]  # submitit's protocol
 
 
 def _task(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, present
 from ae_jax.core.files import cache_root
 from ae_jax.data.arrays import check_split
 from ae_jax.data.base import DataSet
@@ -18,8 +18,13 @@ from ae_jax.data.sources.cache import Damaged, Log
 class Source(Protocol):
     """One data set: where it comes from and what it holds."""
 
-    name: str
-    sources: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where it looks, in words and in order."""
 
     def cached_at(self) -> Path:
         """Where its arrays lie, or will lie once prepared."""
@@ -82,7 +87,7 @@ class CachedSource:
                     with cache.replaced_whole(folder) as fresh:
                         self._build_into(fresh, log)
                     log(f"{self.name}: prepared in {folder}")
-                return cache.read(folder)
+                return present(cache.read(folder), str(folder))
         except OSError as error:
             raise UserError(
                 f"cannot prepare data set {self.name} in {folder} ({error.strerror or error}); "

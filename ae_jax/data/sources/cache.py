@@ -18,6 +18,7 @@ from typing import Any
 import filelock
 import numpy as np
 
+from ae_jax.core.errors import present
 from ae_jax.data.arrays import UNREADABLE
 from ae_jax.data.base import COLUMNS, Facts, Split
 from ae_jax.data.protocols import Stored
@@ -59,7 +60,7 @@ def read(folder: Path) -> Stored | None:
 
 
 def _split(arrays: dict[str, np.ndarray], part: str) -> Split:
-    others = {name: arrays.get(f"{name}_{part}") for name in COLUMNS if name != "x"}
+    others: dict[str, Any] = {name: arrays.get(f"{name}_{part}") for name in COLUMNS if name != "x"}
     return Split(arrays[f"x_{part}"], **others)
 
 
@@ -77,7 +78,7 @@ def _tuples(value: Any) -> Any:
 
 def verify(folder: Path) -> None:
     """Compares the sha256 of every prepared file with the manifest. Raises Damaged."""
-    for key, facts in _manifest(folder)["arrays"].items():
+    for key, facts in present(_manifest(folder), str(folder))["arrays"].items():
         _verify(folder / f"{key}.npy", facts["sha256"])
 
 

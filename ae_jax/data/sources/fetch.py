@@ -33,7 +33,9 @@ class Unavailable(Exception):
 class Fetcher(Protocol):
     """One place that may have the files of a data set."""
 
-    label: str
+    @property
+    def label(self) -> str:
+        """The place in words."""
 
     def deliver(self, files: Sequence[RawFile], folder: Path) -> None:
         """Puts what it has of `files` into `folder`. Raises Unavailable."""

@@ -172,7 +172,8 @@ class NpmPackage:
             with tarfile.open(archive) as tar:
                 for file in files:
                     member = tar.extractfile(f"package/data/{file.name.removesuffix('.gz')}")
-                    restored = _with_header(gnu_gzip(member.read()), self.headers[file.name])
+                    content = gnu_gzip(member.read())  # type: ignore[union-attr]  # None is caught
+                    restored = _with_header(content, self.headers[file.name])
                     (folder / file.name).write_bytes(restored)
         except (KeyError, AttributeError, tarfile.TarError, EOFError, OSError) as error:
             raise Unavailable(f"the package could not be used: {error}") from error

@@ -107,7 +107,7 @@ class RecordArray:
         """All rows in order, a few megabytes at a time."""
         size = max(1, _BLOCK_BYTES // self._record_bytes)
         for start in range(0, len(self), size):
-            yield self[np.arange(start, min(start + size, len(self)))]
+            yield np.asarray(self[np.arange(start, min(start + size, len(self)))])
 
     def min(self) -> np.generic:
         """`low`: the smallest value of the set."""
@@ -256,7 +256,7 @@ class RecordFolder:
             for fact in parts
             for file in fact["files"]
         )
-        x = RecordArray(
+        x: Any = RecordArray(
             files,
             tuple(self._header["shape"]),
             np.dtype(TYPES[self._header["dtype"]]),

@@ -71,7 +71,9 @@ class _Writer:
 
     def write(self, name: str, blocks: Iterable[Split]) -> dict[str, Any]:
         """What the header says of a split."""
-        labels, bounds, files = [], [], _Files(self._folder, name, self._file_bytes)
+        labels: list[Any] = []
+        bounds: list[Any] = []
+        files = _Files(self._folder, name, self._file_bytes)
         with files:
             for block in blocks:
                 x = self._checked(block)

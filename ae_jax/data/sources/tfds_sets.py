@@ -10,6 +10,7 @@ import dataclasses
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,10 +66,10 @@ def write_records(name: str, parts: Parts, folder: Path) -> None:
     """Writes splits as array_record files of the catalogue's set `name` under `folder`."""
     import tensorflow_datasets as tfds
 
-    stock = tfds.builder_cls(name)
+    stock: Any = tfds.builder_cls(name)
     data_set_name = name
 
-    class Builder(stock, skip_registration=True):
+    class Builder(stock, skip_registration=True):  # type: ignore[call-arg]
         name = data_set_name
         pkg_dir_path = stock.pkg_dir_path
 
@@ -84,7 +85,7 @@ def write_records(name: str, parts: Parts, folder: Path) -> None:
 
         def _generate_examples(self, split):
             for index, image in enumerate(split.x):
-                record = {"image": encode_png(image)}
+                record: dict[str, Any] = {"image": encode_png(image)}
                 if split.y is not None:
                     record["label"] = int(split.y[index])
                 yield index, record

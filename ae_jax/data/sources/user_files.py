@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -153,8 +154,8 @@ def _hdf5(path: Path, log: Log) -> Stored:
     h5py = imported_h5py(path)
     try:
         with h5py.File(path, "r") as file:
-            arrays = {key: file[key][()] for key in file if key in _KEYS}
-            others = {key: None for key in file if key not in _KEYS}
+            arrays: dict[str, Any] = {key: file[key][()] for key in file if key in _KEYS}
+            others: dict[str, Any] = {key: None for key in file if key not in _KEYS}
     except (OSError, TypeError, ValueError) as error:
         raise UserError(f"data set {path} cannot be read as HDF5: {error}") from error
     return stored_arrays(arrays if arrays else others, str(path))
