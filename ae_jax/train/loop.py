@@ -305,11 +305,12 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
 
 
 def _stop(places: Sequence[_Place], how_far: str) -> NoReturn:
-    """Ends training once all is saved; with the status of the signal, if this process got one."""
+    """Ends training once all is saved."""
     for place in places:
         if place.saved is not None:
             place.saved.wait()
-    interrupts.end_if_asked()
+    if jax.process_count() == 1:
+        interrupts.end_if_asked()
     raise Stopped(how_far)
 
 

@@ -31,7 +31,7 @@ from ae_jax.data.base import DataSet
 from ae_jax.train.config import AnyConfig, to_dict
 from ae_jax.train.identity import describe
 from ae_jax.train.launched import OWN, Group, group_of, local_devices
-from ae_jax.train.line import Line, meet
+from ae_jax.train.line import INTERRUPT, Line, meet
 
 JOIN_TIMEOUT = 300.0
 # Of a process that ends because another one was killed, and of one with an error of its own.
@@ -61,6 +61,7 @@ def start(wanted: bool = False, join_timeout: float | None = None) -> None:
     connections = meet(group, timeout, {"jax": jax.__version__})
     global _line
     _line = Line(group, connections, _UNASKED)
+    interrupts.say_then(signal.SIGINT, f"ending, saved if that takes less than {INTERRUPT:g} s")
     sys.excepthook = _telling(sys.excepthook)
     # JAX's own answer to SIGTERM only takes note of it.
     jax.config.update("jax_enable_preemption_service", False)
