@@ -221,7 +221,8 @@ def check_runs(configs: Mapping[str, AnyConfig], dataset: DataSet) -> None:
         del table["data"]["name"]
     examples = describe(dataset)
     del examples["name"]
-    check_alike({"configuration": tables, "data": examples, "code": users_code()})
+    configuration = tables if len(tables) > 1 else next(iter(tables.values()), {})
+    check_alike({"configuration": configuration, "data": examples, "code": users_code()})
 
 
 def check_folder(path: Path) -> None:
