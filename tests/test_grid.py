@@ -1,5 +1,8 @@
 import contextlib
 import dataclasses
+import json
+import shutil
+import time
 from functools import partial
 
 import chex
@@ -12,7 +15,9 @@ from ae_jax.api import configure
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.train import devices
 from ae_jax.train import grid as grids
+from ae_jax.train.config import to_dict
 from ae_jax.train.grid import Member, train_grid
+from ae_jax.train.kept import KeptOutcome
 from ae_jax.train.loop import train, train_together
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import prepare_run
@@ -172,3 +177,18 @@ def test_a_finished_member_costs_no_setup(grid, members, vector_set, monkeypatch
     )
     with pytest.raises(UserError, match="another configuration.*learning_rate"):
         train_grid([member("rate", learning_rate=0.5)], vector_set, root)
+
+
+def test_two_hundred_finished_members_cost_less_than_two_seconds(grid, vector_set, tmp_path):
+    """Of processor time, whatever else the machine does; a setup of each took half a minute."""
+    _, _, root = grid
+    many = [member(f"seed{seed}", seed=seed) for seed in range(200)]
+    config = json.loads((root / "beta" / "config.json").read_text())
+    for one in many:
+        shutil.copytree(root / "beta", tmp_path / one.name)
+        theirs = {**to_dict(one.config), "data": config["data"], "model": config["model"]}
+        (tmp_path / one.name / "config.json").write_text(json.dumps(theirs))
+    start = time.process_time()
+    outcomes = train_grid(many, vector_set, tmp_path)
+    assert time.process_time() - start < 2.0
+    assert {type(outcome) for outcome in outcomes.values()} == {KeptOutcome}

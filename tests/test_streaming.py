@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,10 +22,13 @@ from two_processes import run_in_two
 
 from ae_jax.api import configure, fit
 from ae_jax.api import load as load_run
-from ae_jax.core.errors import UserError
+from ae_jax.core import interrupts
+from ae_jax.core.errors import Stopped, UserError
 from ae_jax.data import Split, load
 from ae_jax.data.batches import sequential_order, shuffled_order
 from ae_jax.data.streaming import CHUNK_BYTES, chunks, steps_in_chunk
+from ae_jax.train import streamed as streamed_module
+from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import from_dict, to_dict
 from ae_jax.train.engines import Single
 from ae_jax.train.loop import train
@@ -279,3 +283,61 @@ def test_a_budget_below_two_batches_is_refused(image_set):
             prepared(image_set, options)
     with pytest.raises(UserError, match="pmap cannot stream"):
         prepared(image_set, STREAMED | {"train__parallel": "pmap"})
+
+
+class StopAt:
+    """A signal that comes while chunk number `chunk` of the training is taken."""
+
+    def __init__(self, monkeypatch, chunk: int):
+        self.seen, self.chunk = 0, chunk
+        take = streamed_module.Streamed._so_far
+
+        def counted(engine):
+            self.seen += 1
+            return take(engine)
+
+        monkeypatch.setattr(streamed_module.Streamed, "_so_far", counted)
+        monkeypatch.setattr(interrupts, "asked", lambda: self.seen == self.chunk)
+
+
+# Chunks take three of the 13 steps of an epoch: the second of the first, the fourth of the second.
+@pytest.mark.parametrize(("chunk", "step"), [(2, 6), (5 + 1 + 4, 13 + 12)])
+def test_told_to_stop_within_an_epoch_it_ends_with_the_same_bits(
+    chunk, step, image_set, tmp_path, monkeypatch
+):
+    whole = trained(image_set, STREAMED)
+    run = RunDirectory(tmp_path / "run")
+    with monkeypatch.context() as patched:
+        StopAt(patched, chunk)
+        with pytest.raises(Stopped, match=rf"step {step}, within epoch {step // 13 + 1} of 3"):
+            trained(image_set, STREAMED, run)
+    assert latest_step(run.checkpoints) == step
+    assert [record["epoch"] for record in run.records()] == list(range(1, step // 13 + 1))
+    assert len(load_run(run.path, data=image_set).records) == step // 13
+    again = trained(image_set, STREAMED, run)
+    chex.assert_trees_all_equal(*jax.device_get((again.state, whole.state)))
+    assert timeless(again.records) == timeless(whole.records)
+
+
+def test_an_epoch_begun_in_chunks_ends_on_the_device_or_in_other_chunks(
+    image_set, tmp_path, monkeypatch
+):
+    """As on another machine: the device that runs on has more memory, or less."""
+    whole = trained(image_set, STREAMED, until=1)
+    setup = prepared(image_set, STREAMED)
+    run = RunDirectory(tmp_path / "run")
+    with monkeypatch.context() as patched:
+        StopAt(patched, 2)
+        with pytest.raises(Stopped):
+            train(setup, run)
+    for name, engine in {"all": Single, "chunks of two": Streamed}.items():
+        shutil.copytree(run.path, tmp_path / name)
+        with monkeypatch.context() as patched:
+            if engine is Single:
+                other = dataclasses.replace(prepared(image_set, OPTIONS), config=setup.config)
+            else:
+                other = setup
+                patched.setattr(Streamed, "_steps_in_chunk", lambda *_: 2)
+            outcome = train(other, RunDirectory(tmp_path / name), until=1)
+        chex.assert_trees_all_equal(*jax.device_get((outcome.state, whole.state)))
+        assert timeless(outcome.records)[0] == pytest.approx(timeless(whole.records)[0], rel=1e-6)

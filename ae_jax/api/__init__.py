@@ -191,7 +191,9 @@ def restore(
     ) as saved:
         state, sealed = saved.load(setup.initial_state(), which)
     last = None if sealed is None else sealed.record
-    records = directory.with_last(directory.records(), int(state.step), last)
+    records = directory.records()
+    if last is not None:  # within an epoch, that of the one before
+        records = directory.with_last(records, last["step"], last)
     return fitted(setup, state, records)
 
 

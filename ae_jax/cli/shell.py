@@ -80,7 +80,7 @@ def _end_well(command: click.Command) -> None:
         raise SystemExit(EXIT_DIVERGED) from error
     except Stopped as error:
         click.echo(f"Stopped: {error}; the same command continues.", err=True)
-        raise SystemExit(EXIT_STOPPED) from error
+        raise SystemExit(interrupts.status() or EXIT_STOPPED) from error
     except (KeyboardInterrupt, click.Abort) as error:
         # Click makes an Abort of every interrupt.
         signal = error if isinstance(error, Interrupted) else error.__cause__

@@ -38,6 +38,7 @@ class _State:
     asked: int | None = None
     raised = False  # whether it was where the signal came, rather than noted
     deferring = 0
+    then: dict[int, str] = {}  # what follows on a signal that is noted, where that differs
 
 
 @contextlib.contextmanager
@@ -102,6 +103,16 @@ def end_if_asked() -> None:
         raise Interrupted(_State.asked)
 
 
+def status() -> int | None:
+    """What a process customarily ends with that was asked to end; None if it was not."""
+    return None if _State.asked is None else Interrupted(_State.asked).status
+
+
+def say_then(number: int, what: str) -> None:
+    """Has the note of a signal say what follows on it in this process."""
+    _State.then[number] = what
+
+
 def _heard_where_nothing_is_raised(show: Callable[[Any], None], lost: Any) -> None:
     """Asks again in a moment where a signal came in a callback that can raise nothing, as those of
     the garbage collector: Python would print a traceback and go on."""
@@ -127,6 +138,7 @@ def _handle(number: int, frame: object) -> None:
     if not _State.deferring:
         _State.raised = True
         raise Interrupted(number)
-    line = f"\n{signal.Signals(number).name}: ending after this epoch; once more ends at once.\n"
+    then = _State.then.get(number, "saving, then ending")
+    line = f"\n{signal.Signals(number).name}: {then}; once more ends at once.\n"
     with contextlib.suppress(OSError):  # the terminal may be gone
         os.write(2, line.encode())

@@ -39,6 +39,7 @@ def chunks(
     chunk_steps: int,
     *,
     first_pass: int = 0,
+    first_step: int = 0,
     passes: int = 1,
     places: np.ndarray | slice = slice(None),
 ) -> Iterator[Chunk]:
@@ -46,7 +47,7 @@ def chunks(
 
     order_of     the order of a pass over the split, with `steps` rows
     chunk_steps  K; the last chunk of a pass holds the rest
-    first_pass   where the stream begins, with `passes` in all
+    first_pass   where the stream begins, at `first_step` of it, with `passes` in all
     places       those of every batch that this process reads
     Raises UserError where examples cannot be read.
     """
@@ -54,9 +55,12 @@ def chunks(
 
     each = -(-steps // chunk_steps)
     order_of = _remembered(order_of)
+    first = first_pass * each + first_step // chunk_steps
 
     def read(place: int) -> Chunk:
         rows = slice(place % each * chunk_steps, (place % each + 1) * chunk_steps)
+        if place == first:
+            rows = slice(first_step, rows.stop)
         order = order_of(place // each)
         index = np.asarray(order.index)[rows][:, places]
         chunk = {
@@ -70,7 +74,7 @@ def chunks(
             chunk["condition"] = np.asarray(split.condition[index], np.float32)
         return chunk
 
-    dataset = grain.MapDataset.range(first_pass * each, passes * each).map(read)
+    dataset = grain.MapDataset.range(first, passes * each).map(read)
     options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_AHEAD)
     return iter(dataset.to_iter_dataset(options))
 

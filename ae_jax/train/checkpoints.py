@@ -75,18 +75,20 @@ class Checkpoints:
         state: Any,
         metrics: Mapping[str, float] | None = None,
         record: Mapping[str, Any] | None = None,
+        part: Mapping[str, Any] | None = None,
     ) -> None:
         """Starts to save the state under its step; `metrics`, if any, hold the headline.
 
-        `record` is the last one of the run. The state may change or go once this returns. Raises
-        UserError where this checkpoint or the one before cannot be written.
+        `record` is the last one of the run, `part` what is known of an epoch that is not over. The
+        state may change or go once this returns. Raises UserError where this checkpoint or the one
+        before cannot be written.
         """
         self.wait()
         step = int(state.step)
         values, form = seal.packed(state)
         known = None if metrics is None else {n: float(value) for n, value in metrics.items()}
         run = None if self._run is None else self._run.as_table()
-        sealed = Seal(seal.digest_of(values), form, known, record, run)
+        sealed = Seal(seal.digest_of(values), form, known, record, run, part)
         with self._writing():
             response = ocp.save_async(
                 self._folder(step).absolute(),

@@ -17,6 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ae_jax.data.batches import DeviceSplit, Order, Totals, sequential_order, shuffled_order
 from ae_jax.data.preprocess import Statistics
 from ae_jax.models.padding import cropped, padded
+from ae_jax.train.part import Part
 from ae_jax.train.program import (
     AXIS,
     Architecture,
@@ -36,6 +37,14 @@ MEMBERS = "members"
 EACH, COMMON = PartitionSpec(MEMBERS), PartitionSpec()
 
 
+# Is given what tells, once all is over that was begun, what the epoch has summed up so far.
+Between = Callable[[Callable[[], Part]], None]
+
+
+def nothing(so_far: Callable[[], Part]) -> None:
+    """For whoever has nothing to do between chunks."""
+
+
 class Engine(Protocol):
     """Trains one or more runs on so many `devices`; each from the epoch after that of its state.
 
@@ -44,8 +53,12 @@ class Engine(Protocol):
 
     devices: int
 
-    def epoch(self, epoch: int) -> list[StepReport]:
-        """One epoch of every run; returns when it is over, with a report on the host for each."""
+    def epoch(self, epoch: int, between: Between = nothing) -> list[StepReport]:
+        """One epoch of every run; returns when it is over, with a report on the host for each.
+
+        One that takes its examples in chunks calls `between` after each, which may look at `state`
+        and end the epoch by what it raises. An epoch begins where the state stands.
+        """
 
     def look(self) -> list[dict[str, Totals]]:
         """For every run the objective's metrics, summed over the head of each split."""
@@ -57,22 +70,28 @@ class Engine(Protocol):
 class Single:
     """One run in the execution of its setup."""
 
-    def __init__(self, setup: Setup, state: TrainState):
-        self._setup, self._state = setup, state
+    def __init__(self, setup: Setup, state: TrainState, part: Part | None = None):
+        self._setup, self._state, self._part = setup, state, part or Part()
         self.devices = 1 if setup.execution.mesh is None else setup.execution.mesh.size
 
-    def epoch(self, epoch: int) -> list[StepReport]:
+    def epoch(self, epoch: int, between: Between = nothing) -> list[StepReport]:
         setup, split = self._setup, self._setup.splits["train"]
+        begun = steps_into_epoch(setup, self._state)
         order = shuffled_order(
             self._state.seed,
             jnp.asarray(epoch, jnp.uint32),
             len(split),
             setup.config.train.batch_size,
         )
+        if begun:  # where its examples came in chunks before
+            order = jax.tree.map(lambda rows: rows[begun:], order)
         self._state, report = setup.execution.epoch(
             self._state, order, split, setup.numbers, architecture=setup.architecture
         )
-        return [fetch(report)]
+        if not begun:
+            return [fetch(report)]
+        whole, self._part = self._part.with_steps(fetch(report)), Part()
+        return [whole.report()]
 
     def look(self) -> list[dict[str, Totals]]:
         setup, state = self._setup, self._state
@@ -125,7 +144,7 @@ class Stacked:
         self._numbers = place(_stacked_numbers([setups[i] for i in filled]), placement)
         self._splits = {name: place(split, everywhere) for name, split in largest.splits.items()}
 
-    def epoch(self, epoch: int) -> list[StepReport]:
+    def epoch(self, epoch: int, between: Between = nothing) -> list[StepReport]:
         for index in [i for i, (stand, _) in self._waiting.items() if stand < epoch]:
             _, state = self._waiting.pop(index)
             state = place(padded(state, self._full), self._everywhere)
@@ -167,6 +186,11 @@ class Stacked:
 def epoch_of(setup: Setup, state: TrainState) -> int:
     """How many epochs a state has been trained."""
     return int(state.step) // setup.steps_per_epoch
+
+
+def steps_into_epoch(setup: Setup, state: TrainState) -> int:
+    """How many steps of an epoch that is not over a state has been trained."""
+    return int(state.step) % setup.steps_per_epoch
 
 
 def look_orders(setup: Setup) -> dict[str, Order]:

@@ -31,11 +31,12 @@ class KeptOutcome:
     """As `loop.Outcome`, of a run that is over; the state is read when it is asked for."""
 
     def __init__(self, config: RunConfig, dataset: DataSet, start: Any, directory: RunDirectory):
+        each = num_batches(len(dataset.splits["train"]), config.train.batch_size)
         self._config, self._dataset, self._start = config, dataset, start
         self._directory = directory
         step = latest_step(directory.checkpoints)
         self.records: list[Record] = directory.records(step)
-        directory.check_records(self.records, step)
+        directory.check_records(self.records, step - step % each)
 
     @property
     def last_look(self) -> Record:

@@ -219,6 +219,7 @@ class Line:
         self._alone = threading.Event()  # all connections are closed
         self._ending: int | None = None  # the status with which this process ends
         self._parted = False
+        self._served = False  # an interrupt that was noted has had its way
         self._lock = threading.Lock()
         for connection in connections.values():
             _keep_alive(connection)
@@ -249,6 +250,7 @@ class Line:
 
     def finish(self) -> None:
         """Returns when all processes have finished. Ends this one where another one failed."""
+        self._served = True
         if self._group.index == 0:
             self._note_finished(0)
         else:
@@ -287,6 +289,8 @@ class Line:
                 if self._group.index or not others or (patience and patience < time.monotonic()):
                     _end(self._ending)
                 patience = patience or time.monotonic() + FAREWELL
+            elif self._served:
+                patience, self._served = None, False
             elif patience is not None and patience < time.monotonic():
                 say("Interrupted; the same command continues.")
                 status = 128 + signal.SIGINT

@@ -11,20 +11,21 @@ import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
 
 from ae_jax.core import interrupts
-from ae_jax.core.errors import Stopped, TrainingDiverged
+from ae_jax.core.errors import Stopped, TrainingDiverged, UserError
 from ae_jax.data.batches import Totals
 from ae_jax.objectives import Objective
 from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.devices import matrix_rate
-from ae_jax.train.engines import Engine, Single, Stacked, epoch_of
+from ae_jax.train.engines import Engine, Single, Stacked, epoch_of, steps_into_epoch
+from ae_jax.train.part import Part, part_in
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import Setup
@@ -114,23 +115,30 @@ def train_together(
     with interrupts.deferred(), ExitStack() as stack:
         places = [stack.enter_context(_placed(run)) for run in runs]
         setups = [run.setup for run in runs]
-        engine = _engine_for(setups, [place.state for place in places], devices_each)
+        engine = _engine_for(places, devices_each)
         last = setups[0].config.train.epochs if until is None else until
         with processes.stoppable():
             _run(places, engine, last)
         return [place.error or Outcome(place.state, place.records) for place in places]
 
 
-def _engine_for(setups: Sequence[Setup], states: Sequence[TrainState], devices_each: int) -> Engine:
+def _engine_for(places: Sequence["_Place"], devices_each: int) -> Engine:
     """What drives the runs. Raises UserError, in several processes, for one that streams in one."""
+    setups, states = [place.run.setup for place in places], [place.state for place in places]
     (first, *others), parallel = setups, setups[0].config.train.parallel
     if first.streams:
         processes.check_mode(parallel)
-        return Streamed(first, states[0])
+        return Streamed(first, states[0], places[0].part)
     # A run of one device is a member like any other where several processes train it.
-    if others or (jax.process_count() > 1 and parallel == "jit"):
-        return Stacked(setups, states, devices_each)
-    return Single(first, states[0])
+    if not (others or (jax.process_count() > 1 and parallel == "jit")):
+        return Single(first, states[0], places[0].part)
+    for place in places:
+        if steps_into_epoch(place.run.setup, place.state):
+            raise UserError(
+                f"{place.run.directory.path} was stopped within an epoch, as its examples streamed "
+                "from the host: it goes on alone, or with the data.memory_budget it had"
+            )
+    return Stacked(setups, states, devices_each)
 
 
 @dataclasses.dataclass
@@ -142,6 +150,16 @@ class _Place:
     records: list[Record]
     saved: Checkpoints | None = None
     error: TrainingDiverged | None = None
+    # Of an epoch that is not over: what it has summed up, and the seconds it took.
+    part: Part = dataclasses.field(default_factory=Part)
+    spent: float = 0.0
+
+    def keep_part(self, part: Part, seconds: float, epoch: int) -> None:
+        """Saves the state within an epoch. Raises TrainingDiverged where it is not finite."""
+        _check_finite(self, part.report(), epoch)
+        if self.saved is not None and _all_finite(self.state.params):
+            last = self.records[-1] if self.records else None
+            self.saved.save(self.state, record=last, part=part.as_table(seconds))
 
     def keep(self, record: Record, save: bool) -> None:
         """Adds the record of an epoch, to the files and for the listeners too.
@@ -189,16 +207,20 @@ def _placed(run: Run) -> Iterator[_Place]:
                 run=directory.identity(setup.dataset),
             )
         )
-        last = None
+        last = part = None
         if saved.step() is not None:
             state, sealed = saved.load(state)
-            last = None if sealed is None else sealed.record
+            if sealed is not None:
+                last, part = sealed.record, sealed.part
         processes.check_alike(_starting_point(state, known_by))
+        # Within an epoch, the records end with the one before.
+        step = int(state.step) - steps_into_epoch(setup, state)
         if processes.is_first():
-            records = directory.rewind(int(state.step), last)
+            records = directory.rewind(step, last)
         else:
-            records = directory.with_last(directory.records(int(state.step)), int(state.step), last)
-        yield _Place(run, state, records, saved)
+            records = directory.with_last(directory.records(step), step, last)
+        sums, spent = part_in(part)
+        yield _Place(run, state, records, saved, part=sums, spent=spent)
 
 
 def _starting_point(state: TrainState, known_by: str | None) -> dict[str, Any]:
@@ -222,13 +244,32 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
     stands = {i: epoch_of(place.run.setup, place.state) for i, place in going.items()}
     work: dict[int, float] = {}
     saved_at = time.monotonic()
+
+    def between(start: float, epoch: int, so_far: Callable[[], Part]) -> None:
+        """After a chunk of examples, where an epoch takes several: for the only run there is."""
+        nonlocal saved_at
+        stop = processes.stop_requested(interrupts.asked())
+        due = time.monotonic() - saved_at >= SAVE_SECONDS
+        if not (stop or processes.agree(due)):
+            return
+        (place,) = places
+        part, place.state = so_far(), engine.state(0)
+        place.keep_part(part, time.perf_counter() - start, epoch)
+        saved_at = time.monotonic()
+        if stop:
+            _stop(places, f"step {int(place.state.step)}, within epoch {epoch} of {last}, is saved")
+
     for epoch in range(min(stands.values(), default=last) + 1, last + 1):
         active = {i: place for i, place in going.items() if stands[i] < epoch}
         if not active:
             continue
-        start = time.perf_counter()
+        start = time.perf_counter() - places[0].spent
+        places[0].spent = 0.0
         try:
-            reports = engine.epoch(epoch)
+            reports = engine.epoch(epoch, partial(between, start, epoch))
+        except TrainingDiverged as error:  # within an epoch, of the only run
+            places[0].error = error
+            return
         except jax.errors.UnexpectedTracerError as error:
             raise written_inside(setup.numbers.objective) from error
         elapsed = (time.perf_counter() - start) / len(active)
@@ -260,11 +301,17 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
                 _say_why_it_stops(place, epoch)
                 del going[i]
         if stop and going and epoch < last:
-            for place in places:
-                if place.saved is not None:
-                    place.saved.wait()
-            interrupts.end_if_asked()  # with the customary status of the signal of this process
-            raise Stopped(f"epoch {epoch} of {last} is over and saved")
+            _stop(places, f"epoch {epoch} of {last} is over and saved")
+
+
+def _stop(places: Sequence[_Place], how_far: str) -> NoReturn:
+    """Ends training once all is saved."""
+    for place in places:
+        if place.saved is not None:
+            place.saved.wait()
+    if jax.process_count() == 1:
+        interrupts.end_if_asked()
+    raise Stopped(how_far)
 
 
 @jax.jit

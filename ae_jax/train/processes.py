@@ -31,7 +31,7 @@ from ae_jax.data.base import DataSet
 from ae_jax.train.config import AnyConfig, to_dict
 from ae_jax.train.identity import describe
 from ae_jax.train.launched import OWN, Group, group_of, local_devices
-from ae_jax.train.line import Line, meet
+from ae_jax.train.line import INTERRUPT, Line, meet
 
 JOIN_TIMEOUT = 300.0
 # Of a process that ends because another one was killed, and of one with an error of its own.
@@ -61,6 +61,7 @@ def start(wanted: bool = False, join_timeout: float | None = None) -> None:
     connections = meet(group, timeout, {"jax": jax.__version__})
     global _line
     _line = Line(group, connections, _UNASKED)
+    interrupts.say_then(signal.SIGINT, f"ending, saved if that takes less than {INTERRUPT:g} s")
     sys.excepthook = _telling(sys.excepthook)
     # JAX's own answer to SIGTERM only takes note of it.
     jax.config.update("jax_enable_preemption_service", False)
@@ -220,7 +221,8 @@ def check_runs(configs: Mapping[str, AnyConfig], dataset: DataSet) -> None:
         del table["data"]["name"]
     examples = describe(dataset)
     del examples["name"]
-    check_alike({"configuration": tables, "data": examples, "code": users_code()})
+    configuration = tables if len(tables) > 1 else next(iter(tables.values()), {})
+    check_alike({"configuration": configuration, "data": examples, "code": users_code()})
 
 
 def check_folder(path: Path) -> None:

@@ -36,6 +36,7 @@ class Seal:
     metrics  the headline, or None for a checkpoint that cannot be the best
     record   the last record of the run when it was saved, if there is one
     run      what run it is of, as plain data, if that is known
+    part     of an epoch that is not over: what it has summed up so far, as plain data
     """
 
     values: str
@@ -43,6 +44,7 @@ class Seal:
     metrics: Mapping[str, float] | None = None
     record: Mapping[str, Any] | None = None
     run: Mapping[str, Any] | None = None
+    part: Mapping[str, Any] | None = None
 
     def as_metadata(self) -> dict[str, str]:
         """Plain data for the metadata of the checkpoint: a text, and the digest of the text."""

@@ -19,7 +19,8 @@ from ae_jax.core.errors import present
 from ae_jax.data.batches import Order, Totals, shuffled_order
 from ae_jax.data.streaming import Chunk, chunks, steps_in_chunk
 from ae_jax.objectives import Batch
-from ae_jax.train.engines import look_orders
+from ae_jax.train.engines import Between, look_orders, nothing, steps_into_epoch
+from ae_jax.train.part import Part
 from ae_jax.train.program import (
     AXIS,
     Architecture,
@@ -80,30 +81,43 @@ class Streamed:
     look. Reading goes on into the next epoch while the loop looks and saves.
     """
 
-    def __init__(self, setup: Setup, state: TrainState):
+    def __init__(self, setup: Setup, state: TrainState, part: Part | None = None):
         self._setup, self._state = setup, state
+        self._part, self._running = part or Part(), None
         self._programs = _programs(setup.config.train.parallel)
         self.devices = 1 if self._programs.mesh is None else self._programs.mesh.size
         self._stream: Iterator[Chunk] = iter(())
         self._next_epoch = -1  # what the stream will give
 
-    def epoch(self, epoch: int) -> list[StepReport]:
-        if epoch != self._next_epoch or epoch > self._setup.config.train.epochs:
-            self._stream = self._stream_from(epoch)
+    def epoch(self, epoch: int, between: Between = nothing) -> list[StepReport]:
+        setup, begun = self._setup, steps_into_epoch(self._setup, self._state)
+        if epoch != self._next_epoch or epoch > setup.config.train.epochs:
+            self._stream = self._stream_from(epoch, begun)
         self._next_epoch = epoch + 1
-        setup, reports, running = self._setup, [], None
-        for _ in range(-(-setup.steps_per_epoch // self._chunk_steps)):
+        left = setup.steps_per_epoch - begun
+        while left:
             # While the device is at work on the chunk before.
             chunk = self._programs.place(next(self._stream))
+            left -= chunk["id"].shape[0]
+            if self._running is not None:
+                if jax.process_count() > 1:
+                    # They may meet in `between`, and must not meet at two places at once.
+                    self._so_far()
+                between(self._so_far)
             self._state, report = self._programs.train(
                 self._state, chunk, setup.numbers, architecture=setup.architecture
             )
-            if running is not None:
-                # Waits for the chunk before: no more than two lie on the device.
-                reports.append(jax.device_get(running))
-            running = report
-        reports.append(jax.device_get(running))
-        return [jax.device_get(_joined(reports).over_steps())]
+            self._so_far()  # no more than two chunks lie on the device
+            self._running = report
+        whole, self._part = self._so_far(), Part()
+        return [whole.report()]
+
+    def _so_far(self) -> Part:
+        """What the epoch has summed up, once all is over that was begun."""
+        if self._running is not None:
+            running, self._running = jax.device_get(self._running), None
+            self._part = self._part.with_steps(running)
+        return self._part
 
     def look(self) -> list[dict[str, Totals]]:
         orders = look_orders(self._setup)
@@ -123,8 +137,8 @@ class Streamed:
             batch_size * self._setup.example_bytes, self._setup.examples_budget, steps
         )
 
-    def _stream_from(self, epoch: int) -> Iterator[Chunk]:
-        """The chunks of an epoch and of all after it; epochs count from 1."""
+    def _stream_from(self, epoch: int, begun: int = 0) -> Iterator[Chunk]:
+        """The chunks of an epoch from a step of it on, and of all after it; epochs count from 1."""
         setup, seed = self._setup, jnp.asarray(jax.device_get(self._state.seed))
         split, size = setup.dataset.splits["train"], setup.config.train.batch_size
 
@@ -137,6 +151,7 @@ class Streamed:
             setup.steps_per_epoch,
             self._chunk_steps,
             first_pass=epoch - 1,
+            first_step=begun,
             passes=max(epoch, setup.config.train.epochs),
             places=self._programs.places(size),
         )
