@@ -133,9 +133,10 @@ def _engine_for(places: Sequence["_Place"], devices_each: int) -> Engine:
     if not (others or (jax.process_count() > 1 and parallel == "jit")):
         return Single(first, states[0], places[0].part)
     for place in places:
-        if steps_into_epoch(place.run.setup, place.state):
+        directory = place.run.directory
+        if directory is not None and steps_into_epoch(place.run.setup, place.state):
             raise UserError(
-                f"{place.run.directory.path} was stopped within an epoch, as its examples streamed "
+                f"{directory.path} was stopped within an epoch, as its examples streamed "
                 "from the host: it goes on alone, or with the data.memory_budget it had"
             )
     return Stacked(setups, states, devices_each)

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from ae_jax.data.batches import Totals
@@ -33,8 +34,8 @@ class Part:
 
     def report(self) -> StepReport:
         """The report of these steps, in the types of one from a device."""
-        sums = {name: np.float32(value) for name, value in self.sums.items()}
-        return StepReport(Totals(sums, np.float32(self.count)), np.int32(self.bad_step))
+        sums = {name: jnp.float32(value) for name, value in self.sums.items()}
+        return StepReport(Totals(sums, jnp.float32(self.count)), jnp.int32(self.bad_step))
 
     def as_table(self, seconds: float) -> dict[str, Any]:
         """Plain data, with the seconds that the steps took."""

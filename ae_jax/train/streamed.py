@@ -83,7 +83,8 @@ class Streamed:
 
     def __init__(self, setup: Setup, state: TrainState, part: Part | None = None):
         self._setup, self._state = setup, state
-        self._part, self._running = part or Part(), None
+        self._part = part or Part()
+        self._running: StepReport | None = None
         self._programs = _programs(setup.config.train.parallel)
         self.devices = 1 if self._programs.mesh is None else self._programs.mesh.size
         self._stream: Iterator[Chunk] = iter(())
