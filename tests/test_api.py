@@ -186,6 +186,9 @@ def test_evaluators_add_what_they_say_by_name_or_as_functions(fitted):
 def test_an_unknown_split_is_answered_with_those_there_are(fitted):
     with pytest.raises(UserError, match="unknown split 'tset': did you mean 'test'.* train, valid"):
         fitted.evaluate("tset")
+    for given in (np.ones((3, 8, 8)), None, [1], 3):
+        with pytest.raises(UserError, match="splits go by their names, .*test.*`score`"):
+            fitted.evaluate(given)
 
 
 def test_fit_is_the_loop_on_the_array(fitted, images, labels):

@@ -3,14 +3,18 @@
 import jax
 import numpy as np
 import pytest
+from scipy.optimize import nnls
+from sklearn.decomposition import sparse_encode
 from sklearn.preprocessing import StandardScaler
 
 from ae_jax.codecs import CODECS, Nmf, as_rows, mean_squared_error
 from ae_jax.codecs.form import FORMS
+from ae_jax.codecs.nmf_start import starting_atoms
 from ae_jax.core.errors import UserError
 from ae_jax.data import Split
 from ae_jax.data.preprocess import PREPROCESSING, statistics_for
 
+SLOW = pytest.mark.slow
 KEY = jax.random.key(0)
 NAMES = list(CODECS)
 # Codecs of differences between examples: they move along with the data.
@@ -80,9 +84,36 @@ def test_fits_move_along_with_the_origin(name, offset, fits, x):
 @pytest.mark.parametrize("name", NAMES)
 def test_errors_are_those_of_float64_at_any_origin(name, offset, x):
     moved = (x + offset).astype(np.float32)
+    if name == "sparse_coding" and offset > 1e4:
+        with pytest.raises(UserError, match="times their spread.*scale them"):
+            fitted(name, moved)
+        return
     codec = fitted(name, moved).codec
     expected = in_float64(codec, moved)
     np.testing.assert_allclose(float(mean_squared_error(codec, moved)), expected, rtol=2e-2)
+
+
+@pytest.mark.parametrize("offset", [0.0, *OFFSETS])
+def test_codes_of_nmf_are_those_of_least_squares_in_float64_at_any_origin(offset, x):
+    moved = (x + offset).astype(np.float32)
+    codec = CODECS.get("nmf")(3).fit(moved, KEY).codec
+    atoms = np.asarray(codec.atoms, np.float64).T
+    expected = np.mean([nnls(atoms, row)[1] ** 2 for row in moved.astype(np.float64)])
+    assert in_float64(codec, moved) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e4])
+def test_sparse_codes_are_those_of_least_angles_in_float64(offset, x):
+    moved = (x + offset).astype(np.float32)
+    codec = CODECS.get("sparse_coding")(3, penalty=20.0).fit(moved, KEY).codec
+    atoms, wide = np.asarray(codec.atoms, np.float64), moved.astype(np.float64)
+
+    def objective(codes: np.ndarray) -> float:
+        squares = 0.5 * np.square(wide - codes @ atoms).sum(axis=1)
+        return (squares + 20.0 * np.abs(codes).sum(axis=1)).mean()
+
+    oracle = objective(sparse_encode(wide, atoms, algorithm="lasso_lars", alpha=20.0))
+    assert objective(np.asarray(codec.encode(moved), np.float64)) == pytest.approx(oracle, rel=1e-5)
 
 
 @pytest.mark.parametrize("offset", [0.0, *OFFSETS])
@@ -147,6 +178,38 @@ def test_fits_are_the_same_in_any_unit(name, unit, fits, x):
 def test_units_whose_squares_float32_has_not_are_refused(name, unit, x):
     with pytest.raises(UserError, match="scale them"):
         fitted(name, (x * unit).astype(np.float32), unit)
+
+
+FEW_DECADES = (-14, -5, 3, 12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("decades", [FEW_DECADES, pytest.param(range(-20, 21), marks=SLOW)],
+                         ids=["few", "all"])  # fmt: skip
+def test_in_units_of_any_decade_fits_are_the_same_or_refused(decades, name, fits, x):
+    """Other than powers of two, units round: the same to three digits."""
+    here, same = fits[name], []
+    known = np.asarray(here.codec.decode(here.codec.encode(x)))
+    for decade in decades:
+        scaled = (x.astype(np.float64) * 10.0**decade).astype(np.float32)
+        try:
+            there = fitted(name, scaled, 10.0**decade)
+        except UserError as error:
+            assert "scale them" in str(error) and not -14 <= decade <= 12
+            continue
+        again = np.asarray(there.codec.decode(there.codec.encode(scaled)), np.float64)
+        np.testing.assert_allclose(again / 10.0**decade, known, atol=1e-3 * np.abs(known).max())
+        shares = getattr(there.codec, "explained_variance_ratio", 1.0)
+        assert np.isfinite(shares).all() and np.isfinite(there.history).all()
+        same.append(decade)
+    assert set(FEW_DECADES) <= set(same)
+
+
+@pytest.mark.parametrize("init", ["nndsvda", "random"])
+def test_nmf_starts_from_the_same_atoms_in_any_unit(init, x):
+    atoms = starting_atoms(init, as_rows(x), KEY, 3)
+    moved = starting_atoms(init, as_rows(10 * x), KEY, 3)
+    np.testing.assert_allclose(moved, np.sqrt(10.0) * atoms, rtol=1e-4)
 
 
 @pytest.mark.parametrize("divergence", ["frobenius", "kullback_leibler"])

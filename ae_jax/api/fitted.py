@@ -349,6 +349,11 @@ class Fitted:
         """The name itself. Raises UserError if the data set has no such split."""
         if not self.setup.splits:
             raise UserError("the model was saved without its data, and this needs examples of them")
+        if not isinstance(name, str):
+            raise UserError(
+                f"splits go by their names, {', '.join(self.setup.dataset.splits)}, and what was "
+                "given is none; `score` takes examples of your own"
+            )
         if name not in self.setup.dataset.splits:
             raise unknown_name("split", name, self.setup.dataset.splits)
         return name

@@ -41,6 +41,15 @@ def scaled(rows: Rows) -> tuple[Rows, Frame]:
     return rows.over(unit), Frame(jnp.zeros(rows.dim), unit)
 
 
+def mean_over_spread(rows: Rows) -> float:
+    """How many times the spread of the data their mean is, root mean squares; 0 where all are one
+    example."""
+    about, frame = centred(rows)
+    spread = frame.unit * math.sqrt(float(_mean_square(about)))
+    size = float(jnp.sqrt(jnp.square(frame.origin / frame.unit).mean())) * frame.unit
+    return size / spread if spread > 0 else 0.0
+
+
 def in_two(mean: np.ndarray) -> tuple[Array, Array]:
     """A mean of twice float32's digits [D] as two float32 numbers, the second one small."""
     mean = np.asarray(mean, np.float64)

@@ -4,22 +4,29 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ae_jax.codecs.rows import Rows, dot
+from ae_jax.codecs.rows import Block, Rows, dot
 
 _PASSES = 3
 _OVERSAMPLING = 10
 
 
 def starting_atoms(init: str, rows: Rows, key: Array, count: int) -> Array:
-    """Non-negative atoms [Z, D] whose scale is that of the data. `init` as in `Nmf`."""
-    mean = rows.fold(
-        lambda total, b: total + (b.values.sum(axis=1) * b.fresh).sum(), jnp.zeros(())
-    ) / (rows.count * rows.dim)
+    """Non-negative atoms [Z, D] of the square root of the data's unit: codes have the other half.
+
+    `init` as in `Nmf`.
+    """
+
+    def add(sums: Array, block: Block) -> Array:
+        values = block.values * block.fresh[:, None]
+        return sums + jnp.stack([values.sum(), jnp.square(values).sum()])
+
+    mean, square = rows.fold(add, jnp.zeros(2)) / (rows.count * rows.dim)
     if init == "random":
         noise = jnp.abs(jax.random.normal(key, (count, rows.dim)))
         return jnp.sqrt(mean / count) * noise
     left, singular, right = _singular_vectors(rows, key, count)
-    return _positive_parts(left, singular, right, mean)
+    unit = jnp.sqrt(jnp.sqrt(jnp.where(square > 0, square, 1.0)))
+    return _positive_parts(left, singular, right, mean, unit)
 
 
 def _singular_vectors(rows: Rows, key: Array, count: int) -> tuple[Array, Array, Array]:
@@ -54,8 +61,8 @@ def _singular_vectors(rows: Rows, key: Array, count: int) -> tuple[Array, Array,
     return jnp.sqrt(rows.fold(parts, jnp.zeros((2, count)))), singular, right
 
 
-def _positive_parts(left: Array, singular: Array, right: Array, mean: Array) -> Array:
-    """The better of the positive and the negative part of each singular pair [Z, D]."""
+def _positive_parts(left: Array, singular: Array, right: Array, mean: Array, unit: Array) -> Array:
+    """The better of the positive and the negative part of each singular pair [Z, D], in `unit`."""
     parts = jnp.stack([jnp.maximum(right, 0.0), jnp.maximum(-right, 0.0)])  # [2, Z, D]
     lengths = jnp.linalg.norm(parts, axis=2)
     chosen = jnp.argmax(left * lengths, axis=0)  # [Z]
@@ -63,4 +70,4 @@ def _positive_parts(left: Array, singular: Array, right: Array, mean: Array) -> 
     length = jnp.maximum(lengths[chosen, index], 1e-12)
     weight = jnp.sqrt(singular * left[chosen, index] * length)
     atoms = parts[chosen, index] * (weight / length)[:, None]
-    return jnp.where(atoms > 1e-6, atoms, mean)
+    return jnp.where(atoms > 1e-6 * unit, atoms, mean / unit)

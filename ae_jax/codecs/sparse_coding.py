@@ -13,7 +13,7 @@ from pydantic import Field
 from ae_jax.codecs import coordinate
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
 from ae_jax.codecs.compiled import compiled_method
-from ae_jax.codecs.frame import in_units, scaled, told
+from ae_jax.codecs.frame import in_units, mean_over_spread, scaled, told
 from ae_jax.codecs.iterate import iterate, relative_decrease
 from ae_jax.codecs.rows import Rows, dot, put_rows
 from ae_jax.codecs.sparse_codes import fista, matching_pursuit
@@ -28,6 +28,9 @@ _AT_ONCE = 8192
 _BATCH = 512
 # An atom is unused where the mean square of its code is below this share of the largest.
 _UNUSED = 1e-8
+# Where the mean is more than so many times the spread, atoms are nearly one direction: what tells
+# their codes apart is lost in float32, and no number of sweeps finds them.
+_MOST_MEAN = 100.0
 
 
 @struct.dataclass
@@ -135,6 +138,12 @@ class SparseCoding(CodecSpec):
         if (self.batch_size or 0) > rows.count:
             raise UserError(
                 f"batch_size={self.batch_size} is more than there are examples, {rows.count}"
+            )
+        times = mean_over_spread(rows)
+        if times > _MOST_MEAN:
+            raise UserError(
+                f"the mean of the data is {times:,.0f} times their spread, and sparse codes know "
+                "of no mean: subtract it and scale them, as preprocessing by standardization does"
             )
 
     def fit_rows(self, rows: Rows, key: Array, progress: Progress | None) -> Fit:

@@ -3,6 +3,9 @@
 Ctrl-C, SIGTERM (of a scheduler) and SIGHUP (of a terminal that is closed) mean the same. Within
 `deferred` they are only noted, for whoever asks; a second one ends the process on the spot, which
 loses no more than a power cut would.
+
+In the midst of an import nothing is raised: the code that compiled modules start with takes no
+exception, and ends the process by its own way, or goes on with half of what it needs.
 """
 
 import contextlib
@@ -12,11 +15,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import FrameType
 from typing import Any
 
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
+_SOON = 0.05  # seconds until a signal that came at a bad time comes again
+_IMPORT = "<frozen importlib._bootstrap>"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -39,6 +45,13 @@ class _State:
     raised = False  # whether it was where the signal came, rather than noted
     deferring = 0
     then: dict[int, str] = {}  # what follows on a signal that is noted, where that differs
+    put_off = False  # whether a signal that has come will come again
+    again = False  # whether the next one is that
+
+
+def _reset(listening: bool) -> None:
+    _State.heard, _State.asked, _State.raised = listening, None, False
+    _State.put_off = _State.again = False
 
 
 @contextlib.contextmanager
@@ -52,7 +65,7 @@ def heard() -> Iterator[None]:
         for number in SIGNALS
         if signal.getsignal(number) not in (signal.SIG_IGN, None)
     }
-    _State.heard, _State.asked, _State.raised = True, None, False
+    _reset(listening=True)
     show = sys.unraisablehook
     sys.unraisablehook = partial(_heard_where_nothing_is_raised, show)
     for number in before:
@@ -60,7 +73,7 @@ def heard() -> Iterator[None]:
     try:
         yield
     finally:
-        _State.heard, _State.asked, _State.raised = False, None, False
+        _reset(listening=False)
         sys.unraisablehook = show
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -119,22 +132,30 @@ def _heard_where_nothing_is_raised(show: Callable[[Any], None], lost: Any) -> No
     if not isinstance(lost.exc_value, Interrupted):
         show(lost)
         return
-    number = lost.exc_value.number
     _State.asked, _State.raised = None, False
+    _put_off(lost.exc_value.number)
 
-    def repeat() -> None:
+
+def _put_off(number: int) -> None:
+    def ask_again() -> None:
         if _State.heard:
+            _State.again = True
             os.kill(os.getpid(), number)
 
-    again = threading.Timer(0.05, repeat)
+    _State.put_off = True
+    again = threading.Timer(_SOON, ask_again)
     again.daemon = True
     again.start()
 
 
-def _handle(number: int, frame: object) -> None:
-    if _State.asked is not None:
+def _handle(number: int, frame: FrameType | None) -> None:
+    again, _State.again = _State.again, False
+    if _State.asked is not None or (_State.put_off and not again):
         os._exit(128 + number)
-    _State.asked = number
+    if _is_importing(frame):
+        _put_off(number)
+        return
+    _State.asked, _State.put_off = number, False
     if not _State.deferring:
         _State.raised = True
         raise Interrupted(number)
@@ -142,3 +163,11 @@ def _handle(number: int, frame: object) -> None:
     line = f"\n{signal.Signals(number).name}: {then}; once more ends at once.\n"
     with contextlib.suppress(OSError):  # the terminal may be gone
         os.write(2, line.encode())
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORT:
+            return True
+        frame = frame.f_back
+    return False

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,7 +16,15 @@ import ae_jax
 from ae_jax.cli import shell
 from ae_jax.core import interrupts
 from ae_jax.train.checkpoints import latest_step
-from faults.shared import Account, lines_of, records_of, start, two_clusters, wait_until
+from faults.shared import (
+    Account,
+    environment,
+    lines_of,
+    records_of,
+    start,
+    two_clusters,
+    wait_until,
+)
 
 OPTIONS = {"latent_dim": 2, "hidden": [4], "batch_size": 16, "eval__every": 1000}
 LONG = 5000
@@ -99,6 +108,39 @@ def test_a_signal_in_a_callback_that_can_raise_nothing_is_heard_after_it(capsys)
     assert not capsys.readouterr().err
 
 
+def test_a_signal_in_the_midst_of_an_import_is_heard_after_it(tmp_path, monkeypatch):
+    """Compiled modules that are cut short there end the process by ways of their own."""
+    (tmp_path / "slowly_imported.py").write_text(
+        "import signal, time\nsignal.raise_signal(signal.SIGTERM)\ntime.sleep(0.2)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with interrupts.heard():
+        import slowly_imported
+
+        with pytest.raises(interrupts.Interrupted) as caught:
+            time.sleep(5)
+    assert slowly_imported.whole and caught.value.status == 143
+
+
+def test_a_second_signal_ends_an_import_at_once(tmp_path):
+    (tmp_path / "endless.py").write_text(
+        "import time\nprint('here', flush=True)\nwhile True:\n    time.sleep(0.01)\n"
+    )
+    code = "from ae_jax.core import interrupts\nwith interrupts.heard():\n    import endless"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"here\n"
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+
+
 class Undocumented(Exception):
     """What nobody has foreseen."""
 
@@ -158,7 +200,9 @@ def test_signals_at_any_moment_end_with_a_sentence_and_lose_nothing(kind, tmp_pa
     two_clusters(tmp_path / "x.npy")
     rng, account = np.random.default_rng(int.from_bytes(os.urandom(4))), Account()
     if kind == "evaluate":
-        assert start(tmp_path, *COMMANDS["network"][:-1], "kept").wait() == 0
+        kept = start(tmp_path, *COMMANDS["network"][:-1], "kept")
+        _, err = kept.communicate()
+        assert kept.returncode == 0, err
     for turn in range(12):
         process = start(tmp_path, *COMMANDS[kind])
         wait_until(process, lambda one=process: is_listening(one))
