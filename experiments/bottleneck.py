@@ -29,6 +29,7 @@ import numpy as np
 from ae_jax.api import Fitted
 from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
+from ae_jax.lab import Findings, Lab, Rows, Shown, experiment, rounded, run_rows
 from ae_jax.objectives import Reconstruction
 from ae_jax.report import comparisons, figures
 from ae_jax.report.claims import Claim, at_least, at_most
@@ -43,7 +44,6 @@ from experiments.baselines import (
     rows_of,
     squared_error,
 )
-from experiments.frame import Findings, Lab, Rows, Shown, experiment, rounded, run_rows
 from experiments.published import pca_errors
 
 

@@ -32,6 +32,7 @@ from ae_jax.api import Fitted
 from ae_jax.cli.shell import run_command
 from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import DataSet, Split, load
+from ae_jax.lab import Findings, Lab, Rows, Shown, experiment, run_rows
 from ae_jax.models import Examples, build_autoencoder, parameter_counts
 from ae_jax.objectives import Reconstruction
 from ae_jax.report import comparisons, figures
@@ -46,7 +47,6 @@ from experiments.baselines import (
     rows_of,
     squared_error,
 )
-from experiments.frame import Findings, Lab, Rows, Shown, experiment, run_rows
 
 CODE = 2
 EACH = 10  # digits of each class in the small set

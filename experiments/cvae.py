@@ -32,6 +32,7 @@ import dataclasses
 
 from ae_jax.cli.shell import run_command
 from ae_jax.data import load
+from ae_jax.lab import Findings, Lab, experiment, run_rows
 from experiments.cvae_labels import LabelBudget, bounds, label_rows, train_labels
 from experiments.cvae_quadrants import (
     IMPORTANCE_SAMPLES,
@@ -48,7 +49,6 @@ from experiments.cvae_report import (
     quadrant_claims,
     quadrant_rows,
 )
-from experiments.frame import Findings, Lab, experiment, run_rows
 
 
 @dataclasses.dataclass(frozen=True)

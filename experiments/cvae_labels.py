@@ -6,12 +6,12 @@ import numpy as np
 
 from ae_jax.api import Fitted
 from ae_jax.data import DataSet
+from ae_jax.lab import Lab, Rows
 from ae_jax.objectives import Elbo
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
 from experiments.cvae_quadrants import PARTICLES, WATCHED, MetricsOf, examples_of, rows_of
-from experiments.frame import Lab, Rows
 
 MODELS = {"unconditional": "none", "label-conditional": "label"}
 

@@ -12,12 +12,12 @@ from ae_jax.api import Fitted
 from ae_jax.data import DataSet
 from ae_jax.data.missing import fill_in, hidden_entries, observed_entries
 from ae_jax.eval import EvaluationData, ImportanceSampledLikelihood
+from ae_jax.lab import Lab
 from ae_jax.models import Batch, BoundModel
 from ae_jax.objectives import CompletionElbo, MaskedReconstruction, Objective
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
-from experiments.frame import Lab
 
 PATTERN = "fixed_quadrants"
 UNSEEN = -1.0  # what the baseline sees in the place of a hidden pixel

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ae_jax.lab import Rows, Shown
 from ae_jax.report import comparisons, figures
 from ae_jax.report.claims import Claim, at_least, at_most
 from experiments.baselines import one_of_each
@@ -14,7 +15,6 @@ from experiments.cvae_quadrants import (
     completions,
     entropy_floor,
 )
-from experiments.frame import Rows, Shown
 from experiments.published import cvae_costs
 
 # Nats by which the bound may miss the published one, by quadrants given.

@@ -14,12 +14,12 @@ from ae_jax.core.errors import TrainingDiverged
 from ae_jax.core.files import read_json
 from ae_jax.data import DataSet
 from ae_jax.eval.likelihood import standard_error
+from ae_jax.lab import Lab
 from ae_jax.objectives import ContrastiveDivergence, Reconstruction
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam, Momentum
 from experiments.baselines import pca_reconstructions, rows_of, squared_error
-from experiments.frame import Lab
 from experiments.published import FIGURE_2
 
 TARGETS = FIGURE_2.with_name("hinton_salakhutdinov.json")

@@ -36,6 +36,7 @@ from ae_jax.cli.shell import run_command
 from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import DataSet, load
 from ae_jax.eval.likelihood import standard_error
+from ae_jax.lab import Findings, Lab, Rows, Shown, experiment, run_rows
 from ae_jax.report import figures
 from ae_jax.report.claims import Claim, at_least, at_most, close_to
 from ae_jax.train.config import DataConfig
@@ -64,7 +65,6 @@ from experiments.deep import (
     tuned,
     with_epochs,
 )
-from experiments.frame import Findings, Lab, Rows, Shown, experiment, run_rows
 
 
 @dataclasses.dataclass(frozen=True)

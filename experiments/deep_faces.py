@@ -38,6 +38,7 @@ from ae_jax.api import Fitted
 from ae_jax.api.layerwise import Pretrained
 from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, Split, load
+from ae_jax.lab import Findings, Lab, Rows, Shown, experiment, run_rows
 from ae_jax.report import figures
 from ae_jax.report.claims import Claim, at_most, close_to
 from ae_jax.train.config import DataConfig
@@ -58,7 +59,6 @@ from experiments.deep import (
     shape_and_size,
     with_epochs,
 )
-from experiments.frame import Findings, Lab, Rows, Shown, experiment, run_rows
 from experiments.patches import turned_patches
 
 

@@ -44,6 +44,7 @@ from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.data.missing import fill_in, observed_entries
 from ae_jax.eval import Completion, EvaluationData
 from ae_jax.eval.reconstruction import psnr
+from ae_jax.lab import Findings, Lab, Rows, Shown, experiment, rounded, run_rows
 from ae_jax.models import Batch, BoundModel
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Denoising, MaskedReconstruction, Objective
@@ -53,7 +54,6 @@ from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, 
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
 from experiments.baselines import one_of_each, rows_of
-from experiments.frame import Findings, Lab, Rows, Shown, experiment, rounded, run_rows
 from experiments.linear_filters import Moments, linear_completion, moments_of, wiener_filter
 
 

@@ -39,11 +39,11 @@ from ae_jax.codecs import (
     SparseCoding,
 )
 from ae_jax.data import DataSet, Split, load
+from ae_jax.lab import Findings, Lab, Rows, Shown, experiment, fit_row
 from ae_jax.report import comparisons
 from ae_jax.report.claims import Claim, at_least, at_most
 from ae_jax.report.dictionaries import dictionary_panels
 from experiments.baselines import rows_of
-from experiments.frame import Findings, Lab, Rows, Shown, experiment, fit_row
 from experiments.patches import images_option, natural_patches
 from experiments.published import pca_errors
 

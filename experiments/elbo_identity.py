@@ -32,6 +32,7 @@ from ae_jax.api import Fitted
 from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
 from ae_jax.eval import PlaneQuadrature
+from ae_jax.lab import Findings, Lab, experiment, run_rows
 from ae_jax.objectives import Elbo
 from ae_jax.report.planes import PosteriorInPlane
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
@@ -41,7 +42,6 @@ from experiments.baselines import one_of_each
 from experiments.elbo_closed import closed_form_terms
 from experiments.elbo_plane import measured, seen
 from experiments.elbo_report import Course, claims, closed_rows, course_rows, pictures
-from experiments.frame import Findings, Lab, experiment, run_rows
 from experiments.stages import stages
 
 SAMPLES = (1, 10, 100, 1000)

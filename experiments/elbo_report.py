@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ae_jax.lab import Rows, Shown
 from ae_jax.report import comparisons
 from ae_jax.report.claims import Claim, at_least, at_most, same_order
 from ae_jax.report.planes import PosteriorInPlane, posterior_panels
 from experiments.elbo_closed import Terms
 from experiments.elbo_plane import Measured
-from experiments.frame import Rows, Shown
 
 Course = dict[int, Measured]
 NATS = "nats per example"

@@ -30,13 +30,13 @@ from ae_jax.api import Fitted
 from ae_jax.cli.shell import run_command
 from ae_jax.codecs import Pca
 from ae_jax.data import DataSet, load
+from ae_jax.lab import Findings, Lab, Shown, experiment, rounded, run_rows
 from ae_jax.objectives import Reconstruction
 from ae_jax.report import comparisons, figures
 from ae_jax.report.claims import Claim, at_least
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
-from experiments.frame import Findings, Lab, Shown, experiment, rounded, run_rows
 from experiments.held_out_scores import METHODS, REPLICATES, Scored, digit_rows
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from ae_jax.eval.roc import Roc, auc, background_rejection, bootstrapped
-from experiments.frame import Rows
+from ae_jax.lab import Rows
 
 REPLICATES = 500
 METHODS = ("autoencoder", "PCA")

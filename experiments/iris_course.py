@@ -30,13 +30,13 @@ import numpy as np
 
 from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet
+from ae_jax.lab import Findings, Lab, experiment, run_rows
 from ae_jax.objectives import Reconstruction
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Sgd
 from ae_jax.train.rundir import RunDirectory
 from experiments.baselines import pca_of
-from experiments.frame import Findings, Lab, experiment, run_rows
 from experiments.iris_course_report import (
     GOOD,
     STEPS,

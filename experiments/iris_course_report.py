@@ -6,9 +6,9 @@ import numpy as np
 
 from ae_jax.api import Fitted
 from ae_jax.codecs.pca import PcaCodec
+from ae_jax.lab import Rows, Shown
 from ae_jax.report import comparisons
 from ae_jax.report.claims import Claim, at_least, at_most, equal_to
-from experiments.frame import Rows, Shown
 from experiments.linear_is_pca import IRIS_AXES, SPECIES, THEORY, irises
 from experiments.subspaces import comparison, directions
 

@@ -39,8 +39,8 @@ import numpy as np
 from ae_jax.api import Fitted
 from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
+from ae_jax.lab import Findings, Lab, Shown, experiment, rounded, run_rows
 from ae_jax.report import comparisons
-from experiments.frame import Findings, Lab, Shown, experiment, rounded, run_rows
 from experiments.iwae_measured import ACTIVE, Measured, claims, measure, paired, rows_of
 from experiments.iwae_runs import PAPER_STAGES, Run, both, member
 

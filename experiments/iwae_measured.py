@@ -11,9 +11,9 @@ from ae_jax.core.files import make_directory
 from ae_jax.eval import ImportanceSampledLikelihood
 from ae_jax.eval.likelihood import standard_error
 from ae_jax.eval.posteriors import variance_of_means
+from ae_jax.lab import Rows
 from ae_jax.report.claims import Claim, at_least, at_most, close_to
 from experiments.evaluation import of_set, values_by_example
-from experiments.frame import Rows
 from experiments.iwae_runs import SOURCE, Run, published
 
 ACTIVE = 0.01

@@ -37,8 +37,8 @@ from collections.abc import Mapping
 
 from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet
+from ae_jax.lab import Findings, Lab, Shown, experiment, run_rows
 from ae_jax.report.claims import Claim, at_least
-from experiments.frame import Findings, Lab, Shown, experiment, run_rows
 from experiments.jets_methods import (
     SCALINGS,
     Method,

@@ -12,12 +12,12 @@ from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import DataSet, Split, info, load
 from ae_jax.data.sources.fetch import Unavailable, find_in_data_folder
 from ae_jax.data.sources.jets import CLASSES, JETS_FILE, KINEMATICS, QCD
+from ae_jax.lab import Lab
 from ae_jax.objectives import Elbo, Reconstruction
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
 from experiments.baselines import first_components
-from experiments.frame import Lab
 
 TOP, GLUINO = 1, 2
 MASS = KINEMATICS.index("mass")

@@ -8,9 +8,9 @@ from scipy.stats import rankdata, spearmanr
 
 from ae_jax.api import Fitted
 from ae_jax.eval.roc import Roc, bootstrapped, roc
+from ae_jax.lab import Rows, Shown
 from ae_jax.report import comparisons
 from ae_jax.report.image_tables import image_table
-from experiments.frame import Rows, Shown
 from experiments.jets_methods import CALLED, GLUINO, NOISE, Method, Sample
 
 EFFICIENCIES = (0.3, 0.5)

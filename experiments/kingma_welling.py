@@ -40,12 +40,12 @@ from ae_jax.cli import launch, launch_options
 from ae_jax.cli.launch import Launcher, plan
 from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
+from ae_jax.lab import publish
 from ae_jax.objectives import Elbo
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adagrad
 from experiments import kingma_welling_report as reporting
-from experiments.frame import publish
 from experiments.kingma_welling_grid import Curves, Grid, most_epochs, search
 from experiments.published import load_curves
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from ae_jax.api import Fitted
+from ae_jax.lab import Findings, Shown, restored
 from ae_jax.report import figures
 from ae_jax.report.claims import Claim, at_least, same_order
 from ae_jax.train.loop import Record
-from experiments.frame import Findings, Shown, restored
 from experiments.kingma_welling_grid import (
     TRACK_FROM,
     Curves,

@@ -31,6 +31,7 @@ from ae_jax.api import Fitted
 from ae_jax.cli.shell import run_command
 from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import DataSet, Split, load
+from ae_jax.lab import Findings, Lab, Rows, Shown, experiment, rounded, run_rows
 from ae_jax.objectives import Reconstruction
 from ae_jax.report import comparisons, figures
 from ae_jax.report.claims import Claim, at_most
@@ -45,7 +46,6 @@ from experiments.baselines import (
     rows_of,
     squared_error,
 )
-from experiments.frame import Findings, Lab, Rows, Shown, experiment, rounded, run_rows
 from experiments.subspaces import (
     comparison,
     directions,

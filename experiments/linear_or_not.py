@@ -27,12 +27,12 @@ from ae_jax.cli.shell import run_command
 from ae_jax.codecs import CODECS
 from ae_jax.data import DataSet, load
 from ae_jax.eval import EvaluationData, LinearProbe
+from ae_jax.lab import Findings, Lab, Rows, Shown, experiment
 from ae_jax.objectives import Elbo, Objective, Reconstruction
 from ae_jax.report import comparisons, figures
 from ae_jax.report.claims import Claim, at_least, at_most
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
-from experiments.frame import Findings, Lab, Rows, Shown, experiment
 
 SHOWN = 12
 

@@ -34,6 +34,7 @@ from ae_jax.api import Fitted
 from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
 from ae_jax.eval.posteriors import variance_of_means
+from ae_jax.lab import Findings, Lab, Rows, Shown, experiment, rounded, run_rows
 from ae_jax.objectives import Elbo
 from ae_jax.report import comparisons
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
@@ -42,7 +43,6 @@ from ae_jax.train.optimisers import Adam
 from experiments import linear_vae_theory as theory
 from experiments.baselines import rows_of
 from experiments.evaluation import of_set
-from experiments.frame import Findings, Lab, Rows, Shown, experiment, rounded, run_rows
 from experiments.linear_vae_judged import ALIVE, DIGITS, claims, learned_row
 
 

@@ -7,11 +7,11 @@ from ae_jax.codecs.probabilistic_pca import ProbabilisticPcaCodec
 from ae_jax.data import DataSet
 from ae_jax.eval.bounds import elbo_terms
 from ae_jax.eval.likelihood import standard_error
+from ae_jax.lab import Rows
 from ae_jax.report.claims import Claim, at_most, close_to, equal_to
 from experiments import linear_vae_theory as theory
 from experiments.baselines import rows_of
 from experiments.evaluation import values_by_example
-from experiments.frame import Rows
 
 ALIVE = 0.01
 CLOSED = "probabilistic PCA in closed form (Tipping & Bishop 1999)"

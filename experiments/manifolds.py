@@ -30,6 +30,7 @@ import numpy as np
 
 from ae_jax.cli.shell import run_command
 from ae_jax.data import load
+from ae_jax.lab import Findings, Lab, Shown, experiment, run_rows
 from ae_jax.objectives import Elbo
 from ae_jax.report import figures
 from ae_jax.report.claims import Claim, at_most
@@ -37,7 +38,6 @@ from ae_jax.report.style import display_name
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
-from experiments.frame import Findings, Lab, Shown, experiment, run_rows
 from experiments.manifold_plane import CODE, SIDE, Plane
 from experiments.published import bound_at, load_curves
 

@@ -31,10 +31,10 @@ from matplotlib.figure import Figure
 from ae_jax.cli.shell import run_command
 from ae_jax.codecs import CodecSpec, Ica, Pca, SparseCoding
 from ae_jax.data import DataSet
+from ae_jax.lab import Findings, Lab, Shown, experiment, fit_row
 from ae_jax.report import figures, style
 from ae_jax.report.claims import Claim, at_least, at_most
 from ae_jax.report.dictionaries import dictionary_panels, scaled
-from experiments.frame import Findings, Lab, Shown, experiment, fit_row
 from experiments.gabor import GaborFits, fit_gabors
 from experiments.patches import images_option, natural_patches
 

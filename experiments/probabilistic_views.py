@@ -31,8 +31,8 @@ from ae_jax.api import Fitted
 from ae_jax.cli.shell import run_command
 from ae_jax.codecs import CodecSpec, KMeans, Pca, ProbabilisticPca, SphericalMixture
 from ae_jax.data import DataSet, load
+from ae_jax.lab import Findings, Lab, experiment, fit_row
 from experiments.baselines import rows_of
-from experiments.frame import Findings, Lab, experiment, fit_row
 from experiments.limits import mixture_limit, pca_limit
 from experiments.probabilistic_views_report import Limit, claims, pictures, table
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from ae_jax.api import Fitted
 from ae_jax.data import DataSet
+from ae_jax.lab import Rows, Shown
 from ae_jax.report import comparisons, figures
 from ae_jax.report.claims import Claim, at_least, at_most, close_to
 from experiments.baselines import one_of_each
-from experiments.frame import Rows, Shown
 from experiments.limits import slope
 
 SMALL = 0.1  # rates are taken at variances up to this, in units of the fitted one

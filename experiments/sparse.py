@@ -35,6 +35,7 @@ from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
 from ae_jax.eval import CodeUse
 from ae_jax.eval.codes import probe_accuracy
+from ae_jax.lab import Findings, Lab, Shown, experiment, rounded, run_rows
 from ae_jax.objectives import Objective, Reconstruction, Sparse, SparseKL, SparseL1
 from ae_jax.report import comparisons, figures
 from ae_jax.report.claims import Claim, at_least, at_most, equal_to
@@ -48,7 +49,6 @@ from experiments.baselines import (
     rows_of,
     squared_error,
 )
-from experiments.frame import Findings, Lab, Shown, experiment, rounded, run_rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,7 @@ from ae_jax.api.layerwise import WHOLE, Layerwise, Pretrained, pretrain
 from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
 from ae_jax.eval.likelihood import standard_error
+from ae_jax.lab import Findings, Lab, Rows, Shown, experiment, run_rows
 from ae_jax.objectives import Denoising, Reconstruction
 from ae_jax.report import figures
 from ae_jax.report.claims import Claim, at_least
@@ -58,7 +59,6 @@ from experiments.deep import (
     tuned,
     with_epochs,
 )
-from experiments.frame import Findings, Lab, Rows, Shown, experiment, run_rows
 
 
 @dataclasses.dataclass(frozen=True)

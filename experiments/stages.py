@@ -9,10 +9,10 @@ from ae_jax.api import Fitted, restore
 from ae_jax.api import fitted as fitted_of
 from ae_jax.core.errors import TrainingDiverged
 from ae_jax.data import DataSet
+from ae_jax.lab import Lab
 from ae_jax.train.grid import Member, prepare_members
 from ae_jax.train.progress import progress
 from ae_jax.train.rundir import RunDirectory
-from experiments.frame import Lab
 
 
 def stages(lab: Lab, member: Member, dataset: DataSet, epochs: Sequence[int]) -> dict[int, Fitted]:

@@ -8,8 +8,8 @@ from ae_jax.api import Fitted
 from ae_jax.data import DataSet
 from ae_jax.data.sources.topics import known_topics
 from ae_jax.eval.topics import matched, top_words, topic_coherence
+from ae_jax.lab import Rows, Shown
 from ae_jax.report import topics as figures
-from experiments.frame import Rows, Shown
 from experiments.topic_models import Topics
 
 RULE = "NPMI over training documents, −1 for pairs that never meet"

@@ -33,9 +33,9 @@ import dataclasses
 from ae_jax.cli.shell import run_command
 from ae_jax.data import load
 from ae_jax.data.sources.corpora import has_newsgroups_file
+from ae_jax.lab import Findings, Lab, Rows, experiment, rounded, run_rows
 from ae_jax.report.claims import Claim, at_least, same_order
 from ae_jax.train.grid import Member
-from experiments.frame import Findings, Lab, Rows, experiment, rounded, run_rows
 from experiments.topic_models import LDA, Kind, Topics, configured, of_lda, of_network
 from experiments.topic_report import (
     DIGITS,

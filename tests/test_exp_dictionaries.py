@@ -11,10 +11,10 @@ from sklearn.decomposition import PCA
 
 from ae_jax.codecs import Nmf, Pca
 from ae_jax.data import DataSet, Split
+from ae_jax.lab import Lab, WouldFit
 from ae_jax.report.dictionaries import dictionary_panels, scaled
 from experiments import baselines, dictionaries
 from experiments.dictionaries import Source, fit, joined, on_and_off, sparseness
-from experiments.frame import Lab, WouldFit
 
 
 @pytest.fixture(scope="module")

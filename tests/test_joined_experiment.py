@@ -13,10 +13,10 @@ from ae_jax.api import configure
 from ae_jax.cli.launch import Local
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, load
+from ae_jax.lab import Lab
 from ae_jax.train.grid import Member
 from ae_jax.train.rundir import RunDirectory
 from experiments import kingma_welling
-from experiments.frame import Lab
 
 OPTIONS = {
     "data__name": "digits",

@@ -23,6 +23,7 @@ ROOMS = (
     "report",
     "plot",
     "cli",
+    "lab",
 )
 LIBRARY = Path(ae_jax.__file__).parent
 FILES = sorted(LIBRARY.rglob("*.py"))

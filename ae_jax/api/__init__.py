@@ -1,6 +1,6 @@
 """Autoencoders from Python: fit an array, load a run, encode, decode, sample, evaluate."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -28,7 +28,7 @@ from ae_jax.train.config import (
     override,
     to_dict,
 )
-from ae_jax.train.loop import Listener, Record, train
+from ae_jax.train.loop import Record, train
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup, prepare_run
 from ae_jax.train.start import check_form
@@ -44,7 +44,7 @@ def fit(
     config: AnyConfig | None = None,
     *,
     workdir: str | Path | None = None,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[Callable[..., None]] = (),
     start: Any = None,
     accept_code: bool = False,
     progress: bool | None = None,

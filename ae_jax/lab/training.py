@@ -1,0 +1,93 @@
+"""Where an experiment trains: members through a launcher, codecs here, and sweeps over options."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from ae_jax.api import Fitted, fit, restore
+from ae_jax.cli.launch import Launcher, Local
+from ae_jax.codecs import CodecSpec
+from ae_jax.core.errors import TrainingDiverged
+from ae_jax.data import DataSet
+from ae_jax.lab.sweeps import Sweep, paths_of
+from ae_jax.train.checkpoints import Which
+from ae_jax.train.config import CodecConfig, DataConfig, RunConfig
+from ae_jax.train.grid import Member, prepare_members
+from ae_jax.train.loop import Listener
+from ae_jax.train.over import Over, members_over
+from ae_jax.train.progress import fit_progress, progress
+from ae_jax.train.rundir import RunDirectory
+
+
+@dataclasses.dataclass(frozen=True)
+class Lab:
+    """Where an experiment trains: the folder of its runs, and the launcher.
+
+    `fits` is off where nothing may be fitted, because only a plan is asked for.
+    """
+
+    root: Path
+    launcher: Launcher = Local()
+    fits: bool = True
+
+    def train(
+        self, members: Sequence[Member], dataset: DataSet, which: Which = "latest"
+    ) -> dict[str, Fitted]:
+        """Trains members to their ends; fitted models by name, without those that diverged.
+
+        `which` is the checkpoint that is taken: `best` is so on the validation split.
+        """
+        outcomes = self.launcher.train(members, dataset, self.root, listener_for=_bar)
+        ended = [m for m in members if not isinstance(outcomes[m.name], TrainingDiverged)]
+        return restored(self.root, ended, dataset, which)
+
+    def sweep(
+        self,
+        config: RunConfig,
+        dataset: DataSet,
+        over: Mapping[str, Sequence[Any]],
+        seeds: int = 1,
+        which: Which = "latest",
+    ) -> Sweep:
+        """Trains the configuration with all combinations of some options and so many seeds each.
+
+        `over` names options as `ae_jax.fit` does: `{"latent_dim": (2, 10)}`. Raises UserError.
+        """
+        settings = members_over(config, Over(paths_of(config, over), seeds=seeds))
+        members = [member for _, own in settings.values() for member in own]
+        fitted = self.train(members, dataset, which)
+        models = {
+            name: {one.name: fitted[one.name] for one in own if one.name in fitted}
+            for name, (_, own) in settings.items()
+        }
+        return Sweep({name: setting for name, (setting, _) in settings.items()}, models)
+
+    def fit(self, name: str, codec: CodecSpec, dataset: DataSet, preprocess: str) -> Fitted:
+        """A codec, fitted in this process and kept as the run `name`, or read back from there."""
+        workdir = self.root / name
+        if not (self.fits or RunDirectory(workdir).checkpoints.is_dir()):
+            raise WouldFit(name)
+        config = CodecConfig(data=DataConfig.of(dataset, preprocess), codec=codec)
+        with fit_progress(name) as listener:
+            return fit(dataset, config=config, workdir=workdir, listeners=[listener])
+
+
+def restored(
+    root: Path, members: Sequence[Member], dataset: DataSet, which: Which = "latest"
+) -> dict[str, Fitted]:
+    """Trained members by name, from their latest or best checkpoints, on one copy of the data."""
+    setups = prepare_members(members, dataset)
+    return {
+        name: restore(RunDirectory(root / name), setup, which) for name, setup in setups.items()
+    }
+
+
+class WouldFit(Exception):
+    """Ends a plan at a codec that has not been fitted yet."""
+
+
+def _bar(member: Member) -> AbstractContextManager[Listener]:
+    headline = member.config.objective.headline
+    return progress(member.name, member.config.train.epochs, headline)

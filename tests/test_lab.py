@@ -1,0 +1,163 @@
+"""What experiments are made of: estimates, claims, sweeps, the protocol, the command."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import click
+import numpy as np
+import pytest
+from scipy import stats
+
+from ae_jax.core.errors import UserError
+from ae_jax.data import DataSet, Split
+from ae_jax.lab import Estimate, Findings, Lab, Sweep, claim, experiment, network, protocol, shown
+
+
+def swept(values: dict[int, list[float]], option: str = "model.latent_dim") -> Sweep:
+    """A sweep over one option, of models that are nothing but a number."""
+    return Sweep(
+        {f"z={z}": {option: z} for z in values},
+        {
+            f"z={z}": {f"z={z}/seed={i}": SimpleNamespace(value=v) for i, v in enumerate(own)}
+            for z, own in values.items()
+        },
+    )
+
+
+def value(model) -> float:
+    return model.value
+
+
+def test_an_estimate_has_the_standard_error_of_a_mean():
+    values = [1.0, 2.0, 4.0, 9.0]
+    found = Estimate.of(values)
+    assert found.mean == 4.0 and found.values == (1.0, 2.0, 4.0, 9.0)
+    np.testing.assert_allclose(found.standard_error, stats.sem(values), rtol=1e-12)
+    assert Estimate.of([3.0]).standard_error == 0.0
+    with pytest.raises(UserError, match="no seeds"):
+        Estimate.of([])
+
+
+def test_errors_of_a_difference_add_in_squares():
+    found = Estimate(5.0, 3.0, ()).less(Estimate(7.0, 4.0, ()))
+    assert (found.mean, found.standard_error) == (-2.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("judged", "target", "holds"),
+    [
+        ({"at_least": 1.0}, 1.0, True),
+        ({"at_least": 1.0, "errors": 2}, 2.0, True),
+        ({"at_least": 1.0, "errors": 3}, 2.5, False),
+        ({"at_least": 1.0, "errors": 3, "tolerance": 0.5}, 2.5, True),
+        ({"at_most": 3.0, "errors": 2}, 2.0, True),
+        ({"at_most": 3.0, "errors": 3}, 1.5, False),
+        ({"close_to": 3.0, "errors": 2}, 3.0, True),
+        ({"close_to": 3.0, "errors": 1}, 3.0, False),
+        ({"equal_to": 2.0}, 2.0, True),
+    ],
+)
+def test_a_claim_lies_beyond_its_target_by_standard_errors(judged, target, holds):
+    found = claim("it", Estimate(2.0, 0.5, ()), **judged)
+    assert (found.value, found.target, found.holds) == (2.0, target, holds)
+    assert found.source == "the claim of this experiment"
+
+
+@pytest.mark.parametrize(
+    ("judged", "problem"),
+    [
+        ({}, "needs one of"),
+        ({"at_least": 1, "at_most": 2}, "needs one of"),
+        ({"at_least": 1, "errors": 2}, "its value has none"),
+        ({"equal_to": 1, "tolerance": 0.1}, "is exact"),
+    ],
+)
+def test_a_claim_that_cannot_be_judged_is_refused(judged, problem):
+    with pytest.raises(UserError, match=problem):
+        claim("it", 1.0, **judged)
+
+
+def test_a_sweep_gives_means_rows_and_curves_in_the_order_of_values():
+    sweep = swept({10: [1.0, 3.0], 2: [5.0, 6.0]})
+    assert {name: one.mean for name, one in sweep.estimates(value).items()} == {
+        "z=10": 2.0,
+        "z=2": 5.5,
+    }
+    assert sweep.table(bound=value)[0] == {
+        "latent_dim": 10, "seeds": 2, "bound": 2.0, "bound ±": 1.0
+    }  # fmt: skip
+    at, drawn = sweep.curve("latent_dim", value)
+    np.testing.assert_array_equal(at, [2, 10])
+    np.testing.assert_array_equal(drawn, [[5.0, 1.0], [6.0, 3.0]])
+    assert sweep.varied() == {"latent_dim": [10, 2]}
+    assert list(sweep.fitted) == ["z=10/seed=0", "z=10/seed=1", "z=2/seed=0", "z=2/seed=1"]
+
+
+def test_a_curve_over_what_does_not_vary_alone_or_lost_a_seed_is_refused():
+    with pytest.raises(UserError, match="over that alone"):
+        swept({2: [1.0]}).curve("epochs", value)
+    with pytest.raises(UserError, match="as many seeds"):
+        swept({2: [1.0], 3: [1.0, 2.0]}).curve("latent_dim", value)
+    with pytest.raises(UserError, match="no seeds"):
+        swept({2: []}).estimates(value)
+    with pytest.raises(UserError, match="no protocol"):
+        protocol(swept({2: []}))
+
+
+def test_an_unknown_figure_names_those_that_there_are():
+    with pytest.raises(UserError, match="did you mean 'curves'"):
+        shown("curve", "Heading")
+
+
+def numbers() -> DataSet:
+    x = np.random.default_rng(0).random((48, 6)).astype(np.float32)
+    return DataSet("numbers", {"train": Split(x[:32]), "test": Split(x[32:])}, max_value=1.0)
+
+
+def test_a_network_takes_the_words_of_fit():
+    config = network(numbers(), objective="elbo", beta=2.0, hidden=(4,), latent_dim=3, epochs=7)
+    assert (config.objective.beta, config.model.latent_dim, config.train.epochs) == (2.0, 3, 7)
+    assert (config.data.name, config.model.hidden) == ("numbers", (4,))
+    with pytest.raises(UserError, match="a codec is fitted by"):
+        network(numbers(), codec="pca")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    seeds: int
+
+
+def test_an_experiment_sweeps_and_says_what_it_did(tmp_path, capsys):
+    kept = {}
+
+    @experiment("toy", {"smoke": Preset(2)})
+    def main(preset: Preset, lab: Lab) -> Findings:
+        """A toy: it trains. More of it."""
+        data = numbers()
+        config = network(data, hidden=(4,), epochs=1, batch_size=16, beta=2.0)
+        sweep = kept["sweep"] = lab.sweep(config, data, {"latent_dim": (1, 2)}, preset.seeds)
+        lines = {"toy": sweep.curve("latent_dim", lambda model: model.records[-1]["test/elbo"])}
+        return Findings(
+            protocol=protocol(sweep),
+            note="A note.",
+            tables={"Sizes": sweep.table(step=lambda model: model.step)},
+            pictures={"sizes": shown("curves", "Sizes", lines, "size", "bound")},
+            claims=[claim("runs", len(sweep.fitted), equal_to=4)],
+        )
+
+    assert isinstance(main, click.Command)
+    main(["--workdir", str(tmp_path)], standalone_mode=False)
+    said = (
+        "numbers, 32 training examples of 6, grey, autoencoder 4-Z, gaussian code, bernoulli "
+        "head, elbo (beta 2), adam (learning rate 0.001), 1 epochs in batches of 16"
+    )
+    sweep = kept["sweep"]
+    assert protocol(sweep) == f"{said}; latent_dim 1, 2; 2 seeds each"
+    alone = sweep.fitted["latent_dim=2/seed=1"]
+    assert protocol(alone) == said.replace("4-Z", "4-2")
+    assert sweep.table(step=lambda model: model.step)[1] == {
+        "latent_dim": 2, "seeds": 2, "step": 2.0, "step ±": 0.0
+    }  # fmt: skip
+    assert "holds: runs" in capsys.readouterr().out
+    for name in ("results.json", "report.html", "figures/sizes.png", "latent_dim=1/seed=0"):
+        assert (tmp_path / name).exists()
