@@ -28,6 +28,7 @@ from ae_jax.core.errors import Stopped, UserError
 from ae_jax.data import Split, load
 from ae_jax.data.batches import sequential_order, shuffled_order
 from ae_jax.data.streaming import CHUNK_BYTES, chunks, steps_in_chunk
+from ae_jax.train import processes
 from ae_jax.train import streamed as streamed_module
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import from_dict, to_dict
@@ -191,7 +192,7 @@ def stop_and_go_on(folder, out):
             signal.raise_signal(signal.SIGTERM)
         return take(engine)
 
-    Streamed._so_far = told
+    Streamed._so_far, processes.ASK_SECONDS = told, 0.0
     try:
         train(setup, run)
     except Stopped as stop:
@@ -224,7 +225,7 @@ def test_each_of_two_processes_reads_its_share_of_every_batch(folder, tmp_path):
 def test_two_processes_stop_within_an_epoch_and_go_on(folder, tmp_path):
     run_in_two("test_streaming", "stop_and_go_on", str(folder), str(tmp_path))
     said = {(tmp_path / f"stopped-{index}").read_text() for index in range(2)}
-    assert len(said) == 1 and re.fullmatch(r"step [36], within epoch 1 of 3, is saved", *said)
+    assert len(said) == 1 and re.fullmatch(r"step (6|9), within epoch 1 of 3, is saved", *said)
     both = (
         timeless(RunDirectory(tmp_path / "stopped").records()),
         timeless(trained(load(str(folder)), SHARED).records),
