@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from ae_jax.core.errors import Stopped, UserError
 from ae_jax.data import Split, load
 from ae_jax.data.batches import sequential_order, shuffled_order
 from ae_jax.data.streaming import CHUNK_BYTES, chunks, steps_in_chunk
+from ae_jax.train import processes
 from ae_jax.train import streamed as streamed_module
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import from_dict, to_dict
@@ -178,6 +180,27 @@ def train_a_share(folder, out):
         file.write_text(json.dumps({"places": places, "batch": list(shapes)}))
 
 
+def stop_and_go_on(folder, out):
+    """What each of two processes does, of which the second is told to stop within an epoch."""
+    run = RunDirectory(Path(out) / "stopped")
+    setup = prepared(load(folder), SHARED | {"train__parallel": "sharded"})
+    take, seen = Streamed._so_far, []
+
+    def told(engine):
+        seen.append(engine)
+        if len(seen) == 3 and jax.process_index() == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return take(engine)
+
+    Streamed._so_far, processes.ASK_SECONDS = told, 0.0
+    try:
+        train(setup, run)
+    except Stopped as stop:
+        (Path(out) / f"stopped-{jax.process_index()}").write_text(str(stop))
+    Streamed._so_far = take
+    train(setup, run)
+
+
 SHARED = STREAMED | {"optim__name": "sgd", "learning_rate": 0.01}
 
 
@@ -196,6 +219,19 @@ def test_each_of_two_processes_reads_its_share_of_every_batch(folder, tmp_path):
             assert {k: one[k] for k in common} == pytest.approx(
                 {k: other[k] for k in common}, rel=2e-5
             )
+
+
+@pytest.mark.slow
+def test_two_processes_stop_within_an_epoch_and_go_on(folder, tmp_path):
+    run_in_two("test_streaming", "stop_and_go_on", str(folder), str(tmp_path))
+    said = {(tmp_path / f"stopped-{index}").read_text() for index in range(2)}
+    assert len(said) == 1 and re.fullmatch(r"step (6|9), within epoch 1 of 3, is saved", *said)
+    both = (
+        timeless(RunDirectory(tmp_path / "stopped").records()),
+        timeless(trained(load(str(folder)), SHARED).records),
+    )
+    for ours, alone in zip(*both, strict=True):
+        assert ours == pytest.approx(alone, rel=2e-5)
 
 
 LONG = STREAMED | {"epochs": 40}

@@ -244,14 +244,18 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
     going = {i: place for i, place in enumerate(places) if not _is_out_of_patience(place)}
     stands = {i: epoch_of(place.run.setup, place.state) for i, place in going.items()}
     work: dict[int, float] = {}
-    saved_at = time.monotonic()
+    saved_at, chunks = time.monotonic(), processes.Chunks()
 
     def between(start: float, epoch: int, so_far: Callable[[], Part]) -> None:
         """After a chunk of examples, where an epoch takes several: for the only run there is."""
         nonlocal saved_at
-        stop = processes.stop_requested(interrupts.asked())
+        if not chunks.is_time():
+            return
+        if jax.process_count() > 1:
+            so_far()  # they must not meet at two places at once
         due = time.monotonic() - saved_at >= SAVE_SECONDS
-        if not (stop or processes.agree(due)):
+        stop, due = chunks.ask(interrupts.asked(), due)
+        if not (stop or due):
             return
         (place,) = places
         part, place.state = so_far(), engine.state(0)

@@ -39,6 +39,8 @@ _UNASKED, _CRASHED = 2, 1
 # Seconds: for word of another process, whose end may be the cause of what happened in this one, and
 # for what the first process wrote to show on another machine.
 _WORD, _VISIBLE = 0.5, 15.0
+# Seconds between questions where work comes in chunks.
+ASK_SECONDS = 1.0
 
 _line: Line | None = None
 _told: list[int] = []  # signals that asked this process to stop
@@ -349,3 +351,32 @@ def stop_requested(here: bool = False) -> bool:
     if jax.process_count() == 1:
         return wanted
     return bool(np.any(multihost_utils.process_allgather(np.asarray(wanted))))
+
+
+class Chunks:
+    """The chunks of an epoch, after which processes ask each other whether to stop or to save.
+
+    They ask about once a second, by the clock of the first: a chunk may take a millisecond.
+    """
+
+    def __init__(self) -> None:
+        self._done, self._each, self._since = 0, 1, time.monotonic()
+
+    def is_time(self) -> bool:
+        """Whether to ask after this chunk: the same answer in all processes, which must count."""
+        self._done += 1
+        return jax.process_count() == 1 or self._done >= self._each
+
+    def ask(self, stop: bool, save: bool) -> tuple[bool, bool]:
+        """Whether any process was told to stop or says so, and whether the first wants to save.
+
+        All must come here, with nothing of theirs under way on the devices.
+        """
+        wanted = stop or bool(_told)
+        if jax.process_count() == 1:
+            return wanted, save
+        took = (time.monotonic() - self._since) / self._done
+        pace = int(min(max(1.0, ASK_SECONDS / max(took, 1e-6)), 1e6))
+        answers = multihost_utils.process_allgather(np.asarray([wanted, save, pace], np.int32))
+        self._done, self._each, self._since = 0, int(answers[0, 2]), time.monotonic()
+        return bool(answers[:, 0].any()), bool(answers[0, 1])

@@ -101,9 +101,6 @@ class Streamed:
             chunk = self._programs.place(next(self._stream))
             left -= chunk["id"].shape[0]
             if self._running is not None:
-                if jax.process_count() > 1:
-                    # They may meet in `between`, and must not meet at two places at once.
-                    self._so_far()
                 between(self._so_far)
             self._state, report = self._programs.train(
                 self._state, chunk, setup.numbers, architecture=setup.architecture

@@ -278,7 +278,7 @@ def test_one_that_is_interrupted_in_the_middle_takes_the_other_with_it(victim, g
     """All save where that takes less than five seconds, as it does unless the machine is busy."""
     train_forever(group, data)
     group.signal(victim, signal.SIGINT)
-    statuses = group.ends(within=AT_ONCE)
+    statuses = group.ends(within=WITH_A_SAVE)
     assert statuses[victim] == 130
     assert "SIGINT: ending, saved if that takes less than 5 s" in group.log(victim)
     if "Stopped: epoch" in group.log(victim):
