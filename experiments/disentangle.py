@@ -26,21 +26,24 @@ Figures figures/measures.png (each measure against what is reconstructed), trave
 import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
-
 from ae_jax.api import Fitted
 from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
 from ae_jax.eval import Disentanglement
+from ae_jax.lab import Estimate, Findings, Lab, Shown, experiment, rounded, run_rows
 from ae_jax.objectives import BetaTcvae, Elbo, FactorVae, Objective
-from ae_jax.report.claims import Claim, at_least
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
-from experiments.disentangle_report import MEASURES, measures_figure, traversals_figure
-from experiments.frame import Findings, Lab, Rows, Shown, experiment, rounded, run_rows
-
-PLAIN = "VAE"
+from experiments.disentangle_report import (
+    DIGITS,
+    MEASURES,
+    PLAIN,
+    claims,
+    measures_figure,
+    rows_of,
+    traversals_figure,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +80,6 @@ OBJECTIVES = {
     "FactorVAE": lambda weight: FactorVae(gamma=weight),
 }
 LATENT_DIM = 10
-DIGITS = {"reconstruction": 2, "±": 2, "KL": 2} | {
-    name: 3 for measure in MEASURES for name in (measure, f"± {measure}")
-}
 
 
 def methods(preset: Preset) -> dict[str, tuple[str, Objective]]:
@@ -128,12 +128,11 @@ def main(preset: Preset, lab: Lab) -> Findings:
     found = {place: measured(model) for place, model in models.items()}
     of_setting = {
         name: {
-            column: np.array([values[column] for (setting, _), values in found.items()
-                              if setting == name])
+            column: Estimate.of(values[column] for (one, _), values in found.items() if one == name)
             for column in ("reconstruction", "KL", *MEASURES)
         }
         for name in settings
-    }  # fmt: skip
+    }
     count = len(dataset.splits["train"])
     return Findings(
         protocol=(
@@ -168,52 +167,6 @@ def measured(model: Fitted) -> dict[str, float]:
         "KL": values["reconstruction"] - values["elbo"],
         **{measure: values[name] for measure, name in MEASURES.items()},
     }
-
-
-def rows_of(of_setting: Mapping[str, Mapping[str, np.ndarray]]) -> Rows:
-    """A row a setting: means over seeds, and standard errors of the measures."""
-    rows = []
-    for name, columns in of_setting.items():
-        row = {"method": name, "reconstruction": columns["reconstruction"].mean(),
-               "±": error(columns["reconstruction"]), "KL": columns["KL"].mean()}  # fmt: skip
-        for measure in MEASURES:
-            row[measure] = columns[measure].mean()
-            row[f"± {measure}"] = error(columns[measure])
-        rows.append(row)
-    return rows
-
-
-def error(values: np.ndarray) -> float:
-    """The standard error of a mean over seeds; 0 of a single one says that there is none."""
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-
-
-def claims(
-    of_setting: Mapping[str, Mapping[str, np.ndarray]], method_of: Mapping[str, str]
-) -> list[Claim]:
-    """Each method by the measure of its paper, at every weight that was tried."""
-    sources = {
-        "beta-TCVAE": ("MIG", "Chen et al. 2018, Fig. 4"),
-        "FactorVAE": ("FactorVAE score", "Kim & Mnih 2018, Fig. 4"),
-    }
-    made = []
-    for name, method in method_of.items():
-        if method not in sources:
-            continue
-        measure, source = sources[method]
-        ours, plain = of_setting[name][measure], of_setting[PLAIN][measure]
-        spread = float(np.hypot(error(ours), error(plain)))
-        made.append(
-            at_least(
-                f"{measure} of {name} less that of the VAE is above two standard errors",
-                ours.mean() - plain.mean(),
-                2 * spread,
-                0.0,
-                "of at most 1",
-                source,
-            )
-        )
-    return made
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import pytest
 
 from ae_jax.api import load
 from ae_jax.eval import Disentanglement
+from ae_jax.lab import Estimate
 from experiments import disentangle
 from experiments.disentangle_report import MEASURES
 from tests.smoke_runs import check_pictures, run_smoke
@@ -32,7 +33,7 @@ def test_the_table_is_what_the_evaluator_says_of_the_runs(smoke):
 def test_claims_are_about_differences_beyond_two_standard_errors():
     def columns(level):
         values = level + np.array([-0.01, 0.0, 0.01])
-        return {measure: values for measure in MEASURES}
+        return {measure: Estimate.of(values) for measure in MEASURES}
 
     error = 0.01 / np.sqrt(3)
     bound = 2 * np.sqrt(2) * error
