@@ -25,75 +25,28 @@ Figures figures/reconstructions.png (test digits, the three methods below each o
         error_by_epoch.png.
 """
 
-import dataclasses
-from typing import Any
-
 import numpy as np
 
-from ae_jax.api import Fitted
-from ae_jax.api.layerwise import Pretrained, pretrain
 from ae_jax.cli.shell import run_command
-from ae_jax.codecs.pca import PcaCodec
-from ae_jax.data import DataSet, load
+from ae_jax.data import load
 from ae_jax.eval.likelihood import standard_error
-from ae_jax.lab import Findings, Lab, Rows, Shown, experiment, run_rows
-from ae_jax.report import figures
+from ae_jax.lab import Findings, Lab, experiment, run_rows
 from ae_jax.report.claims import Claim, at_least, at_most, close_to
-from ae_jax.train.config import DataConfig
-from ae_jax.train.grid import Member
-from experiments.baselines import (
-    one_of_each,
-    pca_of,
-    pca_reconstructions,
-    rows_of,
+from experiments.baselines import pca_of, pca_reconstructions, rows_of
+from experiments.deep import SOURCE, UNIT, error_on_test, published, shape_and_size
+from experiments.deep_digits_models import (
+    LOGISTIC,
+    PCA,
+    PRETRAINED,
+    SCRATCH,
+    Models,
+    Preset,
+    error_rows,
+    image_errors,
+    layer_rows,
+    train_all,
 )
-from experiments.deep import (
-    RBMS,
-    SOURCE,
-    UNIT,
-    Tuned,
-    at_rate,
-    deep_config,
-    error_curve,
-    error_on_test,
-    in_folder,
-    layer_runs,
-    level,
-    published,
-    shape_and_size,
-    trained,
-    tuned,
-    with_epochs,
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """How far to go.
-
-    hidden, code     units of the encoder's layers, the last of them the code
-    layer_epochs     of contrastive divergence on each layer
-    epochs           of fine-tuning, and of training from scratch
-    logistic_epochs  of logistic PCA
-    looks            epochs between two looks at the test split
-    beats            the published method whose error is not to be exceeded
-    rates            step sizes to choose from, for fine-tuning and from scratch
-    """
-
-    dataset: str
-    hidden: tuple[int, ...]
-    code: int
-    layer_epochs: int
-    epochs: int
-    logistic_epochs: int
-    looks: int
-    beats: str | None
-    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        return (*self.hidden, self.code)
-
+from experiments.deep_digits_report import pictures
 
 MNIST_HIDDEN = (1000, 500, 250)
 PRESETS = {
@@ -101,53 +54,8 @@ PRESETS = {
     "quick": Preset("mnist", MNIST_HIDDEN, 30, 2, 5, 12, 1, "logistic PCA"),
     "standard": Preset("mnist", MNIST_HIDDEN, 30, 20, 50, 50, 5, "autoencoder"),
 }
-LOGISTIC_RATE = 3e-3
-
-PRETRAINED, SCRATCH, LOGISTIC, PCA = "pretrained by RBM", "from scratch", "logistic PCA", "PCA"
 # PCA is held to the rounding of its published figure; logistic PCA is trained, not solved.
 TOLERANCES = {PCA: 0.005, LOGISTIC: 0.02 * 8.01}
-
-
-@dataclasses.dataclass(frozen=True)
-class Models:
-    """What was trained: the layers, the network from them and from scratch, and what is beside."""
-
-    layers: Pretrained
-    tuned: dict[str, Tuned]
-    logistic: Fitted
-    runs: dict[str, Fitted]
-
-    def model(self, way: str) -> Fitted:
-        return self.tuned[way].models[0]
-
-
-def train_all(preset: Preset, lab: Lab, held_out: DataSet, dataset: DataSet) -> Models:
-    """The autoencoders on `held_out`, which has validation digits; logistic PCA on all."""
-    data = DataConfig(preset.dataset, protocol="paper", preprocess="grey")
-    deep = deep_config(data, preset.sizes, preset.epochs, preset.looks)
-    layers = pretrain(deep, held_out, with_epochs(RBMS, preset.layer_epochs), in_folder(lab, "rbm"))
-    runs = layer_runs("rbm", layers)
-    starts = {PRETRAINED: ("rbm", layers.params()), SCRATCH: ("scratch", None)}
-
-    def way(folder: str, start: Any) -> Tuned:
-        def train(rate: float, seed: int) -> Fitted:
-            member = Member(f"{folder}/rate={rate:g}", at_rate(layers.config, rate, seed), start)
-            runs[member.name] = trained(lab, member, held_out)
-            return runs[member.name]
-
-        return tuned(train, preset.rates, seeds=1)
-
-    found = {name: way(*start) for name, start in starts.items()}
-    all_digits = dataclasses.replace(data, protocol="full")
-    shallow = deep_config(
-        all_digits,
-        (preset.code,),
-        preset.logistic_epochs,
-        preset.looks,
-        learning_rate=LOGISTIC_RATE,
-    )
-    runs["logistic_pca"] = trained(lab, Member("logistic_pca", shallow), dataset)
-    return Models(layers, found, runs["logistic_pca"], runs)
 
 
 @experiment("deep_digits", PRESETS)
@@ -186,90 +94,6 @@ def main(preset: Preset, lab: Lab) -> Findings:
         claims=claims(preset, errors, models),
         runs=run_rows(models.runs),
     )
-
-
-def image_errors(model: Fitted, rows: np.ndarray) -> np.ndarray:
-    """Squared error of every test image [N], from its pixels in [0, 1], [N, D]."""
-    test = model.setup.dataset.splits["test"]
-    reconstructed = model.reconstruct(test, units="model").reshape(rows.shape)
-    return np.square(np.asarray(reconstructed, np.float64) - rows).sum(axis=1)
-
-
-def error_rows(preset: Preset, errors: dict[str, np.ndarray], models: Models) -> Rows:
-    sources = published(preset.dataset) or {}
-    sources = {PRETRAINED: sources.get("autoencoder", ""), **sources}
-    epochs = {
-        PRETRAINED: f"{preset.layer_epochs} a layer, then {preset.epochs}",
-        SCRATCH: str(preset.epochs),
-        LOGISTIC: str(preset.logistic_epochs),
-        PCA: "closed form",
-    }
-    training = {**{name: models.model(name) for name in models.tuned}, LOGISTIC: models.logistic}
-    return [
-        {
-            "method": f"autoencoder, {name}" if name in models.tuned else name,
-            "epochs": epochs[name],
-            "step size": models.tuned[name].step if name in models.tuned else "",
-            "training error": round(training_error(training[name]), 2) if name in training else "",
-            "test error": round(float(values.mean()), 2),
-            "±": round(standard_error(values), 2),
-            "published": sources.get(name, ""),
-        }
-        for name, values in errors.items()
-    ]
-
-
-def training_error(model: Fitted) -> float:
-    """Squared error per image on the first 10,000 training examples, at the end."""
-    return model.records[-1]["train/squared_error"]
-
-
-def layer_rows(preset: Preset, unrolled: list[float], errors: dict[str, np.ndarray]) -> Rows:
-    rows = [
-        {"layers": depth, "code": preset.sizes[depth - 1], "test error": round(value, 2)}
-        for depth, value in enumerate(unrolled, 1)
-    ]
-    after = {"layers": "all, fine-tuned", "code": preset.code}
-    return [*rows, {**after, "test error": round(float(errors[PRETRAINED].mean()), 2)}]
-
-
-def pictures(
-    dataset: DataSet,
-    models: Models,
-    codec: PcaCodec,
-    errors: dict[str, np.ndarray],
-    unrolled: list[float],
-) -> dict[str, Shown]:
-    test = dataset.splits["test"]
-    chosen = test.x[one_of_each(test)]
-    originals = models.logistic.inputs(chosen)
-    by_pca = pca_reconstructions(codec, originals.reshape(len(chosen), -1))
-    rows = {
-        "autoencoder": models.model(PRETRAINED).reconstruct(chosen, units="model"),
-        LOGISTIC: models.logistic.reconstruct(chosen, units="model"),
-        PCA: by_pca.reshape(originals.shape),
-    }
-    curves = {
-        PRETRAINED: error_curve(models.model(PRETRAINED), before=unrolled[-1]),
-        SCRATCH: error_curve(models.model(SCRATCH)),
-        LOGISTIC: error_curve(models.logistic),
-    }
-    curves[PCA] = level(float(errors[PCA].mean()), curves)
-    sources = published(dataset.name)
-    if sources is not None:
-        curves["published autoencoder"] = level(sources["autoencoder"], curves)
-    return {
-        "reconstructions": Shown(
-            figures.reconstructions(originals, rows),
-            "Test digits",
-            f"The first of each class, from codes of {len(codec.components)} numbers.",
-        ),
-        "error_by_epoch": Shown(
-            figures.loss_curves(curves, y_label="test squared error per image"),
-            "Along training",
-            "Pretrained, the network begins where its unrolled layers are.",
-        ),
-    }
 
 
 def claims(preset: Preset, errors: dict[str, np.ndarray], models: Models) -> list[Claim]:

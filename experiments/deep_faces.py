@@ -34,58 +34,34 @@ import dataclasses
 
 import numpy as np
 
-from ae_jax.api import Fitted
-from ae_jax.api.layerwise import Pretrained
 from ae_jax.cli.shell import run_command
-from ae_jax.data import DataSet, Split, load
-from ae_jax.lab import Findings, Lab, Rows, Shown, experiment, run_rows
-from ae_jax.report import figures
+from ae_jax.lab import Findings, Lab, experiment, run_rows
 from ae_jax.report.claims import Claim, at_most, close_to
 from ae_jax.train.config import DataConfig
 from ae_jax.train.optimisers import Momentum
-from experiments.baselines import pca_of, pca_reconstructions, rows_of, squared_error
+from experiments.baselines import pca_of
 from experiments.deep import (
     RBMS,
     SOURCE,
     UNIT,
     by_layers,
     deep_config,
-    error_curve,
     error_on_test,
-    level,
     pca_error,
     published,
     runs_of,
     shape_and_size,
     with_epochs,
 )
-from experiments.patches import turned_patches
-
-
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """How far to go.
-
-    faces          the data set that patches are cut from
-    patches        of each face
-    hidden, code   units of the encoder's layers, the last of them the code
-    layer_epochs   of contrastive divergence on each layer
-    epochs         of fine-tuning
-    looks          epochs between two looks at the test split
-    """
-
-    faces: str
-    patches: int
-    hidden: tuple[int, ...]
-    code: int
-    layer_epochs: int
-    epochs: int
-    looks: int
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        return (*self.hidden, self.code)
-
+from experiments.deep_faces_patches import (
+    Preset,
+    error_rows,
+    faces_of,
+    mean_error,
+    patches_of,
+    still_falling,
+)
+from experiments.deep_faces_report import pictures
 
 HIDDEN = (2000, 1000, 500)
 PUBLISHED_PATCHES = 414
@@ -101,49 +77,6 @@ SLOWER_RBMS = dataclasses.replace(RBMS, optim=Momentum(0.02))
 PCA_TOLERANCE = 5.0
 # The autoencoder over PCA of the same patches, at most; 126 / 135 = 0.933 is published.
 BEATEN = 0.95
-SHOWN = 12
-SMOKE_FACES = {"train": 120, "test": 40}
-
-
-@dataclasses.dataclass(frozen=True)
-class Patches:
-    """Normalised patches as a data set, and how to make grey levels of them again."""
-
-    dataset: DataSet
-    mean: np.ndarray
-    scale: float
-
-    def grey(self, x: np.ndarray) -> np.ndarray:
-        """Grey levels in [0, 1] of normalised patches [N, 25, 25, 1]."""
-        return (x.reshape(-1, *self.mean.shape) * self.scale + self.mean) / 255.0
-
-
-def faces_of(name: str) -> dict[str, np.ndarray]:
-    """Grey images [N, 64, 64] for training and test."""
-    splits = load(name, protocol="full").splits
-    if name == "olivetti":
-        return {part: split.x[..., 0] for part, split in splits.items()}
-    # 8x8 digits of 16 grey levels, each pixel as 8x8 pixels.
-    return {
-        part: np.kron(splits[part].x[:count, ..., 0].astype(np.float32) * 15, np.ones((8, 8)))
-        for part, count in SMOKE_FACES.items()
-    }
-
-
-def patches_of(faces: dict[str, np.ndarray], count: int) -> Patches:
-    """Patches of training and test faces, normalised all together, as published."""
-    everything = turned_patches(np.concatenate([faces["train"], faces["test"]]), count)
-    mean = everything.mean(axis=0, dtype=np.float64).astype(np.float32)
-    everything -= mean
-    scale = float(np.sqrt(np.square(everything, dtype=np.float64).mean()))
-    everything /= np.float32(scale)
-    by_face = everything.reshape(count, -1, *everything.shape[1:])
-    cut = len(faces["train"])
-    train, test = (
-        part.reshape(-1, *everything.shape[1:]) for part in (by_face[:, :cut], by_face[:, cut:])
-    )
-    splits = {"train": Split(train[..., None]), "test": Split(test[..., None])}
-    return Patches(DataSet("face patches", splits, protocol="full"), mean, scale)
 
 
 @experiment("deep_faces", PRESETS)
@@ -186,65 +119,6 @@ def main(preset: Preset, lab: Lab) -> Findings:
         claims=claims(preset, faces, errors),
         runs=run_rows(runs_of("rbm", layers, model)),
     )
-
-
-def still_falling(model: Fitted) -> str:
-    """How far from its end the training was when it ended, in words."""
-    errors = error_curve(model)[1]
-    if len(errors) < 2:
-        return "looked at once"
-    change = 100 * (1 - errors[-1] / errors[-2])
-    return f"of which the last look was {change:.2g} % below the one before"
-
-
-def mean_error(dataset: DataSet) -> float:
-    """The error of a code of nothing: test patches about the mean of all, which is 0."""
-    x = rows_of(dataset, "test")
-    return squared_error(x, np.zeros_like(x))
-
-
-def error_rows(preset: Preset, errors: dict[str, float], before: float) -> Rows:
-    sources = published(preset.faces) or {}
-    rows = [
-        {"method": name, "test error": round(value, 2), "published": sources.get(name, "")}
-        for name, value in errors.items()
-    ]
-    unrolled = {"method": "autoencoder before fine-tuning", "test error": round(before, 2)}
-    return [*rows, unrolled | {"published": ""}]
-
-
-def pictures(
-    preset: Preset,
-    patches: Patches,
-    model: Fitted,
-    layers: Pretrained,
-    errors: dict[str, float],
-    before: float,
-) -> dict[str, Shown]:
-    test = patches.dataset.splits["test"].x
-    # Evenly spread, so that different people and turns are seen.
-    chosen = test[np.linspace(0, len(test) - 1, SHOWN).astype(int)]
-    codec = pca_of(patches.dataset, preset.code)
-    rows = {
-        "autoencoder": patches.grey(model.reconstruct(chosen, units="model")),
-        "PCA": patches.grey(pca_reconstructions(codec, chosen.reshape(len(chosen), -1))),
-    }
-    curves = {"autoencoder": error_curve(model, before)}
-    curves["PCA"] = level(errors["PCA"], curves)
-    for method, value in (published(preset.faces) or {}).items():
-        curves[f"published {method}"] = level(value, curves)
-    return {
-        "reconstructions": Shown(
-            figures.reconstructions(patches.grey(chosen), rows),
-            "Test patches",
-            f"From codes of {preset.code} numbers; no person is in training and test.",
-        ),
-        "error_by_epoch": Shown(
-            figures.loss_curves(curves, y_label="test squared error per image"),
-            "Fine-tuning",
-            "It begins where the unrolled layers are.",
-        ),
-    }
 
 
 def claims(preset: Preset, faces: dict[str, np.ndarray], errors: dict[str, float]) -> list[Claim]:

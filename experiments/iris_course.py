@@ -46,7 +46,7 @@ from experiments.iris_course_report import (
     line_rows,
     pictures,
 )
-from experiments.linear_is_pca import irises
+from experiments.linear_choices import irises
 from experiments.stages import stages
 from experiments.subspaces import comparison
 

@@ -9,7 +9,7 @@ from ae_jax.codecs.pca import PcaCodec
 from ae_jax.lab import Rows, Shown
 from ae_jax.report import comparisons
 from ae_jax.report.claims import Claim, at_least, at_most, equal_to
-from experiments.linear_is_pca import IRIS_AXES, SPECIES, THEORY, irises
+from experiments.linear_choices import IRIS_AXES, SPECIES, THEORY, irises
 from experiments.subspaces import comparison, directions
 
 SLOW, GOOD, NOISY, EDGE, UNSTABLE = 3e-4, 1e-2, 0.1, 0.3, 0.5

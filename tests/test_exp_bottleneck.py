@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ae_jax
-from experiments import bottleneck
+from experiments import bottleneck, bottleneck_models, bottleneck_report
 from experiments.published import pca_errors
 from tests.smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
 
@@ -30,7 +30,7 @@ def test_errors_of_the_autoencoder_are_those_of_its_reconstructions(smoke):
     workdir, results = smoke
     test = digit_rows("test")
     for row in results["tables"][SIZES]:
-        model = ae_jax.load(workdir / bottleneck.name_of(row["code size"], (32,)))
+        model = ae_jax.load(workdir / bottleneck_models.name_of(row["code size"], (32,)))
         made = model.reconstruct((16 * test).astype(np.uint8), units="model").reshape(test.shape)
         error = np.square(made - test).sum(axis=1).mean()
         assert row["autoencoder"] == pytest.approx(error, abs=2e-4)
@@ -86,4 +86,4 @@ def test_the_figure_shows_the_better_step_size(smoke):
         for row in rows
     }
     labels = {f"{name}, step size {row['step size']:g}" for name, row in shown.items()}
-    assert set(bottleneck.best_curves(models)) == labels
+    assert set(bottleneck_report.best_curves(models)) == labels

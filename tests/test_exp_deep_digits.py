@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 
 from ae_jax.api import load
 from ae_jax.data import load as load_data
-from experiments import deep_digits
+from experiments import deep_digits, deep_digits_models
 from experiments.deep import Tuned, published
 
 
@@ -137,7 +137,7 @@ def test_figures_and_a_second_start_that_trains_nothing(smoke):
 def judged(errors: dict[str, float], validation: tuple[float, float], spread=0.0) -> list[bool]:
     preset = deep_digits.PRESETS["quick"]
     found = {name: Tuned({1e-3: value}, ()) for name, value in zip(WAYS, validation, strict=True)}
-    models = deep_digits.Models(None, found, None, {})
+    models = deep_digits_models.Models(None, found, None, {})
     images = {name: np.full(4, value) for name, value in errors.items()}
     images["from scratch"] = images["from scratch"] + spread * np.array([-1.0, 1.0, -1.0, 1.0])
     return [claim.holds for claim in deep_digits.claims(preset, images, models)]

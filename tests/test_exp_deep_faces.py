@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from sklearn.decomposition import PCA
 
 from ae_jax.api import load
-from experiments import deep_faces
+from experiments import deep_faces, deep_faces_patches
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def smoke(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def patches():
-    return deep_faces.patches_of(deep_faces.faces_of("digits"), 4)
+    return deep_faces_patches.patches_of(deep_faces_patches.faces_of("digits"), 4)
 
 
 def errors(workdir: Path) -> dict[str, float]:
@@ -53,7 +53,7 @@ def test_patches_of_test_faces_are_of_no_training_face():
         "train": np.stack([np.full((64, 64), v) for v in (10.0, 20.0, 30.0)]),
         "test": np.stack([np.full((64, 64), v) for v in (40.0, 50.0)]),
     }
-    patches = deep_faces.patches_of(faces, 6)
+    patches = deep_faces_patches.patches_of(faces, 6)
     found = {
         name: np.unique(np.round(255 * patches.grey(split.x), 3)).tolist()
         for name, split in patches.dataset.splits.items()

@@ -11,7 +11,7 @@ from ae_jax.data import load
 from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.data.missing import observed_entries
 from ae_jax.numerics.noise import example_keys
-from experiments import denoising
+from experiments import denoising, denoising_models
 from experiments.linear_filters import (
     Moments,
     linear_completion,
@@ -73,7 +73,9 @@ def test_psnr_of_the_table_is_that_of_the_saved_model(smoke):
     row = next(r for r in results["tables"][PSNR] if r["corruption"] == "masking")
     model = ae_jax.load(workdir / "masking" / f"level={row['level']:g}")
     x, split = digit_rows("test"), load("digits", protocol="full").splits["test"]
-    keys = example_keys(jax.random.key(denoising.NOISE_SEED), split.first_id + jnp.arange(len(x)))
+    keys = example_keys(
+        jax.random.key(denoising_models.NOISE_SEED), split.first_id + jnp.arange(len(x))
+    )
     seen = CORRUPTIONS.get("masking")(keys, jnp.asarray(x, jnp.float32), row["level"])
 
     def decibels(other) -> float:
@@ -123,5 +125,5 @@ def test_verdicts_follow_from_the_numbers(smoke):
 @pytest.mark.slow
 def test_figures(smoke):
     cleaned = {f"cleaned_{name}" for name in denoising.LEVELS}
-    filled = {f"filled_{pattern}" for pattern in denoising.MISSING}
+    filled = {f"filled_{pattern}" for pattern in denoising_models.MISSING}
     check_pictures(smoke[0], {"psnr"} | cleaned | filled)

@@ -13,8 +13,8 @@ from ae_jax.codecs import Nmf, Pca
 from ae_jax.data import DataSet, Split
 from ae_jax.lab import Lab, WouldFit
 from ae_jax.report.dictionaries import dictionary_panels, scaled
-from experiments import baselines, dictionaries
-from experiments.dictionaries import Source, fit, joined, on_and_off, sparseness
+from experiments import baselines, dictionaries, dictionaries_fitted
+from experiments.dictionaries_fitted import Source, fit, joined, on_and_off, sparseness
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +106,8 @@ def test_a_claim_that_does_not_hold_is_said_not_to():
     preset = dictionaries.PRESETS["smoke"]
     codes = np.ones((4, 9))
 
-    def one(error: float) -> dictionaries.Dictionary:
-        return dictionaries.Dictionary(np.zeros((9, 6, 6)), codes, error, error, {})
+    def one(error: float) -> dictionaries_fitted.Dictionary:
+        return dictionaries_fitted.Dictionary(np.zeros((9, 6, 6)), codes, error, error, {})
 
     names = ("pca", "probabilistic_pca", "ica", "kmeans", "nmf", "sparse_coding")
     found = {9: {name: one(1.0 if name == "pca" else 0.9) for name in names}}
@@ -118,12 +118,12 @@ def test_a_claim_that_does_not_hold_is_said_not_to():
 
 
 def test_pca_is_judged_by_scikit_learn_on_the_same_examples():
-    source = dictionaries.sources(dictionaries.PRESETS["smoke"], None)[0]
+    source = dictionaries_fitted.sources(dictionaries.PRESETS["smoke"], None)[0]
     train, test = (baselines.rows_of(source.data, name).astype(float) for name in ("train", "test"))
     mean = train.mean(axis=0)
     basis = np.linalg.svd(train - mean, full_matrices=False)[2][:9]
     error = float(np.square((test - mean) - (test - mean) @ basis.T @ basis).mean())
-    one = dictionaries.Dictionary(np.zeros((9, 6, 6)), np.ones((4, 9)), error, error, {})
+    one = dictionaries_fitted.Dictionary(np.zeros((9, 6, 6)), np.ones((4, 9)), error, error, {})
     assert dictionaries.reference_claim(source, 9, one).holds
     worse = dataclasses.replace(one, test_error=1.001 * error)
     claim = dictionaries.reference_claim(source, 9, worse)

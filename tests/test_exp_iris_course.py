@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 
 import ae_jax
 from experiments import iris_course
-from experiments.linear_is_pca import irises
+from experiments.linear_choices import irises
 from tests.smoke_runs import check_pictures, run_smoke
 
 

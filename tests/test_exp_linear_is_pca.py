@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
-from experiments import linear_is_pca, subspaces
+from experiments import linear_choices, linear_is_pca, subspaces
 from tests.smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
 
 MAIN = "The linear autoencoder beside PCA"
@@ -93,7 +93,7 @@ def test_verdicts_follow_from_the_numbers(smoke):
         for row in results["tables"][MAIN]
         for value in (row["excess (%)"], row["largest angle (degrees)"])
     ]
-    limits = [1.0, linear_is_pca.IRIS_ANGLE, 1.0, linear_is_pca.IMAGE_ANGLE]
+    limits = [1.0, linear_choices.IRIS_ANGLE, 1.0, linear_choices.IMAGE_ANGLE]
     held = [claim["holds"] for claim in results["claims"]]
     assert held == [value <= limit for value, limit in zip(values, limits, strict=True)]
 

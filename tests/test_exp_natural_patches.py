@@ -10,7 +10,7 @@ from PIL import Image
 from ae_jax.core.errors import UserError
 from experiments import natural_patches as experiment
 from experiments.gabor import fit_gabors, gabor
-from experiments.natural_patches import THRESHOLD, excess_kurtosis, orientation_spread
+from experiments.natural_patches_atoms import THRESHOLD, excess_kurtosis, orientation_spread
 from experiments.patches import draw_patches, natural_patches, photographs, whitened
 
 SIDE = 12

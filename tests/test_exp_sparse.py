@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 import ae_jax
 from ae_jax.data import load
-from experiments import sparse
+from experiments import sparse, sparse_codes, sparse_report
 from tests.smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
 
 PRESET = sparse.PRESETS["smoke"]
@@ -23,8 +23,8 @@ def rows_of(results: dict) -> dict[str, dict]:
     return {row["code"]: row for row in results["tables"]["Codes on the test split"]}
 
 
-def coder(workdir, kind: sparse.Kind) -> sparse.Coder:
-    return sparse.Coder(kind, ae_jax.load(workdir / kind.folder))
+def coder(workdir, kind: sparse_codes.Kind) -> sparse_codes.Coder:
+    return sparse_codes.Coder(kind, ae_jax.load(workdir / kind.folder))
 
 
 @pytest.mark.slow
@@ -38,7 +38,7 @@ def test_exactly_k_are_alive(smoke):
 def test_numbers_are_those_of_the_saved_codes(smoke):
     workdir, results = smoke
     test = load("digits", protocol="full").splits["test"]
-    for kind in (sparse.DENSE, PRESET.kinds[0], PRESET.kinds[1]):
+    for kind in (sparse_codes.DENSE, PRESET.kinds[0], PRESET.kinds[1]):
         model, row = ae_jax.load(workdir / kind.folder), rows_of(results)[kind.name]
         codes = model.encode(test.x)
         active = codes > kind.threshold  # neither sigmoids nor rectified units are negative
@@ -112,7 +112,7 @@ def test_pca_is_that_of_numpy(smoke):
 def test_grey_is_nothing_and_the_largest_magnitude_is_an_extreme():
     images = np.array([[[0.0, 2.0], [-4.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])
     expected = [[[0.5, 0.75], [0.0, 0.625]], [[0.5, 0.5], [0.5, 0.5]]]
-    np.testing.assert_allclose(sparse.about_grey(images), expected)
+    np.testing.assert_allclose(sparse_report.about_grey(images), expected)
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ from sklearn.decomposition import PCA
 
 from ae_jax.api import load
 from ae_jax.api.layerwise import codes_of
-from experiments import stacked
+from experiments import stacked, stacked_ways
+from experiments.deep import Tuned
 
 pytestmark = pytest.mark.slow
 
@@ -135,16 +136,16 @@ def test_all_ways_are_one_network_and_differ_in_their_start(smoke):
 
 
 def test_judgements_by_hand(monkeypatch):
-    monkeypatch.setattr(stacked.Tuned, "errors", property(lambda tuned: np.array(tuned.models)))
+    monkeypatch.setattr(Tuned, "errors", property(lambda tuned: np.array(tuned.models)))
 
     def course(*errors, by_layer=()):
-        return stacked.Course(stacked.Tuned({}, errors), {}, by_layer)
+        return stacked_ways.Course(Tuned({}, errors), {}, by_layer)
 
     courses = {
         "RBMs": course(4.0, 4.2, by_layer=(1.0,)),
         "autoencoders": course(4.3, 4.7, by_layer=(1.0,)),
-        stacked.AT_ONCE: course(3.0, 3.0),
-        stacked.LONGER: course(4.9, 5.1),
+        stacked_ways.AT_ONCE: course(3.0, 3.0),
+        stacked_ways.LONGER: course(4.9, 5.1),
     }
     claims = stacked.claims(courses)
     # Differences of 0.9 and 0.5; twice their errors are 0.283 and 0.447.

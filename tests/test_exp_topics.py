@@ -9,7 +9,7 @@ from scipy.special import softmax
 import ae_jax
 from ae_jax.data import load
 from ae_jax.data.sources.topics import known_topics
-from experiments import topic_models, topics
+from experiments import topic_corpora, topic_models, topics
 from tests.smoke_runs import check_pictures, run_smoke
 
 NAME = "synthetic_topics"
@@ -72,7 +72,7 @@ def test_lda_is_kept_and_is_scikit_learns(smoke):
     workdir, results = smoke
     dataset, folder = load(NAME, protocol="full"), workdir / NAME / "lda"
     written = (folder / "seed=0.npz").stat().st_mtime_ns
-    passes = topics.DRAWN.passes
+    passes = topic_corpora.DRAWN.passes
     found = topic_models.of_lda(dataset, 10, passes, 0, folder)
     assert (folder / "seed=0.npz").stat().st_mtime_ns == written
     np.testing.assert_allclose(found.distributions.sum(axis=1), 1)
@@ -97,20 +97,23 @@ def test_another_question_is_answered_anew(smoke, tmp_path):
 
 def test_reuters_stands_in_where_the_file_is_not(monkeypatch, tmp_path):
     monkeypatch.delenv("AE_JAX_DATA", raising=False)
-    assert topics.at_hand(topics.PRESETS["quick"]) == [topics.REUTERS]
-    assert [c.dataset for c in topics.at_hand(topics.PRESETS["standard"])] == ["reuters", NAME]
+    assert topic_corpora.at_hand(topics.PRESETS["quick"]) == [topic_corpora.REUTERS]
+    assert [c.dataset for c in topic_corpora.at_hand(topics.PRESETS["standard"])] == [
+        "reuters",
+        NAME,
+    ]
     monkeypatch.setenv("AE_JAX_DATA", str(tmp_path))
     (tmp_path / "20news_prodlda.npz").touch()
-    assert topics.at_hand(topics.PRESETS["quick"]) == [topics.NEWSGROUPS]
+    assert topic_corpora.at_hand(topics.PRESETS["quick"]) == [topic_corpora.NEWSGROUPS]
 
 
 def test_claims_follow_from_the_rows():
     npmi = {"ProdLDA": 0.3, "LDA": 0.2, "NVLDA": 0.15, "NVDM": 0.1}
     rows = [{"model": m, "NPMI": value, "diversity": 0.5} for m, value in npmi.items()]
-    assert [c.holds for c in topics.claims_of(topics.NEWSGROUPS, rows)] == [True, True]
+    assert [c.holds for c in topics.claims_of(topic_corpora.NEWSGROUPS, rows)] == [True, True]
     rows[0]["NPMI"], rows[1]["NPMI"] = 0.28, 0.1499
-    assert [c.holds for c in topics.claims_of(topics.NEWSGROUPS, rows)] == [False, False]
-    assert topics.claims_of(topics.REUTERS, rows) == []
+    assert [c.holds for c in topics.claims_of(topic_corpora.NEWSGROUPS, rows)] == [False, False]
+    assert topics.claims_of(topic_corpora.REUTERS, rows) == []
 
 
 @pytest.mark.slow

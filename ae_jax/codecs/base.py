@@ -57,10 +57,6 @@ class Codec:
         """What float32 cannot hold of the offset, [D] or 0: half a unit where the mean is 1e7."""
         return 0.0
 
-    def posterior(self, x: Array) -> Any:
-        """q(z|x) of examples [B, D], where `has_random_codes`."""
-        raise NotImplementedError(f"{type(self).__name__} does not define posterior")
-
     def encode(self, x: Array) -> Array:
         """Codes of examples, [B, D] -> [B, Z]; no row depends on another."""
         raise NotImplementedError(f"{type(self).__name__} does not define encode")

@@ -44,7 +44,7 @@ class CodecModel:
             raise UserError("a codec is fitted, not trained by steps")
         return getattr(self, method)(variables["params"], *args)
 
-    def encode(self, codec: Codec, batch: Batch) -> Any:
+    def encode(self, codec: Any, batch: Batch) -> Any:
         """The posterior of data [B, ...]; its parameters are [B, Z]."""
         x = batch["x"]
         flat = x.reshape(x.shape[0], math.prod(self.shape))
