@@ -182,7 +182,9 @@ def test_a_finished_member_costs_no_setup(grid, members, vector_set, monkeypatch
 def test_two_hundred_finished_members_cost_less_than_two_seconds(grid, vector_set, tmp_path):
     """Of processor time, whatever else the machine does; a setup of each took half a minute."""
     _, _, root = grid
+    start = time.process_time()
     many = [member(f"seed{seed}", seed=seed) for seed in range(200)]
+    spent = time.process_time() - start
     config = json.loads((root / "beta" / "config.json").read_text())
     for one in many:
         shutil.copytree(root / "beta", tmp_path / one.name)
@@ -190,5 +192,5 @@ def test_two_hundred_finished_members_cost_less_than_two_seconds(grid, vector_se
         (tmp_path / one.name / "config.json").write_text(json.dumps(theirs))
     start = time.process_time()
     outcomes = train_grid(many, vector_set, tmp_path)
-    assert time.process_time() - start < 2.0
+    assert spent + time.process_time() - start < 2.0
     assert {type(outcome) for outcome in outcomes.values()} == {KeptOutcome}

@@ -11,6 +11,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -409,11 +410,16 @@ def _checked_layout(values: Any, assignments: Sequence[str] = ()) -> _Layout:
     return layout
 
 
+@lru_cache(maxsize=256)  # it takes milliseconds, and a grid asks for each of its members
+def _adapter(kind: type) -> TypeAdapter:
+    return TypeAdapter(kind)
+
+
 def _section(name: str, kind: type, options: dict[str, Any]) -> Any:
     fields = [field.name for field in dataclasses.fields(kind)]
     _check_names("option", f"{name}.", options, fields)
     try:
-        return TypeAdapter(kind).validate_python(options)
+        return _adapter(kind).validate_python(options)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join([name, *(str(part) for part in first["loc"])])

@@ -120,6 +120,19 @@ def test_nobody_leaves_before_all_have_finished(group):
     assert abs(ends[0] - ends[1]) < 0.9
 
 
+def test_an_interrupt_that_had_its_way_does_not_end_the_wait_for_the_others(group):
+    """All have saved, and each ends with its own status, though one takes longer."""
+    first, second = addresses()
+    noted = (
+        "sys.modules['ae_jax.train.line'].INTERRUPT = 0.5; "
+        "signal.signal(signal.SIGINT, lambda *_: None); signal.raise_signal(signal.SIGINT); "
+    )
+    work(group, f"{noted} line.finish(); os._exit(130)", first)
+    work(group, "time.sleep(2); line.finish(); os._exit(143)", second)
+    assert group.ends(within=START) == [130, 143]
+    assert "Interrupted" not in group.log(0) and "another process" not in group.log(1)
+
+
 def test_a_process_that_is_suspended_is_waited_for(group):
     first, second = addresses()
     work(group, "line.finish(); os._exit(0)", first)
