@@ -50,7 +50,8 @@ def report(
     fitted = _fitted(grids, findings)
     errors = {of: standard_error(_bounds_by_example(model)) for of, model in fitted.items()}
     models = {size: fitted[size, "aevb"] for size in picture_sizes}
-    bounds = figures.bound_curves(panels(findings, paper), protocol)
+    drawn = panels(findings, paper)
+    bounds = figures.bound_curves(drawn, protocol, limits(drawn))
     samples = {size: model.sample(100, units="model") for size, model in models.items()}
     tables = {"Lower bounds": table(findings, paper, errors)}
     tracking = tracking_table(findings, paper)
@@ -206,9 +207,21 @@ def panels(findings: Sequence[Finding], paper: Curves) -> list[figures.Panel]:
                     curves.append(figures.Curve(label, samples, values, f"ours_{split}", place))
             for split, label in splits if size in published else ():
                 theirs = paper[size, method, split].T
-                curves.append(figures.Curve(f"{label} (paper)", *theirs, f"paper_{split}", place))
+                curves.append(figures.Curve(f"{label}, paper", *theirs, f"paper_{split}", place))
         drawn.append(figures.Panel(f"latent size {size}", tuple(curves)))
     return drawn
+
+
+def limits(drawn: Sequence[figures.Panel]) -> tuple[float, float] | None:
+    """The y range without the first updates of test bounds; None where training ends before."""
+    later = [
+        curve.values[curve.samples >= TRACK_FROM]
+        for panel in drawn
+        for curve in panel.curves
+        if curve.role.endswith("test")
+    ]
+    values = np.concatenate(later)
+    return (values.min(), figures.bound_limits(drawn)[1]) if len(values) else None
 
 
 def curve_values(findings: Sequence[Finding], method: str) -> dict[str, dict[str, list[float]]]:
