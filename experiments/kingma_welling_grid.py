@@ -33,6 +33,7 @@ class Grid:
     also       those that are tried for the first round, to be compared with the paper's curves
                only, at the sizes that have one
     launcher   where they are trained
+    method     "aevb" or "wake_sleep": whose published curves it is compared with
     """
 
     dataset: DataSet
@@ -43,6 +44,7 @@ class Grid:
     seeds: tuple[int, ...]
     also: tuple[Setting, ...] = ()
     launcher: Launcher = Local()
+    method: str = "aevb"
 
     def train(self, members: Sequence[Member], until: int | None = None) -> dict[str, list[Record]]:
         """The looks of members trained up to an epoch, by name, without those that diverged."""
@@ -69,6 +71,7 @@ class Finding:
     tracking   the setting closest to the paper's test curve in the first round of trials, None
                without a curve and where that round was too short to tell
     followed   looks of that setting to the end, if it was followed or is the chosen one
+    method     as of the grid
     """
 
     size: int
@@ -77,6 +80,7 @@ class Finding:
     runs: dict[int, list[Record]]
     tracking: Setting | None
     followed: list[Record] | None
+    method: str = "aevb"
 
 
 def search(grid: Grid, sizes: Sequence[int], paper: Curves, follow: bool) -> list[Finding]:
@@ -86,7 +90,7 @@ def search(grid: Grid, sizes: Sequence[int], paper: Curves, follow: bool) -> lis
     """
     candidates = _trials(grid, sizes)
     finished = _best_to_the_end(grid, candidates)
-    curves = {size: paper.get((size, "aevb", "test")) for size in sizes}
+    curves = {size: paper.get((size, grid.method, "test")) for size in sizes}
     tried = _tried_only(grid, [size for size in sizes if curves[size] is not None])
     trials = {size: candidates[size] | tried.get(size, {}) for size in sizes}
     tracking = {
@@ -103,7 +107,9 @@ def search(grid: Grid, sizes: Sequence[int], paper: Curves, follow: bool) -> lis
             grid, {s: t for s, t in tracking.items() if t is not None and s not in followed}
         )
     return [
-        Finding(size, trials[size], *finished[size], tracking[size], followed.get(size))
+        Finding(
+            size, trials[size], *finished[size], tracking[size], followed.get(size), grid.method
+        )
         for size in sizes
     ]
 
@@ -114,16 +120,16 @@ def most_epochs(grid: Grid, sizes: Sequence[int], compared: int, follow: bool) -
     `compared` is the number of sizes with a curve; at these, the setting that tracks it may go on
     to the end too, if it is followed.
     """
-    whole = grid.member(sizes[0], *grid.settings[0], grid.seeds[0]).config.train.epochs
+    ends = [grid.member(z, *grid.settings[0], grid.seeds[0]).config.train.epochs for z in sizes]
     first, more_seeds = grid.rounds[0][0], len(grid.seeds) - 1
-    each, before, going = 0, 0, len(grid.settings)
+    trials, before, going = 0, 0, len(grid.settings)
     for epochs, kept in grid.rounds:
-        each += going * (epochs - before)
+        trials += going * (epochs - before)
         before, going = epochs, kept
-    each += whole - before + more_seeds * whole
+    each = sum(trials + end - before + more_seeds * end for end in ends)
     runs = (len(grid.settings) + more_seeds) * len(sizes) + len(grid.also) * compared
-    beside = len(grid.also) * first + (whole - first if follow else 0)
-    return runs, each * len(sizes) + beside * compared
+    beside = len(grid.also) * first + (max(ends) - first if follow else 0)
+    return runs, each + beside * compared
 
 
 def _trials(grid: Grid, sizes: Sequence[int]) -> dict[int, dict[Setting, list[Record]]]:

@@ -1,5 +1,6 @@
 """The search for settings, on bounds written down by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -178,6 +179,15 @@ def test_a_setting_that_is_only_compared_may_track_but_is_not_chosen():
     assert found.followed[-1]["samples"] == 9e6
     (unpublished,) = search(scripted(settings=(SMALL,), also=(LARGE,)), (3,), {}, follow=True)
     assert (unpublished.chosen, unpublished.tracking) == (SMALL, None)
+
+
+def test_a_method_is_compared_with_the_curve_of_its_own():
+    """Ten nats above AEVB's, that of wake-sleep is closest to SMALL, which trains worse."""
+    grid = replace(scripted(), method="wake_sleep")
+    published = paper(3) | {(3, "wake_sleep", "test"): paper(3)[3, "aevb", "test"] + [0.0, 10.0]}
+    (found,) = search(grid, (3,), published, follow=False)
+    assert (found.method, found.chosen, found.tracking) == ("wake_sleep", LARGE, SMALL)
+    assert reporting.tracking_table([found], published) == [], "it is of AEVB"
 
 
 def test_a_size_at_which_everything_diverges_ends_the_search(monkeypatch):

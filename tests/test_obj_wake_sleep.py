@@ -92,6 +92,32 @@ def test_wake_and_sleep_are_the_gradients_of_exact_expectations():
     _assert_on_average(_gradients(PARAMS, WakeSleep()), expected)
 
 
+def test_the_prior_of_the_parameters_is_a_weight_decay_in_the_phase_that_trains_them():
+    batch = as_batch(X[None].astype(np.float32))
+
+    def gradients_of(objective):
+        def losses(params):
+            terms = objective(bound(MODEL, params), batch, KEY, 0)
+            return {name: loss[0] for name, loss in terms.losses().items()}, terms.metrics
+
+        return gradients(losses, PARAMS, objective.groups)
+
+    _, plain, metrics = gradients_of(WakeSleep())
+    losses, mapped, of_mapped = gradients_of(WakeSleep(parameter_prior="normal").bind(10))
+    jax.tree.map(
+        lambda a, b, theta: np.testing.assert_allclose(b - a, theta / 10, atol=1e-5),
+        plain,
+        mapped,
+        PARAMS,
+    )
+    assert of_mapped.keys() == metrics.keys()
+    for name, part in (("wake", "head"), ("sleep", "latent")):
+        np.testing.assert_array_equal(of_mapped[f"{name}_loss"], metrics[f"{name}_loss"])
+        squares = sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(THETA[part]))
+        cost = losses[name] - metrics[f"{name}_loss"][0]
+        np.testing.assert_allclose(cost, squares / 20, atol=1e-5)
+
+
 @pytest.mark.parametrize("recognition", ["wake", "both"])
 def test_reweighted_phases_are_the_gradients_of_exact_expectations(recognition):
     latent = one.gradient(_reweighted_loss, THETA)["latent"]

@@ -193,10 +193,10 @@ def test_the_experiment_prints_its_plan_and_trains_nothing(tmp_path):
     result = CliRunner().invoke(kingma_welling.main, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     # Five epochs of trial for three settings at two sizes, then sixteen more for one setting at
-    # each; an epoch of the 1,437 digits is 15 steps.
+    # each; an epoch of the 1,437 digits is 15 steps. As much of wake-sleep.
     assert "nz=5/std=0.01,step=0.1,seed=0  from step 0 to 75\n" in result.stdout
     assert "next: 6 of 6 runs, 450 steps, about 0:00:" in result.stdout
-    assert "to the end: at most 6 runs, 930 steps, of which 0 are done" in result.stdout
+    assert "to the end: at most 12 runs, 1,860 steps, of which 0 are done" in result.stdout
     assert not workdir.exists()
 
 

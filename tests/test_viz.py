@@ -125,6 +125,39 @@ def test_bound_curves_draw_the_values_on_a_log_axis():
     assert legend == ["ours, test", "AEVB, test"]
 
 
+def test_colour_says_which_method_breadth_whose_and_dashes_which_split():
+    samples = np.array([1e4, 1e5, 1e6])
+    curves = [
+        figures.Curve(f"{role} {method}", samples, samples, role, method)
+        for method in (0, 1)
+        for role in ("ours_test", "ours_train", "paper_test", "paper_train")
+    ]
+    figure = figures.bound_curves([figures.Panel("", tuple(curves))])
+    looks = {line.get_label(): line for line in figure.axes[0].lines}
+    assert len({line.get_color() for line in looks.values()}) == 4
+    for method in (0, 1):
+        for whose in ("ours", "paper"):
+            test, train = (looks[f"{whose}_{split} {method}"] for split in ("test", "train"))
+            assert test.get_color() == train.get_color()
+            assert (test.get_linestyle(), train.get_linestyle()) == ("-", "--")
+            assert test.get_linewidth() > train.get_linewidth()
+        ours, paper = (looks[f"{whose}_test {method}"] for whose in ("ours", "paper"))
+        assert ours.get_linewidth() < paper.get_linewidth()
+
+
+def test_a_legend_takes_as_few_rows_as_its_names_leave_room_for():
+    """Nine names, short and long by turns of two: five columns, where the longest allows three."""
+    samples = np.array([1e4, 1e6])
+    labels = [f"{'a much longer name' if i % 4 > 1 else 'short'} {i}" for i in range(9)]
+    drawn = tuple(figures.Curve(label, samples, samples, "ours_test") for label in labels)
+    figure = figures.bound_curves([figures.Panel(str(i), drawn) for i in range(6)])
+    saving.png(figure)
+    legend = figure.legends[0]
+    assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == 5
+    extent = legend.get_window_extent()
+    assert extent.x0 >= 0 and extent.x1 <= figure.bbox.width
+
+
 def test_bound_limits_ignore_the_transient_and_records_without_a_value():
     samples = np.array([0.0, 1e5, 1e6, 1e7, 1e8])
     values = np.array([-1e9, -101.0, np.nan, -100.5, -100.0])

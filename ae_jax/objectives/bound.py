@@ -1,6 +1,7 @@
 """What bounds on log p(x) share: a weight of the KL that warms up, a prior of parameters."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import jax
@@ -15,27 +16,47 @@ from ae_jax.objectives.base import BoundModel, Draws, Objective, sum_of
 
 
 @struct.dataclass
-class Bound(Objective):
-    """Options of every bound; the reported bound has beta = 1 and no prior of parameters.
+class ParameterPrior(Objective):
+    """Options of objectives that may look for the most probable parameters.
 
-    beta             weight of the KL, log q(z|x) - log p(z), in the loss (Higgins et al. 2017)
-    beta_warmup      steps over which the weight grows linearly from 0 to beta
     parameter_prior  `normal` adds -log p(theta) / N with p(theta) = N(0, I) over all parameters of
                      the model: the MAP estimate of Kingma & Welling 2014, Sec. 5, a weight decay
                      of 1/N on the mean bound
     num_examples     N, set from the training set
     """
 
-    beta: NonNegative = 1.0
-    beta_warmup: NonNegative = 0.0
     parameter_prior: Literal["none", "normal"] = struct.field(pytree_node=False, default="none")
     num_examples: float | None = None
-
-    maximise: ClassVar[bool] = True
 
     def bind(self, num_examples: int) -> Self:
         """With N set."""
         return dataclasses.replace(self, num_examples=float(num_examples))
+
+    def parameter_cost(
+        self, model: BoundModel, parts: Sequence[str] | None = None
+    ) -> Array | float:
+        """-log p(theta) / N without its constant, nats per example; by default of all parts."""
+        if self.parameter_prior == "none":
+            return 0.0
+        params = model.parts()
+        if parts is not None:
+            params = {name: params[name] for name in parts if name in params}
+        squares = sum_of(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(params))
+        return 0.5 * squares / present(self.num_examples, "num_examples")
+
+
+@struct.dataclass
+class Bound(ParameterPrior):
+    """Options of every bound; the reported bound has beta = 1 and no prior of parameters.
+
+    beta             weight of the KL, log q(z|x) - log p(z), in the loss (Higgins et al. 2017)
+    beta_warmup      steps over which the weight grows linearly from 0 to beta
+    """
+
+    beta: NonNegative = 1.0
+    beta_warmup: NonNegative = 0.0
+
+    maximise: ClassVar[bool] = True
 
     def beta_at(self, step: Array) -> Array:
         """The weight of the KL at a step: linear from 0, then constant."""
@@ -46,13 +67,6 @@ class Bound(Objective):
         """log p(x|z) + beta (log p(z) - log q(z|x)), nats, [K, B]: the weights that a loss has."""
         ratio = draws.log_prior - draws.log_posterior
         return draws.log_likelihood + self.beta_at(step) * ratio
-
-    def parameter_cost(self, model: BoundModel) -> Array | float:
-        """-log p(theta) / N without its constant, nats per example."""
-        if self.parameter_prior == "none":
-            return 0.0
-        squares = sum_of(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(model.parts()))
-        return 0.5 * squares / present(self.num_examples, "num_examples")
 
 
 def monte_carlo_kl(draws: Draws) -> Array:

@@ -8,8 +8,8 @@ from flax import struct
 from jax import Array
 
 from ae_jax.numerics.noise import example_keys
-from ae_jax.objectives.base import Batch, BoundModel, Objective, Terms, draw
-from ae_jax.objectives.bound import monte_carlo_kl
+from ae_jax.objectives.base import Batch, BoundModel, Terms, draw
+from ae_jax.objectives.bound import ParameterPrior, monte_carlo_kl
 from ae_jax.objectives.iwae import refuse_deterministic
 
 GENERATIVE = ("prior_part", "decoder", "head")
@@ -17,15 +17,16 @@ RECOGNITION = ("encoder", "latent")
 
 
 @struct.dataclass
-class WakeSleep(Objective):
+class WakeSleep(ParameterPrior):
     """The wake-sleep algorithm (Hinton et al. 1995).
 
     wake    -log p(x, z) of data x and z ~ q(z|x), for decoder and prior
     sleep   -log q(z|x) of dreams z ~ p(z), x ~ p(x|z), for the encoder
 
     Neither loss sees where its sample came from. A conditional model dreams under the conditions of
-    the batch. What layers keep (batch statistics) is of data, not of dreams. Metrics: `elbo`,
-    `reconstruction` and `kl` at the draws of the wake phase, and both losses.
+    the batch. What layers keep (batch statistics) is of data, not of dreams. With a
+    `parameter_prior` each loss has that of its own parameters. Metrics: `elbo`, `reconstruction`
+    and `kl` at the draws of the wake phase, and both losses without that prior.
     """
 
     headline: ClassVar[str] = "elbo"
@@ -41,16 +42,18 @@ class WakeSleep(Objective):
         wake_key, sleep_key = jax.random.split(key)
         draws = draw(model, batch, wake_key, num_samples=1)
         reconstruction, divergence = draws.log_likelihood[0], monte_carlo_kl(draws)
-        losses = {
-            "wake": -reconstruction - draws.log_prior[0],
-            "sleep": dream_loss(model.fixed(), batch, sleep_key),
-        }
+        wake = -reconstruction - draws.log_prior[0]
+        sleep = dream_loss(model.fixed(), batch, sleep_key)
         metrics = {
             "elbo": reconstruction - divergence,
             "reconstruction": reconstruction,
             "kl": divergence,
-            "wake_loss": losses["wake"],
-            "sleep_loss": losses["sleep"],
+            "wake_loss": wake,
+            "sleep_loss": sleep,
+        }
+        losses = {
+            "wake": wake + self.parameter_cost(model, GENERATIVE),
+            "sleep": sleep + self.parameter_cost(model, RECOGNITION),
         }
         return Terms(losses, metrics)
 

@@ -136,10 +136,12 @@ def legend_below(figure: Figure, handles: Mapping[str, object] | None = None) ->
     # What is shaded stands after what is drawn.
     names = sorted(handles, key=lambda name: isinstance(handles[name], Patch))
     room = 13 * figure.get_figwidth()  # in letters; a line before its name is six wide
-    columns = len(names)
-    if sum(len(name) + 6 for name in names) > room:
-        fitting = max(1, int(room / (max(map(len, names)) + 6)))
-        columns = -(-len(names) // -(-len(names) // fitting))  # rows of one length
+    for rows in range(1, len(names) + 1):
+        columns = -(-len(names) // rows)
+        # As the legend fills them: from the top, the first ones with what is left over.
+        widths = [max(map(len, column)) + 6 for column in np.array_split(names, columns)]
+        if sum(widths) <= room:
+            break
     figure.legend(
         handles=[handles[name] for name in names],
         labels=names,

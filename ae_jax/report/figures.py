@@ -21,28 +21,38 @@ from ae_jax.report.pictures import draw_codes, draw_manifold, draw_rows, show_pi
 from ae_jax.report.style import BLUE, NAMED, RED, REFERENCE, style
 
 Role = Literal["ours_train", "ours_test", "paper_train", "paper_test", "baseline"]
-# Colour says which split, breadth whose: our thin lines lie on the paper's broad ones, test on
-# train, so that where they agree all are seen.
+# Colour says which method, breadth whose, dashes which split: our thin lines lie on the paper's
+# broad pale ones, test on train, so that where they agree all are seen.
 ROLE_STYLE: Mapping[str, Mapping[str, object]] = {
     "baseline": {"color": REFERENCE, "linestyle": (0, (4, 2.5)), "linewidth": 1.1, "zorder": 2.0},
-    "paper_train": {"color": "#f3c6a4", "linestyle": "-", "linewidth": 4.5, "zorder": 2.1},
-    "paper_test": {"color": "#a6cbe3", "linestyle": "-", "linewidth": 4.5, "zorder": 2.2},
-    "ours_train": {"color": RED, "linestyle": "-", "linewidth": 1.3, "zorder": 2.3},
-    "ours_test": {"color": BLUE, "linestyle": "-", "linewidth": 1.3, "zorder": 2.4},
+    "paper_train": {"linestyle": (0, (2.2, 1.1)), "linewidth": 2.2, "zorder": 2.1},
+    "paper_test": {"linestyle": "-", "linewidth": 4.5, "zorder": 2.2},
+    "ours_train": {"linestyle": (0, (3, 1.5)), "linewidth": 1.0, "zorder": 2.3},
+    "ours_test": {"linestyle": "-", "linewidth": 1.7, "zorder": 2.4},
 }
+# Of each method: the colour of ours, and of the paper's.
+METHOD_COLORS = ((BLUE, "#a6cbe3"), (RED, "#f3c6a4"))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
     """A lower bound `values` [n], nats per example, after `samples` [n] training examples.
 
-    An example counts each time it is visited. `role` decides the line's colour and dashes.
+    An example counts each time it is visited. `role` decides the line's breadth and dashes,
+    `method`, a place in `METHOD_COLORS`, its colour.
     """
 
     label: str
     samples: np.ndarray
     values: np.ndarray
     role: Role
+    method: int = 0
+
+    @property
+    def look(self) -> dict[str, object]:
+        """How its line is drawn."""
+        ours, paper = METHOD_COLORS[self.method]
+        return {"color": paper if self.role.startswith("paper") else ours, **ROLE_STYLE[self.role]}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -215,7 +225,7 @@ def _draw_bounds(axes: Axes, panel: Panel, last: float) -> None:
     for curve in panel.curves:
         marker = "o" if len(curve.samples) <= 2 else None
         label = f"{NAMED}{curve.label}" if curve.role == "baseline" else curve.label
-        axes.plot(curve.samples, curve.values, label=label, marker=marker, **ROLE_STYLE[curve.role])
+        axes.plot(curve.samples, curve.values, label=label, marker=marker, **curve.look)
     reached = [np.max(c.samples) for c in panel.curves if c.role.startswith("ours")]
     if reached and max(reached) < last / 1.05:
         axes.axvspan(
