@@ -46,6 +46,7 @@ class _State:
     deferring = 0
     put_off = False  # whether a signal that has come will come again
     again = False  # whether the next one is that
+    imports = 0  # frames of imports that were going on at the start, as of a script's own
 
 
 def _reset(listening: bool) -> None:
@@ -65,6 +66,7 @@ def heard() -> Iterator[None]:
         if signal.getsignal(number) not in (signal.SIG_IGN, None)
     }
     _reset(listening=True)
+    _State.imports = _frames_of_imports(sys._getframe())
     show = sys.unraisablehook
     sys.unraisablehook = partial(_heard_where_nothing_is_raised, show)
     for number in before:
@@ -141,7 +143,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
     again, _State.again = _State.again, False
     if _State.asked is not None or (_State.put_off and not again):
         os._exit(128 + number)
-    if _is_importing(frame):
+    if _frames_of_imports(frame) > _State.imports:
         _put_off(number)
         return
     _State.asked, _State.put_off = number, False
@@ -153,9 +155,9 @@ def _handle(number: int, frame: FrameType | None) -> None:
         os.write(2, line.encode())
 
 
-def _is_importing(frame: FrameType | None) -> bool:
+def _frames_of_imports(frame: FrameType | None) -> int:
+    count = 0
     while frame is not None:
-        if frame.f_code.co_filename == _IMPORT:
-            return True
+        count += frame.f_code.co_filename == _IMPORT
         frame = frame.f_back
-    return False
+    return count
