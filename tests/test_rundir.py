@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -266,15 +267,17 @@ def test_more_epochs_are_said_to_differ_where_the_step_size_follows_the_length(t
         claimed(tmp_path, configure(None, {"epochs": 5, **options}))
 
 
-def test_other_versions_are_said_and_noted(tmp_path):
+@pytest.mark.parametrize("fact, before", [("jax", "0.1.2"), ("device", "TPU v2")])
+def test_other_versions_and_devices_are_said_and_noted(fact, before, tmp_path):
     directory = claimed(tmp_path)
     table = json.loads(directory.provenance_file.read_text())
-    table["environment"] |= {"jax": "0.1.2"}
+    now = table["environment"][fact]
+    table["environment"] |= {fact: before}
     directory.provenance_file.write_text(json.dumps(table))
-    with pytest.warns(RunWarning, match=r"was trained with jax 0\.1\.2 -> \d"):
+    with pytest.warns(RunWarning, match=re.escape(f"was trained with {fact} {before} -> {now}")):
         claimed(tmp_path)
     (change,) = json.loads(directory.provenance_file.read_text())["changes"]
-    assert change["environment"]["jax"] == "0.1.2"
+    assert change["environment"][fact] == before
     claimed(tmp_path)  # said once
 
 
@@ -316,6 +319,13 @@ def test_damage_to_a_small_file_is_a_sentence(tmp_path, name, damage):
             use()
         except UserError as error:
             assert "\n" not in str(error)
+
+
+def test_of_results_that_cannot_be_mended_it_is_said_what_to_delete(tmp_path):
+    directory = claimed(tmp_path)
+    directory.results_file.write_text('{"runs": [3]}')
+    with pytest.raises(UserError, match=r"results\.json is damaged.*; delete it"):
+        directory.evaluated()
 
 
 def test_a_lock_that_is_a_folder_is_a_sentence(tmp_path):

@@ -47,6 +47,7 @@ class _State:
     then: dict[int, str] = {}  # what follows on a signal that is noted, where that differs
     put_off = False  # whether a signal that has come will come again
     again = False  # whether the next one is that
+    imports = 0  # frames of imports that were going on at the start, as of a script's own
 
 
 def _reset(listening: bool) -> None:
@@ -66,6 +67,7 @@ def heard() -> Iterator[None]:
         if signal.getsignal(number) not in (signal.SIG_IGN, None)
     }
     _reset(listening=True)
+    _State.imports = _frames_of_imports(sys._getframe())
     show = sys.unraisablehook
     sys.unraisablehook = partial(_heard_where_nothing_is_raised, show)
     for number in before:
@@ -152,7 +154,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
     again, _State.again = _State.again, False
     if _State.asked is not None or (_State.put_off and not again):
         os._exit(128 + number)
-    if _is_importing(frame):
+    if _frames_of_imports(frame) > _State.imports:
         _put_off(number)
         return
     _State.asked, _State.put_off = number, False
@@ -165,9 +167,9 @@ def _handle(number: int, frame: FrameType | None) -> None:
         os.write(2, line.encode())
 
 
-def _is_importing(frame: FrameType | None) -> bool:
+def _frames_of_imports(frame: FrameType | None) -> int:
+    count = 0
     while frame is not None:
-        if frame.f_code.co_filename == _IMPORT:
-            return True
+        count += frame.f_code.co_filename == _IMPORT
         frame = frame.f_back
-    return False
+    return count

@@ -71,3 +71,22 @@ def test_every_size_of_disk_is_enough_or_a_sentence(kind, pages, disk, command, 
         account.took(f"{count} pages, with room: {status} {err}", "answered" if same else "lost")
     assert 0 < enough < len(pages)
     account.settle(f"full disks, {kind}")
+
+
+def test_what_commands_write_to_a_full_disk_is_a_sentence(disk, command, folder, monkeypatch):
+    data, account, run = two_clusters(folder / "x.npy"), Account(), folder / "pca"
+    status, _, err = command("train", data, "--codec", "pca", "--latent-dim", 2, "--workdir", run)
+    assert status == 0, err
+    (disk / "full").write_bytes(bytes(4096))
+    monkeypatch.setenv("AE_JAX_CACHE", str(disk / "cache"))
+    for arguments in (
+        ("encode", run, "--out", disk / "codes.npz"),
+        ("reconstruct", run, "--out", disk / "reconstructions.npz"),
+        ("export", run, "--out", disk / "model"),
+        ("data", "prepare", "digits"),
+    ):
+        status, _, err = command(*arguments)
+        fine = status == 2 and is_sentence(err) and "No space left on device" in err
+        account.took(f"{arguments}: {status} {err}", "answered" if fine else "tracebacks")
+    assert not list(disk.glob("*.npz"))
+    account.settle("commands on a full disk")

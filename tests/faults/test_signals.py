@@ -122,6 +122,16 @@ def test_a_signal_in_the_midst_of_an_import_is_heard_after_it(tmp_path, monkeypa
     assert slowly_imported.whole and caught.value.status == 143
 
 
+def test_a_script_that_trains_as_it_is_imported_hears_signals(tmp_path, monkeypatch):
+    (tmp_path / "training_script.py").write_text(
+        "import signal\nfrom ae_jax.core import interrupts\n"
+        "with interrupts.heard():\n    signal.raise_signal(signal.SIGTERM)\n    late = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(interrupts.Interrupted):
+        import training_script  # noqa: F401
+
+
 def test_a_second_signal_ends_an_import_at_once(tmp_path):
     (tmp_path / "endless.py").write_text(
         "import time\nprint('here', flush=True)\nwhile True:\n    time.sleep(0.01)\n"
