@@ -275,6 +275,15 @@ def test_a_full_disk_under_the_first_process_ends_both(group, data):
 
 
 @pytest.mark.slow
+def test_a_checkpoint_that_cannot_be_written_ends_both(group, data):
+    given = (data, *OPTIONS[2:], "--hidden", 512, "--epochs", 3, "--workdir", "run")
+    group.train(given, given, limits={0: 16})
+    assert group.ends(within=START) == [2, 2]
+    assert "cannot write a checkpoint in run/checkpoints: " in group.log(0)
+    assert "another process ended; see its log (process 0 ended with status 2)" in group.log(1)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_one_that_is_lost_in_the_middle_takes_the_other_with_it(victim, group, data):
     train_forever(group, data)
