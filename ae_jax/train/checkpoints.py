@@ -344,7 +344,12 @@ def _readable(folder: Path) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """What is wrong in a few words, whatever the libraries say around it."""
     text = str(error)
-    for known in ("No space left on device", "Disk quota exceeded", "Permission denied"):
+    for known in (
+        "No space left on device",
+        "Disk quota exceeded",
+        "Permission denied",
+        "File too large",
+    ):
         if known in text:
             return known
     if isinstance(error, OSError) and error.strerror:

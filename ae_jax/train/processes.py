@@ -39,6 +39,9 @@ _UNASKED, _CRASHED = 2, 1
 # Seconds: for word of another process, whose end may be the cause of what happened in this one, and
 # for what the first process wrote to show on another machine.
 _WORD, _VISIBLE = 0.5, 15.0
+# Seconds without a beat after which JAX ends all by an abort: those that end are known by their
+# connections, and one that is suspended is waited for.
+_SUSPENDED = 86_400
 # Seconds between questions where work comes in chunks.
 ASK_SECONDS = 1.0
 
@@ -106,6 +109,7 @@ def _join(group: Group, timeout: float) -> None:
             None if group.local_devices is None else list(group.local_devices),
             cluster_detection_method="deactivate",
             initialization_timeout=max(1, int(timeout)),
+            heartbeat_timeout_seconds=_SUSPENDED,
         )
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

@@ -124,11 +124,11 @@ def test_an_interrupt_that_had_its_way_does_not_end_the_wait_for_the_others(grou
     """All have saved, and each ends with its own status, though one takes longer."""
     first, second = addresses()
     noted = (
-        "sys.modules['ae_jax.train.line'].INTERRUPT = 0.5; "
+        "sys.modules['ae_jax.train.line'].INTERRUPT = 2.0; "
         "signal.signal(signal.SIGINT, lambda *_: None); signal.raise_signal(signal.SIGINT); "
     )
     work(group, f"{noted} line.finish(); os._exit(130)", first)
-    work(group, "time.sleep(2); line.finish(); os._exit(143)", second)
+    work(group, "time.sleep(4); line.finish(); os._exit(143)", second)
     assert group.ends(within=START) == [130, 143]
     assert "Interrupted" not in group.log(0) and "another process" not in group.log(1)
 
@@ -271,6 +271,15 @@ def test_a_full_disk_under_the_first_process_ends_both(group, data):
     group.train(given, given, limits={0: 3})
     assert group.ends(within=START) == [2, 2]
     assert "cannot write run/metrics.jsonl: File too large" in group.log(0)
+    assert "another process ended; see its log (process 0 ended with status 2)" in group.log(1)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_cannot_be_written_ends_both(group, data):
+    given = (data, *OPTIONS[2:], "--hidden", 512, "--epochs", 3, "--workdir", "run")
+    group.train(given, given, limits={0: 16})
+    assert group.ends(within=START) == [2, 2]
+    assert "cannot write a checkpoint in run/checkpoints: File too large" in group.log(0)
     assert "another process ended; see its log (process 0 ended with status 2)" in group.log(1)
 
 
