@@ -27,6 +27,7 @@ ROOMS = (
 )
 LIBRARY = Path(ae_jax.__file__).parent
 FILES = sorted(LIBRARY.rglob("*.py"))
+EXPERIMENTS = sorted((LIBRARY.parent / "experiments").glob("*.py"))
 
 
 def room_of(module: str) -> str:
@@ -59,3 +60,10 @@ def test_imports_run_downwards(path):
     above = ROOMS[ROOMS.index(room) + 1 :]
     upwards = sorted(name for name in imports_of(path) if room_of(name) in above)
     assert not upwards, f"{path.name} in {room}/ imports {', '.join(upwards)}"
+
+
+def test_the_main_file_of_an_experiment_is_its_claim_its_presets_and_its_story():
+    mains = [path for path in EXPERIMENTS if "\n@experiment(" in path.read_text()]
+    assert len(mains) > 15
+    lengths = {path.name: len(path.read_text().splitlines()) for path in mains}
+    assert not {name: length for name, length in lengths.items() if length > 200}
