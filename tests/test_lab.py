@@ -149,7 +149,7 @@ def test_an_experiment_sweeps_and_says_what_it_did(tmp_path, capsys):
     main(["--workdir", str(tmp_path)], standalone_mode=False)
     said = (
         "numbers, 32 training examples of 6, grey, autoencoder 4-Z, gaussian code, bernoulli "
-        "head, elbo (beta 2), adam (learning rate 0.001), 1 epochs in batches of 16"
+        "head, elbo (beta 2), adam (learning rate 0.001), 1 epoch in batches of 16"
     )
     sweep = kept["sweep"]
     assert protocol(sweep) == f"{said}; latent_dim 1, 2; 2 seeds each"

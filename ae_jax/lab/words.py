@@ -56,8 +56,8 @@ def _sentence(model: Fitted, varied: Mapping[str, str]) -> str:
             parts.append(_named(section, getattr(config, section), values[section], varied))
     if "epochs" in values["train"]:
         train = values["train"]
-        length = varied.get("epochs", f"{train['epochs']:,}")
-        parts.append(f"{length} epochs in batches of {train['batch_size']}")
+        epochs = "epochs varied" if "epochs" in varied else _counted(train["epochs"], "epoch")
+        parts.append(f"{epochs} in batches of {train['batch_size']}")
     return ", ".join(parts)
 
 
@@ -87,6 +87,10 @@ def _named(section: str, part: Any, values: Mapping[str, Any], varied: Mapping[s
         own = [rate, *(one for one in own if not one.startswith("learning rate"))]
     name = values["name"].rpartition(":")[2]
     return f"{name} ({', '.join(own)})" if own else name
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def _listed(values: Sequence[Any]) -> str:
