@@ -5,10 +5,12 @@ import contextlib
 import dataclasses
 import hashlib
 import http.server
+import io
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 
@@ -248,6 +250,24 @@ def assert_only_the_restored_file(work):
     expected = bytes.fromhex("1f8b0808010000000003") + b"a\0" + stripped.stdout[10:]
     assert (work / "a.gz").read_bytes() == expected
     assert [path.name for path in work.iterdir()] == ["a.gz"]
+
+
+def test_an_archive_cannot_write_outside(tmp_path, work):
+    """Members are read by the names that are expected: nothing else is unpacked."""
+    archive = tmp_path / "evil.tgz"
+    link = tarfile.TarInfo("package/data/linked")
+    link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "outside")
+    with tarfile.open(archive, "w:gz") as tar:
+        for name in ("package/data/a", "../escaped", "package/data/../../../escaped"):
+            member = tarfile.TarInfo(name)
+            member.size = len(CONTENT)
+            tar.addfile(member, io.BytesIO(CONTENT))
+        tar.addfile(link)
+    before = {path for path in tmp_path.rglob("*") if path != archive}
+    NpmPackage("toy@1", "", HEADERS)._restore(archive, [raw()], work)
+    assert_only_the_restored_file(work)
+    after = {path for path in tmp_path.rglob("*") if path != archive}
+    assert after - before == {work / "a.gz"}
 
 
 @pytest.fixture
