@@ -338,6 +338,7 @@ def test_new_examples_outside_the_support_of_the_likelihood_are_refused():
         model.encode(5 * x / x.max())
 
 
+@pytest.mark.slow
 def test_missing_values_are_taken_where_the_objective_takes_them():
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(80, 1)) * np.ones((1, 5)) + 3).astype(np.float32)

@@ -118,6 +118,7 @@ def test_training_ends_with_figures_and_report(command, folder):
     assert "the run is kept, its report is not: " in err and len(err.splitlines()) == 1, err
 
 
+@pytest.mark.slow
 def test_a_report_follows_a_network_that_is_trained_on(command, folder):
     small = ("train", "digits", "--hidden", 4, "--latent-dim", 2, "--workdir", "longer")
     page = folder / "longer" / "report.html"

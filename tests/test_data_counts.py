@@ -406,6 +406,7 @@ def test_counts_without_room_stay_sparse(no_memory):
     assert again.fingerprint == train.fingerprint != train[1:].fingerprint
 
 
+@pytest.mark.slow
 def test_a_run_on_sparse_counts_is_that_on_dense_ones(folder, monkeypatch):
     """To the bit: rows are made dense as the stream reads them."""
     x = np.random.default_rng(0).poisson(0.4, (60, 6))

@@ -59,9 +59,12 @@ def test_every_fence_is_of_a_known_kind():
     "collapse",
     "grids",
     "own_model",
+    "from_paper_to_experiment",
     "own_objective",
+    "plots",
     "python",
     "reading_a_bound",
+    "training",
     "which_model",
 )
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)

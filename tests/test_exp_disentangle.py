@@ -17,6 +17,7 @@ def smoke(tmp_path_factory):
     return workdir, run_smoke(disentangle.main, workdir)
 
 
+@pytest.mark.slow
 def test_the_table_is_what_the_evaluator_says_of_the_runs(smoke):
     workdir, results = smoke
     rows = {row["method"]: row for row in results["tables"]["Measures by method"]}

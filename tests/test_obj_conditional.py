@@ -28,6 +28,7 @@ def labelled():
     return DataSet("centres", {"train": split(160), "test": split(80)})
 
 
+@pytest.mark.slow
 def test_the_conditional_bound_beats_the_unconditional_one(labelled):
     base = {
         "model": {"hidden": [8], "latent_dim": 1, "head": "gaussian_global"},

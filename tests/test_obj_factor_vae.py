@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import struct
 
 from ae_jax.models import Examples, build_autoencoder
@@ -75,6 +76,7 @@ class Exact(FactorVae):
         return own["slope"] * ratio + own["offset"]
 
 
+@pytest.mark.slow
 def test_the_best_critic_gives_the_total_correlation_and_cannot_be_improved():
     count, objective = 20_000, Exact(gamma=3.0)
     draws = np.random.default_rng(1).multivariate_normal([0, 0], [[1, RHO], [RHO, 1]], count)

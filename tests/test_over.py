@@ -190,6 +190,7 @@ def test_a_run_starts_from_another(command, folder):
     assert status == 2 and "a codec is fitted from nothing" in err
 
 
+@pytest.mark.slow
 def test_objectives_and_optimisers_of_one_grid_are_told_apart(command, folder):
     """Both have a `name`; the bounds have names of their own, and what is compared is the loss."""
     names = ["--over", "objective=elbo,iwae", "--over", "optimiser=adam,sgd"]

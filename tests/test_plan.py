@@ -187,6 +187,7 @@ def test_the_most_epochs_are_what_a_search_without_divergence_trains(rounds, als
     assert most_epochs(grid, (3, 5), len(curves), True)[1] == trained + more
 
 
+@pytest.mark.slow
 def test_the_experiment_prints_its_plan_and_trains_nothing(tmp_path):
     workdir = tmp_path / "grid"
     arguments = ["--preset", "smoke", "--print-only", "--workdir", str(workdir)]

@@ -205,11 +205,11 @@ def test_members_that_do_not_fit_together_train_in_halves(
 ):
     sizes, epoch = [], Stacked.epoch
 
-    def small(self, number):
+    def small(self, number, between):
         sizes.append(len(self._shapes))
         if len(self._shapes) > 2:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return epoch(self, number)
+        return epoch(self, number, between)
 
     monkeypatch.setattr(Stacked, "epoch", small)
     chosen = members[:5]
@@ -223,7 +223,7 @@ def test_members_that_do_not_fit_together_train_in_halves(
 def test_other_errors_of_the_device_are_not_taken_for_memory(
     members, vector_set, tmp_path, monkeypatch
 ):
-    def broken(self, number):
+    def broken(self, number, between):
         raise jax.errors.JaxRuntimeError("INTERNAL: it broke")
 
     monkeypatch.setattr(Stacked, "epoch", broken)
@@ -250,9 +250,9 @@ def test_nothing_is_trained_again_for_members_that_wait(train_only, tmp_path, mo
     train_grid([tame], train_only, tmp_path, until=2)
     epochs, step = [], Stacked.epoch
 
-    def spy(engine, epoch):
+    def spy(engine, epoch, between):
         epochs.append(epoch)
-        return step(engine, epoch)
+        return step(engine, epoch, between)
 
     monkeypatch.setattr(Stacked, "epoch", spy)
     outcomes = train_grid([wild, tame], train_only, tmp_path, stack="always")

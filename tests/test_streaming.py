@@ -268,6 +268,7 @@ def test_a_killed_streamed_run_ends_with_the_bits_of_one_never_killed(folder, tm
     assert timeless(killed.records) == timeless(whole.records)
 
 
+@pytest.mark.slow
 def test_a_run_on_records_from_the_command_line_can_be_looked_at(folder, tmp_path, monkeypatch):
     from ae_jax.cli import cli
 

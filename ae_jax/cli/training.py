@@ -139,7 +139,6 @@ def _train(
         _show_plan(setup)
         return
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
-    before = latest_step(directory.checkpoints)
     with ExitStack() as stack:
         listeners = _listeners(setup, directory, stack, track, use_profiler)
         outcome = loop.train(setup, directory, listeners=listeners, accept_code=accept_code)
@@ -153,7 +152,7 @@ def _train(
         from ae_jax.report import run_report
 
         model = fitted(setup, outcome.state, outcome.records)
-        _leave_report(run_report.write, model, directory, before)
+        _leave_report(run_report.write, model, directory)
 
 
 def _fit(
@@ -165,7 +164,6 @@ def _fit(
         click.echo(json.dumps(to_dict(setup.config), indent=2))
         return
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
-    before = latest_step(directory.checkpoints)
     label = f"{setup.dataset.name} {to_dict(setup.config)['codec']['name']}"
     with fit_progress(label) as listener:
         outcome = fit_codec(setup, directory, listeners=[listener], accept_code=accept_code)
@@ -182,22 +180,20 @@ def _fit(
         from ae_jax.report import codec_report
 
         model = fitted(setup, outcome.state, outcome.records)
-        _leave_report(codec_report.write, model, directory, before)
+        _leave_report(codec_report.write, model, directory)
 
 
 def _leave_report(
-    write: Callable[[Fitted, RunDirectory], Path],
-    model: Fitted,
-    directory: RunDirectory,
-    before: int,
+    write: Callable[[Fitted, RunDirectory], Path], model: Fitted, directory: RunDirectory
 ) -> None:
-    """Writes figures and report, unless those of this very step are there already.
+    """Writes figures and report, unless they are younger than the last record of the run.
 
     The run is whole without them: what cannot be written is said, and no failure of the command.
     """
-    if model.step == before and directory.report_file.is_file():
-        return
     try:
+        page, records = directory.report_file, directory.metrics_file
+        if page.is_file() and page.stat().st_mtime >= records.stat().st_mtime:
+            return
         click.echo(f"report: {write(model, directory)}")
     except (UserError, OSError) as error:
         warn(f"the run is kept, its report is not: {error}")

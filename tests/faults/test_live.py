@@ -70,6 +70,7 @@ def test_open_files_threads_and_memory_do_not_grow_with_looks(looks, tmp_path):
     assert after - before < 20_000 + 5 * looks
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is no /proc to count in")
 def test_open_files_and_threads_do_not_grow_in_a_stacked_grid(tmp_path):
     data = ae_jax.data.load(str(two_clusters(tmp_path / "x.npy")))
