@@ -62,6 +62,9 @@ def test_noise_tells_nothing():
 def test_a_code_that_has_collapsed_is_as_good_as_the_most_frequent_factor():
     codes = np.zeros((len(FACTORS), 2))
     assert mutual_information_gap(codes, FACTORS) == attribute_gap(codes, FACTORS, None) == 0.0
+    disentangled, complete, informed = dci(codes, FACTORS, 0)
+    assert disentangled == complete == 0.0
+    assert informed == pytest.approx(np.mean([1 / n for n in SIZES]), abs=0.05)
     assert factor_vae_score(codes, FACTORS, rng(), votes=4000) == pytest.approx(1 / 3, abs=0.03)
 
 
@@ -115,6 +118,16 @@ def test_evaluator_measures_the_codes_of_a_model(drawn):
     assert found["factor_vae_score"] > 0.5
     again = model.evaluate("test", [Disentanglement(votes=200)])
     assert again == found
+
+
+def test_factors_that_are_measured_or_not_known_are_refused(drawn):
+    x = drawn.splits["train"].x
+    for factors in (x, np.where(x > 0, np.nan, 1.0)):
+        split = Split(x, factors=factors)
+        measured = DataSet("measured", {"train": split, "test": split})
+        model = ae_jax.fit(measured, codec="pca", latent_dim=2)
+        with pytest.raises(UserError, match="factors that are whole numbers"):
+            model.evaluate("train", ["disentanglement"])
 
 
 def test_examples_without_factors_are_refused(vector_set):

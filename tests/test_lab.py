@@ -39,8 +39,16 @@ def test_an_estimate_has_the_standard_error_of_a_mean():
 
 
 def test_errors_of_a_difference_add_in_squares():
-    found = Estimate(5.0, 3.0, ()).less(Estimate(7.0, 4.0, ()))
-    assert (found.mean, found.standard_error) == (-2.0, 5.0)
+    found = Estimate(5.0, 3.0, (), 3).less(Estimate(7.0, 4.0, (), 5))
+    assert (found.mean, found.standard_error, found.seeds) == (-2.0, 5.0, 3)
+
+
+def test_errors_that_one_seed_does_not_have_are_not_counted():
+    one, more = Estimate.of([3.0]), Estimate.of([0.9, 1.1])
+    assert claim("it", one, at_least=2.0).holds
+    for value in (one, one.less(more), more.less(one)):
+        with pytest.raises(UserError, match="its value has none"):
+            claim("it", value, at_least=0.0, errors=2)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +66,7 @@ def test_errors_of_a_difference_add_in_squares():
     ],
 )
 def test_a_claim_lies_beyond_its_target_by_standard_errors(judged, target, holds):
-    found = claim("it", Estimate(2.0, 0.5, ()), **judged)
+    found = claim("it", Estimate(2.0, 0.5, (), 3), **judged)
     assert (found.value, found.target, found.holds) == (2.0, target, holds)
     assert found.source == "the claim of this experiment"
 

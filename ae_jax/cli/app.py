@@ -4,14 +4,15 @@ Nothing heavy is imported before a command needs it, so that help is instant.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ae_jax.cli import launch_options
 from ae_jax.cli.shell import DISTRIBUTED, JOIN_TIMEOUT, run_command
 
-Checkpoint = Literal["latest", "best"]
+if TYPE_CHECKING:
+    from ae_jax.train.checkpoints import Which
 
 RUN = click.argument("run", type=click.Path(path_type=Path))
 CHECKPOINT = click.option(
@@ -280,7 +281,7 @@ def runs(folder: Path) -> None:
 )
 def evaluate(
     run: Path,
-    checkpoint: Checkpoint,
+    checkpoint: "Which",
     split: str,
     nll_samples: int | None,
     evaluators: tuple[str, ...],
@@ -319,7 +320,7 @@ def evaluate(
 )
 def sample(
     run: Path,
-    checkpoint: Checkpoint,
+    checkpoint: "Which",
     count: int,
     seed: int,
     out: Path | None,
@@ -340,7 +341,7 @@ def sample(
 @_count(12)
 @click.option("--out", type=click.Path(path_type=Path), help="A .npz file for the examples.")
 def reconstruct(
-    run: Path, checkpoint: Checkpoint, split: str, count: int, out: Path | None, **allowed: bool
+    run: Path, checkpoint: "Which", split: str, count: int, out: Path | None, **allowed: bool
 ) -> None:
     """Examples of a split beside what a RUN makes of them."""
     from ae_jax.cli import commands
@@ -353,7 +354,7 @@ def reconstruct(
 @opened
 @SPLIT
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A .npz file.")
-def encode(run: Path, checkpoint: Checkpoint, split: str, out: Path, **allowed: bool) -> None:
+def encode(run: Path, checkpoint: "Which", split: str, out: Path, **allowed: bool) -> None:
     """Codes (posterior means) of a split by a RUN: `z`, and `y` where there are labels."""
     from ae_jax.cli import commands
 
@@ -400,7 +401,7 @@ def encode(run: Path, checkpoint: Checkpoint, split: str, out: Path, **allowed: 
     "train]",
 )
 def score(
-    run: Path, checkpoint: Checkpoint, split: str | None, kind: str, out: Path, **options
+    run: Path, checkpoint: "Which", split: str | None, kind: str, out: Path, **options
 ) -> None:
     """Anomaly scores of a split by a RUN, or of other --data, the higher the more anomalous.
 
@@ -421,9 +422,7 @@ def score(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Of several runs, the page.  [default: comparison.html in the folder that holds them all]",
 )
-def report(
-    runs: tuple[Path, ...], checkpoint: Checkpoint, out: Path | None, **allowed: bool
-) -> None:
+def report(runs: tuple[Path, ...], checkpoint: "Which", out: Path | None, **allowed: bool) -> None:
     """Write figures and a self-contained report.html of a RUN.
 
     Of several, one page that compares them: what differs between them, what they reach on test
@@ -438,7 +437,7 @@ def report(
 @cli.command(short_help="Write a page to walk through the codes of a run.")
 @RUN
 @opened
-def explore(run: Path, checkpoint: Checkpoint, **allowed: bool) -> None:
+def explore(run: Path, checkpoint: "Which", **allowed: bool) -> None:
     """Write explorer.html of a RUN: one page that decodes in the browser, without a network.
 
     Drag a code over the plane, move its dimensions, walk between test examples. A report that is
@@ -453,7 +452,7 @@ def explore(run: Path, checkpoint: Checkpoint, **allowed: bool) -> None:
 @RUN
 @opened
 @click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: RUN/export]")
-def export(run: Path, checkpoint: Checkpoint, out: Path | None, **allowed: bool) -> None:
+def export(run: Path, checkpoint: "Which", out: Path | None, **allowed: bool) -> None:
     """Write encoder and decoder of a RUN as StableHLO, which runs without this library.
 
     Beside them its weights as safetensors and its configuration; preprocessing is part of the

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -148,11 +147,10 @@ def _train(
     for name in setup.splits:
         click.echo(f"{name:>5}: {headline} {last[f'{name}/{headline}']:.3f} nats per example")
     click.echo(f"run: {directory.path}")
-    if with_report and jax.process_count() == 1:
-        from ae_jax.report import run_report
-
-        model = fitted(setup, outcome.state, outcome.records)
-        _leave_report(run_report.write, model, directory)
+    if with_report and jax.process_count() > 1:
+        click.echo(f"figures and report: ae-jax report {directory.path}")
+    elif with_report:
+        _leave_report(fitted(setup, outcome.state, outcome.records), directory)
 
 
 def _fit(
@@ -177,19 +175,16 @@ def _fit(
     )
     click.echo(f"run: {directory.path}")
     if with_report:
-        from ae_jax.report import codec_report
-
-        model = fitted(setup, outcome.state, outcome.records)
-        _leave_report(codec_report.write, model, directory)
+        _leave_report(fitted(setup, outcome.state, outcome.records), directory)
 
 
-def _leave_report(
-    write: Callable[[Fitted, RunDirectory], Path], model: Fitted, directory: RunDirectory
-) -> None:
+def _leave_report(model: Fitted, directory: RunDirectory) -> None:
     """Writes figures and report, unless they are younger than the last record of the run.
 
     The run is whole without them: what cannot be written is said, and no failure of the command.
     """
+    from ae_jax.report import write
+
     try:
         page, records = directory.report_file, directory.metrics_file
         if page.is_file() and page.stat().st_mtime >= records.stat().st_mtime:

@@ -35,7 +35,7 @@ class CodeUse:
 
     def values_of(self, model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
         """{active, code: [B, Z]} of a batch."""
-        code = _codes(model, batch, key)["code"]
+        code = mean_codes(model, batch, key)["code"]
         return {"active": (jnp.abs(code) > self.threshold).astype(code.dtype), "code": code}
 
 
@@ -95,8 +95,9 @@ def _labelled(
     labels = np.asarray(data.split.y)
     if len(np.unique(labels)) < 2:
         raise UserError("a linear probe needs at least two kinds of labels")
-    return data.rows(_codes, module, variables, key)["code"].astype(np.float64), labels
+    return data.rows(mean_codes, module, variables, key)["code"].astype(np.float64), labels
 
 
-def _codes(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+def mean_codes(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+    """{code: [B, Z]} of a batch: means of the posterior."""
     return {"code": model.encode(batch).mean()}

@@ -17,7 +17,7 @@ from jax import Array
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import Count, NonNegative
 from ae_jax.data.passes import EvaluationData
-from ae_jax.models import Batch, BoundModel
+from ae_jax.eval.codes import mean_codes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +49,16 @@ class Disentanglement:
                 "disentanglement needs the factors that examples were made from, and the data has "
                 "none; the data set shapes has"
             )
-        codes = data.rows(_codes, module, variables, key)["code"].astype(np.float64)
         factors = np.asarray(data.factors)
-        factors = factors[:, (factors != factors[:1]).any(axis=0)]
+        if not np.array_equal(factors, np.round(factors)):  # nor where one is not known, NaN
+            raise UserError(
+                "disentanglement needs factors that are whole numbers, each of a few values: cut "
+                "those that are measured into classes"
+            )
+        factors = factors[:, (factors != factors[:1]).any(axis=0)].astype(np.int64)
         if not factors.shape[1]:
             raise UserError("disentanglement needs examples of which a factor differs")
+        codes = data.rows(mean_codes, module, variables, key)["code"].astype(np.float64)
         labels = None if data.split.y is None else np.asarray(data.split.y)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
         disentangled, complete, informed = dci(codes, factors, int(rng.integers(2**31)))
@@ -110,7 +115,8 @@ def dci(codes: np.ndarray, factors: np.ndarray, seed: int) -> tuple[float, float
     importance = np.stack([forest.feature_importances_ for forest in forests], axis=1)
     scored = zip(forests, factors.T, strict=True)
     accuracy = [forest.score(codes[score], v[score]) for forest, v in scored]
-    weights = importance.sum(axis=1) / importance.sum()
+    total = importance.sum()  # 0 where no dimension tells anything
+    weights = importance.sum(axis=1) / (total if total > 0 else 1.0)
     return (
         float(weights @ _concentration(importance)),
         float(np.mean(_concentration(importance.T))),
@@ -200,7 +206,3 @@ def _concentration(importance: np.ndarray) -> np.ndarray:
         np.where(shares > 0, shares * np.log(np.maximum(shares, 1e-300)), 0.0), axis=1
     )
     return np.where(total[:, 0] > 0, 1 - entropy / np.log(count), 0.0)
-
-
-def _codes(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
-    return {"code": model.encode(batch).mean()}

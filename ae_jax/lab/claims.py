@@ -31,7 +31,7 @@ def claim(
     unit        of value and target, such as "nats per example"
     source      who says so
 
-    Raises UserError for more or less than one target, and for errors of a single number.
+    Raises UserError for more or less than one target, and for errors of a single number or seed.
     """
     targets: dict[str, Any] = {
         "at_least": at_least, "at_most": at_most, "close_to": close_to, "equal_to": equal_to
@@ -41,7 +41,7 @@ def claim(
         raise UserError(f"the claim {name!r} needs one of {', '.join(targets)}")
     ((how, target),) = given.items()
     mean = value.mean if isinstance(value, Estimate) else value
-    if errors and not isinstance(value, Estimate):
+    if errors and not (isinstance(value, Estimate) and value.seeds > 1):
         raise UserError(f"the claim {name!r} counts standard errors, and its value has none")
     margin = errors * value.standard_error if isinstance(value, Estimate) else 0.0
     if how == "equal_to":

@@ -20,12 +20,14 @@ Measure = Callable[[Fitted], float]
 class Estimate:
     """The mean of a measure over seeds, its standard error, and the values [S].
 
-    Of one seed nothing is known of the spread: the error is 0.
+    Of one seed nothing is known of the spread: the error is 0, and no claim counts it. Of a
+    difference, `values` are none, and `seeds` those of the side that has fewer.
     """
 
     mean: float
     standard_error: float
     values: tuple[float, ...]
+    seeds: int
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Estimate":
@@ -33,12 +35,12 @@ class Estimate:
         found = tuple(float(value) for value in values)
         if not found:
             raise UserError("there is no mean of no seeds: all of them diverged")
-        return cls(float(np.mean(found)), standard_error(np.asarray(found)), found)
+        return cls(float(np.mean(found)), standard_error(np.asarray(found)), found, len(found))
 
     def less(self, other: "Estimate") -> "Estimate":
         """The difference of two means; the errors of independent seeds add in squares."""
         error = float(np.hypot(self.standard_error, other.standard_error))
-        return Estimate(self.mean - other.mean, error, ())
+        return Estimate(self.mean - other.mean, error, (), min(self.seeds, other.seeds))
 
 
 @dataclasses.dataclass(frozen=True)
