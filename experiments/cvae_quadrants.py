@@ -177,15 +177,12 @@ def fill_quadrants(task: Task, budget: Budget, dataset: DataSet, lab: Lab) -> Fi
 
 def examples_of(model: Fitted, split: str, count: int | None = None) -> EvaluationData:
     """A split, or its first `count` examples, as evaluators take it."""
-    examples = model.setup.on_device(split)
-    if count is not None:
-        first = {name: getattr(examples, name) for name in ("x", "y", "condition")}
-        examples = examples.replace(
-            **{k: None if v is None else v[:count] for k, v in first.items()}
-        )
-    size = min(len(examples), model.config.eval.batch_size)
-    architecture, numbers = model.setup.architecture, model.setup.numbers
-    return EvaluationData(examples, numbers.statistics, architecture.preprocess, size)
+    data = model.evaluation_data(split)
+    if count is None:
+        return data
+    first = {name: getattr(data.split, name) for name in ("x", "y", "condition")}
+    part = data.split.replace(**{k: None if v is None else v[:count] for k, v in first.items()})
+    return data.replace(split=part, batch_size=min(len(part), data.batch_size), factors=None)
 
 
 def rows_of(model: Fitted, data: EvaluationData, values_of) -> dict[str, np.ndarray]:

@@ -7,20 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ae_jax.api import Fitted
-from ae_jax.data.passes import EvaluationData, ValuesOf
+from ae_jax.data.passes import ValuesOf
 from ae_jax.eval.likelihood import standard_error
 from ae_jax.numerics.noise import stream_key
-
-
-def evaluation_data(model: Fitted, split: str) -> EvaluationData:
-    """A split as evaluators take it."""
-    setup = model.setup
-    return EvaluationData(
-        setup.on_device(split),
-        setup.numbers.statistics,
-        setup.architecture.preprocess,
-        model.config.eval.batch_size,
-    )
 
 
 def values_by_example(
@@ -43,7 +32,7 @@ def of_set(model: Fitted, split: str, evaluate: Callable[..., Any], seed: int = 
     """What `evaluate(module, variables, data, key)` says of a split."""
     key = stream_key(jnp.asarray(seed, jnp.uint32), "evaluation")
     module = model.setup.architecture.model
-    return evaluate(module, model.variables, evaluation_data(model, split), key)
+    return evaluate(module, model.variables, model.evaluation_data(split), key)
 
 
 def with_error(values: Any, digits: int = 2) -> str:

@@ -26,7 +26,7 @@ from ae_jax.api import Fitted
 from ae_jax.cli.shell import run_command
 from ae_jax.codecs import CODECS
 from ae_jax.data import DataSet, load
-from ae_jax.eval import EvaluationData, LinearProbe
+from ae_jax.eval import LinearProbe
 from ae_jax.lab import Findings, Lab, Rows, Shown, experiment
 from ae_jax.objectives import Elbo, Objective, Reconstruction
 from ae_jax.report import comparisons, figures
@@ -96,9 +96,7 @@ def codecs(preset: Preset, dataset: DataSet, lab: Lab) -> dict[str, Fitted]:
 def row(name: str, model: Fitted) -> dict[str, object]:
     """One line of the table."""
     setup = model.setup
-    train = EvaluationData(
-        setup.on_device("train"), setup.numbers.statistics, setup.architecture.preprocess
-    )
+    train = model.evaluation_data("train")
     values = model.evaluate("test", ["code_use", LinearProbe(train=train)])
     one_hot = values["l0"] == 1.0 and setup.latent_dim > 1
     return {

@@ -325,15 +325,7 @@ class Fitted:
         if twice:
             raise UserError(f"the evaluator {min(twice)} is asked twice")
         results = self.setup.own_metrics(self.variables, self.step, self.split_named(split))
-        examples = self.setup.on_device(split)
-        size = min(len(examples), self.config.eval.batch_size)
-        data = EvaluationData(
-            examples,
-            self.setup.numbers.statistics,
-            architecture.preprocess,
-            size,
-            self.setup.dataset.splits[split].factors,
-        )
+        data = self.evaluation_data(split)
         seed = jnp.asarray(self.config.train.seed, jnp.uint32)
         for given in ("squared_error", *evaluators):
             evaluator = EVALUATORS.get(given) if isinstance(given, str) else given
@@ -344,6 +336,17 @@ class Fitted:
             for metric, value in values.items():
                 results[f"{name}/{metric}" if metric in results else metric] = value
         return results
+
+    def evaluation_data(self, split: str = "test") -> EvaluationData:
+        """A split as evaluators take it. Raises UserError."""
+        examples = self.setup.on_device(self.split_named(split))
+        return EvaluationData(
+            examples,
+            self.setup.numbers.statistics,
+            self.setup.architecture.preprocess,
+            min(len(examples), self.config.eval.batch_size),
+            self.setup.dataset.splits[split].factors,
+        )
 
     def split_named(self, name: str) -> str:
         """The name itself. Raises UserError if the data set has no such split."""

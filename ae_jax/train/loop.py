@@ -244,25 +244,7 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
     going = {i: place for i, place in enumerate(places) if not _is_out_of_patience(place)}
     stands = {i: epoch_of(place.run.setup, place.state) for i, place in going.items()}
     work: dict[int, float] = {}
-    saved_at, chunks = time.monotonic(), processes.Chunks()
-
-    def between(start: float, epoch: int, so_far: Callable[[], Part]) -> None:
-        """After a chunk of examples, where an epoch takes several: for the only run there is."""
-        nonlocal saved_at
-        if not chunks.is_time():
-            return
-        if jax.process_count() > 1:
-            so_far()  # they must not meet at two places at once
-        due = time.monotonic() - saved_at >= SAVE_SECONDS
-        stop, due = chunks.ask(interrupts.asked(), due)
-        if not (stop or due):
-            return
-        (place,) = places
-        part, place.state = so_far(), engine.state(0)
-        place.keep_part(part, time.perf_counter() - start, epoch)
-        saved_at = time.monotonic()
-        if stop:
-            _stop(places, f"step {int(place.state.step)}, within epoch {epoch} of {last}, is saved")
+    pause = _Pause(places, engine, last)
 
     for epoch in range(min(stands.values(), default=last) + 1, last + 1):
         active = {i: place for i, place in going.items() if stands[i] < epoch}
@@ -271,7 +253,7 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
         start = time.perf_counter() - places[0].spent
         places[0].spent = 0.0
         try:
-            reports = engine.epoch(epoch, partial(between, start, epoch))
+            reports = engine.epoch(epoch, partial(pause.within, start, epoch))
         except TrainingDiverged as error:  # within an epoch, of the only run
             places[0].error = error
             return
@@ -286,10 +268,9 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
             }
         looked = engine.look() if epoch in looks else None
         stop = processes.stop_requested(interrupts.asked())
-        due = looked is not None or time.monotonic() - saved_at >= SAVE_SECONDS
-        save = stop or processes.agree(due)
+        save = stop or processes.agree(looked is not None or pause.is_due())
         if save:
-            saved_at = time.monotonic()
+            pause.saved_at = time.monotonic()
         for i, place in active.items():
             try:
                 record = _record(place, reports[i], epoch, elapsed, work[i])
@@ -307,6 +288,36 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
                 del going[i]
         if stop and going and epoch < last:
             _stop(places, f"epoch {epoch} of {last} is over and saved")
+
+
+class _Pause:
+    """When the runs were saved last, and what happens between the chunks of an epoch."""
+
+    def __init__(self, places: Sequence[_Place], engine: Engine, last: int):
+        self._places, self._engine, self._last = places, engine, last
+        self._chunks = processes.Chunks()
+        self.saved_at = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether it is time to save again."""
+        return time.monotonic() - self.saved_at >= SAVE_SECONDS
+
+    def within(self, start: float, epoch: int, so_far: Callable[[], Part]) -> None:
+        """After a chunk of examples, where an epoch takes several: for the only run there is."""
+        if not self._chunks.is_time():
+            return
+        if jax.process_count() > 1:
+            so_far()  # they must not meet at two places at once
+        stop, save = self._chunks.ask(interrupts.asked(), self.is_due())
+        if not (stop or save):
+            return
+        (place,) = self._places
+        part, place.state = so_far(), self._engine.state(0)
+        place.keep_part(part, time.perf_counter() - start, epoch)
+        self.saved_at = time.monotonic()
+        if stop:
+            step = int(place.state.step)
+            _stop(self._places, f"step {step}, within epoch {epoch} of {self._last}, is saved")
 
 
 def _stop(places: Sequence[_Place], how_far: str) -> NoReturn:
