@@ -148,5 +148,16 @@ def test_factors_that_never_differ_are_left_out(drawn):
         for one in (drawn, more)
     ]
     assert found[0]["mig"] == found[1]["mig"] and found[0]["sap"] == found[1]["sap"]
-    with pytest.raises(UserError, match="examples of which a factor differs"):
+    with pytest.raises(UserError, match="two factors or more differ"):
         ae_jax.fit(none, codec="pca", latent_dim=2).evaluate("train", ["disentanglement"])
+
+
+@pytest.mark.parametrize("factors", [FACTORS[:5], FACTORS[:, 0], FACTORS.astype(str)])
+def test_factors_of_another_form_are_refused_with_the_data(factors, drawn):
+    with pytest.raises(UserError, match="factors are numbers, a row for each"):
+        DataSet("wrong", {"train": Split(drawn.splits["train"].x, factors=factors)})
+
+
+def test_one_vote_is_refused():
+    with pytest.raises(UserError, match="take two or more"):
+        factor_vae_score(FACTORS + 0.0, FACTORS, rng(), votes=1)

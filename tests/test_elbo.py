@@ -287,4 +287,6 @@ def test_free_bits_without_a_kl_by_dimension_are_refused():
 
 
 def test_the_number_of_examples_is_that_of_the_training_set():
+    with pytest.raises(UserError, match="num_examples=3 is not for you to set"):
+        Elbo(num_examples=3.0).bind(10)
     assert Elbo(free_bits=0.5).bind(10) == Elbo(free_bits=0.5, num_examples=10.0)

@@ -10,7 +10,19 @@ from scipy import stats
 
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, Split
-from ae_jax.lab import Estimate, Findings, Lab, Sweep, claim, experiment, network, protocol, shown
+from ae_jax.lab import (
+    Estimate,
+    Findings,
+    Lab,
+    Member,
+    Sweep,
+    claim,
+    experiment,
+    network,
+    protocol,
+    shown,
+)
+from ae_jax.lab.sweeps import paths_of
 
 
 def swept(values: dict[int, list[float]], option: str = "model.latent_dim") -> Sweep:
@@ -78,6 +90,7 @@ def test_a_claim_lies_beyond_its_target_by_standard_errors(judged, target, holds
         ({"at_least": 1, "at_most": 2}, "needs one of"),
         ({"at_least": 1, "errors": 2}, "its value has none"),
         ({"equal_to": 1, "tolerance": 0.1}, "is exact"),
+        ({"at_least": 1, "tolerance": -0.1}, "below 0"),
     ],
 )
 def test_a_claim_that_cannot_be_judged_is_refused(judged, problem):
@@ -106,7 +119,7 @@ def test_a_curve_over_what_does_not_vary_alone_or_lost_a_seed_is_refused():
         swept({2: [1.0]}).curve("epochs", value)
     with pytest.raises(UserError, match="as many seeds"):
         swept({2: [1.0], 3: [1.0, 2.0]}).curve("latent_dim", value)
-    with pytest.raises(UserError, match="no seeds"):
+    with pytest.raises(UserError, match="all seeds of z=2 diverged"):
         swept({2: []}).estimates(value)
     with pytest.raises(UserError, match="no protocol"):
         protocol(swept({2: []}))
@@ -163,9 +176,73 @@ def test_an_experiment_sweeps_and_says_what_it_did(tmp_path, capsys):
     assert protocol(sweep) == f"{said}; latent_dim 1, 2; 2 seeds each"
     alone = sweep.fitted["latent_dim=2/seed=1"]
     assert protocol(alone) == said.replace("4-Z", "4-2")
+    # What varies is not said of the first of them.
+    varied = [
+        {"optim.name": name, "train.batch_size": 16, "objective.beta": beta}
+        for name, beta in (("adam", 1.0), ("sgd", 2.0))
+    ]
+    others = Sweep(
+        {str(i): setting for i, setting in enumerate(varied)},
+        {str(i): {str(i): alone} for i in range(2)},
+    )
+    assert protocol(others) == (
+        said.replace("4-Z", "4-2")
+        .replace("elbo (beta 2)", "elbo")
+        .replace("adam (learning rate 0.001)", "optimiser varied")
+        .replace("batches of 16", "batches of a varied size")
+        + "; optim.name adam, sgd; batch_size 16; beta 1, 2"
+    )
     assert sweep.table(step=lambda model: model.step)[1] == {
         "latent_dim": 2, "seeds": 2, "step": 2.0, "step ±": 0.0
     }  # fmt: skip
     assert "holds: runs" in capsys.readouterr().out
     for name in ("results.json", "report.html", "figures/sizes.png", "latent_dim=1/seed=0"):
         assert (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("over", "problem"),
+    [
+        ({"latent_dim": (2, 3), "model.latent_dim": (4, 5)}, "varies in two ways at once"),
+        ({"latent_dim": 2}, "over a list of values, not over 2"),
+        ({"objective": "elbo"}, "over a list of values, not over 'elbo'"),
+        ({"latent_dim": ()}, "over no value"),
+    ],
+)
+def test_what_cannot_vary_is_refused(over, problem, vector_set):
+    with pytest.raises(UserError, match=problem):
+        paths_of(network(vector_set), over)
+
+
+def test_numbers_of_numpy_vary_as_those_of_python(vector_set):
+    found = paths_of(network(vector_set), {"beta": np.linspace(1, 2, 3), "latent_dim": range(2, 4)})
+    assert found == {"objective.beta": [1.0, 1.5, 2.0], "model.latent_dim": [2, 3]}
+    assert {type(value) for value in found["objective.beta"]} == {float}
+
+
+@pytest.mark.parametrize("option", [{"limit": 5}, {"data__name": "mnist"}])
+def test_what_is_settled_with_the_data_is_not_an_option(option, vector_set):
+    with pytest.raises(UserError, match="settled where the data set is loaded"):
+        network(vector_set, **option)
+
+
+def test_a_lab_refuses_two_runs_of_one_name_and_what_is_no_codec(vector_set, tmp_path):
+    lab, config = Lab(str(tmp_path)), network(vector_set)
+    with pytest.raises(UserError, match="two members are called a"):
+        lab.train([Member("a", config), Member("a", config)], vector_set)
+    with pytest.raises(UserError, match="a codec is one of ae_jax.codecs"):
+        lab.fit("p", "pca", vector_set, "auto")
+    with pytest.raises(UserError, match="seeds is a whole number from 1"):
+        lab.sweep(config, vector_set, {"latent_dim": (2,)}, seeds=1.5)
+
+
+def test_what_diverged_is_an_empty_row_and_is_named():
+    sweep = swept({2: [5.0, 6.0], 10: []})
+    row = sweep.table(bound=value)[1]
+    assert row == {"latent_dim": 10, "seeds": 0, "bound": "", "bound ±": ""}
+    with pytest.raises(UserError, match="all seeds of z=10 diverged"):
+        sweep.estimates(value)
+    with pytest.raises(UserError, match="a column of the sweep is called seeds"):
+        sweep.table(seeds=value)
+    with pytest.raises(UserError, match="not finite"):
+        Estimate.of([1.0, np.nan])

@@ -173,6 +173,8 @@ def test_runs_are_listed_without_opening_them(command, folder):
     (folder / "mine/config.json").write_text(json.dumps(values))
     status, out, _ = command("runs", ".")
     assert status == 0 and "evil.py:Mine" in out and "not begun" in out
+    (folder / "mine/checkpoints/12").mkdir(parents=True)
+    assert "in its first epoch, step 12" in command("runs", ".")[1]
 
 
 def test_a_run_starts_from_another(command, folder):

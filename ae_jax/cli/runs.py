@@ -11,6 +11,7 @@ from ae_jax.core.files import read_json
 from ae_jax.objectives import OBJECTIVES
 from ae_jax.report.differences import shown, varied
 from ae_jax.report.pages import markdown_table
+from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import flat
 from ae_jax.train.loop import is_look
 from ae_jax.train.over import short_names
@@ -71,10 +72,11 @@ def _reached(path: Path, options: dict[str, Any]) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RunWarning)
             records = RunDirectory(path).records()
+            step = latest_step(RunDirectory(path).checkpoints)
     except UserError as error:
         return {"state": f"damaged: {error}"}
     if not records:
-        return {"state": "not begun"}
+        return {"state": f"in its first epoch, step {step}" if step else "not begun"}
     last = records[-1]
     if "codec.name" in options:
         state = "converged" if last.get("converged") else "not converged"

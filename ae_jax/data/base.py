@@ -104,6 +104,7 @@ class DataSet:
         for name in SPLITS:
             if name in self.splits:
                 split = self.splits[name]
+                _check_factors(split, f"data set {self.name}, {name}")
                 first_id = next_id if split.first_id is None else split.first_id
                 numbered[name] = dataclasses.replace(split, first_id=first_id)
                 next_id = first_id + len(split)
@@ -165,3 +166,14 @@ class DataSet:
                 known = getattr(array, "fingerprint", None)  # of arrays on disk
                 digest.update(np.ascontiguousarray(array).data if known is None else known.encode())
         return digest.hexdigest()
+
+
+def _check_factors(split: Split, origin: str) -> None:
+    if split.factors is None:
+        return
+    factors = np.asarray(split.factors)
+    if factors.ndim != 2 or len(factors) != len(split) or factors.dtype.kind not in "biuf":
+        raise UserError(
+            f"{origin}: factors are numbers, a row for each of the {len(split)} examples and a "
+            f"column a factor, not {factors.dtype} of {factors.shape}"
+        )

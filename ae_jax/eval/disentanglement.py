@@ -32,7 +32,8 @@ class Disentanglement:
     Returns `mig`, `sap`, `dci_disentanglement`, `dci_completeness`, `dci_informativeness` and
     `factor_vae_score`. What is drawn at random is so by the key. Mutual information is plugged in
     from counts, and too large by about (bins - 1)(values - 1) / 2N nats: take many examples.
-    Factors that are the same for all of them are left out.
+    Factors that are the same for all of them are left out. Of a code of one dimension the
+    completeness is 1, whatever it tells.
     """
 
     bins: Count = 20
@@ -56,8 +57,11 @@ class Disentanglement:
                 "those that are measured into classes"
             )
         factors = factors[:, (factors != factors[:1]).any(axis=0)].astype(np.int64)
-        if not factors.shape[1]:
-            raise UserError("disentanglement needs examples of which a factor differs")
+        if factors.shape[1] < 2:
+            raise UserError(
+                "disentanglement needs examples of which two factors or more differ: one is told "
+                "apart from nothing"
+            )
         codes = data.rows(mean_codes, module, variables, key)["code"].astype(np.float64)
         labels = None if data.split.y is None else np.asarray(data.split.y)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
@@ -139,8 +143,11 @@ def factor_vae_score(
     names the dimension whose variance is the smallest share of its variance over all. Half of the
     votes say which factor each dimension stands for, by majority; the score is the share of the
     others that it tells right. Dimensions whose variance is below `active` have no vote; without
-    any other the score is that of the most frequent factor.
+    any other the score is that of the most frequent factor. Raises UserError for fewer than two
+    votes.
     """
+    if votes < 2:
+        raise UserError(f"of {votes} votes none is left to learn from: take two or more")
     spread = codes.var(axis=0)
     codes = codes[:, spread >= active]
     spread = spread[spread >= active]

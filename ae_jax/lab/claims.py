@@ -31,7 +31,8 @@ def claim(
     unit        of value and target, such as "nats per example"
     source      who says so
 
-    Raises UserError for more or less than one target, and for errors of a single number or seed.
+    Raises UserError for more or less than one target, for what is negative, and for errors of a
+    single number or seed.
     """
     targets: dict[str, Any] = {
         "at_least": at_least, "at_most": at_most, "close_to": close_to, "equal_to": equal_to
@@ -40,6 +41,8 @@ def claim(
     if len(given) != 1:
         raise UserError(f"the claim {name!r} needs one of {', '.join(targets)}")
     ((how, target),) = given.items()
+    if errors < 0 or tolerance < 0:
+        raise UserError(f"the claim {name!r} has a tolerance or errors below 0")
     mean = value.mean if isinstance(value, Estimate) else value
     if errors and not (isinstance(value, Estimate) and value.seeds > 1):
         raise UserError(f"the claim {name!r} counts standard errors, and its value has none")

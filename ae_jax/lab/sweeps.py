@@ -35,6 +35,8 @@ class Estimate:
         found = tuple(float(value) for value in values)
         if not found:
             raise UserError("there is no mean of no seeds: all of them diverged")
+        if not np.isfinite(found).all():
+            raise UserError(f"there is no mean of what is not finite: {found}")
         return cls(float(np.mean(found)), standard_error(np.asarray(found)), found, len(found))
 
     def less(self, other: "Estimate") -> "Estimate":
@@ -60,19 +62,33 @@ class Sweep:
         return {name: model for own in self.models.values() for name, model in own.items()}
 
     def estimates(self, measure: Measure) -> dict[str, Estimate]:
-        """A measure by the name of the setting, over its seeds. Raises UserError."""
+        """A measure by the name of the setting, over its seeds.
+
+        Raises UserError for a setting of which all seeds diverged.
+        """
+        for name, own in self.models.items():
+            if not own:
+                raise UserError(f"all seeds of {name} diverged: it has no mean")
         return {name: Estimate.of(map(measure, own.values())) for name, own in self.models.items()}
 
     def table(self, **measures: Measure) -> list[dict[str, Any]]:
-        """A row a setting: its options, seeds, and each measure with its standard error."""
-        found = {name: self.estimates(measure) for name, measure in measures.items()}
+        """A row a setting: its options, seeds, and each measure with its standard error.
+
+        Cells are empty where all seeds diverged. Raises UserError for a measure that is called as
+        another column.
+        """
         rows = []
         for name, setting in self.settings.items():
             row = dict(zip(short_names(list(setting)), setting.values(), strict=True))
-            row["seeds"] = len(self.models[name])
-            for measured, estimates in found.items():
-                words = measured.replace("_", " ")
-                row |= {words: estimates[name].mean, f"{words} ±": estimates[name].standard_error}
+            models = self.models[name].values()
+            row["seeds"] = len(models)
+            for called, measure in measures.items():
+                words = called.replace("_", " ")
+                if words in row:
+                    raise UserError(f"a column of the sweep is called {words}: rename the measure")
+                one = Estimate.of(map(measure, models)) if models else None
+                row[words] = "" if one is None else one.mean
+                row[f"{words} ±"] = "" if one is None else one.standard_error
             rows.append(row)
         return rows
 
@@ -86,6 +102,8 @@ class Sweep:
             names = dict(zip(short_names(list(setting)), setting.values(), strict=True))
             if set(names) != {option}:
                 raise UserError(f"a curve over {option} needs a sweep over that alone")
+            if not isinstance(names[option], int | float):
+                raise UserError(f"a curve is over numbers: {option} is {names[option]!r}")
             at.append(float(names[option]))
         values = [estimate.values for estimate in self.estimates(measure).values()]
         if len({len(one) for one in values}) > 1:
@@ -110,8 +128,19 @@ def paths_of(config: RunConfig, over: Mapping[str, Sequence[Any]]) -> dict[str, 
     """
     found: dict[str, Sequence[Any]] = {}
     for name, values in over.items():
-        if not values:
-            raise UserError(f"{name} varies over no value")
-        (path,) = by_path(to_dict(config), {name.replace(".", "__"): values[0]})
-        found[path] = values
+        listed = _listed(name, values)
+        (path,) = by_path(to_dict(config), {name.replace(".", "__"): listed[0]})
+        if path in found:
+            raise UserError(f"{path} varies in two ways at once")
+        found[path] = listed
     return found
+
+
+def _listed(name: str, values: Any) -> list[Any]:
+    """The values of an option as Python's own. Raises UserError for what is no list of them."""
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+        raise UserError(f"{name} varies over a list of values, not over {values!r}")
+    listed = [value.item() if isinstance(value, np.generic) else value for value in values]
+    if not listed:
+        raise UserError(f"{name} varies over no value")
+    return listed

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ae_jax.api import Fitted, fit, restore
+from ae_jax.api.arguments import whole_number
 from ae_jax.cli.launch import Launcher, Local
 from ae_jax.codecs import CodecSpec
-from ae_jax.core.errors import TrainingDiverged
+from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.data import DataSet
 from ae_jax.lab.sweeps import Sweep, paths_of
 from ae_jax.train.checkpoints import Which
@@ -32,13 +33,21 @@ class Lab:
     launcher: Launcher = Local()
     fits: bool = True
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
+
     def train(
         self, members: Sequence[Member], dataset: DataSet, which: Which = "latest"
     ) -> dict[str, Fitted]:
         """Trains members to their ends; fitted models by name, without those that diverged.
 
-        `which` is the checkpoint that is taken: `best` is so on the validation split.
+        `which` is the checkpoint that is taken: `best` is so on the validation split. Raises
+        UserError for two members of one name.
         """
+        names = [member.name for member in members]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UserError(f"two members are called {twice[0]}: their runs would be one")
         outcomes = self.launcher.train(members, dataset, self.root, listener_for=_bar)
         ended = [m for m in members if not isinstance(outcomes[m.name], TrainingDiverged)]
         return restored(self.root, ended, dataset, which)
@@ -55,6 +64,7 @@ class Lab:
 
         `over` names options as `ae_jax.fit` does: `{"latent_dim": (2, 10)}`. Raises UserError.
         """
+        seeds = whole_number(seeds, "the number of seeds", 1)
         settings = members_over(config, Over(paths_of(config, over), seeds=seeds))
         members = [member for _, own in settings.values() for member in own]
         fitted = self.train(members, dataset, which)
@@ -65,7 +75,12 @@ class Lab:
         return Sweep({name: setting for name, (setting, _) in settings.items()}, models)
 
     def fit(self, name: str, codec: CodecSpec, dataset: DataSet, preprocess: str) -> Fitted:
-        """A codec, fitted in this process and kept as the run `name`, or read back from there."""
+        """A codec, fitted in this process and kept as the run `name`, or read back from there.
+
+        Raises UserError for what is no codec.
+        """
+        if not isinstance(codec, CodecSpec):
+            raise UserError(f"a codec is one of ae_jax.codecs with its options, not {codec!r}")
         workdir = self.root / name
         if not (self.fits or RunDirectory(workdir).checkpoints.is_dir()):
             raise WouldFit(name)

@@ -1,15 +1,16 @@
 """A configuration by one call, and the sentence that says what was done, made from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, cast
 
 from ae_jax.api import Fitted, configure
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet
 from ae_jax.lab.sweeps import Sweep
-from ae_jax.train.config import DataConfig, RunConfig, to_dict
+from ae_jax.train.config import AnyConfig, DataConfig, RunConfig, to_dict
+from ae_jax.train.over import OF_THE_DATA
 
-_SECTIONS = ("objective", "optim")
+_SECTIONS = {"objective": "objective", "optim": "optimiser"}
 
 
 def network(dataset: DataSet, preprocess: str = "auto", **options: Any) -> RunConfig:
@@ -21,8 +22,17 @@ def network(dataset: DataSet, preprocess: str = "auto", **options: Any) -> RunCo
     """
     if any(name == "codec" or name.startswith("codec__") for name in options):
         raise UserError("a network is trained; a codec is fitted by Lab.fit")
+    if not isinstance(dataset, DataSet):
+        raise UserError(
+            f"a network is for a data set, as ae_jax.data.load gives it: not {dataset!r}"
+        )
     base = RunConfig(data=DataConfig.of(dataset, preprocess))
-    return cast(RunConfig, configure(base, options))
+    config = cast(RunConfig, configure(base, options))
+    for path in OF_THE_DATA:
+        section, _, option = path.partition(".")
+        if getattr(config.data, option) != getattr(base.data, option):
+            raise UserError(f"{path} is settled where the data set is loaded: ae_jax.data.load")
+    return config
 
 
 def protocol(of: Fitted | Sweep) -> str:
@@ -32,59 +42,67 @@ def protocol(of: Fitted | Sweep) -> str:
     UserError for a sweep of which nothing is left.
     """
     if isinstance(of, Fitted):
-        return _sentence(of, {})
+        return _sentence(of, ())
     models = list(of.fitted.values())
     if not models:
         raise UserError("there is no protocol of no models: all of them diverged")
     seeds = max(len(own) for own in of.models.values())
     over = [f"{name} {_listed(values)}" for name, values in of.varied().items()]
     counted = [f"{seeds} seeds each"] if seeds > 1 else []
-    varied = dict.fromkeys(of.varied(), "varied")
+    lost = seeds * len(of.settings) - len(models)
+    counted += [f"{_counted(lost, 'run')} diverged"] if lost else []
+    varied = {path for setting in of.settings.values() for path in setting}
     return "; ".join([_sentence(models[0], varied), *over, *counted])
 
 
-def _sentence(model: Fitted, varied: Mapping[str, str]) -> str:
+def _sentence(model: Fitted, varied: Container[str]) -> str:
+    """What was done; options whose paths are `varied` are said to be."""
     config, dataset = model.config, model.setup.dataset
     values = to_dict(config)
+    inputs = "preprocessing varied" if "data.preprocess" in varied else config.data.preprocess
     parts = [
         f"{dataset.name}, {len(dataset.splits['train']):,} training examples of "
-        f"{'x'.join(map(str, dataset.shape))}, {config.data.preprocess}",
-        _form(model, varied),
+        f"{'x'.join(map(str, dataset.shape))}, {inputs}",
+        _form(config, varied),
     ]
-    for section in _SECTIONS:
-        if section in values:
+    for section, called in _SECTIONS.items():
+        if f"{section}.name" in varied:
+            parts.append(f"{called} varied")
+        elif section in values:
             parts.append(_named(section, getattr(config, section), values[section], varied))
-    if "epochs" in values["train"]:
-        train = values["train"]
-        epochs = "epochs varied" if "epochs" in varied else _counted(train["epochs"], "epoch")
-        parts.append(f"{epochs} in batches of {train['batch_size']}")
+    if isinstance(config, RunConfig):
+        train = config.train
+        epochs = "epochs varied" if "train.epochs" in varied else _counted(train.epochs, "epoch")
+        size = "a varied size" if "train.batch_size" in varied else str(train.batch_size)
+        parts.append(f"{epochs} in batches of {size}")
     return ", ".join(parts)
 
 
-def _form(model: Fitted, varied: Mapping[str, str]) -> str:
+def _form(config: AnyConfig, varied: Container[str]) -> str:
     """The form of a model; the sizes that vary are letters."""
-    config = model.config
-    if isinstance(config, RunConfig) and {"latent_dim", "hidden"} & {*varied}:
-        hidden = ("H",) if "hidden" in varied else config.model.hidden
-        size = "Z" if "latent_dim" in varied else config.latent_dim
-        sizes = "-".join(map(str, (*hidden, size)))
-        model_config = config.model
-        return f"{model_config.name} {sizes}, {model_config.latent} code, {model_config.head} head"
-    return config.form()
+    names = ("name", "hidden", "latent_dim", "latent", "head")
+    if not isinstance(config, RunConfig) or not any(f"model.{name}" in varied for name in names):
+        return config.form()
+
+    def said(name: str, otherwise: str) -> str:
+        return otherwise if f"model.{name}" in varied else str(getattr(config.model, name))
+
+    hidden = ["H"] if "model.hidden" in varied else map(str, config.model.hidden)
+    sizes = "-".join([*hidden, said("latent_dim", "Z")])
+    kinds = f"{said('latent', 'varied')} code, {said('head', 'varied')} head"
+    return f"{said('name', 'varied model')} {sizes}, {kinds}"
 
 
-def _named(section: str, part: Any, values: Mapping[str, Any], varied: Mapping[str, str]) -> str:
+def _named(section: str, part: Any, values: Mapping[str, Any], varied: Container[str]) -> str:
     """The name of an objective or optimiser with the options that are not at their defaults."""
     default = type(part)()
     own = [
         f"{name.replace('_', ' ')} {_cell(values[name])}"
         for name in values
-        if name not in {"name", "num_examples", *varied}
-        and getattr(part, name) != getattr(default, name)
+        if name not in {"name", "num_examples"}
+        and f"{section}.{name}" not in varied
+        and (name == "learning_rate" or getattr(part, name) != getattr(default, name))
     ]
-    if section == "optim" and "learning_rate" in values and "learning_rate" not in varied:
-        rate = f"learning rate {values['learning_rate']:g}"
-        own = [rate, *(one for one in own if not one.startswith("learning rate"))]
     name = values["name"].rpartition(":")[2]
     return f"{name} ({', '.join(own)})" if own else name
 

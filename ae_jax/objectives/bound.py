@@ -29,7 +29,12 @@ class ParameterPrior(Objective):
     num_examples: float | None = None
 
     def bind(self, num_examples: int) -> Self:
-        """With N set."""
+        """With N set. Raises UserError where another one was given."""
+        if self.num_examples not in (None, float(num_examples)):
+            raise UserError(
+                f"objective.num_examples={self.num_examples:g} is not for you to set: it is the "
+                f"number of training examples, {num_examples:,}"
+            )
         return dataclasses.replace(self, num_examples=float(num_examples))
 
     def parameter_cost(
