@@ -26,6 +26,12 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA ends at a fl
         "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
     )
 
+if "ae_jax" not in sys.modules:
+    from jaxtyping import install_import_hook
+
+    # What these rooms say of shapes in their signatures is checked at every call of every test.
+    install_import_hook(["ae_jax.distributions.divergence", "ae_jax.eval"], "shapes.checked")
+
 import jax
 import numpy as np
 import pytest

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
+from jaxtyping import Shaped, jaxtyped
 
 import ae_jax.api as api
 from ae_jax.api import compiled
@@ -56,6 +57,7 @@ def means_of(fitted, z: np.ndarray) -> np.ndarray:
     return np.asarray(decoded(fitted.setup.architecture.model, fitted.params, z).mean())
 
 
+@pytest.mark.slow
 def test_codes_and_their_reconstructions_are_float32_products_on_every_device(fitted, images):
     """Devices with coarser products use them unless they are told: each product says so."""
     setup, ids = fitted.setup, jnp.arange(4)
@@ -83,6 +85,34 @@ def test_codes_and_their_reconstructions_are_float32_products_on_every_device(fi
 
 def values_of(model, batch, key):
     return {"mean": model.reconstruct(batch).mean()[0].sum(axis=(1, 2, 3))}
+
+
+def test_what_is_made_has_the_shape_that_the_signature_says(fitted, images):
+    codes = fitted.encode(images[:3])
+    made = {
+        "encode": (codes, {"N": 3, "Z": 2}),
+        "reconstruct": (fitted.reconstruct(images[:3]), {"N": 3}),
+        "decode": (fitted.decode(codes), {"N": 3}),
+        "inputs": (fitted.inputs(images[:3]), {"N": 3}),
+        "score": (fitted.score(images[:3]), {"N": 3}),
+        "log_likelihood": (fitted.log_likelihood(images[:3], num_samples=2), {"N": 3}),
+        "sample": (fitted.sample(4), {"count": 4}),
+        "draw": (fitted.draw(4), {"count": 4, "Z": 2}),
+        "interpolate": (fitted.interpolate(images[0], images[1], 5), {"steps": 5}),
+        "traverse": (fitted.traverse(images[0], 1, [0.0, 1.0]), {"V": 2}),
+    }
+    signed = {
+        name
+        for name, method in vars(api.Fitted).items()
+        if callable(method) and "jaxtyping" in repr(getattr(method, "__annotations__", {}))
+    }
+    assert signed == set(made)
+    for name, (array, sizes) in made.items():
+        promised = getattr(api.Fitted, name).__annotations__["return"]
+        with jaxtyped("context"):
+            for letter, size in sizes.items():
+                assert isinstance(np.zeros(size), Shaped[np.ndarray, f" {letter}"])
+            assert isinstance(array, promised), name
 
 
 def assert_float32_products(program: str) -> None:
@@ -209,6 +239,7 @@ def test_load_gives_the_fitted_object_back(fitted, workdir, images, labels):
     assert loaded.evaluate("test") == fitted.evaluate("test")
 
 
+@pytest.mark.slow
 def test_load_best_is_the_checkpoint_with_the_best_valid_bound(vector_set, tmp_path):
     """A step size that overshoots late: the best look is not the last."""
     options = OPTIONS | {"epochs": 4, "learning_rate": 0.5}
@@ -270,6 +301,7 @@ def test_options_may_be_numbers_and_arrays_of_numpy():
     assert config.optim.learning_rate == 2.0
 
 
+@pytest.mark.slow
 def test_without_a_workdir_nothing_is_written(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fitted = api.fit(images, **OPTIONS | {"epochs": 1, "data__limit": 50})
@@ -363,6 +395,7 @@ def test_missing_values_are_taken_where_the_objective_takes_them():
         np.testing.assert_allclose(model.encode(lacking), codes, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_fewer_examples_than_the_default_batch_are_one_batch(capsys):
     x = np.random.default_rng(0).normal(size=(40, 4))
     options = {name: value for name, value in OPTIONS.items() if name != "batch_size"}
@@ -378,6 +411,7 @@ def untrained(dataset: DataSet, **options) -> api.Fitted:
     return api.Fitted(setup, setup.initial_state().params, 0, [])
 
 
+@pytest.mark.slow_cases("train")
 @pytest.mark.parametrize("name", ["train", "valid", "test"])
 def test_a_fixed_binarisation_belongs_to_the_example_wherever_it_is_met(name, image_set):
     """In the loop, from Python, in parts, and whatever part of the training set is used."""
@@ -417,6 +451,7 @@ class Own(Elbo):
     """An objective that no registry and no file leads to."""
 
 
+@pytest.mark.slow
 def test_an_objective_without_a_name_trains_but_leaves_no_run(image_set, tmp_path):
     config = RunConfig(
         model=ModelConfig(hidden=(8,)), objective=Own(beta=2.0), train=TrainConfig(epochs=1)

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from jaxtyping import jaxtyped
 from scipy import stats
 
 from ae_jax.core.errors import UserError
 from ae_jax.distributions import StandardNormal, kl_per_dim
 from ae_jax.models import Examples, build_autoencoder
-from ae_jax.objectives import Elbo, batch_mean, draw
+from ae_jax.objectives import Draws, Elbo, batch_mean, draw
 from ae_jax.train.config import ModelConfig
 from tests.bound import as_batch, bound, encoded, initial, reconstructed
 from tests.linear_gaussian import LinearGaussian
@@ -42,6 +43,14 @@ def test_every_sample_of_the_true_posterior_weighs_the_evidence():
     np.testing.assert_allclose(weights, np.broadcast_to(EVIDENCE, (3, 6)), atol=3e-5)
     terms = _terms(Elbo(kl_form="monte_carlo"), KNOWN.exact_params, BATCH)
     np.testing.assert_allclose(terms.metrics["elbo"], EVIDENCE, atol=3e-5)
+
+
+def test_draws_have_the_shapes_that_their_class_says():
+    draws = _draws(KNOWN.exact_params, BATCH, 3)
+    with jaxtyped("context"):  # a letter is one size for all of them
+        for name in ("z", "log_likelihood", "log_prior", "log_posterior"):
+            assert isinstance(getattr(draws, name), Draws.__annotations__[name])
+        assert not isinstance(draws.z[:, :5], Draws.__annotations__["z"])
 
 
 def _elbo_with_error(params, samples=4000):

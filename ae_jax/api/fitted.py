@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from ae_jax.api import compiled
 from ae_jax.api.arguments import SEEDS, checked_codes, whole_number
@@ -97,7 +98,7 @@ class Fitted:
 
     def encode(
         self, x: np.ndarray | Split, y: Any = None, condition: np.ndarray | None = None
-    ) -> np.ndarray:
+    ) -> Float[np.ndarray, "N Z"]:
         """Posterior means [N, Z] of raw examples."""
         rows, first_id = self._examples(x, y, condition)
         return self._over_batches(compiled.encode, rows, first_id)
@@ -119,7 +120,7 @@ class Fitted:
         condition: Any = None,
         *,
         units: Units = "data",
-    ) -> np.ndarray:
+    ) -> Shaped[np.ndarray, "N ..."]:
         """Means of p(x|z) for codes [N, Z]: [N, ...].
 
         A label or condition is one for each code, or one for all.
@@ -136,7 +137,7 @@ class Fitted:
         condition: np.ndarray | None = None,
         *,
         units: Units = "data",
-    ) -> np.ndarray:
+    ) -> Shaped[np.ndarray, "N ..."]:
         """Decoded posterior means of raw examples: [N, ...], in the shape in which they are given.
 
         In model units they have the shape that the model knows, images with their channels.
@@ -155,7 +156,7 @@ class Fitted:
         *,
         num_samples: int | None = None,
         seed: int = 0,
-    ) -> np.ndarray:
+    ) -> Float[np.ndarray, " N"]:
         """Anomaly scores [N] of raw examples: the higher, the more anomalous.
 
         `kind` is one of `ae_jax.eval.SCORES`: `reconstruction`, `bound`, `log_likelihood` or
@@ -189,7 +190,7 @@ class Fitted:
         *,
         num_samples: int = 100,
         seed: int = 0,
-    ) -> np.ndarray:
+    ) -> Float[np.ndarray, " N"]:
         """log p(x) of raw examples, [N], nats: of what the model sees, after preprocessing.
 
         Exact for a codec with a density; else by importance sampling with `num_samples` codes an
@@ -204,7 +205,7 @@ class Fitted:
             seed=seed,
         )
 
-    def inputs(self, x: np.ndarray | Split) -> np.ndarray:
+    def inputs(self, x: np.ndarray | Split) -> Float[np.ndarray, "N ..."]:
         """Raw examples in model units, as the model sees them: [N, ...]."""
         rows, first_id = self._examples(x, check_condition=False)
         return self._over_batches(compiled.inputs, rows, first_id)
@@ -218,7 +219,7 @@ class Fitted:
         condition: Any = None,
         prior: PriorChoice = "model",
         units: Units = "data",
-    ) -> np.ndarray:
+    ) -> Shaped[np.ndarray, "count ..."]:
         """Means of p(x|z) for codes drawn from the prior: [count, ...].
 
         A conditional model takes a label `y` or a `condition`, one for all or one for each sample.
@@ -238,7 +239,7 @@ class Fitted:
         y: Any = None,
         condition: Any = None,
         units: Units = "data",
-    ) -> np.ndarray:
+    ) -> Shaped[np.ndarray, "steps ..."]:
         """Decoded codes along the line from that of one example `a` to that of `b`: [steps, ...].
 
         The first and the last are their reconstructions. Raises UserError for fewer than two steps.
@@ -260,7 +261,7 @@ class Fitted:
         y: Any = None,
         condition: Any = None,
         units: Units = "data",
-    ) -> np.ndarray:
+    ) -> Shaped[np.ndarray, "V ..."]:
         """Decodings of one example's code, of which one dimension takes these values: [V, ...]."""
         dim = whole_number(dim, "the dimension of the code", 0, self.setup.latent_dim)
         places = checked_codes(np.asarray(values)[:, None], 1) if np.ndim(values) == 1 else None
@@ -280,7 +281,7 @@ class Fitted:
         y: Any = None,
         condition: Any = None,
         prior: PriorChoice = "model",
-    ) -> np.ndarray:
+    ) -> Float[np.ndarray, "count Z"]:
         """The codes [count, Z] of `sample`."""
         count = whole_number(count, "the number of samples", 0)
         seed = whole_number(seed, "seed", 0, SEEDS)

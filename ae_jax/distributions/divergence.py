@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from ae_jax.core.errors import UserError
 from ae_jax.distributions.base import Distribution, only
@@ -26,7 +27,7 @@ def closed_form(q: type, p: type, *, by_dimension: bool = False) -> Callable:
     return register
 
 
-def kl(q: Distribution, p: Distribution) -> Array:
+def kl(q: Distribution, p: Distribution) -> Float[Array, " B"]:
     """KL(q || p), nats, [B]. Raises UserError for a pair without a closed form."""
     divergence = _found(_BY_DIMENSION, q, p)
     if divergence is not None:
@@ -37,7 +38,7 @@ def kl(q: Distribution, p: Distribution) -> Array:
     return divergence(q, p)
 
 
-def kl_per_dim(q: Distribution, p: Distribution) -> Array:
+def kl_per_dim(q: Distribution, p: Distribution) -> Float[Array, "B Z"]:
     """KL of each dimension, nats, [B, Z]. Raises UserError where it is no sum over dimensions."""
     divergence = _found(_BY_DIMENSION, q, p)
     if divergence is None:

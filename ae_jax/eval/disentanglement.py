@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array
+from jaxtyping import Float, Integer
 
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import Count, NonNegative
@@ -78,7 +79,9 @@ class Disentanglement:
         }
 
 
-def mutual_information_gap(codes: np.ndarray, factors: np.ndarray, bins: int = 20) -> float:
+def mutual_information_gap(
+    codes: Float[np.ndarray, "N Z"], factors: Integer[np.ndarray, "N F"], bins: int = 20
+) -> float:
     """MIG (Chen et al. 2018, Eq. 6): of each factor, how much more the dimension that tells most of
     it tells than the next one, I(z_j; v_k) as a share of H(v_k); mean over factors."""
     told = np.array([[_information(_cut(z, bins), v) for v in factors.T] for z in codes.T])
@@ -86,7 +89,11 @@ def mutual_information_gap(codes: np.ndarray, factors: np.ndarray, bins: int = 2
     return float(np.mean(_gaps(told) / entropies))
 
 
-def attribute_gap(codes: np.ndarray, factors: np.ndarray, labels: np.ndarray | None) -> float:
+def attribute_gap(
+    codes: Float[np.ndarray, "N Z"],
+    factors: Integer[np.ndarray, "N F"],
+    labels: Integer[np.ndarray, " N"] | None,
+) -> float:
     """SAP (Kumar et al. 2018): of each factor, how much better the best single dimension predicts
     it than the next one; mean over factors.
 
@@ -99,7 +106,9 @@ def attribute_gap(codes: np.ndarray, factors: np.ndarray, labels: np.ndarray | N
     return float(np.mean(_gaps(scores)))
 
 
-def dci(codes: np.ndarray, factors: np.ndarray, seed: int) -> tuple[float, float, float]:
+def dci(
+    codes: Float[np.ndarray, "N Z"], factors: Integer[np.ndarray, "N F"], seed: int
+) -> tuple[float, float, float]:
     """Disentanglement, completeness and informativeness (Eastwood & Williams 2018, Sec. 2).
 
     Of each factor bagged trees on half of the examples, which may split at any dimension; their
@@ -129,8 +138,8 @@ def dci(codes: np.ndarray, factors: np.ndarray, seed: int) -> tuple[float, float
 
 
 def factor_vae_score(
-    codes: np.ndarray,
-    factors: np.ndarray,
+    codes: Float[np.ndarray, "N Z"],
+    factors: Integer[np.ndarray, "N F"],
     rng: np.random.Generator,
     votes: int = 800,
     together: int = 64,

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Real
 
 from ae_jax.core.errors import UserError
 from ae_jax.distributions import REAL_LINE
@@ -33,13 +34,13 @@ def check_gradients(model: BoundModel, batch: Batch, name: str) -> None:
             )
 
 
-def standard_error(values: np.ndarray) -> float:
+def standard_error(values: Real[np.ndarray, " N"]) -> float:
     """Of the mean of independent values [N]; 0 for a single one, of which nothing is known."""
     values = np.asarray(values, np.float64)
     return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def mean_and_error(name: str, values: np.ndarray) -> dict[str, float]:
+def mean_and_error(name: str, values: Real[np.ndarray, " N"]) -> dict[str, float]:
     """{name, name_se}: the mean of a value an example, [N], and its standard error."""
     mean = float(np.asarray(values, np.float64).mean())
     return {name: mean, f"{name}_se": standard_error(values)}

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.data.passes import EvaluationData
@@ -19,7 +20,7 @@ def squared_error(
     return data.mean(squared_errors, module, variables, key)
 
 
-def squared_errors(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+def squared_errors(model: BoundModel, batch: Batch, key: Array) -> dict[str, Float[Array, " B"]]:
     """Of each example of a batch, {squared_error_per_example, squared_error_per_dimension: [B]}."""
     del key
     observed = ~jnp.isnan(batch["x"])  # of what is missing there is no error
@@ -62,7 +63,9 @@ class PeakSignalToNoise:
         return {name: psnr(x, outputs, self.peak)}
 
 
-def psnr(x: Array, other: Array, peak: float = 1.0) -> Array:
+def psnr(
+    x: Float[Array, "B ..."], other: Float[Array, "B ..."], peak: float = 1.0
+) -> Float[Array, " B"]:
     """Peak signal-to-noise ratio of examples [B, ...] against x, in dB, [B]."""
     error = jnp.square(other - x).mean(axis=tuple(range(1, x.ndim)))
     return 10 * jnp.log10(peak**2 / error)

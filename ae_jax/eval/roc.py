@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from jaxtyping import Bool, Float, Real, Shaped
 
 from ae_jax.core.errors import UserError
 
@@ -24,17 +25,17 @@ class Roc:
     are those of the weights that the curve was taken with.
     """
 
-    background: np.ndarray
-    signal: np.ndarray
+    background: Float[np.ndarray, "*curves G"]
+    signal: Float[np.ndarray, "*curves G"]
 
-    def auc(self) -> np.ndarray:
+    def auc(self) -> Float[np.ndarray, "*curves"]:
         """The area below the signal efficiency over that of the background, [...].
 
         How likely an anomaly scores above a background example, with one half for ties.
         """
-        return np.trapezoid(self.signal, self.background, axis=-1)
+        return np.asarray(np.trapezoid(self.signal, self.background, axis=-1))
 
-    def background_at(self, efficiency: float) -> np.ndarray:
+    def background_at(self, efficiency: float) -> Float[np.ndarray, "*curves"]:
         """The background efficiency at a signal efficiency in (0, 1], [...].
 
         The least one that reaches it, on lines between neighbouring points.
@@ -49,15 +50,19 @@ class Roc:
             np.take_along_axis(x, after - 1, -1)[..., 0] for x in (self.signal, self.background)
         ]
         share = (efficiency - before[0]) / (at[0] - before[0])
-        return before[1] + np.minimum(share, 1.0) * (at[1] - before[1])
+        return np.asarray(before[1] + np.minimum(share, 1.0) * (at[1] - before[1]))
 
-    def rejection(self, efficiency: float) -> np.ndarray:
+    def rejection(self, efficiency: float) -> Float[np.ndarray, "*curves"]:
         """The background rejection at a signal efficiency, [...]; infinite where none is left."""
         with np.errstate(divide="ignore"):
-            return 1.0 / self.background_at(efficiency)
+            return np.asarray(1.0 / self.background_at(efficiency))
 
 
-def roc(scores: np.ndarray, anomalous: np.ndarray, weights: np.ndarray | None = None) -> Roc:
+def roc(
+    scores: Real[np.ndarray, "..."],
+    anomalous: Shaped[np.ndarray, "..."],
+    weights: Real[np.ndarray, "*curves N"] | None = None,
+) -> Roc:
     """The curve of scores [N], given which examples are `anomalous`, bool [N].
 
     Examples count by `weights` [..., N], all alike by default. Raises UserError for scores that are
@@ -77,25 +82,27 @@ def roc(scores: np.ndarray, anomalous: np.ndarray, weights: np.ndarray | None = 
     return Roc(share(~is_signal), share(is_signal))
 
 
-def auc(scores: np.ndarray, anomalous: np.ndarray) -> float:
+def auc(scores: Real[np.ndarray, " N"], anomalous: Bool[np.ndarray, " N"]) -> float:
     """The area under the ROC of scores [N]; `anomalous` is bool [N]."""
     return float(roc(scores, anomalous).auc())
 
 
-def background_rejection(scores: np.ndarray, anomalous: np.ndarray, efficiency: float) -> float:
+def background_rejection(
+    scores: Real[np.ndarray, " N"], anomalous: Bool[np.ndarray, " N"], efficiency: float
+) -> float:
     """1 over the background efficiency at a signal efficiency, of scores [N]."""
     return float(roc(scores, anomalous).rejection(efficiency))
 
 
 def bootstrapped(
-    scores: Mapping[str, np.ndarray],
-    anomalous: np.ndarray,
+    scores: Mapping[str, Real[np.ndarray, " N"]],
+    anomalous: Bool[np.ndarray, " N"],
     statistic: Callable[[Roc], np.ndarray],
     *,
-    weights: np.ndarray | None = None,
+    weights: Real[np.ndarray, " N"] | None = None,
     replicates: int = 1000,
     seed: int = 0,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Float[np.ndarray, "replicates ..."]]:
     """A statistic of the ROC of each method on resampled examples, [replicates] by name.
 
     Signal and background are drawn with replacement, each in its own number (Efron & Tibshirani

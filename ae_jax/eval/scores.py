@@ -13,6 +13,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float, Int32, Real
 
 from ae_jax.core.errors import UserError
 from ae_jax.core.registry import Registry
@@ -117,7 +118,7 @@ class CodeDistance:
         return -prior.log_prob(code) if squares is None else jnp.sqrt(squares)
 
 
-def squared_mahalanobis(code: Array, prior: object) -> Array | None:
+def squared_mahalanobis(code: Float[Array, "B Z"], prior: object) -> Float[Array, " B"] | None:
     """(z - m)^T S^-1 (z - m) of codes [B, Z] under N(m, S), [B]; None of what is no Gaussian."""
     if isinstance(prior, StandardNormal):
         return squared_mahalanobis(code, prior.as_diagonal())
@@ -159,7 +160,7 @@ def score_named(kind: str, num_samples: int | None = None) -> Score:
     return found(num_samples=num_samples)
 
 
-def threshold_at(scores: np.ndarray, rate: float) -> float:
+def threshold_at(scores: Real[np.ndarray, "*any"], rate: float) -> float:
     """The least threshold that at most a share `rate` of the given scores [N] lies above.
 
     An anomaly is what scores above it, as `outliers` says. The scores are those of examples that
@@ -176,6 +177,6 @@ def threshold_at(scores: np.ndarray, rate: float) -> float:
     return float(np.sort(scores)[len(scores) - 1 - above])
 
 
-def outliers(scores: np.ndarray, threshold: float) -> np.ndarray:
+def outliers(scores: Real[np.ndarray, " N"], threshold: float) -> Int32[np.ndarray, " N"]:
     """1 for each of the scores [N] above the threshold, else 0; int32."""
     return (np.asarray(scores) > threshold).astype(np.int32)

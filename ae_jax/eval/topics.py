@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float, Int, Real
 from pydantic import Field
 
 from ae_jax.core.errors import UserError
@@ -73,7 +74,7 @@ def _meetings(model: BoundModel, batch: Batch, key: Array, top: Array) -> dict[s
     }
 
 
-def topics_of(module: Any, variables: Any) -> np.ndarray:
+def topics_of(module: Any, variables: Any) -> Float[np.ndarray, "K V"]:
     """The weights of words in the topics of a model, [K, V]. Raises UserError where it has none.
 
     A model has topics if it has a method `topics() -> [K, V]`.
@@ -81,7 +82,7 @@ def topics_of(module: Any, variables: Any) -> np.ndarray:
     return np.asarray(BoundModel(module, variables).call("topics", {}))
 
 
-def top_words(weights: np.ndarray, count: int) -> np.ndarray:
+def top_words(weights: Real[np.ndarray, "K V"], count: int) -> Int[np.ndarray, "K {count}"]:
     """The columns of the largest weights of each row, [K, V] -> [K, count], the largest first.
 
     Ties go to the first column. Raises UserError for more words than there are.
@@ -91,15 +92,15 @@ def top_words(weights: np.ndarray, count: int) -> np.ndarray:
     return np.argsort(-weights, axis=1, kind="stable")[:, :count]
 
 
-def diversity(weights: np.ndarray, count: int = 25) -> float:
+def diversity(weights: Real[np.ndarray, "K V"], count: int = 25) -> float:
     """The share of different words among the first `count` of all topics [K, V], from 1/K to 1."""
     top = top_words(weights, count)
     return len(np.unique(top)) / top.size
 
 
 def topic_coherence(
-    weights: np.ndarray, counts: Any, words: int = 10, unmet: float | str = -1.0
-) -> np.ndarray:
+    weights: Real[np.ndarray, "K V"], counts: Any, words: int = 10, unmet: float | str = -1.0
+) -> Float[np.ndarray, " K"]:
     """The coherence of each topic [K, V] over documents [N, V], dense or of scipy: [K]."""
     top = top_words(weights, words)
     together = []
@@ -110,7 +111,9 @@ def topic_coherence(
     return coherence(np.stack(together), counts.shape[0], unmet)
 
 
-def coherence(together: np.ndarray, documents: int, unmet: float | str = -1.0) -> np.ndarray:
+def coherence(
+    together: Real[np.ndarray, "K T T"], documents: int, unmet: float | str = -1.0
+) -> Float[np.ndarray, " K"]:
     """The mean NPMI of all pairs of the words of each topic, [K].
 
     `together` [K, T, T] are documents of `documents` that hold both words, of one word on the
@@ -127,12 +130,12 @@ def coherence(together: np.ndarray, documents: int, unmet: float | str = -1.0) -
 
 
 def npmi(
-    both: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
+    both: Real[np.ndarray, "*pairs"],
+    first: Real[np.ndarray, "*pairs"],
+    second: Real[np.ndarray, "*pairs"],
     documents: int,
     unmet: float | str = -1.0,
-) -> np.ndarray:
+) -> Float[np.ndarray, "*pairs"]:
     """Normalised pointwise mutual information of two words, log(p12 / (p1 p2)) / -log p12, in
     [-1, 1], from the numbers of documents that hold both, the first, and the second (Bouma 2009).
 
@@ -152,7 +155,9 @@ def npmi(
     return np.where(inside, value, np.where(always, 1.0, unmet))
 
 
-def matched(topics: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def matched(
+    topics: Real[np.ndarray, "M V"], known: Real[np.ndarray, "K V"]
+) -> tuple[Int[np.ndarray, " K"], Float[np.ndarray, " K"]]:
     """For each known topic [K, V] the found one [M >= K, V] that belongs to it, and their cosine.
 
     Both [K]; the assignment of the largest sum of cosines (the Hungarian method). Rows are
@@ -168,6 +173,6 @@ def matched(topics: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return columns, cosines[rows, columns]
 
 
-def shares(weights: np.ndarray) -> np.ndarray:
+def shares(weights: Real[np.ndarray, "K V"]) -> Float[np.ndarray, "K V"]:
     """Topics as distributions over words: softmax of their weights, [K, V]."""
     return np.asarray(jax.nn.softmax(jnp.asarray(weights), axis=-1))

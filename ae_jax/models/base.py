@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
+from jaxtyping import Float
 
 from ae_jax.core.errors import UserError
 from ae_jax.distributions import check_distribution
@@ -161,12 +162,12 @@ class Draws:
     posterior: Any
     prior: Any
     likelihood: Any
-    z: Array
-    log_likelihood: Array
-    log_prior: Array
-    log_posterior: Array
+    z: Float[Array, "K B *event"]
+    log_likelihood: Float[Array, "K B"]
+    log_prior: Float[Array, "K B"]
+    log_posterior: Float[Array, "K B"]
 
-    def log_weights(self) -> Array:
+    def log_weights(self) -> Float[Array, "K B"]:
         """log p(x|z) + log p(z) - log q(z|x), nats, [K, B]."""
         return self.log_likelihood + self.log_prior - self.log_posterior
 
