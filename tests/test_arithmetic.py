@@ -82,6 +82,7 @@ def test_like_runs_are_checked_and_counted_by_one_trace(vector_set, monkeypatch)
     assert traces == {"evaluate_objective": 1, "make_step": 1}
 
 
+@pytest.mark.slow
 def test_the_matrix_rate_is_measured_once_on_one_program():
     """A second one would be of another precision, and have its compilation in the time."""
     matrix_rate.cache_clear()

@@ -104,6 +104,7 @@ def test_a_suite_writes_its_tables_and_claims(suite, tmp_path):
         assert claim["holds"] == (claim["value"] >= claim["target"])
 
 
+@pytest.mark.slow
 def test_the_runs_of_the_grid_are_those_of_the_figure(tmp_path, monkeypatch):
     trained = []
 
@@ -160,6 +161,7 @@ def test_a_contender_waits_for_its_turns_and_ends_with_its_result():
     assert len(alone["seconds"]) == 2
 
 
+@pytest.mark.slow
 def test_a_contender_that_fails_is_named_with_its_reason():
     failing = Contender("ours:matrix_products", WORKLOAD, {"precision": "nonesuch"})
     with pytest.raises(UserError, match="contender ours:matrix_products failed: .*nonesuch"):

@@ -194,6 +194,7 @@ def damage(intact: Path, copy: Path, how: str):
 
 
 # Orbax leaves other failed reads of the same damaged checkpoint behind it, unawaited.
+@pytest.mark.slow_cases("absent", "garbage")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", ["absent", "truncated", "garbage"])
 def test_damage_to_any_file_is_a_sentence_or_harmless(intact, tmp_path, how):
@@ -346,6 +347,7 @@ def test_the_newest_intact_checkpoint_is_used_and_the_damaged_one_set_aside(tmp_
     gc.collect()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damage_to_the_best_does_not_touch_the_latest(tmp_path):
     saved(tmp_path, [-1.0, -2.0]).close()
@@ -395,6 +397,7 @@ def cut_off(checkpoint: Path) -> None:
 
 
 # Orbax leaves other failed reads of the same damaged checkpoint behind it, unawaited.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_checkpoint_whose_arrays_are_cut_off_is_corrupt_and_not_another_model(tmp_path):
     saved(tmp_path, [-1.0]).close()

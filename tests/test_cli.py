@@ -180,6 +180,7 @@ def test_figures_are_pictures(run, command, name):
     assert (run.parent / picture).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_report_is_one_file(run, command):
     status, _, err = command("report", "run")
     assert status == 0, err
@@ -220,6 +221,7 @@ def test_list_tells_what_a_name_and_its_options_mean(command):
             assert "(undocumented)" not in describe._docs(part), (registry.kind, name)
 
 
+@pytest.mark.slow
 def test_list_names_everything(ae_jax):
     listed = ae_jax("list").stdout
     for name in ("mnist", "elbo", "adagrad", "gaussian_sigmoid", "conv", "dynamic_binarization"):

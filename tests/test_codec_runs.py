@@ -49,7 +49,9 @@ def run(folder, command) -> Path:
     return folder / "run"
 
 
-@pytest.mark.slow_cases("ica", "nmf", "sparse_coding", "spherical_mixture")
+@pytest.mark.slow_cases(
+    "kmeans", "probabilistic_pca", "ica", "nmf", "sparse_coding", "spherical_mixture"
+)
 @pytest.mark.parametrize("name", list(CODECS))
 def test_every_codec_is_fitted_kept_and_loaded(name, digits, tmp_path):
     fitted = ae_jax.fit(digits, codec=name, workdir=tmp_path / "run", **options(name))
@@ -106,6 +108,7 @@ def test_samples_of_kmeans_are_its_centres_as_often_as_they_have_examples(digits
     np.testing.assert_allclose(shares, model.params.weights, atol=0.04)
 
 
+@pytest.mark.slow
 def test_the_run_directory_is_that_of_a_network(run):
     config = json.loads((run / "config.json").read_text())
     assert config["codec"]["name"] == "kmeans" and config["data"]["preprocess"] == "grey"

@@ -108,6 +108,7 @@ def test_the_table_has_a_row_for_every_codec():
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()} == {6}
 
 
+@pytest.mark.slow_cases("kmeans-", "nmf-")
 @_over_variants
 def test_constraints_hold(index, fits, x):
     codec = fits[index].codec

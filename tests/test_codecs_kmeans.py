@@ -64,6 +64,7 @@ def test_known_islands_are_found(islands):
     np.testing.assert_allclose(codec.variance, 0.01, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_mini_batches_come_close_to_lloyd(digits):
     fits = [KMeans(10, batch_size=100).fit(digits, jax.random.key(s)) for s in range(5)]
     theirs = [SklearnKMeans(10, n_init=1, random_state=s).fit(digits).inertia_ for s in range(5)]
@@ -104,6 +105,7 @@ def test_empty_clusters_move_to_the_farthest_examples():
     np.testing.assert_array_equal(filled, [[3, 3], [11, 11], [5, 5], [10, 10]])
 
 
+@pytest.mark.slow
 def test_duplicates_leave_no_centre_undefined():
     x = np.repeat(np.eye(3, 4, dtype=np.float32), 10, axis=0)
     codec = KMeans(5).fit(x, KEY).codec
@@ -111,6 +113,7 @@ def test_duplicates_leave_no_centre_undefined():
     assert _inertia(codec, x) < 1e-6
 
 
+@pytest.mark.slow
 def test_density_and_responsibilities_are_those_of_the_mixture(digits):
     codec = KMeans(5).fit(digits, KEY).codec
     x = digits[:40]
@@ -137,6 +140,7 @@ def test_the_variance_is_the_maximum_of_the_likelihood_with_clusters_known(digit
     assert log_likelihood(best) > max(log_likelihood(best * 0.99), log_likelihood(best * 1.01))
 
 
+@pytest.mark.slow
 def test_one_hot_codes_are_the_limit_of_the_responsibilities(digits):
     codec = KMeans(8).fit(digits, KEY).codec
     x = digits[:200]
@@ -169,6 +173,7 @@ def test_what_cannot_be_fitted_is_said():
         KMeans(2, tolerance=-1.0).fit(x, KEY)
 
 
+@pytest.mark.slow
 def test_k_means_spans_no_more_than_pca_can(digits):
     """The centres' reconstruction lies in a space of k - 1 dimensions about the mean."""
     clusters = KMeans(10).fit(digits, KEY)

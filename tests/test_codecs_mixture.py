@@ -75,6 +75,7 @@ def test_density_and_responsibilities_are_scikit_learns(digits, fit):
     np.testing.assert_allclose(codec.posterior(digits).mean(), codec.encode(digits), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_fit_is_about_as_likely_as_scikit_learns_with_a_variance_each():
     """Groups of one spread: variances of their own gain nothing but a few parameters."""
     rng = np.random.default_rng(0)
@@ -108,6 +109,7 @@ def test_where_k_means_ends_a_small_variance_stays(digits):
     assert soft.iterations <= 5
 
 
+@pytest.mark.slow
 def test_a_fit_from_k_means_is_as_likely_as_one_from_seeds(digits, fit):
     other = SphericalMixture(6, start="kmeans", max_iterations=40, tolerance=0.0).fit(digits, KEY)
     assert np.all(np.diff(other.history) <= 1e-4)
@@ -120,6 +122,7 @@ def test_samples_of_the_prior_come_as_often_as_the_weights_say(fit):
     np.testing.assert_allclose(drawn.mean(axis=0), fit.codec.weights, atol=0.03)
 
 
+@pytest.mark.slow
 def test_repeated_examples_bound_the_likelihood():
     """As many centres as different examples: the variance ends at what float32 resolves."""
     x = np.repeat(np.eye(3, 4, dtype=np.float32), 10, axis=0)

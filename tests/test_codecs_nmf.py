@@ -44,6 +44,7 @@ def test_error_is_no_worse_than_scikit_learns(digits, init):
     assert fit.history[-1] <= 1.01 * _sklearn_error(digits, 16)
 
 
+@pytest.mark.slow
 def test_divergence_is_no_worse_than_scikit_learns(digits):
     spec = Nmf(10, divergence="kullback_leibler", max_iterations=200)
     fit = spec.fit(digits, KEY)
@@ -94,6 +95,7 @@ def test_known_parts_are_recovered():
     np.testing.assert_allclose(np.sort(cosine, axis=1)[:, -1], 1, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_bytes_are_fitted_as_grey_levels(digits):
     raw = np.round(digits * 255).astype(np.uint8)
     spec = Nmf(5, max_iterations=20)
@@ -108,6 +110,7 @@ def test_no_better_than_what_any_dictionary_of_one_more_atom_can_do(digits):
     assert 2 * Nmf(10).fit(digits, KEY).history[-1] >= Pca(10).fit(digits, KEY).history[-1]
 
 
+@pytest.mark.slow
 def test_blank_examples_and_dimensions_are_no_trouble(digits):
     x = digits.copy()
     x[:7], x[:, 20:25] = 0, 0

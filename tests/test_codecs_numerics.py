@@ -141,6 +141,7 @@ def test_every_example_is_given_its_nearest_centre(offset, x):
     np.testing.assert_array_equal(codec.encode(moved).argmax(axis=1), distances.argmin(axis=1))
 
 
+@pytest.mark.slow
 def test_distances_keep_their_digits_where_clusters_are_small_and_far_apart():
     """Two pairs of clusters: between pairs 1, within a pair 1e-4, about each centre 1e-6."""
     rng = np.random.default_rng(0)
@@ -226,6 +227,7 @@ def test_the_objective_of_nmf_is_that_of_its_residuals_where_the_mean_is_large(d
     assert np.all(np.diff(fit.history) <= 1e-3 * fit.history[:-1])
 
 
+@pytest.mark.slow
 def test_data_that_never_vary_are_no_trouble():
     x = np.full((30, 6), 0.1, np.float32)
     for name in ("kmeans", "spherical_mixture"):

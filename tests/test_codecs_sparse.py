@@ -58,6 +58,7 @@ def _objective(x, atoms, penalty) -> float:
     return (squares + penalty * np.abs(codes).sum(axis=1)).mean()
 
 
+@pytest.mark.slow_cases("0.3-coordinate_descent")
 @pytest.mark.parametrize("solver", ["coordinate_descent", "fista"])
 @pytest.mark.parametrize("penalty", [0.02, 0.3])
 def test_lasso_codes_are_scikit_learns(unit_atoms, signals, solver, penalty):
@@ -172,6 +173,7 @@ def test_alternation_is_no_worse_than_scikit_learns(digits):
     assert fit.history[-1] == pytest.approx(_objective(x, fit.codec.atoms, 0.2), rel=0.01)
 
 
+@pytest.mark.slow_cases("coordinate_descent")
 @pytest.mark.parametrize("solver", ["coordinate_descent", "fista"])
 def test_alternation_never_increases_the_objective(digits, solver):
     spec = SparseCoding(32, solver=solver, batch_size=0, max_iterations=15, code_tolerance=1e-3)
@@ -181,7 +183,7 @@ def test_alternation_never_increases_the_objective(digits, solver):
     assert history[-1] < history[0]
 
 
-@pytest.mark.slow_cases("l1-250")
+@pytest.mark.slow_cases("l1-0", "l1-250")
 @pytest.mark.parametrize("sparsity, batch_size", [("omp", 0), ("l1", 0), ("l1", 250)])
 def test_a_known_dictionary_is_recovered(sparsity, batch_size):
     rng = np.random.default_rng(3)
@@ -199,6 +201,7 @@ def test_a_known_dictionary_is_recovered(sparsity, batch_size):
     assert (match > 0.98).mean() >= 0.9
 
 
+@pytest.mark.slow
 def test_unused_atoms_come_back(digits):
     """Data of few directions and more atoms than can be used: all stay of unit norm."""
     x = np.repeat(digits[:3], 40, axis=0)
@@ -219,6 +222,7 @@ def test_more_penalty_is_fewer_and_worse(digits):
     assert used == sorted(used, reverse=True) and errors == sorted(errors)
 
 
+@pytest.mark.slow
 def test_no_more_than_pca_of_as_many_atoms_can_do(digits):
     """Without sparsity a dictionary spans what it spans: PCA of that size is the bound."""
     codec = SparseCoding(10, sparsity="omp", num_nonzeros=10, batch_size=0).fit(digits, KEY).codec

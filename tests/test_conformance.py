@@ -127,6 +127,11 @@ ON_VECTORS = [
 
 # What is trained on vectors too, or has other tests here or of its own.
 @pytest.mark.slow_cases(
+    "model-mlp-conv",
+    "model.prior-ladder",
+    "model.prior-mixture",
+    "model.prior-network",
+    "model.prior-vamp",
     *("data.preprocess-fixed_binarization", "data.preprocess-identity"),
     *("data.preprocess-standardization", "data.preprocess-threshold", "data.preprocess-unit_*"),
     *("model.head-beta", "model.head-categorical", "model.head-discretised_logistic"),
@@ -149,6 +154,12 @@ def test_learns_from_images(parts, image_set):
     _assert_learns(_setup(_config(*parts), image_set))
 
 
+@pytest.mark.slow_cases(
+    "model.latent-coupling_flow",
+    "model.latent-full_gaussian",
+    "model.latent-ladder",
+    "model.latent-planar_flow",
+)
 @pytest.mark.parametrize("parts", ON_VECTORS)
 def test_learns_from_vectors(parts, vector_set):
     _assert_learns(_setup(_config(*parts), vector_set))
@@ -296,6 +307,7 @@ def _model_cases():
     return [pytest.param(config, id=name) for config, name in cases.items()]
 
 
+@pytest.mark.slow_cases("beta", "negative_binomial")
 @pytest.mark.parametrize("config", _model_cases())
 def test_models_keep_shapes_and_examples_apart(config):
     shape = (9, 7, 2)

@@ -213,6 +213,7 @@ def test_what_an_objective_needs_is_asked_for_before_any_work(labelled):
         fit(labelled, **SMALL, objective__name=part("NeedsMachine"))
 
 
+@pytest.mark.slow
 def test_deterministic_codes_have_no_prior_unless_one_is_fitted(labelled):
     model = fit(labelled, **SMALL, model__latent="deterministic", objective__name="reconstruction")
     with pytest.raises(UserError, match="no prior over codes to draw from; prior=fitted"):
@@ -224,6 +225,7 @@ def test_deterministic_codes_have_no_prior_unless_one_is_fitted(labelled):
     assert model.sample(4, prior="fitted").shape == (4, DIM)
 
 
+@pytest.mark.slow
 def test_probabilistic_pca_answers_as_a_model(labelled):
     """Its posterior is exact, so every importance weight is p(x): one sample is enough."""
     model = fit(labelled, codec="probabilistic_pca", latent_dim=2)
@@ -290,6 +292,7 @@ def test_batch_statistics_and_dropout_do_not_depend_on_devices(mode, labelled):
     )
 
 
+@pytest.mark.slow
 def test_batch_statistics_are_those_of_the_batch(labelled):
     """One step of momentum 0.99 from (0, 1), of the first layer's outputs, by NumPy."""
     options = SMALL | {
@@ -319,6 +322,7 @@ def test_options_of_parts_are_fields_of_theirs(labelled):
         configure(None, {"model__latent__dim": 3})
 
 
+@pytest.mark.slow
 def test_groups_of_parameters_have_optimisers_of_their_own(labelled):
     """A decoder whose step size is next to nothing stays where it was, and the rest moves."""
     options = SMALL | {"groups__head__name": "sgd", "groups__head__learning_rate": 1e-30}

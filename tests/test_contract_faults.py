@@ -121,6 +121,7 @@ def test_noise_of_layers_belongs_to_examples():
         nn.Dropout(0.5).apply({}, jnp.ones((1, 3)))
 
 
+@pytest.mark.slow
 def test_what_layers_write_inside_a_gradient_of_the_objectives_own_is_refused():
     normed = {"hidden": (3,), "model__encoder__batch_norm": True}
     setup = prepared(**normed, objective__name=f"{PARTS}:GradientOfItsOwn")
@@ -196,6 +197,7 @@ def test_an_option_that_json_does_not_hold_stays_with_its_part():
     assert from_dict(to_dict(config)) == config
 
 
+@pytest.mark.slow
 def test_a_posterior_of_many_batches_keeps_what_its_examples_share():
     setup = prepared(
         model__latent="coupling_flow",
@@ -210,6 +212,7 @@ def test_a_posterior_of_many_batches_keeps_what_its_examples_share():
     assert posterior.log_prob(jnp.zeros((12, 2))).shape == (12,)
 
 
+@pytest.mark.slow_cases("options1-encoder.norm_0")
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -44,6 +44,7 @@ def _assert_share(hits, share, count=COUNT):
     assert abs(hits / count - share) < 5 * np.sqrt(share * (1 - share) / count)
 
 
+@pytest.mark.slow_cases("gaussian")
 @pytest.mark.parametrize("name", list(CORRUPTIONS))
 def test_corruption_belongs_to_the_example_and_its_key(name):
     whole = _corrupted(name, 0.5)
@@ -184,6 +185,7 @@ def test_unobserved_entries_influence_neither_terms_nor_gradients(head, pattern,
     assert loss[place[0]] != result[1][0][place[0]]
 
 
+@pytest.mark.slow
 def test_withheld_quadrants_are_not_shown_and_still_scored():
     """The encoder gets the observed part of the other quadrants; the loss is of all observed."""
     model = _model()
@@ -264,6 +266,7 @@ KNOWN = LinearGaussian.example()
 DATA = KNOWN.sample(50, seed=4)
 
 
+@pytest.mark.slow
 def test_filling_in_converges_to_where_the_reconstruction_agrees():
     """Of a linear model x -> A x + c, the missing entries solve x_u = A_uu x_u + A_uo x_o + c_u."""
     model = bound(KNOWN.model, KNOWN.exact_params)

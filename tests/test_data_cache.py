@@ -229,6 +229,7 @@ def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):
     assert cache_root() == tmp_path / "home" / ".cache" / "ae_jax"
 
 
+@pytest.mark.slow
 def test_reopening_imports_nothing_heavy():
     """Once prepared, a set opens without its builder's libraries and without jax."""
     code = "import sys; from ae_jax.data import load; load('digits'); print(*sys.modules)"

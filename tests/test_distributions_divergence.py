@@ -119,6 +119,7 @@ def test_full_covariances_agree_with_diagonal_ones():
     np.testing.assert_allclose(kl(as_full(q), standard), kl(q, standard), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_dimensions_switched_off_add_nothing():
     q, diagonal, full = _full(34), _diagonal(8), _full(10)
     active = jnp.asarray([True, True, False])
@@ -140,6 +141,7 @@ def _first_two(q):
     return FullGaussian(q.loc[:, :2], q.scale_tril[:, :2, :2])
 
 
+@pytest.mark.slow
 def test_a_mixture_with_dimensions_switched_off_is_the_smaller_one():
     active = jnp.asarray([True, False])
     for name in ("mixture", "mixture_of_each"):

@@ -88,6 +88,7 @@ def test_heads_start_where_their_docstrings_say():
     np.testing.assert_allclose(jnp.exp(logistic.log_scale), 12.76, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_bags_of_words_are_vectors_with_or_without_the_coefficient():
     x = jnp.asarray([[1.0, 2.0, 0.0]])
     plain, _ = _applied(HEADS.get("multinomial")((3,)), jnp.zeros((1, 2)))
@@ -107,7 +108,7 @@ LATENT_CASES = {
 }
 
 
-@pytest.mark.slow_cases("planar_flow")
+@pytest.mark.slow_cases("coupling_flow", "planar_flow")
 @pytest.mark.parametrize("name", LATENT_CASES)
 def test_latents_give_codes_of_the_dimension(name):
     """At their start, and where every map puts out 200 or -200: finite, in value and gradient."""

@@ -45,6 +45,7 @@ def test_log_determinants_are_those_of_the_jacobian(name):
     np.testing.assert_allclose(log_det, expected, atol=2e-4)
 
 
+@pytest.mark.slow_cases("coupling_flow")
 @pytest.mark.parametrize("name", FLOWS)
 def test_samples_are_images_of_the_bases_samples(name):
     flow = CASES[name].distribution
@@ -132,6 +133,7 @@ def test_dirichlet_laplace_of_equal_concentrations():
     np.testing.assert_allclose(jnp.exp(2 * q.log_scale), 49.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_hot_sums_to_one_over_its_values():
     q = OneHot(*on_device(normals(3, BATCH, 6, scale=5)))
     every = jnp.broadcast_to(jnp.eye(6)[:, None], (6, BATCH, 6))

@@ -32,6 +32,7 @@ def draws_of(name):
     return np.asarray(values), np.asarray(log_prob)
 
 
+@pytest.mark.slow_cases("negative_binomial")
 @pytest.mark.parametrize("name", CASES)
 def test_it_keeps_the_protocol(name):
     distribution, (values, log_prob) = CASES[name].distribution, draws_of(name)
@@ -65,6 +66,7 @@ def test_samples_have_the_mean_and_the_variance(name):
     assert np.abs(second).max() < ERRORS
 
 
+@pytest.mark.slow_cases("beta", "negative_binomial")
 @pytest.mark.parametrize("name", CASES)
 def test_a_sample_depends_on_its_key_and_its_number_only(name):
     distribution, (values, log_prob) = CASES[name].distribution, draws_of(name)

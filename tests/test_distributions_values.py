@@ -158,6 +158,7 @@ def test_multinomial_of_a_large_vocabulary():
 NEAR_LOGITS = (0.0, 1e-5, 1e-4, 9e-4, 1.1e-3, 0.05, 0.2, 0.49, 0.51, 0.6, 3.0, 20.0, 200.0)
 
 
+@pytest.mark.slow
 def test_continuous_bernoulli_integrates_to_one():
     points, weights = np.polynomial.legendre.leggauss(400)
     x, weights = ((points + 1) / 2).astype(np.float32), weights / 2

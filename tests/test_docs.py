@@ -93,6 +93,7 @@ def test_the_python_example_runs(capsys):
     assert "'elbo'" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_objective_of_the_guide_trains(tmp_path, image_set):
     objective = next(
         block

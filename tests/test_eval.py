@@ -48,7 +48,7 @@ OF_CHAINS = ("ais", "hmc_likelihood")
 OF_COUNTS = ("document_completion", "perplexity_bound", "topics")
 
 
-@pytest.mark.slow_cases("aggregate_posterior", "ais", "hmc_likelihood")
+@pytest.mark.slow_cases("plane_quadrature", "aggregate_posterior", "ais", "hmc_likelihood")
 @pytest.mark.parametrize("name", [name for name in EVALUATORS if name not in OF_COUNTS])
 def test_results_do_not_depend_on_the_batch_size(name):
     x, rel = (X[:9], 1e-4) if name in OF_CHAINS else (X, 1e-5)
@@ -112,7 +112,7 @@ def _log_weights(count):
     )
 
 
-@pytest.mark.slow_cases("23-1")
+@pytest.mark.slow_cases("1-10", "23-1")
 @pytest.mark.parametrize(("num_samples", "part"), [(1, 10), (23, 1), (23, 7), (23, 10), (23, 23)])
 def test_likelihood_counts_exactly_the_samples_asked_for(num_samples, part):
     weights = _log_weights(30)
@@ -161,6 +161,7 @@ def test_likelihood_with_the_true_posterior_is_the_evidence():
         assert result["log_likelihood"] == pytest.approx(exact, abs=3e-5)
 
 
+@pytest.mark.slow
 def test_the_bound_rises_with_the_samples_towards_the_evidence():
     """With variances e times those of the true posterior, weights are bounded."""
     params = KNOWN.exact_params

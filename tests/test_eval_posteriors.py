@@ -127,6 +127,7 @@ def _conditional(into, prior):
     return model, {"params": model.init(jax.random.key(0), batch)["params"]}, data
 
 
+@pytest.mark.slow
 def test_a_prior_for_each_example_is_refused():
     model, variables, data = _conditional(("prior",), "network")
     with pytest.raises(UserError, match="prior depends on the condition of each example"):

@@ -27,6 +27,7 @@ def kept(workdir, epoch: int):
     return ae_jax.load(workdir / f"step=0.01-epoch={epoch}", data=irises("centred"))
 
 
+@pytest.mark.slow
 def test_angles_are_to_scikit_learns_axis(smoke, flowers):
     axis = PCA(1).fit(flowers).components_[0]
     rows = {row["epoch"]: row for row in smoke[1]["tables"]["The line at a step of 0.01"]}

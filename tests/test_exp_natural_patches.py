@@ -30,6 +30,7 @@ def known(count: int, seed: int) -> list[dict]:
     ]
 
 
+@pytest.mark.slow
 def test_known_gabor_functions_are_found_again():
     truth = known(24, 0)
     scale = np.linspace(0.1, 10, 24)[:, None, None]
@@ -44,6 +45,7 @@ def test_known_gabor_functions_are_found_again():
     np.testing.assert_allclose(fits.fitted, filters, atol=0.03 * np.abs(filters).max())
 
 
+@pytest.mark.slow
 def test_noise_is_explained_as_far_as_it_is_no_gabor():
     """Gabor functions of unit norm with noise of 0.3 of it: 1 / (1 + 0.09) is what can be."""
     clean = np.stack([gabor(SIDE, **one) for one in known(16, 1)])

@@ -29,6 +29,7 @@ def codec_of(workdir, name):
     return ae_jax.load(workdir / name).params
 
 
+@pytest.mark.slow
 def test_all_claims_hold(smoke):
     assert [claim["name"] for claim in smoke[1]["claims"] if not claim["holds"]] == []
     assert len(smoke[1]["claims"]) == 9

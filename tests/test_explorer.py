@@ -170,6 +170,7 @@ def test_the_page_decodes_as_the_model_does(image_set, codecs, open_page, option
     np.testing.assert_allclose(open_page(spec).decode(z), expected, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_page_knows_every_activation_and_every_head(plane_spec, open_page):
     assert set(explorer.ACTIVATIONS_KNOWN) == set(ACTIVATIONS)
     assert set(explorer.HEADS_KNOWN) <= set(HEADS)
@@ -219,6 +220,7 @@ def test_what_the_page_cannot_run_is_refused_with_the_reason(image_set, plane, m
         assert "differ from it by" in reason(plane)
 
 
+@pytest.mark.slow
 def test_ranges_and_order_of_the_code(image_set, codecs, plane_spec):
     code = plane_spec["code"]
     assert max(code["low"]) <= -3 and min(code["high"]) >= 3 and code["center"] == [0, 0]
@@ -372,6 +374,7 @@ def test_a_page_of_500_hidden_units_is_small_and_fast(open_page, tmp_path):
     assert seconds < 1, "30 decodings a second"
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_and_the_report_links_to_it(folder, command):
     run = folder / "run"
     assert command("train", "iris", "--codec", "pca", "--latent-dim", 2, "--workdir", run)[0] == 0

@@ -124,6 +124,7 @@ def test_listeners_are_opened_for_each_member_and_closed(members, vector_set, tm
     assert log == [("base", 1), ("base", "closed"), ("seed", 1), ("seed", "closed")]
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_does_not_stop_the_others(vector_set, tmp_path):
     """A step of SGD that is far too large: its own outcome is the error, its listener is closed."""
     closed = []

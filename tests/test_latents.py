@@ -81,6 +81,7 @@ def test_log_prob_is_scipys(posterior, loc, log_scale):
     np.testing.assert_allclose(posterior.log_prob(jnp.asarray(z)), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_standard_normal_log_prob_and_samples():
     z = np.random.default_rng(3).normal(0, 3, (5, BATCH, DIM)).astype(np.float32)
     expected = stats.norm.logpdf(z.astype(np.float64)).sum(axis=-1)

@@ -119,6 +119,7 @@ def test_tasks_end_as_local_training_does_though_one_is_preempted(
     assert "tasks" not in capsys.readouterr().err, "nothing is left to submit"
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_is_told_with_its_reason_and_its_log(digits, tmp_path, monkeypatch):
     launcher = processes_launcher()
     monkeypatch.setenv("AE_JAX_CACHE", "/dev/null")  # where the task finds no data

@@ -78,7 +78,7 @@ def test_each_layer_is_trained_on_the_codes_of_the_one_before(trained, image_set
     assert [model.latent for model in models] == expected[kind][1]
 
 
-@pytest.mark.slow_cases("denoising", "autoencoder")
+@pytest.mark.slow_cases("rbm", "denoising", "autoencoder")
 def test_the_whole_does_what_the_layers_do_in_turn(trained, image_set):
     """By the layers' own encode and decode, at every depth."""
     _, _, layers = trained
@@ -121,6 +121,7 @@ def test_a_machine_is_the_layer_that_it_became(image_set):
     )
 
 
+@pytest.mark.slow
 def test_fine_tuning_begins_at_the_layers_and_is_kept_with_them(image_set, tmp_path):
     model = fit_layerwise(image_set, config=DEEP, how=HOW["rbm"], workdir=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -200,7 +201,7 @@ def test_a_whole_that_layers_cannot_make_is_refused(option, value, message, imag
         fit_layerwise(image_set, config=configure(DEEP, {option: value}), how=HOW["rbm"])
 
 
-@pytest.mark.slow_cases("grey")
+@pytest.mark.slow_cases("real", "grey")
 @pytest.mark.parametrize("kind", ["grey", "real"])
 def test_it_works_at_its_defaults(kind):
     """Which are those of a first try: an array, and nothing else."""

@@ -61,6 +61,7 @@ def run(image_set):
     return setup, outcome, heard
 
 
+@pytest.mark.slow
 def test_records_count_epochs_steps_and_samples(run):
     _, outcome, _ = run
     assert [record["epoch"] for record in outcome.records] == [1, 2, 3, 4, 5]
@@ -90,6 +91,7 @@ def test_listeners_hear_every_record_once_in_order(run):
     assert heard == outcome.records
 
 
+@pytest.mark.slow
 def test_running_means_and_parameters_are_those_of_single_steps(run, image_set):
     """The scan of an epoch against a Python loop over the step."""
     setup, outcome, _ = run
@@ -192,6 +194,7 @@ def restored(setup, directory):
         return jax.device_get(saved.restore(setup.initial_state()))
 
 
+@pytest.mark.slow
 def test_an_update_that_breaks_the_last_step_of_an_epoch_is_not_saved(vector_set, tmp_path):
     """The losses of epoch 2 are finite; the parameters that it leaves behind are not."""
     source = USER_OBJECTIVE.replace(

@@ -76,7 +76,7 @@ def transposed_of_lax(x, kernel):
     return jax.lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=LAYOUT)
 
 
-@pytest.mark.slow_cases("*-shape1", "*-shape2")
+@pytest.mark.slow_cases("conv-shape0", "*-shape1", "*-shape2")
 @pytest.mark.parametrize("shape", [(2, 4, 7, 3), (1, 1, 1, 1), (2, 5, 2, 4)])
 @pytest.mark.parametrize(
     ("ours", "theirs"), [(halved, conv_of_lax), (doubled, transposed_of_lax)], ids=["conv", "T"]
@@ -110,6 +110,7 @@ def test_weights_of_the_lectures_networks(shape, hidden, weights):
     }
 
 
+@pytest.mark.slow
 def test_decode_reshapes_the_samples_and_nothing_else():
     config = ModelConfig(hidden=(5,), latent_dim=2, head="gaussian_global")
     model = build_autoencoder(config, Examples((4, 3, 1)))

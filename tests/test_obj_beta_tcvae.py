@@ -44,6 +44,7 @@ def test_with_weights_of_one_it_is_the_elbo_and_a_warm_up_holds_back_the_total_c
     np.testing.assert_array_equal(early.metrics["elbo"], _terms(elbo).metrics["elbo"])
 
 
+@pytest.mark.slow
 def test_the_aggregate_posterior_is_that_of_the_real_examples():
     """Eq. 3 of Chen et al. 2018 with a loop over examples."""
     metrics = _terms(BetaTcvae().bind(NUM_EXAMPLES)).metrics

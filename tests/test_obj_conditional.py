@@ -75,6 +75,7 @@ def test_labels_are_used_in_every_part():
         assert (terms[0][name] != terms[1][name]).all()
 
 
+@pytest.mark.slow
 def test_a_model_without_a_condition_does_not_look_at_labels():
     config = ModelConfig(hidden=(5,), latent_dim=2, head="gaussian")
     model = build_autoencoder(config, Examples((6,), classes=3))

@@ -27,6 +27,7 @@ def _permuted(z=Z, mask=MASK):
     return np.asarray(permuted(jnp.asarray(z), example_keys(KEY, jnp.arange(len(z))), mask))
 
 
+@pytest.mark.slow
 def test_each_dimension_is_permuted_by_itself_among_the_real_examples():
     real, apart = MASK == 1, _permuted()
     places = []
@@ -43,6 +44,7 @@ def test_repeats_that_fill_a_batch_change_nothing():
     np.testing.assert_array_equal(_permuted(z)[MASK == 1], _permuted()[MASK == 1])
 
 
+@pytest.mark.slow
 def test_the_permutation_is_of_the_whole_batch_on_any_devices():
     keys = example_keys(KEY, jnp.arange(COUNT))
 

@@ -99,6 +99,7 @@ def test_with_another_posterior_the_bound_is_below_and_more_samples_help():
     assert bounds[0] < bounds[1] < EVIDENCE.logpdf(x).mean() + 0.01
 
 
+@pytest.mark.slow
 def test_densities_are_those_of_both_blocks_and_draws_follow_them():
     model, batch = bound(MODEL, PARAMS), as_batch(X)
     prior = model.prior(batch)

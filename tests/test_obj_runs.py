@@ -113,7 +113,16 @@ def test_a_run_that_was_saved_continues_with_the_same_bits(alone, tmp_path):
     chex.assert_trees_all_equal(again, report)
 
 
-@pytest.mark.slow_cases("beta_tcvae", "info_vae", "iwae", "ladder", "reweighted", "semi_supervised")
+@pytest.mark.slow_cases(
+    "wae_mmd",
+    "wake_sleep",
+    "beta_tcvae",
+    "info_vae",
+    "iwae",
+    "ladder",
+    "reweighted",
+    "semi_supervised",
+)
 def test_all_parameters_move(alone):
     _, states, report = alone
     moved = jax.tree.map(lambda a, b: (a != b).any(), states[0].params, states[1].params)
@@ -146,7 +155,16 @@ def _assert_same_update(found, expected):
     chex.assert_trees_all_close(found[1].totals, expected[1].totals, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow_cases("beta_tcvae", "info_vae", "iwae", "ladder", "reweighted", "semi_supervised")
+@pytest.mark.slow_cases(
+    "factor_vae",
+    "wae_mmd",
+    "beta_tcvae",
+    "info_vae",
+    "iwae",
+    "ladder",
+    "reweighted",
+    "semi_supervised",
+)
 def test_the_update_is_the_same_on_eight_devices(case, dataset, on_one_device):
     assert jax.device_count() == 8
     setup = _setup(case, dataset, "train.parallel=shard_map")
@@ -154,7 +172,14 @@ def test_the_update_is_the_same_on_eight_devices(case, dataset, on_one_device):
 
 
 @pytest.mark.slow_cases(
-    "beta_tcvae*", "info_vae*", "iwae*", "ladder*", "reweighted*", "semi_supervised*"
+    "factor_vae-pmap",
+    "factor_vae-sharded",
+    "beta_tcvae*",
+    "info_vae*",
+    "iwae*",
+    "ladder*",
+    "reweighted*",
+    "semi_supervised*",
 )
 @pytest.mark.parametrize("mode", ["sharded", "pmap"])
 def test_the_update_is_the_same_in_other_modes(mode, case, dataset, on_one_device):
@@ -164,6 +189,7 @@ def test_the_update_is_the_same_in_other_modes(mode, case, dataset, on_one_devic
 
 
 @pytest.mark.slow_cases(
+    "factor_vae",
     "beta_tcvae",
     "info_vae",
     "iwae",

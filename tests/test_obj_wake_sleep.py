@@ -92,6 +92,7 @@ def test_wake_and_sleep_are_the_gradients_of_exact_expectations():
     _assert_on_average(_gradients(PARAMS, WakeSleep()), expected)
 
 
+@pytest.mark.slow
 def test_the_prior_of_the_parameters_is_a_weight_decay_in_the_phase_that_trains_them():
     batch = as_batch(X[None].astype(np.float32))
 

@@ -99,6 +99,7 @@ def test_reconstruction_is_the_log_density_of_scipy_under_any_head(head):
     np.testing.assert_allclose(terms.metrics["squared_error_per_pixel"], error / D, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_fixed_gaussian_head_makes_the_gradient_that_of_squared_error():
     model = _model(scale=0.5)
     params = _random_params(model)
@@ -112,6 +113,7 @@ def test_a_fixed_gaussian_head_makes_the_gradient_that_of_squared_error():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_reconstruction_of_a_random_code_is_that_of_its_sample():
     model = _model("gaussian")
     params = _random_params(model)
@@ -220,7 +222,7 @@ def test_kl_refuses_codes_that_are_no_rates(latent):
         SparseKL().check(codes, bound(model, params).prior(_batch()))
 
 
-@pytest.mark.slow_cases("kl")
+@pytest.mark.slow_cases("sparse", "kl")
 @pytest.mark.parametrize("objective", [SparseKL(2.0, rho=0.2), Sparse(0.5)], ids=["kl", "sparse"])
 def test_terms_and_gradients_over_parts_of_a_batch_are_those_of_the_whole(objective):
     """Eight parts of one mapped axis, some without real examples; the step's mean over devices."""

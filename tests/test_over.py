@@ -212,6 +212,7 @@ def test_a_list_of_members_executes_no_code_that_nobody_has_chosen(command, fold
     assert status == 2 and "code that would be executed" in err
 
 
+@pytest.mark.slow
 def test_examples_of_a_file_are_scored_in_its_order(command, folder):
     """As from Python; and those of a split are called by their rows."""
     rng = np.random.default_rng(0)

@@ -37,6 +37,7 @@ def ticks(axis) -> list[str]:
     return [label.get_text() for label in axis.get_ticklabels()]
 
 
+@pytest.mark.slow
 def test_reconstructions_are_those_of_each_model(model, pca, x):
     elsewhere = np.full((5, 8, 8, 1), 255 / 4, np.float32)  # in the units of x, which are bytes
     axes = plot.reconstructions({"vae": model, "pca": pca, "others": elsewhere}, x)
@@ -174,6 +175,7 @@ def test_figures_of_a_model_leave_pyplot_alone(model, x):
     assert Gcf.get_all_fig_managers() == before
 
 
+@pytest.mark.slow
 def test_a_plane_is_of_codes_whose_prior_is_standard_normal(model, image_set):
     """The quantiles of N(0, I) say nothing of where other codes lie."""
     assert model.has_plane

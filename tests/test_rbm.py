@@ -190,6 +190,7 @@ def _gradients(objective, model, params, x):
     return jax.vmap(jax.grad(loss), (None, 0))(params, examples)
 
 
+@pytest.mark.slow_cases("bernoulli-bernoulli")
 @kinds
 def test_the_gradient_of_many_steps_is_that_of_the_exact_likelihood(visible, hidden):
     machine = _machine(visible, hidden, scale=0.5)

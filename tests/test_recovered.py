@@ -25,6 +25,7 @@ def arrays(model, image_set):
     return x / 255.0, np.float64(model.reconstruct(x, units="model"))
 
 
+@pytest.mark.slow
 def test_of_the_distance_it_is_the_variance_explained(model, arrays):
     x, outputs = arrays
     found = model.evaluate("test", ["loss_recovered", "explained_variance"])

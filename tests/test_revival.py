@@ -66,6 +66,7 @@ def active(state, setup):
     return np.asarray((code != 0).sum(axis=0))
 
 
+@pytest.mark.slow_cases("True")
 @pytest.mark.parametrize("revived", [True, False])
 def test_a_dead_unit_learns_by_the_auxiliary_loss_and_not_without(revived, plane):
     """One whose activation hardly varies, and is below those of the others."""
@@ -79,6 +80,7 @@ def test_a_dead_unit_learns_by_the_auxiliary_loss_and_not_without(revived, plane
     assert outcome.records[0]["running/silent_units"] > 0
 
 
+@pytest.mark.slow
 def test_the_auxiliary_loss_is_its_formula_and_reaches_the_dead_alone(plane):
     """By NumPy, for two units that are dead of which one is chosen, and a linear decoder."""
     setup = prepared(plane, **AUXK, objective__auxiliary_k=1)
@@ -118,6 +120,7 @@ def resampled(plane):
     return setup, train(setup)
 
 
+@pytest.mark.slow
 def test_a_unit_is_drawn_anew_and_the_others_keep_every_bit(plane):
     """Against the run that is not revised, after ten steps: as its docstring says, by NumPy."""
     ten = {"batch_size": 20, "epochs": 1}
@@ -177,6 +180,7 @@ def test_examples_are_drawn_by_the_squares_of_their_errors(plane):
     assert chi_square < 13.8  # 0.1% of two degrees of freedom
 
 
+@pytest.mark.slow
 def test_an_optimiser_forgets_what_was_changed_and_nothing_else():
     """Moments, sums of gradients and averages, of groups with optimisers of their own."""
     params = {"a": {"kernel": jnp.ones((2, 3))}, "b": {"kernel": jnp.ones((3, 2))}}
@@ -219,6 +223,7 @@ def test_it_is_time_so_many_times():
     assert due == [4, 9]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode", ["shard_map", *(pytest.param(m, marks=pytest.mark.slow) for m in ("sharded", "pmap"))]
 )

@@ -31,6 +31,7 @@ with RunDirectory(sys.argv[1]).claim(RunConfig(), small_set()):
 """
 
 
+@pytest.mark.slow
 def test_a_live_process_keeps_others_out_and_a_killed_one_does_not(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     holder = subprocess.Popen(

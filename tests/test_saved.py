@@ -31,6 +31,7 @@ def codec():
     return ae_jax.fit(GREY, codec="probabilistic_pca", latent_dim=3)
 
 
+@pytest.mark.slow
 def test_what_is_decoded_has_the_units_of_the_data(standardised):
     model, made = standardised, standardised.reconstruct(METRES)
     train = model.setup.dataset.splits["train"].x.astype(np.float64)
@@ -56,6 +57,7 @@ def test_grey_levels_come_back_as_such():
     assert first.sample(2).shape == (2, 3, 8, 8)
 
 
+@pytest.mark.slow_cases("codec-file")
 @pytest.mark.parametrize("way", ["file", "pickle"])
 @pytest.mark.parametrize("kind", ["standardised", "conditional", "codec"])
 def test_a_saved_model_does_what_it_did(kind, way, tmp_path, request):
@@ -77,6 +79,7 @@ def test_a_saved_model_does_what_it_did(kind, way, tmp_path, request):
             needs_data()
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_read_by_another_process(codec, tmp_path):
     codec.save(tmp_path / "model.npz")
     script = "import ae_jax, sys; print(ae_jax.load(sys.argv[1]).sample(2, seed=1).sum())"

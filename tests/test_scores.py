@@ -55,6 +55,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow_cases("bound")
 @pytest.mark.parametrize("kind", list(SCORES))
 def test_every_score_is_one_finite_number_an_example_or_refused(small, vector_set, kind):
     x = rows(vector_set)
@@ -206,6 +207,7 @@ def test_noise_is_that_of_the_example_and_the_seed(small, vector_set):
     assert not np.allclose(scores, model.score(split, "bound", num_samples=1, seed=1))
 
 
+@pytest.mark.slow
 def test_a_conditional_model_asks_for_its_condition(image_set):
     options = {"latent_dim": 2, "hidden": [8], "epochs": 1, "model__condition": "label"}
     model = ae_jax.fit(image_set, **options)

@@ -115,6 +115,7 @@ def test_a_score_is_the_exact_density_where_there_is_one(x):
     np.testing.assert_allclose(errors, -np.square(x - reconstructed).sum(axis=1).mean(), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_clusters_are_those_of_scikit_learn():
     centres = np.array([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]])
     x, truth = make_blobs(150, centers=centres, cluster_std=0.3, random_state=5)

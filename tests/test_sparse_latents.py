@@ -110,6 +110,7 @@ def test_none_above_0_is_no_threshold():
     assert float(lowest) == np.inf
 
 
+@pytest.mark.slow
 def test_the_threshold_is_the_mean_of_the_lowest_kept_and_decides_in_looks():
     """By the recurrence of its docstring: the plain mean of two batches, then half of the next."""
     config = ModelConfig(
@@ -158,6 +159,7 @@ def of_one_device(vector_set):
     return train(prepare_run(configure(None, OPTIONS), vector_set)).state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode", ["shard_map", *(pytest.param(m, marks=pytest.mark.slow) for m in ("sharded", "pmap"))]
 )

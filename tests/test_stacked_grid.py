@@ -103,6 +103,7 @@ def test_a_member_continues_alone_from_what_it_saved_among_others(members, train
         assert_same_run(outcomes[one.name], train(prepare_run(one.config, train_only)))
 
 
+@pytest.mark.slow
 def test_members_that_stand_at_different_epochs_catch_up(members, vector_set, tmp_path, alone):
     some = members[:3]
     train_grid(some[:1], vector_set, tmp_path, until=2)
@@ -137,6 +138,7 @@ def test_a_group_killed_while_it_saved_continues_in_one_program_with_the_same_bi
         assert timeless(ours.records) == timeless(theirs.records)
 
 
+@pytest.mark.slow
 def test_members_that_are_over_are_not_trained_with_those_added(
     members, train_only, tmp_path, monkeypatch
 ):
@@ -155,7 +157,7 @@ def test_members_that_are_over_are_not_trained_with_those_added(
     assert all(len(outcome.records) == 3 for outcome in outcomes.values())
 
 
-@pytest.mark.slow_cases("adagrad", "adamw", "momentum", "rmsprop", "sgd")
+@pytest.mark.slow_cases("adam", "adagrad", "adamw", "momentum", "rmsprop", "sgd")
 @pytest.mark.parametrize("optimiser", list(OPTIMISERS))
 def test_every_optimiser_keeps_padded_codes_apart(optimiser, train_only, tmp_path):
     options = {"optim__name": optimiser, "learning_rate": 1e-3, "epochs": 2}
@@ -169,7 +171,15 @@ def test_every_optimiser_keeps_padded_codes_apart(optimiser, train_only, tmp_pat
 WHOLE_CODES = [name for name in OBJECTIVES if not OBJECTIVES.get(name).can_pad]
 
 
-@pytest.mark.slow_cases("contractive", "sparse", "sparse_kl", "sparse_l1")
+@pytest.mark.slow_cases(
+    "contrastive_divergence",
+    "sparse_auxk",
+    "sparse_resampling",
+    "contractive",
+    "sparse",
+    "sparse_kl",
+    "sparse_l1",
+)
 @pytest.mark.parametrize("objective", WHOLE_CODES)
 def test_an_objective_that_needs_whole_codes_is_stacked_with_its_own_model(
     objective, image_set, tmp_path
@@ -284,6 +294,7 @@ def test_another_architecture_is_another_group(vector_set):
     assert key(**with_top_k) != key(**with_top_k, latent_dim=4)
 
 
+@pytest.mark.slow
 def test_patience_ends_one_member_and_not_the_others(vector_set, tmp_path):
     """SGD with a step of almost nothing brings nothing better; its run ends after the patience."""
     options = {"train__patience": 2, "epochs": 6, "optim__name": "sgd"}

@@ -137,7 +137,7 @@ def test_labels_and_every_example_reach_the_step(image_set):
     chex.assert_trees_all_close(one, other, rtol=1e-6)
 
 
-@pytest.mark.slow_cases("sharded")
+@pytest.mark.slow_cases("shard_map", "sharded")
 @pytest.mark.parametrize("mode", ["sharded", "shard_map"])
 def test_streaming_over_devices_gives_the_update_of_one(mode, folder):
     # Less than an eighth of the examples: in parts over the devices they would not stream.
@@ -153,6 +153,7 @@ def test_streaming_over_devices_gives_the_update_of_one(mode, folder):
     assert ours == pytest.approx(theirs, rel=2e-5)
 
 
+@pytest.mark.slow
 def test_a_chunk_is_compiled_twice_whatever_the_epochs(image_set):
     """Once for whole chunks and once for the rest of an epoch; another seed adds nothing."""
     with compilations() as counts:
@@ -365,6 +366,7 @@ def test_told_to_stop_within_an_epoch_it_ends_with_the_same_bits(
     assert timeless(again.records) == timeless(whole.records)
 
 
+@pytest.mark.slow
 def test_an_epoch_begun_in_chunks_ends_on_the_device_or_in_other_chunks(
     image_set, tmp_path, monkeypatch
 ):

@@ -33,7 +33,13 @@ def _params(model):
 
 
 @pytest.mark.slow_cases(
-    "hidden1-*", "hidden0-relu", "hidden0-sigmoid", "hidden0-top_k", "hidden2-relu"
+    "hidden0-deterministic",
+    "hidden2-deterministic",
+    "hidden1-*",
+    "hidden0-relu",
+    "hidden0-sigmoid",
+    "hidden0-top_k",
+    "hidden2-relu",
 )
 @pytest.mark.parametrize("latent", LATENTS)
 @pytest.mark.parametrize("hidden", [(), (7,), (7, 5)])

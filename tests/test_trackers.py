@@ -200,6 +200,7 @@ def test_what_cannot_be_tracked_is_refused(options, sentence, pictures, tmp_path
         ae_jax.fit(pictures, **{"workdir": tmp_path / "run"} | options)
 
 
+@pytest.mark.slow
 def test_vectors_have_numbers_alone(vector_set, tmp_path, monkeypatch):
     fake = fake_tensorboard()
     monkeypatch.setitem(sys.modules, "tensorboardX", fake)
@@ -272,6 +273,7 @@ def test_mlflow_keeps_it_in_files(pictures, tmp_path, monkeypatch):
     assert any("samples" in path for path in images) and any("reconstr" in path for path in images)
 
 
+@pytest.mark.slow
 def test_the_command_line_offers_all_trackers():
     (option,) = (one for one in cli.commands["train"].params if one.name == "track")
     assert list(option.type.choices) == sorted(TRACKERS)

@@ -68,6 +68,7 @@ def assert_close(actual, expected, rtol=2e-5):
     )
 
 
+@pytest.mark.slow_cases("constant")
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_batches_taken_together_are_one_batch_of_their_size(schedule, plane):
     """200 examples: 13 batches of 16, the last of 8, are the 4 of 64 that there otherwise are."""
@@ -225,6 +226,7 @@ def test_a_run_continues_with_the_same_bits_in_one_program(whole, plane, tmp_pat
     assert timeless(resumed.records) == timeless(whole.records)
 
 
+@pytest.mark.slow
 def test_numbers_of_these_options_are_stacked(plane, tmp_path):
     changes = {
         "base": {},

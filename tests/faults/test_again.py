@@ -58,6 +58,7 @@ def test_the_same_command_finds_a_run_that_it_gives_more_epochs():
     assert name(epochs=10, **follows) != name(epochs=20, **follows)
 
 
+@pytest.mark.slow
 def test_it_is_said_where_it_does_not(data, tmp_path):
     with_course = {"optim__schedule": "cosine"}
     trained(data, tmp_path / "longer", 2, **with_course)

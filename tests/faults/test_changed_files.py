@@ -101,6 +101,7 @@ def gone_on_with(run: Path, right: Path, data) -> None:
     assert directory.config() == config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [26, pytest.param(1500, marks=pytest.mark.slow)])
 def test_a_changed_file_is_a_sentence_or_the_same_codes(count, kept, tmp_path):
     x, account = np.load(kept / "x.npy"), Account()

@@ -95,6 +95,7 @@ def steps_of(run: Path) -> dict[str, int]:
     return {str(folder.relative_to(run)): latest_step(folder) for folder in folders}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_while_it_prepares_data_the_next_one_prepares_them(kills, tmp_path, monkeypatch):
     rng, folder = np.random.default_rng(int.from_bytes(os.urandom(4))), tmp_path / "cache/digits"

@@ -46,6 +46,7 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is no /proc to count in")
 @pytest.mark.parametrize("looks", [100, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_open_files_threads_and_memory_do_not_grow_with_looks(looks, tmp_path):

@@ -85,7 +85,7 @@ def test_all_end_at_once_after_one(victim, number, status, word, group):
         assert said in group.log(index)
 
 
-@pytest.mark.slow_cases("1")
+@pytest.mark.slow_cases("0", "1")
 @pytest.mark.parametrize("victim", [0, 1])
 def test_an_interrupt_ends_a_process_whose_main_thread_is_stuck(victim, group):
     for environment in addresses():
@@ -120,6 +120,7 @@ def test_nobody_leaves_before_all_have_finished(group):
     assert abs(ends[0] - ends[1]) < 0.9
 
 
+@pytest.mark.slow
 def test_an_interrupt_that_had_its_way_does_not_end_the_wait_for_the_others(group):
     """All have saved, and each ends with its own status, though one takes longer."""
     first, second = addresses()
@@ -133,6 +134,7 @@ def test_an_interrupt_that_had_its_way_does_not_end_the_wait_for_the_others(grou
     assert "Interrupted" not in group.log(0) and "another process" not in group.log(1)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_suspended_is_waited_for(group):
     first, second = addresses()
     work(group, "line.finish(); os._exit(0)", first)
@@ -145,6 +147,7 @@ def test_a_process_that_is_suspended_is_waited_for(group):
     assert group.ends(within=AT_ONCE) == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_missing_process_is_named_after_the_time_to_join(group):
     for environment in addresses(4)[:2]:
         work(group, WAIT, environment, timeout=3)
@@ -156,7 +159,9 @@ def test_a_missing_process_is_named_after_the_time_to_join(group):
         assert "of 4 processes 2, 3 did not come" in log
 
 
-@pytest.mark.slow_cases("no-such-host*")
+@pytest.mark.slow_cases(
+    "127.0.0.1:{port}-nothing listens there (connection refused)", "no-such-host*"
+)
 @pytest.mark.parametrize(
     ("address", "reason"),
     [

@@ -65,6 +65,7 @@ def test_a_second_signal_ends_at_once_and_without_a_traceback(tmp_path):
     assert process.returncode == 130 and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_what_a_signal_interrupted_goes_on_to_the_same_end(tmp_path, monkeypatch):
     data = ae_jax.data.load(str(two_clusters(tmp_path / "x.npy")))
     options = {**OPTIONS, "epochs": 6}
