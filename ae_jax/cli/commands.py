@@ -219,7 +219,7 @@ def _compare(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allo
     folders = run_comparison.names_of(list(runs))
     name, first = next(iter(folders.items()))
     holding_all = first.parents[len(Path(name).parts) - 1]
-    path = out or holding_all / f"{run_comparison.NAME}.html"
+    path = out or holding_all / run_comparison.page_name(folders)
     if path.suffix != ".html":
         raise UserError(f"--out takes a .html file, not {path.name}")
     models = {name: load(run, checkpoint, **allowed) for name, run in folders.items()}

@@ -35,7 +35,7 @@ from ae_jax.train.config import (
     override,
     to_dict,
 )
-from ae_jax.train.progress import fit_progress, progress
+from ae_jax.train.progress import fit_progress, progress, reached
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup
 
@@ -145,7 +145,8 @@ def _train(
         return
     last, headline = outcome.last_look, setup.numbers.objective.headline
     for name in setup.splits:
-        click.echo(f"{name:>5}: {headline} {last[f'{name}/{headline}']:.3f} nats per example")
+        value = reached(last[f"{name}/{headline}"], decimals=3)
+        click.echo(f"{name:>5}: {headline} {value} nats per example")
     click.echo(f"run: {directory.path}")
     if with_report and jax.process_count() > 1:
         click.echo(f"figures and report: ae-jax report {directory.path}")
