@@ -163,7 +163,7 @@ def _fit(
         click.echo(json.dumps(to_dict(setup.config), indent=2))
         return
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
-    label = f"{setup.dataset.name} {to_dict(setup.config)['codec']['name']}"
+    label = f"{setup.dataset.name.rpartition('/')[2]} {to_dict(setup.config)['codec']['name']}"
     with fit_progress(label) as listener:
         outcome = fit_codec(setup, directory, listeners=[listener], accept_code=accept_code)
     last = outcome.records[-1]
@@ -215,7 +215,8 @@ def _listeners(
     if not processes.is_first():
         return []
     epochs, headline = setup.config.train.epochs, setup.numbers.objective.headline
-    opened = [progress(setup.dataset.name, epochs, headline)]
+    label = setup.dataset.name.rpartition("/")[2]  # of a file its name alone
+    opened = [progress(label, epochs, headline)]
     if use_profiler:
         done = latest_step(directory.checkpoints) // setup.steps_per_epoch
         opened.append(profile(directory.path / "profile", epochs - done))
