@@ -122,7 +122,7 @@ def test_the_command_compares_runs_beside_them(command, folder):
         assert command("train", "digits", *options)[0] == 0
     status, out, _ = command("report", "runs/pca-2", "runs/pca-3")
     (path,) = (folder / "runs").glob("comparison-*.html")
-    assert status == 0 and out.strip() == f"report: {path}"
+    assert status == 0 and out.strip() == f"report: {path.relative_to(folder)}"
     (row,) = table(path.read_text(), "What differs")
     assert row == {"option": "codec.latent_dim", "pca-2": "2", "pca-3": "3"}
     status, out, _ = command("report", "runs/pca-2", "runs/pca-3", "--out", "of_both.html")

@@ -225,7 +225,13 @@ def _compare(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allo
     models = {name: load(run, checkpoint, **allowed) for name, run in folders.items()}
     make_directory(path.parent)
     directories = {name: RunDirectory(run) for name, run in folders.items()}
-    click.echo(f"report: {run_comparison.write(models, directories, path)}")
+    click.echo(f"report: {_as_typed(run_comparison.write(models, directories, path))}")
+
+
+def _as_typed(path: Path) -> Path:
+    """A path as it is typed here, where it lies below the current folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def explore(run: Path, checkpoint: Which, **allowed: Any) -> None:

@@ -39,11 +39,12 @@ def show(folder: Path) -> None:
         {
             "run": path.relative_to(folder).as_posix(),
             **_what(options[path]),
+            # Before what differs, which may be much: a terminal shows the left of a wide table.
+            **_reached(path, options[path]),
             **{
                 short: shown(options[path].get(name))
                 for name, short in zip(named, short_names(named), strict=True)
             },
-            **_reached(path, options[path]),
         }
         for path in found
     ]
