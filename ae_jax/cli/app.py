@@ -458,7 +458,15 @@ def explore(run: Path, checkpoint: "Which", **allowed: bool) -> None:
 @RUN
 @opened
 @click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: RUN/export]")
-def export(run: Path, checkpoint: "Which", out: Path | None, **allowed: bool) -> None:
+@click.option(
+    "--onnx",
+    "as_onnx",
+    is_flag=True,
+    help="Also write encode.onnx and decode.onnx, for onnxruntime.",
+)
+def export(
+    run: Path, checkpoint: "Which", out: Path | None, as_onnx: bool, **allowed: bool
+) -> None:
     """Write encoder and decoder of a RUN as StableHLO, which runs without this library.
 
     Beside them its weights as safetensors and its configuration; preprocessing is part of the
@@ -466,7 +474,7 @@ def export(run: Path, checkpoint: "Which", out: Path | None, **allowed: bool) ->
     """
     from ae_jax.cli import commands
 
-    commands.export(run, checkpoint, out, **allowed)
+    commands.export(run, checkpoint, out, as_onnx, **allowed)
 
 
 @cli.group()

@@ -243,12 +243,15 @@ def explore(run: Path, checkpoint: Which, **allowed: Any) -> None:
     click.echo(f"explorer: {explorer.write(model, RunDirectory(run))}")
 
 
-def export(run: Path, checkpoint: Which, out: Path | None, **allowed: Any) -> None:
+def export(run: Path, checkpoint: Which, out: Path | None, as_onnx: bool, **allowed: Any) -> None:
     """Writes the programs of a run."""
     from ae_jax.api.export import export as write
+    from ae_jax.api.onnx import export_onnx
 
-    folder = write(load(run, which=checkpoint, **allowed), out or run / "export")
-    click.echo(f"programs: {folder}")
+    model, folder = load(run, which=checkpoint, **allowed), out or run / "export"
+    if as_onnx:
+        export_onnx(model, folder)
+    click.echo(f"programs: {write(model, folder)}")
 
 
 def prepare_data(name: str) -> None:
