@@ -141,6 +141,9 @@ def test_a_machine_refuses_what_it_would_not_use(option, value):
 def test_a_norm_over_other_axes_is_refused():
     with pytest.raises(UserError, match="BatchNorm .* last axis, not axis=1"):
         normalised(nn.BatchNorm(axis=1), np.ones((6, 3, 2), np.float32), np.ones(6, np.float32))
+    one = np.ones((6, 2), np.float32)
+    with pytest.raises(UserError, match="the mask of the batch"), passing(Forward()):
+        nn.BatchNorm().init(jax.random.key(0), one, mask=one)
 
 
 def dropped(layer: nn.Dropout, shape: tuple[int, ...]) -> np.ndarray:

@@ -106,5 +106,25 @@ def test_the_commands_of_a_page_are_ones_that_there_are(page, tmp_path, monkeypa
             cli.main([*words, "--dry-run"], standalone_mode=False)
 
 
+@pytest.mark.slow
+def test_the_first_day_goes_as_it_is_told(tmp_path, monkeypatch, capsys):
+    page = docs.DOCS / "guides/first_day.md"
+    monkeypatch.chdir(tmp_path)
+    write_files(page)
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), {"__name__": "first_day"})
+    for words in commands(page):
+        cli.main(words, standalone_mode=False)
+    said = capsys.readouterr().out
+    assert "it fits in" in said
+    assert said.count("nats per example") >= 3 * 2, "of three splits of two runs"
+    made = ("cells/explorer.html", "cells/export/encode.stablehlo", "sizes/report.html")
+    assert all(Path("checkpoints", one).is_file() for one in (*made, "both.html"))
+    header, *rows = Path("scores.csv").read_text().splitlines()
+    assert header == "example,score,name,label" and len(rows) == 40
+    listed = [line for line in said.splitlines() if line.startswith("| robust ")]
+    assert len(listed) == 1 and "Robust" in listed[0]
+
+
 def _is_at_hand(given: dict) -> bool:
     return given["data"] in ("digits", *FETCHED) and not given["distributed"]

@@ -1,13 +1,18 @@
 """Exported programs are run by a script that does not know this library."""
 
+import importlib.util
 import subprocess
 import sys
+import types
+import warnings
 
 import numpy as np
 import pytest
 
 import ae_jax
 from ae_jax.api.export import FILES, export
+from ae_jax.api.onnx import export_onnx
+from ae_jax.core.errors import UserError
 
 SMALL = {"latent_dim": 2, "hidden": (6,), "epochs": 1, "batch_size": 20}
 GREY = np.random.default_rng(1).integers(0, 256, (60, 8, 8, 1)).astype(np.uint8)
@@ -34,6 +39,64 @@ one = run["encode"].call(weights, given["x"][:1], *(part[:1] for part in more))
 x = run["decode"].call(weights, given["z"], *more)
 np.savez("made.npz", z=z, one=one, x=x)
 """
+
+
+# The same by onnxruntime alone.
+ONNX_SCRIPT = """
+import sys
+import numpy as np, onnxruntime
+
+given, made = dict(np.load("given.npz")), {}
+for name, key in (("encode", "x"), ("decode", "z")):
+    session = onnxruntime.InferenceSession(f"model/{name}.onnx")
+    (entry,) = session.get_inputs()
+    made[name] = session.run(None, {entry.name: given[key]})[0]
+    made[f"{name} one"] = session.run(None, {entry.name: given[key][:1]})[0]
+assert not {"ae_jax", "jax"} & {name.partition(".")[0] for name in sys.modules}
+np.savez("made.npz", **made)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax2onnx") is None or importlib.util.find_spec("onnxruntime") is None,
+    reason="the extra onnx is not installed",
+)
+@pytest.mark.parametrize("kind", ["conv", "normed", "pca"])
+def test_onnx_does_what_the_model_does(kind, tmp_path):
+    more = {"pca": (REAL, None, {"codec": "pca", "latent_dim": 2})}
+    x, y, options = (MODELS | more)[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other packages
+        model = ae_jax.fit(x, y, **options)
+        folder = export_onnx(model, tmp_path / "model")
+    z = np.random.default_rng(2).uniform(0, 1, (len(x), model.setup.latent_dim))
+    np.savez(tmp_path / "given.npz", x=x.astype(np.float32), z=z.astype(np.float32))
+    subprocess.run([sys.executable, "-c", ONNX_SCRIPT], cwd=tmp_path, check=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["decode.onnx", "encode.onnx"]
+    made, codes, decoded = np.load(tmp_path / "made.npz"), model.encode(x), model.decode(z)
+    np.testing.assert_allclose(made["encode"], codes, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(made["encode one"], codes[:1], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(made["decode"], decoded, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(made["decode one"], decoded[:1], rtol=1e-4, atol=1e-3)
+
+
+def test_what_onnx_does_not_take_is_a_sentence(tmp_path, monkeypatch):
+    x, y, options = MODELS["label"]
+    with pytest.raises(UserError, match="ONNX is for models without a condition"):
+        export_onnx(ae_jax.fit(x, y, **options), tmp_path / "model")
+    plain = ae_jax.fit(REAL, codec="pca", latent_dim=2)
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    with pytest.raises(UserError, match=r"needs the extra: pip install 'ae_jax\[onnx\]'"):
+        export_onnx(plain, tmp_path / "model")
+
+    def refuse(function, inputs):
+        raise NotImplementedError("no such operation")
+
+    monkeypatch.setitem(sys.modules, "jax2onnx", types.SimpleNamespace(to_onnx=refuse))
+    with pytest.raises(UserError, match="does not translate the encoder of this model: no such"):
+        export_onnx(plain, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 MODELS = {

@@ -271,6 +271,14 @@ def test_progress_is_a_plain_line_a_look_off_a_terminal():
     )
 
 
+def test_a_bound_that_ran_away_is_said_to_have_diverged():
+    stream = io.StringIO()
+    with progress("toy", 10, "elbo", stream) as listener:
+        listener(LOOK | {"train/elbo": -1.1e13, "valid/elbo": math.nan, "test/elbo": -9e8})
+    said = "elbo: train diverged  valid diverged  test -900000000.00"
+    assert said in stream.getvalue()
+
+
 def test_progress_is_a_bar_on_a_terminal():
     stream = Terminal()
     with progress("toy", 4, "elbo", stream) as listener:

@@ -177,6 +177,21 @@ def test_runs_are_listed_without_opening_them(command, folder):
     assert "in its first epoch, step 12" in command("runs", ".")[1]
 
 
+def test_the_headline_of_ones_own_objective_is_listed_without_its_code(command, folder):
+    run = folder / "with_own/run"
+    run.mkdir(parents=True)
+    values = to_dict(RunConfig())
+    values["objective"]["name"] = "nowhere.py:Mine"
+    (run / "config.json").write_text(json.dumps(values))
+    record = {"epoch": 10, "step": 1, "train/loss": 3.0, "test/loss": 5.0, "test/gap": 0.125}
+    (run / "metrics.jsonl").write_text(json.dumps(record) + "\n")
+    for said, listed in (("gap", "test/gap"), (["gap"], "test/loss"), (None, "test/loss")):
+        history = {"environment": {}, "code": {}, "changes": [], "headline": said}
+        (run / "provenance.json").write_text(json.dumps(history))
+        status, out, _ = command("runs", "with_own")
+        assert status == 0 and listed in out.splitlines()[0]
+
+
 def test_a_run_starts_from_another(command, folder):
     small = ["train", "digits", *SMALL[:-2], "--latent-dim", "2", "--epochs", "1"]
     assert command(*small, "--workdir", "first")[0] == 0

@@ -121,12 +121,18 @@ def test_the_command_compares_runs_beside_them(command, folder):
         options = ("--codec", "pca", "--latent-dim", size, "--workdir", f"runs/pca-{size}")
         assert command("train", "digits", *options)[0] == 0
     status, out, _ = command("report", "runs/pca-2", "runs/pca-3")
-    path = folder / "runs" / "comparison.html"
-    assert status == 0 and out.strip() == f"report: {path}"
+    (path,) = (folder / "runs").glob("comparison-*.html")
+    assert status == 0 and out.strip() == f"report: {path.relative_to(folder)}"
     (row,) = table(path.read_text(), "What differs")
     assert row == {"option": "codec.latent_dim", "pca-2": "2", "pca-3": "3"}
     status, out, _ = command("report", "runs/pca-2", "runs/pca-3", "--out", "of_both.html")
     assert status == 0 and (folder / "of_both.html").is_file()
+
+
+def test_pages_about_other_runs_have_other_names():
+    pages = [["a", "b"], ["b", "a"], ["a", "c"], ["a/b", "c"], ["a", "b/c"], ["a", "b", "c"]]
+    assert len({*map(run_comparison.page_name, pages)}) == len(pages)
+    assert run_comparison.page_name(["a", "b"]) == run_comparison.page_name(["a", "b"])
 
 
 @pytest.mark.parametrize(

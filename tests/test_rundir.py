@@ -282,6 +282,16 @@ def test_other_versions_and_devices_are_said_and_noted(fact, before, tmp_path):
     claimed(tmp_path)  # said once
 
 
+def test_a_run_says_its_headline_and_one_that_began_without_does_when_it_goes_on(tmp_path):
+    directory = claimed(tmp_path)
+    assert directory.headline() == "elbo"
+    table = json.loads(directory.provenance_file.read_text())
+    del table["headline"]
+    directory.provenance_file.write_text(json.dumps(table))
+    assert directory.headline() is None
+    assert claimed(tmp_path).headline() == "elbo"
+
+
 DAMAGES = {
     "nothing": b"",
     "no JSON": b"{'sha256': 1",

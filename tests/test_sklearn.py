@@ -291,6 +291,15 @@ def test_outliers_are_those_beyond_the_threshold_of_the_library(x):
     assert search.best_params_ == {"estimator__latent_dim": 2}
 
 
+def test_the_random_state_of_a_detector_is_that_of_its_estimator(x):
+    own = sk.KMeans(3, random_state=4)
+    assert sk.OutlierDetector(own).fit(x).estimator_.random_state == 4
+    detector = sk.OutlierDetector(own, random_state=7).fit(x)
+    assert detector.estimator_.random_state == 7 and own.random_state == 4
+    alone = sk.OutlierDetector(sk.KMeans(3, random_state=7)).fit(x)
+    np.testing.assert_array_equal(detector.score_samples(x), alone.score_samples(x))
+
+
 def test_an_outlier_has_a_low_density_too(x):
     detector = sk.OutlierDetector(sk.ProbabilisticPCA(2), kind="log_likelihood").fit(x)
     exact = detector.estimator_.score(x)

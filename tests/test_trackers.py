@@ -8,14 +8,18 @@ import struct
 import sys
 import types
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 
 import ae_jax
-from ae_jax.api.trackers import ENTRIES, TRACKERS
+from ae_jax.api import configure
+from ae_jax.api.trackers import ENTRIES, TRACKERS, tracking
 from ae_jax.cli.app import cli
 from ae_jax.core.errors import UserError
+from ae_jax.train.grid import Member, train_grid
+from ae_jax.train.rundir import RunDirectory
 
 OPTIONS = {"hidden": [4], "latent_dim": 2, "epochs": 3, "batch_size": 100, "eval__every": 2}
 
@@ -200,6 +204,83 @@ def test_what_cannot_be_tracked_is_refused(options, sentence, pictures, tmp_path
         ae_jax.fit(pictures, **{"workdir": tmp_path / "run"} | options)
 
 
+def members(*sizes):
+    base = {name: value for name, value in OPTIONS.items() if name != "latent_dim"}
+    return [Member(f"z={z}/a", configure(None, base | {"latent_dim": z})) for z in sizes]
+
+
+def looks_of(outcome):
+    return [
+        (name, value, record["samples"])
+        for record in outcome.records
+        for name, value in record.items()
+        if name not in ("epoch", "step", "samples")
+    ]
+
+
+@pytest.mark.parametrize("stack", ["never", "always"])
+def test_each_member_of_a_grid_is_told_apart(stack, pictures, tmp_path, monkeypatch):
+    root, told = tmp_path / "sizes", {}
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    for name, fake in (
+        ("tensorboardX", fake_tensorboard()), ("mlflow", fake_mlflow()), ("wandb", fake_wandb())
+    ):  # fmt: skip
+        fake.set_tag = lambda *given: None
+        monkeypatch.setitem(sys.modules, name, fake)
+        told[name] = fake
+    boards = {}
+
+    def writer(path):
+        boards[path] = fake_tensorboard()
+        return boards[path]
+
+    told["tensorboardX"].SummaryWriter = writer
+    outcomes = train_grid(
+        members(1, 2), pictures, root, stack=stack,
+        trackers_for=partial(tracking, list(TRACKERS), grid=root),
+    )  # fmt: skip
+    for name, outcome in outcomes.items():
+        board = boards[str(root / name / "tensorboard")]
+        assert [given for given, _ in board.calls("add_scalar")] == looks_of(outcome)
+        assert_pictures([given for given, _ in board.calls("add_image")])
+        assert board.heard[-1][0] == "close"
+    assert told["mlflow"].uris == [(root / "mlflow").as_uri()] * 2, "they share a store"
+    assert [named["run_name"] for _, named in told["mlflow"].calls("create_run")] == [*outcomes]
+    begun = [named for _, named in told["wandb"].calls("init")]
+    assert [(one["name"], one["group"]) for one in begun] == [(n, "sizes") for n in outcomes]
+    assert len({one["id"] for one in begun}) == 2
+    assert {one["reinit"] for one in begun} == {"create_new"}
+    assert len(told["wandb"].calls("finish")) == 2
+
+
+def test_an_experiment_that_another_process_makes_at_the_same_time_is_used(
+    pictures, tmp_path, monkeypatch
+):
+    fake = fake_mlflow()
+    theirs = types.SimpleNamespace(experiment_id="theirs")
+    answers = iter([None, theirs])
+    fake.get_experiment_by_name = lambda name: next(answers)
+
+    def refuse(name):
+        raise fake.MlflowException("there is one already")
+
+    fake.create_experiment = refuse
+    monkeypatch.setitem(sys.modules, "mlflow", fake)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    fitted(pictures, tmp_path / "run", "mlflow", epochs=1)
+    assert fake.calls("create_run") == [(("theirs",), {"run_name": "run"})]
+
+
+def test_a_missing_package_ends_a_grid_before_any_work(command, monkeypatch, folder):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    words = ("grid", "digits", "--over", "latent_dim=1,2", "--workdir", folder / "grid")
+    status, _, said = command(*words, "--track", "mlflow")
+    assert (status, "pip install 'ae_jax[mlflow]'" in said) == (2, True)
+    assert not (folder / "grid").exists()
+
+
 @pytest.mark.slow
 def test_vectors_have_numbers_alone(vector_set, tmp_path, monkeypatch):
     fake = fake_tensorboard()
@@ -243,6 +324,7 @@ def test_weights_and_biases_write_it_without_a_network(pictures, tmp_path, monke
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fitted(pictures, tmp_path / "run", "wandb")
+        importlib.import_module("wandb").teardown()  # its own process has written it all
     (written,) = (tmp_path / "run/wandb").glob("offline-run-*")
     entry = json.loads((tmp_path / "run" / ENTRIES).read_text())["wandb"]
     content = (written / f"run-{entry}.wandb").read_bytes()
@@ -273,7 +355,65 @@ def test_mlflow_keeps_it_in_files(pictures, tmp_path, monkeypatch):
     assert any("samples" in path for path in images) and any("reconstr" in path for path in images)
 
 
+<<<<<<< HEAD
 @pytest.mark.slow
 def test_the_command_line_offers_all_trackers():
     (option,) = (one for one in cli.commands["train"].params if one.name == "track")
+=======
+GRID = [
+    "grid", "digits", "--over", "latent_dim=1,2", "--hidden", "4", "--epochs", "2",
+    "--set", "data.limit=400",
+]  # fmt: skip
+
+
+@real("mlflow")
+@real("tensorboardX")
+@pytest.mark.slow
+def test_a_grid_is_a_run_a_member_in_files(command, folder, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kept = ("--track", "mlflow", "--track", "tensorboard", "--workdir", "sizes")
+        status, _, said = command(*GRID, *kept)
+        assert status == 0, said
+        client = importlib.import_module("mlflow").MlflowClient((folder / "sizes/mlflow").as_uri())
+        experiment = client.get_experiment_by_name("digits").experiment_id
+        runs = {one.data.tags["mlflow.runName"]: one for one in client.search_runs([experiment])}
+        told = {
+            name: [one.value for one in client.get_metric_history(run.info.run_id, "test/elbo")]
+            for name, run in runs.items()
+        }
+    assert {*runs} == {"latent_dim=1", "latent_dim=2"}
+    for name, run in runs.items():
+        records = RunDirectory(folder / "sizes" / name).records()
+        assert told[name] == pytest.approx([r["test/elbo"] for r in records if "test/elbo" in r])
+        assert (run.data.tags["grid"], run.info.status) == ("sizes", "FINISHED")
+        assert [*(folder / "sizes" / name / "tensorboard").glob("events.*")]
+
+
+@real("wandb")
+@pytest.mark.slow
+def test_members_that_train_at_once_are_each_a_run_of_weights_and_biases(
+    pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trackers_for = partial(tracking, ["wandb"], grid=tmp_path)
+        train_grid(members(1, 2), pictures, tmp_path, stack="always", trackers_for=trackers_for)
+        importlib.import_module("wandb").teardown()
+    for size in (1, 2):
+        (written,) = (tmp_path / f"z={size}/a/wandb").glob("offline-run-*")
+        entry = json.loads((tmp_path / f"z={size}/a" / ENTRIES).read_text())["wandb"]
+        content = (written / f"run-{entry}.wandb").read_bytes()
+        for name in (f"z={size}/a".encode(), b"running/loss", b"train/elbo", b"samples"):
+            assert name in content
+
+
+@pytest.mark.parametrize("name", ["train", "grid"])
+def test_the_command_line_offers_all_trackers(name):
+    (option,) = (one for one in cli.commands[name].params if one.name == "track")
+>>>>>>> user19
     assert list(option.type.choices) == sorted(TRACKERS)

@@ -69,8 +69,8 @@ def programs_of(model: Fitted) -> dict[str, jax.export.Exported]:
     extra = _condition(model, size)
     programs = {}
     for name, function, each in (
-        ("encode", _encoder(model), shape),
-        ("decode", _decoder(model), (dim,)),
+        ("encode", encoder_of(model), shape),
+        ("decode", decoder_of(model), (dim,)),
     ):
         main = jax.ShapeDtypeStruct((size, *each), jnp.float32)
         lowered = jax.export.export(jax.jit(function), platforms=PLATFORMS)
@@ -90,7 +90,8 @@ def _variables(model: Fitted) -> Callable[[Weights], Any]:
     return lambda weights: jax.tree.unflatten(structure, [weights[name] for name in names])
 
 
-def _encoder(model: Fitted) -> Callable[..., Array]:
+def encoder_of(model: Fitted) -> Callable[..., Array]:
+    """From weights, examples [N, ...] and their condition, if any, to posterior means [N, Z]."""
     tree, setup = _variables(model), model.setup
     statistics = jax.tree.map(np.asarray, setup.numbers.statistics)
 
@@ -103,7 +104,8 @@ def _encoder(model: Fitted) -> Callable[..., Array]:
     return encode
 
 
-def _decoder(model: Fitted) -> Callable[..., Array]:
+def decoder_of(model: Fitted) -> Callable[..., Array]:
+    """From weights, codes [N, Z] and their condition, if any, to means in units of the data."""
     tree, setup = _variables(model), model.setup
     statistics = jax.tree.map(np.asarray, setup.numbers.statistics)
     inverse = setup.architecture.preprocess.inverse

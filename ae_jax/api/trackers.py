@@ -37,20 +37,32 @@ class Tracker:
     """One run in one tracker. Raises UserError where its package is missing.
 
     `open` comes with the first record, when the run has claimed its directory; then `numbers` and
-    `picture`, and `close` at the end. Samples seen in training are the axis of all.
+    `picture`, and `close` at the end. Samples seen in training are the axis of all. `grid` is the
+    folder of the grid that the run is a member of: several may be open at once.
     """
 
     name: ClassVar[str]
     package: ClassVar[str]
 
-    def __init__(self, setup: Setup, directory: RunDirectory):
-        self.setup, self.directory = setup, directory
+    def __init__(self, setup: Setup, directory: RunDirectory, grid: Path | None = None):
+        self.setup, self.directory, self.grid = setup, directory, grid
+        self.library: Any = self.imported()
+
+    @classmethod
+    def imported(cls) -> Any:
+        """The package. Raises UserError where it is missing."""
         try:
-            self.library: Any = importlib.import_module(self.package)
+            return importlib.import_module(cls.package)
         except ImportError as error:
             raise UserError(
-                f"tracking by {self.name} needs the extra: pip install 'ae_jax[{self.name}]'"
+                f"tracking by {cls.name} needs the extra: pip install 'ae_jax[{cls.name}]'"
             ) from error
+
+    @property
+    def run_name(self) -> str:
+        """The folder of the run; of a member, what is special about it."""
+        path = self.directory.path
+        return path.name if self.grid is None else path.relative_to(self.grid).as_posix()
 
     def open(self) -> None:
         raise NotImplementedError(f"{type(self).__name__} does not define open")
@@ -103,6 +115,7 @@ class TensorBoard(Tracker):
 class WeightsAndBiases(Tracker):
     """A run of the project that is named like the data, or WANDB_PROJECT; its files lie in the run.
 
+    Members of a grid are a group of the grid's name.
     WANDB_MODE=offline writes it without a network, for `wandb sync` later.
     """
 
@@ -113,11 +126,13 @@ class WeightsAndBiases(Tracker):
         try:
             self._run = self.library.init(
                 project=os.environ.get("WANDB_PROJECT", self.project),
-                name=self.directory.path.name,
+                name=self.run_name,
+                group=None if self.grid is None else self.grid.name,
                 dir=str(self.directory.path),
                 config=to_dict(self.setup.config),
                 id=entry,
                 resume="allow",
+                reinit="create_new",  # beside other members of a grid
             )
         except self.library.Error as error:
             raise UserError(
@@ -140,8 +155,8 @@ class WeightsAndBiases(Tracker):
 class MLflow(Tracker):
     """A run of the experiment that is named like the data, at MLFLOW_TRACKING_URI.
 
-    Where that is not set, in the folder `mlflow` of the run: `mlflow ui --backend-store-uri` shows
-    it.
+    Where that is not set, in the folder `mlflow` of the run, or of the grid for all its members:
+    `mlflow ui --backend-store-uri` shows it.
     """
 
     name, package = "mlflow", "mlflow"
@@ -151,7 +166,8 @@ class MLflow(Tracker):
         if given is None:
             # Its authors would have a data base instead, which the small package has not.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        uri = given or (self.directory.path / "mlflow").absolute().as_uri()
+        folder = self.grid or self.directory.path
+        uri = given or (folder / "mlflow").absolute().as_uri()
         try:
             self._client = self.library.MlflowClient(tracking_uri=uri)
             self._entry = self.entry() or self._begun()
@@ -162,14 +178,25 @@ class MLflow(Tracker):
 
     def _begun(self) -> str:
         client = self._client
-        found = client.get_experiment_by_name(self.project)
-        experiment = (
-            client.create_experiment(self.project) if found is None else found.experiment_id
-        )
-        run = client.create_run(experiment, run_name=self.directory.path.name).info.run_id
+        run = client.create_run(self._experiment(), run_name=self.run_name).info.run_id
+        if self.grid is not None:
+            client.set_tag(run, "grid", self.grid.name)
         for name, value in flat(to_dict(self.setup.config)).items():
             client.log_param(run, name, value)
         return run
+
+    def _experiment(self) -> str:
+        """The id of the experiment, which another process may be making at the same time."""
+        client = self._client
+        found = client.get_experiment_by_name(self.project)
+        if found is None:
+            try:
+                return client.create_experiment(self.project)
+            except self.library.MlflowException:
+                found = client.get_experiment_by_name(self.project)
+                if found is None:
+                    raise
+        return found.experiment_id
 
     def numbers(self, values: Mapping[str, float], samples: int) -> None:
         metric, now = self.library.entities.Metric, int(1000 * time.time())
@@ -219,16 +246,28 @@ class Tracked:
             tracker.close()
 
 
+def check_trackers(names: Sequence[str]) -> None:
+    """Raises UserError for a tracker that there is not, or whose package is missing."""
+    for name in names:
+        TRACKERS.get(name).imported()
+
+
 @contextmanager
 def tracking(
-    names: Sequence[str] | None, setup: Any, directory: RunDirectory | None
+    names: Sequence[str] | None,
+    setup: Any,
+    directory: RunDirectory | None,
+    grid: Path | None = None,
 ) -> Iterator[tuple[Listener, ...]]:
-    """The listener of trackers by name, if there are any. Raises UserError for what is missing."""
+    """The listener of trackers by name, if there are any, of a run alone or a member of a `grid`.
+
+    Raises UserError for what is missing.
+    """
     if not names:
         yield ()
         return
     place = present(directory, "the folder of the run")
-    trackers = [TRACKERS.get(name)(setup, place) for name in dict.fromkeys(names)]
+    trackers = [TRACKERS.get(name)(setup, place, grid) for name in dict.fromkeys(names)]
     listener = Tracked(setup, trackers)
     try:
         yield (listener,)
@@ -245,7 +284,9 @@ def pictures(setup: Setup, state: TrainState) -> dict[str, np.ndarray]:
     dataset = setup.dataset
     if not dataset.is_picture:
         return {}
-    model = Fitted(setup, state.variables["params"], int(state.step), [], state.collections)
+    # Training may have them on several devices.
+    params, collections = jax.device_get((state.variables["params"], state.collections))
+    model = Fitted(setup, params, int(state.step), [], collections)
     first = dataset.splits["test" if "test" in dataset.splits else "train"].head(SHOWN)
     pair = np.stack([model.inputs(first), model.reconstruct(first, units="model")])
     found = {"reconstructions": _sheet(pair)}

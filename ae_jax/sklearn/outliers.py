@@ -25,6 +25,7 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
     kind            a score of `ae_jax.eval.SCORES`: `reconstruction`, `bound`, `log_likelihood`,
                     `code`; or a function of your own
     contamination   the share of training examples to be called outliers, in (0, 0.5]
+    random_state    that of the estimator; None leaves it the one it has
 
     `offset_` is the score at which the two part; `estimator_` is what was fitted.
     """
@@ -34,6 +35,7 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
     _: dataclasses.KW_ONLY
     kind: str | Score = "reconstruction"
     contamination: float = 0.1
+    random_state: int | np.random.RandomState | None = None
 
     def fit(self, X: Any, y: Any = None) -> "OutlierDetector":
         """Fits the estimator to examples [N, D], and the offset to their scores."""
@@ -46,6 +48,8 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
                     f"estimator is one of ae_jax.sklearn, not a {type(self.estimator).__name__}"
                 )
         estimator = clone(self._chosen)
+        if self.random_state is not None:
+            estimator.set_params(random_state=self.random_state)
         # The data are looked at by the estimator, which knows what it asks of them.
         X = validate_data(self, X, ensure_min_samples=2, ensure_all_finite=self._finite)
         self.estimator_ = estimator.fit(X)

@@ -29,6 +29,9 @@ from ae_jax.train.setup import Setup, prepare_run
 
 Stack = Literal["auto", "always", "never"]
 
+# What else listens to a run, opened with its setup and its directory.
+TrackersFor = Callable[[Setup, RunDirectory], AbstractContextManager[Sequence[Listener]]]
+
 # Of a device's memory; the rest is for batches, activations and what the compiler wants.
 STATE_SHARE = 0.5
 
@@ -52,6 +55,7 @@ def train_grid(
     *,
     until: int | None = None,
     listener_for: Callable[[Member], AbstractContextManager[Listener]] | None = None,
+    trackers_for: TrackersFor | None = None,
     stack: Stack = "auto",
     devices_each: int = 1,
 ) -> dict[str, Outcome | KeptOutcome | TrainingDiverged]:
@@ -86,14 +90,13 @@ def train_grid(
     ]
     for group in groups:
         with ExitStack() as opened:
-            runs = {
-                member.name: Run(
-                    setups[member.name],
-                    RunDirectory(root / member.name),
-                    (opened.enter_context((listener_for or _silent)(member)),),
-                )
-                for member in group
-            }
+            runs = {}
+            for member in group:
+                setup, directory = setups[member.name], RunDirectory(root / member.name)
+                heard = [opened.enter_context((listener_for or _silent)(member))]
+                if trackers_for is not None:
+                    heard += opened.enter_context(trackers_for(setup, directory))
+                runs[member.name] = Run(setup, directory, tuple(heard))
             outcomes |= _train_what_fits(runs, until, devices_each)
     return {member.name: outcomes[member.name] for member in members}
 

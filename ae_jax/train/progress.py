@@ -12,6 +12,14 @@ from ae_jax.codecs import Progress
 from ae_jax.train import processes
 from ae_jax.train.loop import Listener, Record, is_look
 
+# No quantity of this library is as large in earnest: a bound or an error that is, ran away.
+DIVERGED = 1e9
+
+
+def reached(value: float, decimals: int = 2) -> str:
+    """A metric in words for a terminal: digits, or that it ran away."""
+    return f"{value:.{decimals}f}" if abs(value) < DIVERGED else "diverged"
+
 
 def is_shown(stream: TextIO) -> bool:
     """Whether a bar can be drawn: in a terminal or a notebook."""
@@ -39,7 +47,7 @@ def progress(
             if bar.n == 0:  # a resumed run: what was done before took no time today
                 bar.initial = bar.n = record["epoch"] - 1
             bar.update(record["epoch"] - bar.n)
-            bar.set_postfix_str(f"{headline} {record[f'running/{headline}']:.2f}")
+            bar.set_postfix_str(f"{headline} {reached(record[f'running/{headline}'])}")
 
         yield advance
 
@@ -48,7 +56,7 @@ def _print_look(label: str, epochs: int, headline: str, record: Record, stream: 
     if not is_look(record):
         return
     values = "  ".join(
-        f"{split} {record[f'{split}/{headline}']:.2f}"
+        f"{split} {reached(record[f'{split}/{headline}'])}"
         for split in ("train", "valid", "test")
         if f"{split}/{headline}" in record
     )

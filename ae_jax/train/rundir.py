@@ -24,7 +24,7 @@ from ae_jax.core.trust import are_known, check_all, only_known_code
 from ae_jax.data.base import DataSet
 from ae_jax.train import identity
 from ae_jax.train.checkpoints import runs_below
-from ae_jax.train.config import AnyConfig, from_dict
+from ae_jax.train.config import AnyConfig, RunConfig, from_dict
 from ae_jax.train.identity import Identity, describe, identity_of
 
 __all__ = ["RunDirectory", "describe"]
@@ -80,9 +80,11 @@ class RunDirectory:
     def _identify(self, now: Identity, config: AnyConfig, accept_code: bool) -> None:
         """Writes down what run this is, or compares it with what is written."""
         saved = self._saved_run()
+        headline = config.objective.headline if isinstance(config, RunConfig) else None
+        began = {"environment": identity.environment(), "code": now.code, "headline": headline}
         if saved is None:
             self._write(now)
-            self._write_provenance({"environment": identity.environment(), "code": now.code})
+            self._write_provenance(began)
             return
         changes = now.changes_from({**saved, "code": now.code})
         if changes:
@@ -99,11 +101,10 @@ class RunDirectory:
             noted["epochs"] = [before, now.config["train"]["epochs"]]
         if noted or saved["mended"]:
             self._write(now)
-        if noted or history["environment"] is None:
+        if noted or {**history, **began} != history:
             if noted:
                 history["changes"] = [*history["changes"], noted]
-            history |= {"environment": identity.environment(), "code": now.code}
-            self._write_provenance(history)
+            self._write_provenance(history | began)
 
     def _write(self, now: Identity) -> None:
         write_json(self.data_file, now.data)
@@ -196,6 +197,15 @@ class RunDirectory:
         with only_known_code(trust):
             check_all(user_files(saved["config"]))
             return from_dict(saved["config"])
+
+    def headline(self) -> str | None:
+        """The metric that the run is compared by, which it wrote down itself: to know it, nothing
+        of the user's code need be executed. None of a codec, an older run, or a damaged file."""
+        try:
+            said = self._read_provenance().get("headline")
+        except UserError:
+            return None
+        return said if isinstance(said, str) else None
 
     def start(self) -> str | None:
         """The fingerprint of the parameters that the run started from; None if it drew its own."""

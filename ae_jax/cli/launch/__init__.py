@@ -8,9 +8,11 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from ae_jax.api.trackers import tracking
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.data.base import DataSet
 from ae_jax.data.batches import num_batches
@@ -34,10 +36,12 @@ class Launcher(Protocol):
         *,
         until: int | None = None,
         listener_for: ListenerFor | None = None,
+        track: Sequence[str] = (),
     ) -> Outcomes:
         """Trains members up to epoch `until`; the records of each by name, in order.
 
-        A member whose loss did not stay finite has that error instead. Raises UserError.
+        A member whose loss did not stay finite has that error instead. `track` names trackers, in
+        which each member is a run. Raises UserError.
         """
 
     def parts(self, members: Sequence[Member], dataset: DataSet) -> list[list[Member]]:
@@ -56,8 +60,16 @@ class Local:
         *,
         until: int | None = None,
         listener_for: ListenerFor | None = None,
+        track: Sequence[str] = (),
     ) -> Outcomes:
-        outcomes = train_grid(members, dataset, root, until=until, listener_for=listener_for)
+        outcomes = train_grid(
+            members,
+            dataset,
+            root,
+            until=until,
+            listener_for=listener_for,
+            trackers_for=partial(tracking, track, grid=root),
+        )
         return {
             name: end if isinstance(end, TrainingDiverged) else end.records
             for name, end in outcomes.items()

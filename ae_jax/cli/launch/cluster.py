@@ -16,9 +16,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from ae_jax.api.trackers import tracking
 from ae_jax.cli.launch import ListenerFor, Outcomes, goal, kept_records
 from ae_jax.cli.shell import EXIT_USER_ERROR
 from ae_jax.core.errors import Stopped, TrainingDiverged, UserError
@@ -91,8 +93,12 @@ class Slurm:
         *,
         until: int | None = None,
         listener_for: ListenerFor | None = None,
+        track: Sequence[str] = (),
     ) -> Outcomes:
-        """As `Launcher.train`; listeners stay unheard, progress is in the logs of the tasks."""
+        """As `Launcher.train`; listeners stay unheard, progress is in the logs of the tasks.
+
+        Trackers are told by the tasks.
+        """
         if not can_load(dataset.name):
             raise UserError(
                 f"the tasks of a cluster load their data by name, and {dataset.name!r} is none"
@@ -103,7 +109,7 @@ class Slurm:
                 f"the tasks of a cluster draw their own parameters, and {given[0]} starts from "
                 "given ones: train it with --launcher local"
             )
-        whole = _task(members, dataset, root, until)
+        whole = _task(members, dataset, root, until, track)
         digest = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:12]
         folder = root.absolute() / "slurm" / digest
         jobs = self._left_behind(folder)
@@ -112,7 +118,8 @@ class Slurm:
             setups = prepare_members([one for one in members if one.name not in over], dataset)
             waiting = _unfinished(setups, root, until)
             groups = self._groups(waiting, setups)
-            jobs = self._submit(folder, [_task(group, dataset, root, until) for group in groups])
+            tasks = [_task(group, dataset, root, until, track) for group in groups]
+            jobs = self._submit(folder, tasks)
         diverged = self._collected(jobs, folder)
         return {
             member.name: TrainingDiverged(diverged[member.name])
@@ -236,8 +243,14 @@ def _trained(task: dict[str, Any]) -> Mapping[str, Any]:
     members = [
         Member(name, cast(RunConfig, from_dict(config))) for name, config in task["members"].items()
     ]
+    root = Path(task["root"])
     return train_grid(
-        members, dataset, Path(task["root"]), until=task["until"], listener_for=_progress
+        members,
+        dataset,
+        root,
+        until=task["until"],
+        listener_for=_progress,
+        trackers_for=partial(tracking, task["track"], grid=root),
     )
 
 
@@ -250,7 +263,11 @@ run_task.checkpoint = _again  # type: ignore[attr-defined]  # submitit's protoco
 
 
 def _task(
-    members: Sequence[Member], dataset: DataSet, root: Path, until: int | None
+    members: Sequence[Member],
+    dataset: DataSet,
+    root: Path,
+    until: int | None,
+    track: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Plain data from which another process trains the same members."""
     return {
@@ -259,6 +276,7 @@ def _task(
         "sha256": dataset.fingerprint,
         "root": str(root.absolute()),
         "until": until,
+        "track": [*track],
     }
 
 

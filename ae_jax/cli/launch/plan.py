@@ -56,6 +56,7 @@ class Planner:
         *,
         until: int | None = None,
         listener_for: ListenerFor | None = None,
+        track: Sequence[str] = (),
     ) -> Outcomes:
         runs = [
             PlannedRun(member, dataset, stands_at(member, root), goal(member, dataset, until))
