@@ -1,7 +1,8 @@
 """Figures of fitted models: each function gives matplotlib axes, its own or those it is given.
 
 Nothing goes through pyplot: without `axes` there is a new figure, `axes.figure`, which notebooks
-show and `savefig` writes. `new_figure` is one for several axes. Where values are not in [0, 1] they are brought to grey levels together.
+show and `savefig` writes. `new_figure` is one for several axes. Where values are not in [0, 1] they
+are brought to grey levels together.
 """
 
 from ae_jax.plot.codes import codes
