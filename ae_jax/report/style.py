@@ -7,6 +7,7 @@ of Okabe & Ito, those of classes Petroff's (2021): the colour-blind tell either 
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib.figure
 import numpy as np
@@ -51,7 +52,14 @@ RC = {
 
 
 class Figure(matplotlib.figure.Figure):
-    """A figure that a notebook shows where it is the last line of a cell, without pyplot."""
+    """A figure that a notebook shows where it is the last line of a cell, without pyplot.
+
+    Its axes look alike, whoever adds them.
+    """
+
+    def add_subplot(self, *args: Any, **options: Any) -> Axes:
+        with style():
+            return super().add_subplot(*args, **options)
 
     def _repr_png_(self) -> bytes:
         """What IPython asks objects for."""
