@@ -9,7 +9,7 @@ from nbclient.exceptions import CellExecutionError
 from docs import executed
 
 PAGES = executed.notebooks()
-CHEAP = "own_objective"
+CHEAP = "own_model"
 
 PAGE = """# Squares
 
