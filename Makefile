@@ -6,7 +6,7 @@ VENV ?= .venv
 PRESET ?= quick
 RUN = $(VENV)/bin/python
 
-.PHONY: help reproduce test test-all test-long lint lock locked audit tables docs clean
+.PHONY: help reproduce test test-all test-long lint lock locked audit tables notebooks docs clean
 
 help:
 	@echo "make reproduce   prepare MNIST and train the latent-size grid (PRESET=$(PRESET))"
@@ -17,6 +17,7 @@ help:
 	@echo "make locked      a virtual environment with exactly what is pinned"
 	@echo "make audit       look up known weaknesses of what is pinned; needs a network"
 	@echo "make tables      write the tables of README.md and docs/ anew from the committed results"
+	@echo "make notebooks   run the notebooks and guides of docs/, and write below their code what it shows"
 	@echo "make docs        build the site of docs/ into site/"
 	@echo "make clean       remove the virtual environment and caches; runs are kept"
 
@@ -37,8 +38,8 @@ test-long: lint
 	$(RUN) -m pytest -q -s tests/faults -m slow --timeout 7200
 
 lint: $(VENV)/.installed-test
-	$(VENV)/bin/ruff check .ci ae_jax experiments tests
-	$(VENV)/bin/ruff format --check .ci ae_jax experiments tests
+	$(VENV)/bin/ruff check .ci ae_jax docs experiments tests
+	$(VENV)/bin/ruff format --check .ci ae_jax docs experiments tests
 	$(VENV)/bin/mypy --no-error-summary
 	$(RUN) .ci/lock.py
 
@@ -60,6 +61,9 @@ audit: $(VENV)/.tools
 
 tables: $(VENV)/.installed
 	$(RUN) -m experiments.docs
+
+notebooks: $(VENV)/.installed-test
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m docs.executed
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet

@@ -10,6 +10,7 @@ import pytest
 from ae_jax.cli import describe
 from ae_jax.cli.app import cli
 from ae_jax.data import DATA_SETS
+from docs import executed
 from experiments import docs
 
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -44,14 +45,14 @@ def commands(page: Path) -> list[list[str]]:
 
 
 PAGES = sorted(docs.DOCS.rglob("*.md"))
-WITH_CODE = [page for page in PAGES if blocks(page, "python")]
+WITH_CODE = [page for page in PAGES if blocks(page, "python") and page not in executed.notebooks()]
 WITH_COMMANDS = [page for page in [docs.README, *PAGES] if commands(page)]
 
 
 def test_every_fence_is_of_a_known_kind():
     for page in [docs.README, *PAGES]:
         kinds = {language for language, _ in FENCE.findall(page.read_text(encoding="utf-8"))}
-        assert kinds <= {"python", "yaml", *SHELL}, page.name
+        assert kinds <= {"python", "yaml", "text", *SHELL}, page.name
 
 
 @pytest.mark.slow_cases(
@@ -71,12 +72,19 @@ def test_every_fence_is_of_a_known_kind():
     "which_model",
 )
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_the_code_of_a_page_runs_and_prints_what_is_shown(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     write_files(page)
     names = {"__name__": f"docs_{page.stem}"}
-    for block in blocks(page, "python"):
-        exec(compile(block, str(page), "exec"), names)
+    for block in executed.BLOCK.finditer(page.read_text(encoding="utf-8")):
+        exec(compile(block["code"], str(page), "exec"), names)
+        printed = capsys.readouterr().out
+        shown = "".join(
+            text for kind, text in FENCE.findall(block["shown"] or "") if kind == "text"
+        )
+        if block["how"] != ": varies" and page.parent.name == "guides":
+            assert executed.same(shown, printed), f"{block['code']} printed\n{printed}"
 
 
 def parsed(group: click.Group, words: list[str], parent: click.Context | None = None) -> tuple:

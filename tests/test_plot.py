@@ -1,9 +1,12 @@
 """Figures of fitted models: they show what the model says, in axes of anybody."""
 
+import io
+
 import numpy as np
 import pytest
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.figure import Figure
+from PIL import Image
 
 import ae_jax
 from ae_jax import plot
@@ -171,7 +174,7 @@ def test_axes_that_are_given_are_drawn_in(model, pca, x, image_set):
 
 def test_figures_of_a_model_leave_pyplot_alone(model, x):
     before = Gcf.get_all_fig_managers()
-    assert type(plot.reconstructions(model, x).figure) is Figure
+    assert isinstance(plot.reconstructions(model, x).figure, Figure)
     assert Gcf.get_all_fig_managers() == before
 
 
@@ -232,3 +235,35 @@ def test_what_cannot_be_shown_is_said(model, pca, x, vector_set):
     ):
         with pytest.raises(UserError, match=sentence):
             call()
+
+
+def test_a_figure_shows_itself_in_notebooks(pca):
+    figure = plot.features(pca).figure
+    with Image.open(io.BytesIO(figure._repr_png_())) as picture:
+        assert picture.format == "PNG" and min(picture.size) > 100
+
+
+def test_curves_have_the_mean_of_seeds_with_its_deviation():
+    sizes, bounds = np.array([2, 4, 8]), np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 4.0]])
+    axes = plot.curves({"vae": (sizes, bounds), "pca": ([2, 8], [2.5, 2.5])}, "size", "nats")
+    (drawn,) = axes.containers
+    line, _, (bars,) = drawn
+    np.testing.assert_allclose(line.get_ydata(), [2, 3, 3.5])
+    ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+    np.testing.assert_allclose(np.ptp(ends, axis=1) / 2, [2**0.5, 2**0.5, 0.5**0.5])
+    assert [tick for tick in ticks(axes.xaxis) if tick] == ["2", "4", "8"]
+    assert "PCA" in [text.get_text() for text in axes.texts]  # the level, named at its line
+
+
+def test_curves_of_other_shapes_are_refused():
+    with pytest.raises(UserError, match=r"vae has abscissae of shape \(2,\) and values"):
+        plot.curves({"vae": ([1, 2], [1, 2, 3])}, "size", "nats")
+    with pytest.raises(UserError, match="no line to show"):
+        plot.curves({}, "size", "nats")
+
+
+def test_curves_in_axes_of_a_new_figure():
+    left, right = plot.new_figure(8, 3).subplots(1, 2)
+    assert plot.curves({"a": ([1, 10], [3, 4])}, "size", "nats", log_x=True, axes=left) is left
+    assert left.get_xscale() == "log" and left.get_legend() is not None
+    assert not right.spines["top"].get_visible()  # the house's style, whoever adds the axes

@@ -355,11 +355,6 @@ def test_mlflow_keeps_it_in_files(pictures, tmp_path, monkeypatch):
     assert any("samples" in path for path in images) and any("reconstr" in path for path in images)
 
 
-<<<<<<< HEAD
-@pytest.mark.slow
-def test_the_command_line_offers_all_trackers():
-    (option,) = (one for one in cli.commands["train"].params if one.name == "track")
-=======
 GRID = [
     "grid", "digits", "--over", "latent_dim=1,2", "--hidden", "4", "--epochs", "2",
     "--set", "data.limit=400",
@@ -412,8 +407,8 @@ def test_members_that_train_at_once_are_each_a_run_of_weights_and_biases(
             assert name in content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "grid"])
 def test_the_command_line_offers_all_trackers(name):
     (option,) = (one for one in cli.commands[name].params if one.name == "track")
->>>>>>> user19
     assert list(option.type.choices) == sorted(TRACKERS)

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ae_jax.api import Fitted
 from ae_jax.api.arguments import whole_number
 from ae_jax.core.errors import UserError
 from ae_jax.data.base import Split
 from ae_jax.report import pictures
-from ae_jax.report.style import style
+from ae_jax.report.style import Figure, style
 
 
 @style()

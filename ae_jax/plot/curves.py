@@ -1,4 +1,4 @@
-"""How training went."""
+"""Lines: how training went, and what was measured over sizes or options."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 
 from ae_jax.api import Fitted
 from ae_jax.core.errors import UserError
-from ae_jax.report import figures
+from ae_jax.report import comparisons, figures
 from ae_jax.report.courses import axis_labels, courses
-from ae_jax.report.drawing import draw_curves
+from ae_jax.report.drawing import Curves, draw_curves, logarithmic, name_lines
 from ae_jax.report.style import style
 
 
@@ -46,5 +46,38 @@ def learning_curves(
     with style():
         draw_curves(axes, lines)
         axes.set(xlabel=x_label, ylabel=y_label)
+        axes.legend()
+    return axes
+
+
+def curves(
+    lines: Curves,
+    x_label: str,
+    y_label: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    axes: Axes | None = None,
+) -> Axes:
+    """One line for each label, from abscissae [n] and values [n], or [S, n] of S seeds.
+
+    Of seeds the mean is drawn, with bars of one standard deviation; a level of two equal values is
+    dashed and has its name at the line.
+    """
+    if not isinstance(lines, Mapping) or not lines:
+        raise UserError("there is no line to show: give abscissae and values by their names")
+    for name, (x, y) in lines.items():
+        if np.ndim(x) != 1 or np.ndim(y) not in (1, 2) or np.shape(y)[-1] != len(x):
+            raise UserError(
+                f"{name} has abscissae of shape {np.shape(x)} and values of shape {np.shape(y)}: "
+                "they are [n], and [n] or [seeds, n]"
+            )
+    if axes is None:
+        return comparisons.curves(lines, x_label, y_label, log_x=log_x, log_y=log_y).axes[0]
+    with style():
+        draw_curves(axes, lines, markers=True)
+        logarithmic(axes, log_x, log_y)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        name_lines(axes)
         axes.legend()
     return axes

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ae_jax.report.drawing import (
@@ -20,7 +19,7 @@ from ae_jax.report.drawing import (
     ticks_where_measured,
 )
 from ae_jax.report.figures import line_figure, show_picture, tile
-from ae_jax.report.style import CYCLE, REFERENCE, class_colors, display_name, style
+from ae_jax.report.style import CYCLE, REFERENCE, Figure, class_colors, display_name, style
 
 
 @style()

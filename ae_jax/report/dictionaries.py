@@ -4,10 +4,9 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ae_jax.report import figures
-from ae_jax.report.style import display_name, style
+from ae_jax.report.style import Figure, display_name, style
 
 
 def scaled(atoms: np.ndarray, signed: bool | None = None) -> np.ndarray:

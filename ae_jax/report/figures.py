@@ -12,13 +12,12 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from scipy.special import ndtri
 
 from ae_jax.report.drawing import Curves, draw_curves, legend_below, name_lines
 from ae_jax.report.pictures import draw_codes, draw_manifold, draw_rows, show_picture, tile
-from ae_jax.report.style import BLUE, NAMED, RED, REFERENCE, style
+from ae_jax.report.style import BLUE, NAMED, RED, REFERENCE, Figure, style
 
 Role = Literal["ours_train", "ours_test", "paper_train", "paper_test", "baseline"]
 # Colour says which method, breadth whose, dashes which split: our thin lines lie on the paper's

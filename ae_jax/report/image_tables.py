@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 
-from ae_jax.report.style import display_name, style
+from ae_jax.report.style import Figure, display_name, style
 
 
 @style()

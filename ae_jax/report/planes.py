@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Patch
 
 from ae_jax.report.drawing import legend_below
-from ae_jax.report.style import RED, style
+from ae_jax.report.style import RED, Figure, style
 
 _DEVIATIONS = (1.0, 2.0)
 

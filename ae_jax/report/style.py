@@ -4,9 +4,12 @@ Sizes are for a column of about 900 pixels, where a README shows them. Colours o
 of Okabe & Ito, those of classes Petroff's (2021): the colour-blind tell either apart.
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import matplotlib.figure
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
@@ -46,6 +49,28 @@ RC = {
     "pdf.fonttype": 42,  # text that can be searched and edited
     "svg.fonttype": "none",
 }
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that a notebook shows where it is the last line of a cell, without pyplot.
+
+    Its axes look alike, whoever adds them.
+    """
+
+    def add_subplot(self, *args: Any, **options: Any) -> Axes:
+        with style():
+            return super().add_subplot(*args, **options)
+
+    def _repr_png_(self) -> bytes:
+        """What IPython asks objects for."""
+        png = io.BytesIO()
+        self.savefig(png, format="png", dpi=110, bbox_inches="tight", pad_inches=0.05)
+        return png.getvalue()
+
+
+def new_figure(width: float = 6.4, height: float = 4.0) -> Figure:
+    """An empty figure, in inches, whose `subplots` are drawn in and which a notebook shows."""
+    return Figure((width, height), layout="constrained")
 
 
 @contextmanager

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ae_jax.report.drawing import legend_below
-from ae_jax.report.style import CYCLE, MARKERS, class_colors, style
+from ae_jax.report.style import CYCLE, MARKERS, Figure, class_colors, style
 
 
 @style()

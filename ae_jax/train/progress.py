@@ -1,16 +1,21 @@
 """How far a run or a fit is: a bar where somebody looks, plain lines elsewhere."""
 
+import importlib.util
 import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from tqdm.auto import tqdm
-
 from ae_jax.codecs import Progress
 from ae_jax.train import processes
 from ae_jax.train.loop import Listener, Record, is_look
+
+# Notebooks draw a bar of their own with ipywidgets, and tqdm.auto warns where they have them not.
+if importlib.util.find_spec("ipywidgets") is None:
+    from tqdm import tqdm
+else:
+    from tqdm.auto import tqdm
 
 # No quantity of this library is as large in earnest: a bound or an error that is, ran away.
 DIVERGED = 1e9
