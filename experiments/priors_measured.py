@@ -87,11 +87,11 @@ def _by_dimension(network: Network, model: Fitted) -> np.ndarray:
     return np.array(list(of_set(model, "test", kl_by_dimension).values()))
 
 
-def rows_of(found: list[Measured]) -> Rows:
-    """One row a model, beside what pythae and the paper have."""
+def rows_of(found: list[Measured], beside_published: bool) -> Rows:
+    """One row a model, beside what pythae and the paper have of these images."""
     rows = []
     for one in found:
-        known = published().get(one.network.key, {})
+        known = published().get(one.network.key, {}) if beside_published else {}
         kls = one.by_dimension
         rows.append(
             {

@@ -3,9 +3,10 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ae_jax.api import Fitted
+from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, load
 from ae_jax.lab import Lab
 from ae_jax.objectives import Elbo
@@ -66,7 +67,8 @@ NETWORKS = (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A network at the step size that validation images chose; `by_rate` are their bounds."""
+    """A trained network. `by_rate` are the bounds of the validation images after the trial of each
+    step size, by which `rate` was chosen; there is none where there was nothing to choose."""
 
     network: Network
     rate: float
@@ -92,30 +94,51 @@ def member(network: Network, dataset: DataSet, components: int, epochs: int, rat
         train=TrainConfig(batch_size=BATCH_SIZE, epochs=epochs),
         eval=EvalConfig(every=max(1, epochs // 20)),
     )
-    return Member(f"{network.key}/step={rate:g}", config)
+    return Member(f"{network.key}/epochs={epochs}/step={rate:g}", config)
 
 
 def trained(
-    lab: Lab, dataset: DataSet, components: int, epochs: int, rates: tuple[float, ...]
+    lab: Lab, dataset: DataSet, components: int, epochs: int, rates: Sequence[float], trial: int
 ) -> list[Row]:
     """Every network at the best of the step sizes, from its best checkpoint.
 
-    Both are the best by the bound of the validation images. Raises UserError where a network
-    diverges at all step sizes.
+    Of several step sizes each is tried for `trial` epochs, its schedule to the end. What is best is
+    so by the bound of the validation images. Raises UserError where a network diverges.
     """
+    tried = _bounds(lab, dataset, components, trial, rates) if len(rates) > 1 else {}
+    chosen = {
+        network: max(tried[network], key=tried[network].__getitem__) if tried else rates[0]
+        for network in NETWORKS
+    }
+    members = {n: member(n, dataset, components, epochs, rate) for n, rate in chosen.items()}
+    models = lab.train(list(members.values()), dataset, "best")
+    for network, one in members.items():
+        if one.name not in models:
+            raise UserError(f"{network.described} diverges at the step size {chosen[network]:g}")
+    return [
+        Row(network, chosen[network], tried.get(network, {}), models[one.name])
+        for network, one in members.items()
+    ]
+
+
+def _bounds(
+    lab: Lab, dataset: DataSet, components: int, epochs: int, rates: Sequence[float]
+) -> dict[Network, dict[float, float]]:
+    """What every network reaches at each step size that does not diverge."""
     members = {
         (network, rate): member(network, dataset, components, epochs, rate)
         for network in NETWORKS
         for rate in rates
     }
-    models = lab.train(list(members.values()), dataset, "best")
-    rows = []
-    for network in NETWORKS:
-        own = {rate: models.get(members[network, rate].name) for rate in rates}
-        bounds = {rate: best_bound(model) for rate, model in own.items() if model is not None}
-        rate = max(bounds, key=bounds.__getitem__)
-        rows.append(Row(network, rate, bounds, models[members[network, rate].name]))
-    return rows
+    models = lab.train(list(members.values()), dataset)
+    found: dict[Network, dict[float, float]] = {network: {} for network in NETWORKS}
+    for (network, rate), one in members.items():
+        if one.name in models:
+            found[network][rate] = best_bound(models[one.name])
+    for network, bounds in found.items():
+        if not bounds:
+            raise UserError(f"{network.described} diverges at all step sizes")
+    return found
 
 
 def best_bound(model: Fitted) -> float:
