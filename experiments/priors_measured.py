@@ -3,6 +3,7 @@
 import dataclasses
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -132,21 +133,20 @@ def paired(found: list[Measured]) -> Rows:
 
 def claims(found: list[Measured], pairs: Rows, samples: int, held_to_rows: bool) -> list[Claim]:
     """The paper's order of priors, and the rows of pythae's table where runs are held to them."""
-    made = []
-    for row in pairs:
-        if row["less that of"] == "gated, N(0, I)":
-            name = (
-                f"log p(x) of {row['log p(x) of']} less that of {row['less that of']}, same images "
-                f"(± {row['±']:.2f}), is above 0 by {ERRORS} standard errors"
-            )
-            made.append(
-                at_least(
-                    name, row["is (nats)"], ERRORS * row["±"], 0.0, "nats", f"the order of {PAPER}"
-                )
-            )
+    made = [_of_pair(row) for row in pairs if row["less that of"] == "gated, N(0, I)"]
     if held_to_rows:
         made += [_of_row(one, samples) for one in found if one.network.key in published()]
     return made
+
+
+def _of_pair(row: dict[str, Any]) -> Claim:
+    gain, error = row["is (nats)"], row["±"]
+    name = (
+        f"log p(x) of {row['log p(x) of']} less that of {row['less that of']}, same images "
+        f"(± {error:.2f}), is above 0 by {ERRORS} standard errors"
+    )
+    source = f"the order of {PAPER}"
+    return at_least(name, gain, ERRORS * error, 0.0, "nats", source, error)
 
 
 def _of_row(one: Measured, samples: int) -> Claim:
@@ -157,4 +157,4 @@ def _of_row(one: Measured, samples: int) -> Claim:
         f"{known['samples']:,}, and the published figure is {known['published']}"
     )
     source = "pythae, table of reproduced figures"
-    return at_most(name, one.nll, known["reproduced"], TOLERANCE, "nats", source)
+    return at_most(name, one.nll, known["reproduced"], TOLERANCE, "nats", source, error)
