@@ -25,7 +25,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.core.files import make_directory, read_json, write_text
 from ae_jax.data import DATA_SETS
 from ae_jax.report.pages import markdown_table
-from experiments import status, taxonomy
+from experiments import figures_of_papers, status, taxonomy
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
@@ -119,6 +119,12 @@ def _claims_that_hold() -> str:
     return markdown_table(rows) + "\n"
 
 
+def _figures_of_papers() -> str:
+    """Ours beside theirs, for each of the committed results that has published figures."""
+    results = collected()
+    return figures_of_papers.markdown(results, {name: _page_of(name) for name in results}) + "\n"
+
+
 def _grid_standard() -> str:
     """The bounds at the largest budget that was run, beside the paper's."""
     results = read_json(RESULTS / "kingma_welling" / "standard" / "results.json")
@@ -144,6 +150,7 @@ TABLES = {
     "taxonomy": taxonomy.markdown,
     "codecs": form.markdown,
     "claims": _claims_that_hold,
+    "published_figures": _figures_of_papers,
     "status": status.markdown,
     "kingma_welling": _grid_standard,
 }

@@ -85,6 +85,7 @@ def claims(dataset: str, rows: Rows, counted: Rows) -> list[Claim]:
                 1.0,
                 "nats",
                 CLOSED,
+                row["±"],
             ),
         ]
     for row in counted:

@@ -10,7 +10,7 @@ from PIL import Image
 
 import ae_jax
 from ae_jax.codecs import form
-from experiments import docs, status, taxonomy
+from experiments import docs, figures_of_papers, status, taxonomy
 
 PAGES = docs.pages()
 LINK = re.compile(r"(?<!!)\[[^]]*\]\(([^)#]+)\)")
@@ -57,6 +57,39 @@ def test_claims_are_counted_by_hand():
         name = file.parent.relative_to(docs.RESULTS).as_posix()
         row = next(line for line in text.splitlines() if line.startswith(f"| [{name}]("))
         assert row.split("|")[3].strip() == f"{sum(held)} of {len(held)}"
+
+
+def test_published_figures_are_those_of_the_claims():
+    _, *sections = text_of(docs.DOCS / "claims.md").split("\n## ")
+    shown = {section[1:].partition("]")[0]: section for section in sections if section[0] == "["}
+    for name, results in docs.collected().items():
+        claims = [c for c in results["claims"] if figures_of_papers.is_published(c["source"])]
+        assert (name in shown) == bool(claims)
+        if not claims:
+            continue
+        protocol, *table = [line for line in shown[name].splitlines()[1:] if line]
+        assert protocol.startswith(results["protocol"])
+        assert results["environment"]["commit"] in protocol
+        for claim, line in zip(claims, table[2:], strict=True):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            assert cells[0] == claim["name"] and cells[7] == claim["source"]
+            assert cells[6] == ("yes" if claim["holds"] else "**no**")
+            if isinstance(claim["value"], int | float):
+                assert float(cells[1]) == pytest.approx(claim["value"], rel=1e-5)
+                difference = claim["value"] - claim["target"]
+                assert float(cells[3]) == pytest.approx(difference, rel=1e-3, abs=1e-9)
+            else:
+                assert cells[3] == ""
+
+
+def test_errors_of_claims_are_read_where_they_are_kept():
+    claim = {"name": "gap (± 0.25)", "standard_error": None}
+    assert figures_of_papers.error_of(claim) == 0.25
+    assert figures_of_papers.error_of({**claim, "standard_error": 0.5}) == 0.5
+    assert figures_of_papers.error_of({"name": "gap"}) is None
+    published = figures_of_papers.is_published
+    assert published("Kingma & Welling 2014, Fig. 4") and published("pythae, a table")
+    assert not published("Kingma & Welling 2014, Eq. 1") and not published("measured here")
 
 
 def test_every_result_is_in_the_table_of_status():

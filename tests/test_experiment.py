@@ -8,7 +8,15 @@ import pytest
 from ae_jax.cli.shell import run_command
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.core.files import write_json
-from ae_jax.report.claims import at_least, close_to, environment, same_order, write_results
+from ae_jax.report.claims import (
+    at_least,
+    at_most,
+    close_to,
+    environment,
+    equal_to,
+    same_order,
+    write_results,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +41,16 @@ def test_close_to_holds_within_the_tolerance_on_either_side(value, holds):
     claim = close_to("error", value, 13.87, 0.0051, "squared error", "paper")
     assert claim.holds is holds
     assert not close_to("error", float("nan"), 13.87, 1.0, "", "").holds
+
+
+def test_claims_say_in_which_direction_and_how_sure():
+    numbers = 1.0, 2.0, 0.5, "nats", "paper", 0.12345
+    for claim, direction in ((at_least, "at least"), (at_most, "at most"), (close_to, "close to")):
+        made = claim("bound", *numbers)
+        assert (made.direction, made.standard_error) == (direction, 0.123)
+        assert claim("bound", *numbers[:-1]).standard_error is None
+    assert equal_to("count", 2, 2, "units", "paper").direction == "equal to"
+    assert same_order("order", {}, {}, "size", "paper").direction == "in the order of"
 
 
 def test_same_order_compares_keys_sorted_by_value():
@@ -60,6 +78,8 @@ def test_results_come_back_as_they_were_written(tmp_path):
             "unit": "nats",
             "source": "paper",
             "holds": True,
+            "direction": "at least",
+            "standard_error": None,
         }
     ]
 

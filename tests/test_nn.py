@@ -13,6 +13,7 @@ from ae_jax.nn import ACTIVATIONS
 from ae_jax.nn.convolutions import doubled, halved
 from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
 from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
+from ae_jax.nn.gated import GatedDecoder, GatedEncoder
 from ae_jax.nn.initialisers import FITTING, fitting, initialise
 from ae_jax.numerics.softplus import softplus
 from ae_jax.train.config import ModelConfig, RunConfig
@@ -262,3 +263,35 @@ def test_softplus_is_exact_with_its_derivatives_where_logits_saturate():
         function = jax.grad(function)
     assert jnp.isnan(softplus(jnp.nan)) and jnp.isposinf(softplus(jnp.inf))
     assert softplus(-jnp.inf) == 0
+
+
+def test_gated_layers_are_the_products_of_their_definition():
+    x = np.random.default_rng(0).normal(size=(3, 2, 2, 1)).astype(np.float32)
+    condition = np.ones((3, 1), np.float32)
+    encoder = GatedEncoder((4, 2), jnp.tanh)
+    params = encoder.init(jax.random.key(1), x, condition)["params"]
+
+    def by_numpy(h):
+        for i in range(2):
+            maps = {
+                name: h @ np.asarray(params[f"{name}_{i}"]["kernel"], np.float64)
+                + np.asarray(params[f"{name}_{i}"]["bias"])
+                for name in ("dense", "gate")
+            }
+            h = np.tanh(maps["dense"]) * expit(maps["gate"])
+        return h
+
+    found = encoder.apply({"params": params}, x, condition)
+    expected = by_numpy(np.concatenate([x.reshape(3, -1), condition], axis=1))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    # Of a decoder the condition stands before the code, here in the places of the data.
+    decoder = GatedDecoder((4, 2), jnp.tanh, (2, 2, 1))
+    found = decoder.apply({"params": params}, condition, x.reshape(3, -1))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    linear = GatedEncoder((3,), lambda values: values)
+    params = linear.init(jax.random.key(2), x)["params"]
+    params = jax.tree.map(lambda leaf: jnp.full_like(leaf, 0.5), params)
+    total = 0.5 * x.reshape(3, -1).sum(axis=1, keepdims=True) + 0.5
+    np.testing.assert_allclose(
+        linear.apply({"params": params}, x), np.tile(total * expit(total), 3), rtol=1e-5
+    )

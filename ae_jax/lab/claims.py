@@ -51,7 +51,9 @@ def claim(
         if tolerance or errors:
             raise UserError(f"the claim {name!r} is exact: what is near is close_to")
         return claims.equal_to(name, mean, target, unit, source)
+    # The error of one seed is not known, and no error of 0.
+    spread = value.standard_error if isinstance(value, Estimate) and value.seeds > 1 else None
     if how == "close_to":
-        return claims.close_to(name, mean, target, tolerance + margin, unit, source)
+        return claims.close_to(name, mean, target, tolerance + margin, unit, source, spread)
     beyond = margin if how == "at_least" else -margin
-    return getattr(claims, how)(name, mean, target + beyond, tolerance, unit, source)
+    return getattr(claims, how)(name, mean, target + beyond, tolerance, unit, source, spread)

@@ -11,6 +11,7 @@ from ae_jax.nn.count_heads import (
 from ae_jax.nn.decoders import ConvDecoder, MLPDecoder, SoftmaxDecoder
 from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
 from ae_jax.nn.flows import CouplingFlowLatent, FullGaussianLatent, PlanarFlowLatent
+from ae_jax.nn.gated import GatedDecoder, GatedEncoder
 from ae_jax.nn.grey_heads import (
     BetaHead,
     CategoricalHead,
@@ -49,8 +50,11 @@ from ae_jax.nn.simplex import (
 )
 from ae_jax.nn.sparse_latents import BatchTopKLatent, JumpReluLatent, TopKLatent
 
-ENCODERS = Registry("encoder", {"mlp": MLPEncoder, "conv": ConvEncoder})
-DECODERS = Registry("decoder", {"mlp": MLPDecoder, "conv": ConvDecoder, "softmax": SoftmaxDecoder})
+ENCODERS = Registry("encoder", {"mlp": MLPEncoder, "conv": ConvEncoder, "gated": GatedEncoder})
+DECODERS = Registry(
+    "decoder",
+    {"mlp": MLPDecoder, "conv": ConvDecoder, "gated": GatedDecoder, "softmax": SoftmaxDecoder},
+)
 LATENTS = Registry(
     "latent",
     {

@@ -17,7 +17,12 @@ from ae_jax.core.files import write_json
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A measured value beside what a source says; `holds` is computed by the constructors below."""
+    """A measured value beside what a source says; `holds` is computed by the constructors below.
+
+    direction        on which side of its target the value is to be: `at least`, `at most`,
+                     `close to`, `equal to`, `in the order of`
+    standard_error   of the value, in its unit, where one was measured
+    """
 
     name: str
     value: Any
@@ -26,35 +31,71 @@ class Claim:
     unit: str
     source: str
     holds: bool
+    direction: str
+    standard_error: float | None = None
 
 
 def at_least(
-    name: str, value: float, target: float, tolerance: float, unit: str, source: str
+    name: str,
+    value: float,
+    target: float,
+    tolerance: float,
+    unit: str,
+    source: str,
+    standard_error: float | None = None,
 ) -> Claim:
     """The claim that a value is no more than `tolerance` below its target."""
     holds = bool(value >= target - tolerance)
-    return Claim(name, round(value, 3), round(target, 3), tolerance, unit, source, holds)
+    return _of_numbers(
+        name, value, target, tolerance, unit, source, holds, "at least", standard_error
+    )
 
 
 def at_most(
-    name: str, value: float, target: float, tolerance: float, unit: str, source: str
+    name: str,
+    value: float,
+    target: float,
+    tolerance: float,
+    unit: str,
+    source: str,
+    standard_error: float | None = None,
 ) -> Claim:
     """The claim that a value is no more than `tolerance` above its target."""
     holds = bool(value <= target + tolerance)
-    return Claim(name, round(value, 3), round(target, 3), tolerance, unit, source, holds)
+    return _of_numbers(
+        name, value, target, tolerance, unit, source, holds, "at most", standard_error
+    )
 
 
 def close_to(
-    name: str, value: float, target: float, tolerance: float, unit: str, source: str
+    name: str,
+    value: float,
+    target: float,
+    tolerance: float,
+    unit: str,
+    source: str,
+    standard_error: float | None = None,
 ) -> Claim:
     """The claim that a value differs from its target by no more than `tolerance`."""
     holds = bool(abs(value - target) <= tolerance)
-    return Claim(name, round(value, 3), round(target, 3), tolerance, unit, source, holds)
+    return _of_numbers(
+        name, value, target, tolerance, unit, source, holds, "close to", standard_error
+    )
+
+
+def _of_numbers(
+    name: str, value: float, target: float, tolerance: float, unit: str, source: str, holds: bool,
+    direction: str, error: float | None,
+) -> Claim:  # fmt: skip
+    """Rounded after it was judged."""
+    error = None if error is None else round(error, 3)
+    rounded = round(value, 3), round(target, 3)
+    return Claim(name, *rounded, tolerance, unit, source, holds, direction, error)
 
 
 def equal_to(name: str, value: float, target: float, unit: str, source: str) -> Claim:
     """The claim that a value is its target exactly, as a count is."""
-    return Claim(name, value, target, 0.0, unit, source, bool(value == target))
+    return Claim(name, value, target, 0.0, unit, source, bool(value == target), "equal to")
 
 
 def same_order(
@@ -62,7 +103,7 @@ def same_order(
 ) -> Claim:
     """The claim that keys sorted by value come in the order of their targets."""
     ours, theirs = (sorted(table, key=table.__getitem__) for table in (values, targets))
-    return Claim(name, ours, theirs, 0.0, unit, source, ours == theirs)
+    return Claim(name, ours, theirs, 0.0, unit, source, ours == theirs, "in the order of")
 
 
 def environment() -> dict[str, str]:

@@ -185,6 +185,7 @@ def bound_curves(
     panels: Sequence[Panel],
     protocol: str | None = None,
     limits: tuple[float, float] | None = None,
+    y_label: str = "lower bound (nats per example)",
 ) -> Figure:
     """The lower bound along training, one panel a latent size: Fig. 2 of Kingma & Welling 2014.
 
@@ -204,7 +205,7 @@ def bound_curves(
             axes.set_xlabel("training samples seen")
             axes.tick_params(labelbottom=True)
         if place % columns == 0:
-            axes.set_ylabel("lower bound (nats per example)")
+            axes.set_ylabel(y_label)
     for axes in places[len(panels) :]:
         axes.remove()
     places[0].set_xlim(first, last)

@@ -1,0 +1,77 @@
+"""Every published figure that committed results are held against, as tables for the docs."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ae_jax.report.pages import markdown_table
+
+Results = Mapping[str, Any]
+
+YEAR = re.compile(r"\b(19|20)\d\d\b")
+OTHERS = ("pythae", "Pyro")
+THEORY = ("Eq.", "theorem")  # equations and theorems are no figures that somebody measured
+ERROR = re.compile(r"\(± ([0-9.]+)\)")
+
+
+def is_published(source: str) -> bool:
+    """Whether a claim is about what a paper, or a table of other software, reports."""
+    cited = bool(YEAR.search(source)) or any(name in source for name in OTHERS)
+    return cited and not any(word in source for word in THEORY)
+
+
+def markdown(collected: Mapping[str, Results], page_of: Mapping[str, str]) -> str:
+    """A heading for each of the results that have published figures beside them, with protocol,
+    minutes, device and commit, and a table of the figures."""
+    parts = []
+    for name, results in collected.items():
+        rows = [_row(claim) for claim in results["claims"] if is_published(claim["source"])]
+        if rows:
+            parts += [
+                f"## [{name}]({page_of[name]})", "", _where(results), "", markdown_table(rows), ""
+            ]  # fmt: skip
+    return "\n".join(parts)
+
+
+def _where(results: Results) -> str:
+    """Protocol, minutes, device, and where the numbers come from."""
+    facts = results["environment"]
+    seconds = [run.get("training seconds", run.get("seconds")) for run in results["runs"]]
+    known = [value for value in seconds if value is not None]
+    minutes = f"{sum(known) / 60:.3g} minutes of training" if known else "Minutes not kept"
+    count = f"{len(known)} run" + ("" if len(known) == 1 else "s")
+    return (
+        f"{results['protocol']}. {minutes} in {count}, on {facts['device']} "
+        f"({facts['processor']}); written {facts['date']} at commit {facts['commit']}."
+    )
+
+
+def _row(claim: Mapping[str, Any]) -> dict[str, Any]:
+    ours, theirs = claim["value"], claim["target"]
+    numbers = all(isinstance(value, int | float) for value in (ours, theirs))
+    error = error_of(claim)
+    return {
+        "figure": claim["name"],
+        "ours": _shown(ours),
+        "theirs, or the least or most asked for": _shown(theirs),
+        "difference": f"{ours - theirs:+.4g}" if numbers else "",
+        "standard error": "not kept" if error is None else f"{error:.3g}",
+        "unit": claim["unit"],
+        "holds": "yes" if claim["holds"] else "**no**",
+        "source": claim["source"],
+    }
+
+
+def error_of(claim: Mapping[str, Any]) -> float | None:
+    """Of the value; results that are older than the entry have it in the name, or not at all."""
+    kept = claim.get("standard_error")
+    if kept is not None:
+        return float(kept)
+    named = ERROR.search(claim["name"])
+    return float(named[1]) if named else None
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(str(one) for one in value)
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

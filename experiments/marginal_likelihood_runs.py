@@ -1,0 +1,233 @@
+"""Runs of few and many digits by two methods, and what is estimated of them along the way."""
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ae_jax.api import Fitted
+from ae_jax.core.errors import TrainingDiverged, UserError
+from ae_jax.core.files import make_directory
+from ae_jax.data import DataSet
+from ae_jax.eval import PosteriorFitLikelihood
+from ae_jax.eval.likelihood import standard_error
+from ae_jax.lab import Claim, Lab, Rows, restored
+from ae_jax.report.claims import at_least
+from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.train.grid import Member
+from ae_jax.train.loop import is_look
+from ae_jax.train.optimisers import Adagrad
+from experiments.evaluation import of_set
+from experiments.kingma_welling_runs import BURN_IN, INIT_SCALE, OBJECTIVES
+from experiments.published import TARGETS
+
+METHODS = {"aevb": "AEVB", "wake_sleep": "wake-sleep"}
+SPLITS = ("train", "test")
+COUNTED = 1000  # first examples of a split
+BATCH_SIZE = 100
+LEAPFROG_STEPS = 4
+ERRORS = 2  # standard errors by which one method is to be above the other
+TOLERANCE = 3.0  # nats below the figure
+SOURCE = "Kingma & Welling 2014, arXiv:1312.6114, Fig. 3"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A number of training digits and a method."""
+
+    count: int
+    method: str
+
+    @property
+    def folder(self) -> str:
+        return f"digits={self.count}/{self.method}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimates:
+    """Of one cell: log p(x) of the first examples of each split [N], nats, at each of `samples`.
+
+    step   size that was chosen
+    runs   a row for each run, for the table of runs
+    """
+
+    step: float
+    samples: tuple[int, ...]
+    log_likelihoods: dict[str, list[np.ndarray]]
+    runs: Rows
+
+
+def member(cell: Cell, dataset: DataSet, samples: float, step: float) -> Member:
+    """One run of the figure, at a step size."""
+    config = RunConfig(
+        data=DataConfig(dataset.name, dataset.protocol, "grey", dataset.limit),
+        model=ModelConfig(
+            hidden=(100,), activation="tanh", latent_dim=3, head="bernoulli",
+            init="normal", init_scale=INIT_SCALE,
+        ),
+        objective=OBJECTIVES[cell.method],
+        optim=Adagrad(learning_rate=step, burn_in=BURN_IN),
+        train=TrainConfig(batch_size=BATCH_SIZE, epochs=epochs_of(samples, dataset)),
+        eval=EvalConfig(per_decade=10),
+    )  # fmt: skip
+    return Member(f"{cell.folder}/step={step:g}", config)
+
+
+def epochs_of(samples: float, dataset: DataSet) -> int:
+    return math.ceil(samples / len(dataset.splits["train"]))
+
+
+def estimated(
+    lab: Lab,
+    dataset: DataSet,
+    cell: Cell,
+    marks: Sequence[float],
+    trial: float,
+    steps: Sequence[float],
+    draws: int,
+    chains: int,
+) -> Estimates:
+    """Chooses a step size by the training bound, then trains and estimates, mark by mark.
+
+    Estimates are kept beside the runs. Raises UserError where all step sizes diverge.
+    """
+    members = {step: member(cell, dataset, marks[-1], step) for step in steps}
+    # What has gone on past its trial is judged by where it stood then.
+    end = epochs_of(trial, dataset)
+    outcomes = lab.launcher.train(list(members.values()), dataset, lab.root, until=end)
+    bounds = {}
+    for step, one in members.items():
+        records = outcomes[one.name]
+        if not isinstance(records, TrainingDiverged):
+            looks = [r for r in records if is_look(r) and r["epoch"] <= end]
+            bounds[step] = looks[-1]["train/elbo"]
+    if not bounds:
+        raise UserError(f"{cell.folder} diverges at all step sizes")
+    step = max(bounds, key=bounds.__getitem__)
+    chosen, found, samples = members[step], {split: [] for split in SPLITS}, []
+    model = None
+    for mark in marks:
+        epochs = epochs_of(mark, dataset)
+        lab.launcher.train([chosen], dataset, lab.root, until=epochs)
+        model = restored(lab.root, [chosen], dataset)[chosen.name]
+        samples.append(epochs * len(dataset.splits["train"]))
+        folder = make_directory(lab.root / "estimates" / cell.folder)
+        file = folder / f"{chains}x{draws}-step={step:g}-epoch={epochs}.npz"
+        values = _kept(file, model, epochs, draws, chains)
+        for split in SPLITS:
+            found[split].append(values[split])
+    run = {
+        "run": chosen.name,
+        "samples": samples[-1],
+        "step size": step,
+        "training seconds": round(model.records[-1]["seconds"], 1),
+    }
+    return Estimates(step, tuple(samples), found, [run])
+
+
+def _kept(file: Path, model: Fitted, epochs: int, draws: int, chains: int) -> dict[str, np.ndarray]:
+    """log p(x) of the first examples of each split at an epoch, read or estimated."""
+    if not file.is_file():
+        if model.records[-1]["epoch"] != epochs:
+            raise UserError(f"{file} is gone, and its run has gone on: begin in another --workdir")
+        estimator = _estimator(draws, chains)
+        np.savez(file, **{split: log_likelihoods(model, split, estimator) for split in SPLITS})
+    with np.load(file, allow_pickle=False) as found:
+        return {split: found[split].astype(np.float64) for split in SPLITS}
+
+
+@functools.cache  # one object, so that it is compiled once
+def _estimator(draws: int, chains: int) -> PosteriorFitLikelihood:
+    return PosteriorFitLikelihood(
+        chains=chains, draws=draws, burn_in=2 * draws, leapfrog_steps=LEAPFROG_STEPS
+    )
+
+
+def log_likelihoods(model: Fitted, split: str, estimator: PosteriorFitLikelihood) -> np.ndarray:
+    """Of the first examples of a split, nats, [N]."""
+
+    def of_first(module: Any, variables: Any, data: Any, key: Any) -> np.ndarray:
+        first = data.split.replace(
+            x=data.split.x[:COUNTED], y=None, count=min(COUNTED, len(data.split))
+        )
+        found = data.replace(split=first).rows(estimator.values_of, module, variables, key)
+        return found["hmc_log_likelihood"]
+
+    return of_set(model, split, of_first)
+
+
+def published(cell: Cell, split: str) -> dict[float, float]:
+    """{training samples: log p(x)} of the figure, nats; empty where it has none."""
+    record = json.loads((TARGETS / "kingma_welling_fig3.json").read_text(encoding="utf-8"))
+    points = record["curves"].get(str(cell.count), {}).get(cell.method, [])
+    place = SPLITS.index(split)
+    return {
+        samples: point[place]
+        for samples, point in zip(record["samples"], points, strict=False)
+        if point is not None
+    }
+
+
+def rows_of(found: dict[Cell, Estimates], beside_published: bool) -> Rows:
+    """One row a cell and mark; Monte Carlo EM as published."""
+    rows = []
+    for cell, one in found.items():
+        for place, samples in enumerate(one.samples):
+            row: dict[str, Any] = {
+                "training digits": cell.count,
+                "method": METHODS[cell.method],
+                "step size": one.step,
+                "samples": f"{samples:.2g}",
+            }
+            for split in SPLITS:
+                values = one.log_likelihoods[split][place]
+                row[split] = round(float(values.mean()), 2)
+                row[f"{split} ±"] = round(standard_error(values), 2)
+                if beside_published:
+                    row[f"{split}, paper"] = published(cell, split).get(float(samples), "")
+            rows.append(row)
+    counts = sorted({cell.count for cell in found}) if beside_published else []
+    for count in counts:
+        theirs = {split: published(Cell(count, "mcem"), split) for split in SPLITS}
+        for samples in theirs["test"]:
+            rows.append(
+                {"training digits": count, "method": "Monte Carlo EM", "samples": f"{samples:.2g}"}
+                | {f"{split}, paper": theirs[split][samples] for split in SPLITS}
+            )
+    return rows
+
+
+def claims(found: dict[Cell, Estimates]) -> list[Claim]:
+    """AEVB above wake-sleep at the end, on the same digits, and both beside the figure."""
+    made = []
+    for count in sorted({cell.count for cell in found}):
+        above, below = (found[Cell(count, method)] for method in METHODS)
+        gain = above.log_likelihoods["test"][-1] - below.log_likelihoods["test"][-1]
+        error = standard_error(gain)
+        name = (
+            f"{count:,} training digits, {above.samples[-1]:.2g} samples: test log p(x) of AEVB "
+            f"less that of wake-sleep, same digits (± {error:.2f}), is above 0 by {ERRORS} "
+            "standard errors"
+        )
+        source = f"the order of {SOURCE}"
+        made.append(at_least(name, float(gain.mean()), ERRORS * error, 0.0, "nats", source, error))
+    for cell, one in found.items():
+        theirs = published(cell, "test")
+        for samples, values in zip(one.samples, one.log_likelihoods["test"], strict=True):
+            if float(samples) in theirs:
+                name = (
+                    f"{cell.count:,} training digits, {samples:.2g} samples: test log p(x) of "
+                    f"{METHODS[cell.method]} is no more than {TOLERANCE:g} nats below the figure"
+                )
+                made.append(
+                    at_least(
+                        name, float(values.mean()), theirs[float(samples)], TOLERANCE, "nats",
+                        SOURCE, standard_error(values),
+                    )
+                )  # fmt: skip
+    return made
