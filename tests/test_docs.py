@@ -79,7 +79,7 @@ def test_published_figures_are_those_of_the_claims():
                 difference = claim["value"] - claim["target"]
                 assert float(cells[3]) == pytest.approx(difference, rel=1e-3, abs=1e-9)
             else:
-                assert cells[3] == ""
+                assert cells[3] == "–"
 
 
 def test_errors_of_claims_are_read_where_they_are_kept():
