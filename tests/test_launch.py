@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,29 @@ def test_a_signal_that_meets_the_start_up_is_kept_until_an_epoch_is_saved(
         assert ended == {"diverged": {}} and len(came) == 1
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_the_tasks_tell_the_trackers(digits, tmp_path, monkeypatch):
+    told = []
+
+    class Writer:
+        def __init__(self, path):
+            told.append(path)
+
+        def add_scalar(self, name, value, samples):
+            told.append(name)
+
+        def add_image(self, name, pixels, samples, dataformats):
+            told.append(name)
+
+        def close(self):
+            told.append("close")
+
+    monkeypatch.setitem(sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=Writer))
+    task = cluster._task([member("one")], digits, tmp_path, None, ["tensorboard"])
+    assert cluster.run_task(json.loads(json.dumps(task))) == {"diverged": {}}
+    assert told[0] == str(tmp_path / "one/tensorboard") and told[-1] == "close"
+    assert {"running/loss", "test/elbo", "reconstructions", "samples"} < {*told}
 
 
 @pytest.mark.parametrize(("size", "groups"), [(None, ["abd", "c"]), (2, ["ab", "d", "c"])])
