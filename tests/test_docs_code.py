@@ -58,6 +58,7 @@ def test_every_fence_is_of_a_known_kind():
 @pytest.mark.slow_cases(
     "choosing_a_likelihood",
     "collapse",
+    "devices",
     "grids",
     "own_model",
     "from_paper_to_experiment",
