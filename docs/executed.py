@@ -38,7 +38,6 @@ BLOCK = re.compile(
 FILE = re.compile(r"# (\w+\.py)\n")
 COMMENT = re.compile(r".*?  # (.+)$")
 NUMBER = re.compile(r"[-−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
-LONGEST = 120  # seconds that all the cells of a page may take
 
 
 def notebooks() -> list[Path]:

@@ -61,6 +61,7 @@ def test_every_fence_is_of_a_known_kind():
     "scikit_learn",
     "choosing_a_likelihood",
     "collapse",
+    "devices",
     "grids",
     "own_model",
     "from_paper_to_experiment",

@@ -50,6 +50,7 @@ print(time.time())
 """
 
 
+@pytest.mark.timeout(1800)  # two minutes on two cores, where nothing else runs
 @pytest.mark.slow_cases(*(page.stem for page in PAGES if page.stem != CHEAP))
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_notebook_runs_and_shows_what_the_page_shows(page):
