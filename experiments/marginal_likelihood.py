@@ -68,7 +68,7 @@ class Preset:
 
 
 PRESETS = {
-    "smoke": Preset("digits", (200,), (2e3, 4e3), 1e3, (0.02, 0.1), draws=5),
+    "smoke": Preset("digits", (200,), (2e4, 4e4), 1.5e4, (0.02, 0.1), draws=5),
     "quick": Preset("mnist", (1_000, 50_000), (3e5, 1e6), 1e5),
     "standard": Preset("mnist", (1_000, 50_000), (3e5, 1e6, 3e6, 1e7), 1e6),
     "paper": Preset("mnist", (1_000, 50_000), (3e5, 1e6, 3e6, 1e7, 3e7, 6e7), 1e6),

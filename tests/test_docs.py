@@ -67,8 +67,8 @@ def test_published_figures_are_those_of_the_claims():
         assert (name in shown) == bool(claims)
         if not claims:
             continue
-        lines = [line for line in shown[name].splitlines()[1:] if line]
-        protocol, *table = [line for line in lines if not line.startswith("<!--")]
+        protocol, *lines = [line for line in shown[name].splitlines()[1:] if line]
+        table = [line for line in lines if line.startswith("|")]
         assert protocol.startswith(results["protocol"])
         assert results["environment"]["commit"] in protocol
         for claim, line in zip(claims, table[2:], strict=True):
