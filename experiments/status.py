@@ -119,8 +119,9 @@ METHODS = (
     Method(
         "learned priors: normal, mixture, VampPrior, network, Dirichlet",
         "exact evidence of a linear Gaussian model",
-        "VampPrior and N(0, I) on binarised MNIST, pythae's reproduced rows: not trained to yet",
-        page="experiments/priors.md",
+        "order of priors on binarised MNIST; pythae's rows: not trained to yet",
+        ("priors",),
+        "experiments/priors.md",
     ),
     Method(
         "conditional VAE",
