@@ -26,6 +26,7 @@ def _real(order):
     return np.asarray(order.index)[np.asarray(order.mask) == 1]
 
 
+@pytest.mark.slow_cases("10-1")
 @pytest.mark.parametrize(("count", "size"), SIZES)
 def test_orders_take_every_example_once(count, size):
     batches = -(-count // size)

@@ -60,6 +60,7 @@ def test_the_bare_scan_has_the_bound_of_the_library(setup):
     assert -terms.metrics["elbo"].mean() == pytest.approx(float(bare), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_without_its_prior_the_bare_scan_lacks_the_squares_alone():
     params, _, _ = jax_contenders._start(WORKLOAD)
     x, noise = jax.random.uniform(jax.random.key(0), (5, 784)), jnp.ones((5, 3))
@@ -84,6 +85,7 @@ def test_without_activations_the_bare_scan_is_linear_in_its_decoder():
     assert found == pytest.approx(float((error + kl).mean()), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_products_of_the_workload_are_those_of_the_compiled_step(setup):
     # The prior of the parameters is a product too, once a step instead of once an example.
     config = dataclasses.replace(setup.config, objective=Elbo())

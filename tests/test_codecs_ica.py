@@ -49,6 +49,7 @@ def test_the_amari_index_is_0_for_a_permutation_and_large_for_chance():
     assert _amari(np.ones((5, 5)), np.eye(5)) == pytest.approx(1)
 
 
+@pytest.mark.slow_cases("cube")
 @pytest.mark.parametrize("contrast", sorted(CONTRASTS))
 def test_known_sources_are_recovered_as_by_scikit_learn(mixed, contrast):
     x, mixing = mixed

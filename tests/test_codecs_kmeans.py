@@ -44,6 +44,7 @@ def test_inertia_is_no_worse_than_scikit_learns(digits):
     assert min(ours) <= 1.01 * min(theirs)
 
 
+@pytest.mark.slow_cases("0")
 @pytest.mark.parametrize("seed", range(3))
 def test_lloyd_ends_where_scikit_learn_has_nothing_to_improve(digits, seed):
     fit = KMeans(12, tolerance=0.0).fit(digits, jax.random.key(seed))
@@ -129,6 +130,7 @@ def test_density_and_responsibilities_are_those_of_the_mixture(digits):
     np.testing.assert_allclose(codec.posterior(x).mean(), expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_variance_is_the_maximum_of_the_likelihood_with_clusters_known(digits):
     codec = KMeans(8).fit(digits, KEY).codec
     squares = _inertia(codec, digits)

@@ -45,6 +45,7 @@ def expectation_maximisation(x, centres, variance, steps):
     return centres, weights, variance, history
 
 
+@pytest.mark.slow
 def test_every_step_is_that_of_float64(digits, fit):
     spec = SphericalMixture(6)
     rows, frame = centred(as_rows(digits))
@@ -88,6 +89,7 @@ def test_the_fit_is_about_as_likely_as_scikit_learns_with_a_variance_each():
     assert float(found.codec.variance) == pytest.approx(1.0, rel=0.1)
 
 
+@pytest.mark.slow
 def test_k_means_is_the_limit_as_the_variance_goes_to_0(digits):
     hard = KMeans(5, tolerance=0.0).fit(digits, KEY).codec
     gaps = []
@@ -117,6 +119,7 @@ def test_a_fit_from_k_means_is_as_likely_as_one_from_seeds(digits, fit):
     assert other.history[-1] == pytest.approx(fit.history[-1], abs=1.0)
 
 
+@pytest.mark.slow
 def test_samples_of_the_prior_come_as_often_as_the_weights_say(fit):
     drawn = fit.codec.prior.sample(KEY[None], 4000)[:, 0]
     np.testing.assert_allclose(drawn.mean(axis=0), fit.codec.weights, atol=0.03)

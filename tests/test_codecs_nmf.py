@@ -52,6 +52,7 @@ def test_divergence_is_no_worse_than_scikit_learns(digits):
     assert fit.history[-1] <= 1.01 * theirs
 
 
+@pytest.mark.slow_cases("frobenius")
 @pytest.mark.parametrize("divergence", ["frobenius", "kullback_leibler"])
 def test_every_step_decreases_the_objective_and_nothing_is_negative(digits, divergence):
     fit = Nmf(12, divergence=divergence, max_iterations=30).fit(digits, KEY)
@@ -82,6 +83,7 @@ def test_codes_are_the_non_negative_least_squares(digits):
     np.testing.assert_allclose(codes, oracle, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_known_parts_are_recovered():
     """Separable data: each part shows alone somewhere, so the factorisation is unique."""
     rng = np.random.default_rng(2)

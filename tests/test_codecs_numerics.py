@@ -64,6 +64,7 @@ def in_float64(codec, x: np.ndarray) -> float:
     return np.square(x - offset - z @ np.asarray(codec.atoms, np.float64)).sum(axis=1).mean()
 
 
+@pytest.mark.slow_cases("kmeans-1000.0", "spherical_mixture-1000.0")
 @pytest.mark.parametrize("offset", OFFSETS)
 @pytest.mark.parametrize("name", MOVING)
 def test_fits_move_along_with_the_origin(name, offset, fits, x):
@@ -93,6 +94,7 @@ def test_errors_are_those_of_float64_at_any_origin(name, offset, x):
     np.testing.assert_allclose(float(mean_squared_error(codec, moved)), expected, rtol=2e-2)
 
 
+@pytest.mark.slow_cases("0.0")
 @pytest.mark.parametrize("offset", [0.0, *OFFSETS])
 def test_codes_of_nmf_are_those_of_least_squares_in_float64_at_any_origin(offset, x):
     moved = (x + offset).astype(np.float32)
@@ -206,6 +208,7 @@ def test_in_units_of_any_decade_fits_are_the_same_or_refused(decades, name, fits
     assert set(FEW_DECADES) <= set(same)
 
 
+@pytest.mark.slow_cases("nndsvda")
 @pytest.mark.parametrize("init", ["nndsvda", "random"])
 def test_nmf_starts_from_the_same_atoms_in_any_unit(init, x):
     atoms = starting_atoms(init, as_rows(x), KEY, 3)
@@ -213,6 +216,7 @@ def test_nmf_starts_from_the_same_atoms_in_any_unit(init, x):
     np.testing.assert_allclose(moved, np.sqrt(10.0) * atoms, rtol=1e-4)
 
 
+@pytest.mark.slow_cases("frobenius")
 @pytest.mark.parametrize("divergence", ["frobenius", "kullback_leibler"])
 def test_the_objective_of_nmf_is_that_of_its_residuals_where_the_mean_is_large(divergence, x):
     moved = (x + 60_000).astype(np.float32)

@@ -79,6 +79,7 @@ def test_non_negative_codes_are_scikit_learns(unit_atoms, signals, solver):
     assert not np.signbit(codes).any()
 
 
+@pytest.mark.slow_cases("coordinate_descent")
 @pytest.mark.parametrize("solver", ["coordinate_descent", "fista"])
 def test_codes_meet_the_conditions_of_optimality(unit_atoms, signals, solver):
     """Each atom's product with the residual is the penalty where used, and no more elsewhere."""
@@ -99,6 +100,7 @@ def test_matching_pursuit_is_scikit_learns(unit_atoms, signals, count):
     np.testing.assert_allclose(codes, oracle, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_matching_pursuit_of_nothing_and_of_repeated_atoms_is_finite():
     atoms = jnp.eye(3, 5)[jnp.array([0, 0, 1, 2])]
     x = jnp.asarray([[0.0, 0, 0, 0, 0], [1.0, 2, 3, 0, 0]])
@@ -106,6 +108,7 @@ def test_matching_pursuit_of_nothing_and_of_repeated_atoms_is_finite():
     np.testing.assert_allclose(codes @ np.asarray(atoms), x, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_bound_on_the_eigenvalue_holds_and_is_close():
     for seed, size in ((0, 5), (1, 64), (2, 200)):
         a = np.random.default_rng(seed).normal(size=(size, size)) * 10.0**seed
@@ -116,6 +119,7 @@ def test_the_bound_on_the_eigenvalue_holds_and_is_close():
     assert float(largest_eigenvalue_bound(jnp.zeros((4, 4)))) == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_is_gauss_seidel_and_ends_at_the_least_squares():
     rng = np.random.default_rng(4)
     for count in (3, 8, 19):
@@ -173,7 +177,7 @@ def test_alternation_is_no_worse_than_scikit_learns(digits):
     assert fit.history[-1] == pytest.approx(_objective(x, fit.codec.atoms, 0.2), rel=0.01)
 
 
-@pytest.mark.slow_cases("coordinate_descent")
+@pytest.mark.slow_cases("fista", "coordinate_descent")
 @pytest.mark.parametrize("solver", ["coordinate_descent", "fista"])
 def test_alternation_never_increases_the_objective(digits, solver):
     spec = SparseCoding(32, solver=solver, batch_size=0, max_iterations=15, code_tolerance=1e-3)
@@ -183,7 +187,7 @@ def test_alternation_never_increases_the_objective(digits, solver):
     assert history[-1] < history[0]
 
 
-@pytest.mark.slow_cases("l1-0", "l1-250")
+@pytest.mark.slow_cases("omp-0", "l1-0", "l1-250")
 @pytest.mark.parametrize("sparsity, batch_size", [("omp", 0), ("l1", 0), ("l1", 250)])
 def test_a_known_dictionary_is_recovered(sparsity, batch_size):
     rng = np.random.default_rng(3)
@@ -234,6 +238,7 @@ def test_no_more_than_pca_of_as_many_atoms_can_do(digits):
     assert float(error) < moments - mean_share
 
 
+@pytest.mark.slow_cases("options3-sparsity")
 @pytest.mark.parametrize(
     "options, message",
     [

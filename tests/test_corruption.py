@@ -93,6 +93,7 @@ def _observed(pattern, share, x=GREY, ids=IDS):
     return np.array(observed_entries(jnp.asarray(x), ids, pattern, share))
 
 
+@pytest.mark.slow_cases("quadrants")
 @pytest.mark.parametrize("pattern", ["pixels", "quadrants"])
 def test_a_pattern_belongs_to_the_example(pattern):
     whole = _observed(pattern, 0.5)
@@ -167,6 +168,12 @@ def _assert_equal(a, b):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow_cases(
+    "0.0-pixels-bernoulli",
+    "0.0-pixels-gaussian",
+    "0.0-pixels-gaussian_fixed",
+    "0.0-quadrants-bernoulli",
+)
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("pattern", ["pixels", "quadrants"])
 @pytest.mark.parametrize("withheld", [0.0, 0.3])
@@ -238,6 +245,7 @@ def test_terms_are_those_of_the_observed_entries_alone(head, withheld):
     np.testing.assert_allclose(metrics["squared_error_per_pixel"], per_pixel, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_density_of_observed_entries_is_the_marginal():
     """Of all entries it is log_prob, of two halves it adds up; K codes keep their axis."""
     model = _model("gaussian", "gaussian")
@@ -286,6 +294,7 @@ def test_filling_in_converges_to_where_the_reconstruction_agrees():
     np.testing.assert_allclose(once, np.where(observed, DATA, expected), atol=1e-5)
 
 
+@pytest.mark.slow_cases("1")
 @pytest.mark.parametrize("rounds", [1, 4])
 def test_completion_is_the_error_of_what_was_filled_in(rounds):
     model, params = KNOWN.model, KNOWN.wrong_params(0)

@@ -167,6 +167,7 @@ def prepare_slowly(root, barrier):
     CachedSource("toy", build_slowly, ()).stored(silent)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_prepare_once(folder):
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(2)

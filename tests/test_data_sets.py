@@ -137,6 +137,7 @@ def synthetic_mnist(folder):
     return files, arrays
 
 
+@pytest.mark.slow
 def test_catalogue_set_round_trips_bitwise_and_in_order(folder, monkeypatch):
     """idx -> PNG -> array_record -> npy changes no bit and keeps the published order."""
     files, arrays = synthetic_mnist(folder)

@@ -37,7 +37,7 @@ def _applied(module, features):
     return module.apply({"params": params}, features), params
 
 
-@pytest.mark.slow_cases("beta-shape1")
+@pytest.mark.slow_cases("beta-shape0", "categorical-shape2", "categorical-shape3", "beta-shape1")
 @pytest.mark.parametrize(("name", "shape"), CASES)
 def test_heads_give_a_likelihood_of_the_data(name, shape):
     """At its start, and where every map puts out 200 or -200: finite, in value and gradient."""
@@ -68,6 +68,7 @@ def test_heads_give_a_likelihood_of_the_data(name, shape):
     assert bool(likelihood.support.contains(values).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["categorical", "discretised_logistic"])
 def test_levels_are_an_option(name):
     head = HEADS.get(name)((5,), levels=4)
@@ -79,6 +80,7 @@ def test_levels_are_an_option(name):
     np.testing.assert_allclose(jnp.exp(of_each).sum(axis=0), 1.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_heads_start_where_their_docstrings_say():
     features = jnp.zeros((2, 3))
     beta, _ = _applied(HEADS.get("beta")((5,)), features)
@@ -135,6 +137,7 @@ def test_latents_give_codes_of_the_dimension(name):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
+@pytest.mark.slow
 def test_coupling_flows_start_as_their_base():
     features = jnp.ones((ROWS, 6))
     flow, params = _applied(LATENTS.get("coupling_flow")(3), features)
@@ -147,6 +150,7 @@ def test_full_covariances_start_near_the_diagonal_ones():
     np.testing.assert_allclose(kl(posterior, StandardNormal(3)), 0.0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_priors_belong_to_the_codes_they_are_of():
     one_hot, _ = _applied(LATENTS.get("one_hot")(3), jnp.ones((ROWS, 6)))
     prior = OneHotPrior(3)

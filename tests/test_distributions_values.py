@@ -60,6 +60,7 @@ def test_discretised_logistic_sums_to_one_and_is_the_difference_of_its_edges():
     np.testing.assert_allclose(likelihood.mean()[0, :, 0], expected @ np.arange(256.0), atol=0.01)
 
 
+@pytest.mark.slow
 def test_discretised_logistic_far_out_falls_by_the_distance():
     """log p(k) = -(k - 1/2 - loc) / s + log(1 - exp(-1 / s)) where that is far below the mode."""
     likelihood = DiscretisedLogistic(jnp.full((1, 1), -900.0), jnp.zeros((1, 1)))
@@ -96,6 +97,7 @@ def _columns(*values):
     return [jnp.asarray(v, jnp.float32)[:, None] for v in values]
 
 
+@pytest.mark.slow
 def test_poisson_keeps_its_digits_at_large_counts():
     count, log_rate, rounding = _counts_near_and_far()
     x, log_rate_column = _columns(count, log_rate)
@@ -104,6 +106,7 @@ def test_poisson_keeps_its_digits_at_large_counts():
     assert (error <= 2e-5 + 5e-6 * np.abs(expected) + rounding).all()
 
 
+@pytest.mark.slow
 def test_negative_binomial_keeps_its_digits_at_large_counts():
     count, log_mean, rounding, log_dispersion = _counts_near_and_far([-15.0, -8.0, -1.0, 3.0, 10.0])
     x, *parameters = _columns(count, log_mean, log_dispersion)
@@ -113,6 +116,7 @@ def test_negative_binomial_keeps_its_digits_at_large_counts():
     assert (error <= 1e-4 + 5e-6 * np.abs(expected) + rounding).all()
 
 
+@pytest.mark.slow
 def test_negative_binomial_of_little_dispersion_is_nearly_poisson():
     """log p = log Poisson + dispersion ((x - mean)^2 - x) / 2, to first order."""
     x, log_rate, dispersion = np.arange(40.0), 2.5, np.exp(-10.0)
@@ -122,6 +126,7 @@ def test_negative_binomial_of_little_dispersion_is_nearly_poisson():
     np.testing.assert_allclose(thin.log_prob(*_columns(x)), expected, atol=5e-5)
 
 
+@pytest.mark.slow
 def test_multinomial_with_and_without_its_coefficient():
     case = CASES["multinomial"].distribution
     p = special.softmax(np.asarray(case.logits, np.float64), axis=-1)
@@ -140,6 +145,7 @@ def test_multinomial_draws_need_totals():
     np.testing.assert_allclose(words.mean().sum(-1), 1.0, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_multinomial_of_a_large_vocabulary():
     """Bags of 20 documents of 2,000 kinds of words have their totals, and the words' shares."""
     totals = jnp.arange(20.0) * 70
@@ -177,6 +183,7 @@ def test_continuous_bernoulli_integrates_to_one():
     np.testing.assert_allclose(score[:, 0], x[100] - mean, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_beta_keeps_its_digits_at_large_concentrations():
     _, (log_alpha, place) = _every([-2.0, 0.0, 5.0, 9.0, 12.0], range(5))
     mean = special.expit(-np.ones_like(log_alpha))

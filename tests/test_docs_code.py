@@ -56,6 +56,8 @@ def test_every_fence_is_of_a_known_kind():
 
 
 @pytest.mark.slow_cases(
+    "anomalies",
+    "start",
     "disentangle",
     "resume",
     "scikit_learn",
@@ -97,7 +99,7 @@ def parsed(group: click.Group, words: list[str], parent: click.Context | None = 
     return name, command.make_context(name, list(rest), parent=parent).params
 
 
-@pytest.mark.slow_cases("choosing_a_likelihood")
+@pytest.mark.slow_cases("clusters", "command_line", "data", "start", "choosing_a_likelihood")
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.stem)
 def test_the_commands_of_a_page_are_ones_that_there_are(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -48,7 +48,17 @@ OF_CHAINS = ("ais", "hmc_likelihood")
 OF_COUNTS = ("document_completion", "perplexity_bound", "topics")
 
 
-@pytest.mark.slow_cases("plane_quadrature", "aggregate_posterior", "ais", "hmc_likelihood")
+@pytest.mark.slow_cases(
+    "active_units",
+    "bound",
+    "completion",
+    "disentanglement",
+    "log_likelihood",
+    "plane_quadrature",
+    "aggregate_posterior",
+    "ais",
+    "hmc_likelihood",
+)
 @pytest.mark.parametrize("name", [name for name in EVALUATORS if name not in OF_COUNTS])
 def test_results_do_not_depend_on_the_batch_size(name):
     x, rel = (X[:9], 1e-4) if name in OF_CHAINS else (X, 1e-5)
@@ -80,6 +90,7 @@ def test_squared_error_is_that_of_numpy():
     assert result == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_squared_error_is_taken_after_preprocessing():
     """Constant grey images of a decoder that answers 1/2 everywhere: (1/2 - level)^2 a pixel."""
     model = build_autoencoder(ModelConfig(hidden=(3,), head="bernoulli"), Examples((2, 3, 1)))
@@ -112,7 +123,7 @@ def _log_weights(count):
     )
 
 
-@pytest.mark.slow_cases("1-10", "23-1")
+@pytest.mark.slow_cases("23-7", "1-10", "23-1")
 @pytest.mark.parametrize(("num_samples", "part"), [(1, 10), (23, 1), (23, 7), (23, 10), (23, 23)])
 def test_likelihood_counts_exactly_the_samples_asked_for(num_samples, part):
     weights = _log_weights(30)
@@ -127,6 +138,7 @@ def test_likelihood_counts_exactly_the_samples_asked_for(num_samples, part):
         assert np.abs(by_numpy(other) - by_numpy(num_samples)).max() > 1e-3
 
 
+@pytest.mark.slow_cases("64-10-6")
 @pytest.mark.parametrize(
     ("batch_size", "part", "rows"),
     [(64, 10, 6), (64, 7, 9), (5, 10, 1), (64, 1, 64), (1000, 5, 70)],

@@ -46,6 +46,7 @@ def _rows(evaluator, variables, model=MODEL):
     return _data().rows(evaluator.values_of, model, variables, KEY)
 
 
+@pytest.mark.slow
 def test_the_standard_error_is_that_of_the_mean_over_examples():
     evaluator = ImportanceSampledLikelihood(20)
     rows = _rows(evaluator, WRONG)["log_likelihood"]
@@ -56,6 +57,7 @@ def test_the_standard_error_is_that_of_the_mean_over_examples():
     assert one["log_likelihood_se"] == 0.0
 
 
+@pytest.mark.slow
 def test_repetitions_are_parts_of_one_long_row_of_samples():
     """Each is an estimate with the samples after those of the one before."""
     rows = []
@@ -126,6 +128,7 @@ def test_the_schedule_is_the_sigmoid_of_the_paper():
     assert betas[0] == 0.0 and betas[-1] == 1.0
 
 
+@pytest.mark.slow
 def test_transitions_leave_a_correlated_normal_as_it_is():
     """Many chains that start in the target stay in it: moments within their errors."""
     covariance = np.array([[1.0, 0.8], [0.8, 2.0]])
@@ -157,6 +160,7 @@ def test_transitions_leave_a_correlated_normal_as_it_is():
     np.testing.assert_allclose(np.cov(z.T), covariance, atol=5 * 2 * math.sqrt(2 / chains))
 
 
+@pytest.mark.slow_cases("wrong")
 @pytest.mark.parametrize("variables", [WRONG, EXACT], ids=["wrong", "exact"])
 def test_draws_of_the_posterior_give_the_evidence(variables):
     found = PosteriorFitLikelihood(8, 60)(MODEL, variables, _data(), KEY)
@@ -165,6 +169,7 @@ def test_draws_of_the_posterior_give_the_evidence(variables):
     assert 0.4 < found["hmc_acceptance"] < 0.9
 
 
+@pytest.mark.slow
 def test_the_fitted_density_is_that_of_scipy():
     rng = np.random.default_rng(1)
     drawn = rng.normal(size=(200, 3, 2)) @ np.array([[1.0, 0.3], [0.0, 0.5]]) + 1.5

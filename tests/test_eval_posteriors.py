@@ -134,6 +134,7 @@ def test_a_prior_for_each_example_is_refused():
         EVALUATORS.get("aggregate_posterior")(model, variables, data, KEY)
 
 
+@pytest.mark.slow
 def test_a_condition_of_the_encoder_alone_is_none_of_the_prior():
     model, variables, data = _conditional(("encoder",), "auto")
     found = EVALUATORS.get("aggregate_posterior")(model, variables, data, KEY)

@@ -57,6 +57,7 @@ def test_a_reach_that_is_too_small_is_seen():
     assert values["log_p_by_quadrature"] < KNOWN.log_evidence(X).mean() - 0.1
 
 
+@pytest.mark.slow
 def test_binary_images_are_summed_as_by_numpy():
     """A Bernoulli decoder at random weights, on a grid that is the same by hand."""
     model = build_autoencoder(

@@ -18,6 +18,7 @@ def smoke(tmp_path_factory):
     return workdir, run_smoke(cvae.main, workdir)
 
 
+@pytest.mark.slow
 def test_the_floor_is_the_entropy_of_what_is_hidden():
     x = digit_rows("test").reshape(-1, 8, 8, 1).astype(np.float32)
     found = cvae_quadrants.entropy_floor(x, Task(3).share)

@@ -35,6 +35,7 @@ def mixed(count: int) -> np.ndarray:
     return np.clip(0.5 + 0.15 * rng.normal(size=(count, 5)) @ rng.normal(size=(5, 5)), 0, 1)
 
 
+@pytest.mark.slow_cases("gaussian-0.4", "salt_and_pepper-0.3")
 @pytest.mark.parametrize(
     ("corruption", "level"), [("gaussian", 0.4), ("masking", 0.3), ("salt_and_pepper", 0.3)]
 )

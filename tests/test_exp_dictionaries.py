@@ -35,6 +35,7 @@ def test_sparseness_at_its_extremes():
     assert sparseness(np.concatenate([np.eye(4), np.zeros((4, 4))])) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_scikit_learn(source, tmp_path):
     found = fit(Lab(tmp_path), "pca", Pca(5), source)
     train, test = (rows_of(source, split) for split in ("train", "test"))
@@ -60,6 +61,7 @@ def test_nmf_sees_two_channels_of_signed_data_and_none_of_other(source, tmp_path
     assert (fit(Lab(tmp_path), "plain", Nmf(6, max_iterations=20), source).atoms >= 0).all()
 
 
+@pytest.mark.slow
 def test_a_fit_is_kept_and_read_back_and_a_plan_fits_nothing(source, tmp_path):
     with pytest.raises(WouldFit, match="pca"):
         fit(Lab(tmp_path, fits=False), "pca", Pca(5), source)

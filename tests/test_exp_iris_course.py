@@ -41,6 +41,7 @@ def test_angles_are_to_scikit_learns_axis(smoke, flowers):
     assert rows[40]["angle (degrees)"] < rows[1]["angle (degrees)"]
 
 
+@pytest.mark.slow
 def test_a_step_is_gradient_descent_by_hand(smoke, flowers):
     """Squared errors fall from epoch to epoch as those of NumPy's network with the same weights.
 

@@ -169,6 +169,7 @@ def test_claims_by_hand():
     assert gain == pytest.approx(0.02) and error == pytest.approx(0.003 * np.sqrt(4 / 3))
 
 
+@pytest.mark.slow
 def test_the_third_class_is_borrowed_where_a_set_lacks_it(tmp_path, monkeypatch):
     small = load("jets_small", protocol="full")
     test = small.splits["test"]

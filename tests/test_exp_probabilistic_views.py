@@ -35,6 +35,7 @@ def test_all_claims_hold(smoke):
     assert len(smoke[1]["claims"]) == 9
 
 
+@pytest.mark.slow
 def test_k_means_stays_where_scikit_learn_would_leave_it(smoke, digits):
     hard = codec_of(smoke[0], "kmeans")
     centres = np.asarray(hard.centres, np.float64)
@@ -68,6 +69,7 @@ def test_losses_are_those_of_scikit_learns_mixture(smoke, digits):
         assert row["doubt"] == pytest.approx((1 - highest).mean(), rel=1e-2, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_probabilistic_pca_is_as_far_from_scikit_learns_pca_as_predicted(smoke, digits):
     oracle = PCA(views.CODE, svd_solver="full").fit(digits)
     projected = oracle.inverse_transform(oracle.transform(digits))

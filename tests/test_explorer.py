@@ -187,6 +187,7 @@ def test_the_page_knows_every_activation_and_every_head(plane_spec, open_page):
         np.testing.assert_allclose(page.decode(z)[0], expected, rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_decoder_of_another_kind_is_shown_by_its_lattice(image_set, open_page):
     convolutions = {"hidden": [4], "model__encoder": "conv", "model__decoder": "conv"}
     model = untrained(image_set, latent_dim=3, **convolutions)
@@ -289,6 +290,7 @@ def test_a_pointer_moves_the_code_and_two_clicks_make_a_walk(plane_spec, open_pa
     assert page.run("return document.getElementById('strip').hidden") is False
 
 
+@pytest.mark.slow
 def test_keys_sliders_buttons_and_touch_reach_all_of_it(plane_spec, open_page):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
@@ -326,6 +328,7 @@ def test_keys_sliders_buttons_and_touch_reach_all_of_it(plane_spec, open_page):
     np.testing.assert_allclose(page.code, corner, atol=1e-5)
 
 
+@pytest.mark.slow_cases("390")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_vectors_are_charts_and_pages_fit_the_screen(vector_set, plane_spec, open_page, width):
     spec = specification(untrained(vector_set, latent_dim=3))

@@ -81,6 +81,7 @@ def test_onnx_does_what_the_model_does(kind, tmp_path):
     np.testing.assert_allclose(made["decode one"], decoded[:1], rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_onnx_does_not_take_is_a_sentence(tmp_path, monkeypatch):
     x, y, options = MODELS["label"]
     with pytest.raises(UserError, match="ONNX is for models without a condition"):
@@ -112,7 +113,7 @@ MODELS = {
 
 
 @pytest.mark.slow_cases(
-    "probabilistic_pca", "conv", "noisy", "normed", "kmeans", "nmf", "sparse_coding"
+    "label", "probabilistic_pca", "conv", "noisy", "normed", "kmeans", "nmf", "sparse_coding"
 )
 @pytest.mark.parametrize("kind", list(MODELS))
 def test_programs_do_what_the_model_does(kind, tmp_path):

@@ -53,6 +53,7 @@ def _kl_by_quadrature(loc, scale):
     return integrate.quad(integrand, loc - 12 * scale, loc + 12 * scale, epsabs=1e-10)[0]
 
 
+@pytest.mark.slow
 def test_kl_of_each_dimension_is_the_integral_of_its_definition(posterior, loc, log_scale):
     expected = np.vectorize(_kl_by_quadrature)(
         loc.astype(np.float64), np.exp(log_scale.astype(np.float64))
@@ -61,6 +62,7 @@ def test_kl_of_each_dimension_is_the_integral_of_its_definition(posterior, loc, 
     np.testing.assert_allclose(kl(posterior, PRIOR), expected.sum(axis=1), rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_kl_is_the_mean_of_the_log_ratio_over_samples(posterior):
     z = _sample(posterior, _keys(), 20_000)
     ratios = np.asarray(posterior.log_prob(z) - PRIOR.log_prob(z), np.float64)

@@ -146,6 +146,7 @@ def test_fine_tuning_begins_at_the_layers_and_is_kept_with_them(image_set, tmp_p
     assert {p: p.read_bytes() for p in tmp_path.glob("*/metrics.jsonl")} == records
 
 
+@pytest.mark.slow
 def test_another_layer_below_is_another_run_above(image_set, tmp_path):
     """Layers that would go on from other codes are refused, not mixed."""
     fit_layerwise(image_set, config=DEEP, how=HOW["rbm"], workdir=tmp_path)

@@ -125,6 +125,7 @@ def _relu_model():
     return model, {"params": params}, np.maximum(X @ kernel + bias, 0)
 
 
+@pytest.mark.slow_cases("0.0-64")
 @pytest.mark.parametrize("batch_size", SIZES)
 @pytest.mark.parametrize("threshold", [0.0, 1.5])
 def test_use_of_the_code_is_that_of_numpy(threshold, batch_size):

@@ -77,7 +77,7 @@ def transposed_of_lax(x, kernel):
     return jax.lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=LAYOUT)
 
 
-@pytest.mark.slow_cases("conv-shape0", "*-shape1", "*-shape2")
+@pytest.mark.slow_cases("T-shape0", "conv-shape0", "*-shape1", "*-shape2")
 @pytest.mark.parametrize("shape", [(2, 4, 7, 3), (1, 1, 1, 1), (2, 5, 2, 4)])
 @pytest.mark.parametrize(
     ("ours", "theirs"), [(halved, conv_of_lax), (doubled, transposed_of_lax)], ids=["conv", "T"]
@@ -265,6 +265,7 @@ def test_softplus_is_exact_with_its_derivatives_where_logits_saturate():
     assert softplus(-jnp.inf) == 0
 
 
+@pytest.mark.slow
 def test_gated_layers_are_the_products_of_their_definition():
     x = np.random.default_rng(0).normal(size=(3, 2, 2, 1)).astype(np.float32)
     condition = np.ones((3, 1), np.float32)

@@ -11,6 +11,7 @@ from ae_jax.numerics.threefry import THREEFRY, threefry_2x32
 SEED = 2**31 + 5
 
 
+@pytest.mark.slow
 def test_the_hash_gives_the_vectors_of_its_paper():
     # Known answers that Salmon et al. 2011 distribute with their implementation.
     ones, pi = 0xFFFFFFFF, (0x13198A2E, 0x03707344, 0x243F6A88, 0x85A308D3)

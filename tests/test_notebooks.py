@@ -9,7 +9,6 @@ from nbclient.exceptions import CellExecutionError
 from docs import executed
 
 PAGES = executed.notebooks()
-CHEAP = "own_model"
 
 PAGE = """# Squares
 
@@ -51,7 +50,7 @@ print(time.time())
 
 
 @pytest.mark.timeout(1800)  # two minutes on two cores, where nothing else runs
-@pytest.mark.slow_cases(*(page.stem for page in PAGES if page.stem != CHEAP))
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_notebook_runs_and_shows_what_the_page_shows(page):
     before = page.read_text(encoding="utf-8")

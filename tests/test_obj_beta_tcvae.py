@@ -35,6 +35,7 @@ def test_the_parts_add_up_to_the_kl_and_have_their_weights():
     np.testing.assert_allclose(terms.loss, cost - terms.metrics["reconstruction"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_with_weights_of_one_it_is_the_elbo_and_a_warm_up_holds_back_the_total_correlation():
     objective = BetaTcvae(beta=1.0, parameter_prior="normal").bind(NUM_EXAMPLES)
     elbo = Elbo(kl_form="monte_carlo", parameter_prior="normal").bind(NUM_EXAMPLES)
@@ -63,6 +64,7 @@ def test_the_aggregate_posterior_is_that_of_the_real_examples():
         np.testing.assert_allclose(metrics["dimension_kl"][i], product - prior, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_whole_batch_is_the_same_on_any_devices():
     objective = BetaTcvae().bind(NUM_EXAMPLES)
     parts = jax.tree.map(lambda leaf: leaf.reshape(4, 2, *leaf.shape[1:]), BATCH)

@@ -35,6 +35,7 @@ def hidden_of(share: float) -> np.ndarray:
     return hidden
 
 
+@pytest.mark.slow_cases("0.25")
 @pytest.mark.parametrize("share", LEFT)
 def test_the_same_quadrants_are_hidden_of_every_image(share):
     found = hidden_entries(X, jnp.arange(5), "fixed_quadrants", share)
@@ -70,6 +71,7 @@ def _loss(objective, model, params, x):
     return terms.loss, terms.metrics
 
 
+@pytest.mark.slow
 def test_hidden_entries_are_scored_and_never_seen(network):
     model, params = network
     objective = MaskedReconstruction(0.5, pattern="fixed_quadrants", scored="hidden", fill=-1.0)
@@ -104,6 +106,7 @@ def log_hidden(linear: LinearGaussian, x: np.ndarray) -> np.ndarray:
     return stats.multivariate_normal(linear.bias[kept], covariance).logpdf(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proposal", ["posterior", "prior"])
 def test_importance_samples_find_the_density_of_what_is_hidden(images, proposal):
     linear, model, x = images

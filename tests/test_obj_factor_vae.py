@@ -39,6 +39,7 @@ def test_each_dimension_is_permuted_by_itself_among_the_real_examples():
     assert np.isfinite(apart).all()
 
 
+@pytest.mark.slow
 def test_repeats_that_fill_a_batch_change_nothing():
     z = np.where(MASK[:, None] == 1, Z, 1e6).astype(np.float32)
     np.testing.assert_array_equal(_permuted(z)[MASK == 1], _permuted()[MASK == 1])

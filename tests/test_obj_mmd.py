@@ -92,7 +92,7 @@ def _terms(objective, key=KEY, step=0):
     return objective(MODEL, BATCH, key, step)
 
 
-@pytest.mark.slow_cases("gaussian")
+@pytest.mark.slow_cases("imq", "gaussian")
 @pytest.mark.parametrize("kernel", list(KERNELS))
 def test_the_loss_of_a_wasserstein_autoencoder_by_hand(kernel):
     """The draws of the prior belong to the examples."""
@@ -112,6 +112,7 @@ def test_the_loss_of_a_wasserstein_autoencoder_by_hand(kernel):
     )
 
 
+@pytest.mark.slow
 def test_info_vae_lies_between_the_elbo_and_the_mmd_vae():
     elbo = _terms(Elbo(parameter_prior="normal").bind(50), jax.random.split(KEY)[0])
     plain = InfoVae(alpha=0.0, scaling=1.0, parameter_prior="normal").bind(50)

@@ -91,6 +91,7 @@ def test_every_new_objective_is_a_case():
 
 
 @pytest.mark.slow_cases(
+    "factor_vae",
     "beta_tcvae",
     "info_vae",
     "iwae",
@@ -172,6 +173,7 @@ def test_the_update_is_the_same_on_eight_devices(case, dataset, on_one_device):
 
 
 @pytest.mark.slow_cases(
+    "wae_mmd-sharded",
     "factor_vae-pmap",
     "factor_vae-sharded",
     "beta_tcvae*",

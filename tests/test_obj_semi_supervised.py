@@ -74,6 +74,7 @@ def _by_hand(beta=1.0):
 SHOWN = np.asarray(shown_labels(jnp.arange(COUNT), 0.4))
 
 
+@pytest.mark.slow
 def test_the_bounds_are_those_of_every_class_by_hand():
     bounds, log_q = _by_hand()
     labelled = bounds[Y, np.arange(COUNT)]  # Eq. 6 of Kingma et al. 2014

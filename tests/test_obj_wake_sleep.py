@@ -119,6 +119,7 @@ def test_the_prior_of_the_parameters_is_a_weight_decay_in_the_phase_that_trains_
         np.testing.assert_allclose(cost, squares / 20, atol=1e-5)
 
 
+@pytest.mark.slow_cases("both")
 @pytest.mark.parametrize("recognition", ["wake", "both"])
 def test_reweighted_phases_are_the_gradients_of_exact_expectations(recognition):
     latent = one.gradient(_reweighted_loss, THETA)["latent"]
@@ -141,6 +142,7 @@ def test_at_the_true_posterior_the_bound_is_the_evidence():
     np.testing.assert_allclose(terms.loss["generative"], -known.log_evidence(x), atol=3e-5)
 
 
+@pytest.mark.slow
 def test_dreams_are_of_the_model_one_an_example():
     known = LinearGaussian.example()
 

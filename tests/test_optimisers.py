@@ -49,6 +49,7 @@ def _assert_same_path(actual, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), actual, expected)
 
 
+@pytest.mark.slow_cases("adagrad")
 @pytest.mark.parametrize("name", list(REFERENCES))
 def test_constant_rate_is_optaxs(name):
     optimiser = OPTIMISERS.get(name)(learning_rate=0.03)
@@ -107,6 +108,7 @@ def test_learning_rates_follow_their_formula(schedule, warmup):
         assert rate == pytest.approx(expected, rel=1e-5), step
 
 
+@pytest.mark.slow
 def test_the_schedule_of_the_importance_weighted_autoencoder():
     """0.001 * 10^(-i/7) for 3^i passes, i = 0 to 7; a shorter one is the beginning of it."""
     passes = [1e-3 * 10 ** (-i / 7) for i in range(8) for _ in range(3**i)]

@@ -192,6 +192,7 @@ def test_the_headline_of_ones_own_objective_is_listed_without_its_code(command, 
         assert status == 0 and listed in out.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_another(command, folder):
     small = ["train", "digits", *SMALL[:-2], "--latent-dim", "2", "--epochs", "1"]
     assert command(*small, "--workdir", "first")[0] == 0

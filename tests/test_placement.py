@@ -41,7 +41,7 @@ def config(mode: str, placement: str = "auto", condition: str = "input", **data)
     )
 
 
-@pytest.mark.slow_cases("sharded")
+@pytest.mark.slow_cases("shard_map", "sharded")
 @pytest.mark.parametrize("mode", MODES)
 def test_the_numbers_are_those_of_examples_on_every_device(mode, dataset):
     for condition in ("input", "label"):
@@ -67,6 +67,7 @@ def test_the_numbers_are_those_of_examples_on_every_device(mode, dataset):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_device_holds_its_part_and_a_step_no_more(mode, dataset):
     setup = prepare_run(config(mode, "sharded"), dataset)
@@ -83,6 +84,7 @@ def test_a_device_holds_its_part_and_a_step_no_more(mode, dataset):
     assert re.search(r"u8\[26,", text) and not re.search(r"\w\[(208|203),", text)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_on_one_device_is_spread_and_what_fits_on_none_is_streamed(dataset):
     total = sum(split.x.nbytes for split in dataset.splits.values())
     for mode, budget, placement in [

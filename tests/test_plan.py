@@ -139,6 +139,7 @@ def test_where_all_is_done_nothing_is_measured(root, vector_set, capsys):
     assert capsys.readouterr().out == "nothing to train; 12 steps are done\n"
 
 
+@pytest.mark.slow
 def test_without_records_a_few_steps_are_measured_and_nothing_is_written(
     vector_set, tmp_path, capsys
 ):

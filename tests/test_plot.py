@@ -54,6 +54,7 @@ def test_reconstructions_are_those_of_each_model(model, pca, x):
     assert ticks(plot.reconstructions(model, x).yaxis) == ["original", "reconstruction"]
 
 
+@pytest.mark.slow
 def test_what_is_made_elsewhere_looks_as_what_the_model_makes(model, pca, x):
     """Whichever comes first."""
     made = pca.reconstruct(x)
@@ -153,6 +154,7 @@ def test_features_are_the_weights_at_the_data(model, pca):
     assert picture_of(plot.features(model, 4)).shape == (17, 17)
 
 
+@pytest.mark.slow
 def test_axes_that_are_given_are_drawn_in(model, pca, x, image_set):
     figure = Figure((9, 6))
     places = figure.subplots(2, 4).ravel()

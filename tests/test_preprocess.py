@@ -64,6 +64,7 @@ def test_binarization_is_one_as_often_as_its_grey_level_says(name):
     assert abs(z.mean()) < 4 / np.sqrt(z.size)
 
 
+@pytest.mark.slow
 def test_binary_data_survive_binarization():
     binary = np.random.default_rng(0).integers(0, 2, (5, 7)).astype(np.uint8)
     for name in ("dynamic_binarization", "fixed_binarization"):
@@ -101,6 +102,7 @@ def test_statistics_hold_what_is_needed(name):
     assert (statistics.mean is None) == (statistics.scale is None) == (entry.needs != "mean")
 
 
+@pytest.mark.slow_cases("dequantization")
 @pytest.mark.parametrize("name", NOISY)
 def test_noise_belongs_to_the_example_wherever_it_stands(name):
     raw = np.random.default_rng(2).integers(60, 200, (6, 8, 8, 1)).astype(np.uint8)

@@ -37,6 +37,7 @@ def test_of_the_distance_it_is_the_variance_explained(model, arrays):
     np.testing.assert_allclose(found["loss_ablated"], spread / len(x), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_zero_may_stand_in_for_the_examples(model, arrays):
     x, outputs = arrays
     found = model.evaluate("test", [LossRecovered(ablation="zero")])

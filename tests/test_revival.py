@@ -66,7 +66,7 @@ def active(state, setup):
     return np.asarray((code != 0).sum(axis=0))
 
 
-@pytest.mark.slow_cases("True")
+@pytest.mark.slow_cases("False", "True")
 @pytest.mark.parametrize("revived", [True, False])
 def test_a_dead_unit_learns_by_the_auxiliary_loss_and_not_without(revived, plane):
     """One whose activation hardly varies, and is below those of the others."""
@@ -160,6 +160,7 @@ def test_a_unit_is_drawn_anew_and_the_others_keep_every_bit(plane):
         np.testing.assert_array_equal(a[DEAD], b[DEAD])  # the average begins again
 
 
+@pytest.mark.slow
 def test_examples_are_drawn_by_the_squares_of_their_errors(plane):
     """4,000 dead units among four examples, of which one does not count."""
     x = np.eye(6, dtype=np.float32)[:4] * np.array([[1.0], [1.2], [1.5], [9.0]], np.float32)
@@ -236,6 +237,7 @@ def test_eight_devices_draw_the_same(mode, plane):
     assert alone.params["latent"]["code"]["bias"][DEAD] > -30
 
 
+@pytest.mark.slow
 def test_a_revised_run_continues_with_the_same_bits_in_one_program(resampled, plane, tmp_path):
     setup, whole = resampled
     train(setup, RunDirectory(tmp_path), until=1)  # two steps before the unit is drawn anew
@@ -260,6 +262,7 @@ def test_what_has_no_such_units_is_refused(options, sentence, plane):
         prepared(plane, **options)
 
 
+@pytest.mark.slow
 def test_thresholds_rise_with_the_weight_of_the_units(plane):
     """The L0 penalty reaches the thresholds: fewer units with more of it."""
     options = {"objective__name": "sparse_l0", "model__latent": "jump_relu", "epochs": 5}

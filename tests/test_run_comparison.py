@@ -116,6 +116,7 @@ def test_options_differ_where_values_do():
     assert varied(runs, in_all=True) == ["a.b"] and varied(runs, in_all=False) == ["a.b", "a.e"]
 
 
+@pytest.mark.slow
 def test_the_command_compares_runs_beside_them(command, folder):
     for size in (2, 3):
         options = ("--codec", "pca", "--latent-dim", size, "--workdir", f"runs/pca-{size}")

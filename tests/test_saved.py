@@ -57,7 +57,7 @@ def test_grey_levels_come_back_as_such():
     assert first.sample(2).shape == (2, 3, 8, 8)
 
 
-@pytest.mark.slow_cases("codec-file")
+@pytest.mark.slow_cases("codec-pickle", "standardised-file", "codec-file")
 @pytest.mark.parametrize("way", ["file", "pickle"])
 @pytest.mark.parametrize("kind", ["standardised", "conditional", "codec"])
 def test_a_saved_model_does_what_it_did(kind, way, tmp_path, request):
@@ -158,6 +158,7 @@ def channels_first():
     return ae_jax.fit(COLOURS, codec="pca", latent_dim=30, layout="channels_first")
 
 
+@pytest.mark.slow
 def test_images_with_channels_first_are_the_same_by_every_door(channels_first):
     model, made = channels_first, channels_first.reconstruct(COLOURS)
     assert made.shape == COLOURS.shape

@@ -55,7 +55,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.slow_cases("bound")
+@pytest.mark.slow_cases("code", "bound")
 @pytest.mark.parametrize("kind", list(SCORES))
 def test_every_score_is_one_finite_number_an_example_or_refused(small, vector_set, kind):
     x = rows(vector_set)
@@ -74,6 +74,7 @@ def test_every_score_is_one_finite_number_an_example_or_refused(small, vector_se
             assert kind == "code" and "mixture" in name or (further > scores.max()).all()
 
 
+@pytest.mark.slow_cases("bound")
 @pytest.mark.parametrize("kind", list(SCORES))
 def test_scores_do_not_depend_on_the_batch_size(small, vector_set, kind):
     split = vector_set.splits["test"]
@@ -148,6 +149,7 @@ def test_the_bound_is_the_evidence_and_a_divergence_and_the_estimate_is_the_evid
     np.testing.assert_allclose(one, evidence, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_scores_is_what_the_evaluator_says(small, vector_set):
     model = small["vae"]
     values = model.evaluate("test", [ImportanceSampledLikelihood(30)])
@@ -281,6 +283,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("scores")
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_python_gives(command, folder):
     assert command("train", "digits", "--codec", "probabilistic_pca", "--latent-dim", 3,
                    "--workdir", "run")[0] == 0  # fmt: skip

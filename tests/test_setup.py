@@ -166,6 +166,7 @@ def test_of_a_run_with_other_preprocessing_the_examples_alone_are_shared():
     assert (first.values.high, second.values.high) == (1.0, 255.0)
 
 
+@pytest.mark.slow
 def test_nothing_is_shared_with_a_run_that_has_its_examples_elsewhere(image_set):
     streams = configure(None, SMALL | {"data__memory_budget": 4000, "eval__batch_size": 10})
     first = prepare_run(streams, image_set)

@@ -134,6 +134,7 @@ def test_no_number_of_atoms_is_as_many_as_there_are(x):
     assert sk.PCA().fit(x[:4]).transform(x).shape == (200, 3)
 
 
+@pytest.mark.slow
 def test_an_autoencoder_is_what_fit_gives_of_all_examples(x, autoencoder):
     same = ae_jax.fit(
         DataSet("array", {"train": Split(x.astype(np.float32))}),
@@ -291,6 +292,7 @@ def test_outliers_are_those_beyond_the_threshold_of_the_library(x):
     assert search.best_params_ == {"estimator__latent_dim": 2}
 
 
+@pytest.mark.slow
 def test_the_random_state_of_a_detector_is_that_of_its_estimator(x):
     own = sk.KMeans(3, random_state=4)
     assert sk.OutlierDetector(own).fit(x).estimator_.random_state == 4

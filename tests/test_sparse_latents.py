@@ -36,6 +36,7 @@ def test_a_jump_relu_keeps_what_is_above_its_threshold():
     np.testing.assert_array_equal(code.candidates, np.maximum(ACTIVATIONS, 0))
 
 
+@pytest.mark.slow_cases("gates")
 @pytest.mark.parametrize("part", ["gates", "loc"])
 def test_its_pseudo_derivative_is_that_of_the_smoothed_step(part):
     """Eq. 11 and 12 of Rajamanoharan et al. 2024, by finite differences: of theta0 * step(theta)

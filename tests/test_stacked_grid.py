@@ -113,7 +113,7 @@ def test_members_that_stand_at_different_epochs_catch_up(members, vector_set, tm
         assert_same_run(outcomes[one.name], alone[one.name])
 
 
-@pytest.mark.slow_cases("2")
+@pytest.mark.slow_cases("3", "2")
 @pytest.mark.parametrize("saved_last", [2, 3])
 def test_a_group_killed_while_it_saved_continues_in_one_program_with_the_same_bits(
     saved_last, members, stacked, vector_set, tmp_path
@@ -172,6 +172,7 @@ WHOLE_CODES = [name for name in OBJECTIVES if not OBJECTIVES.get(name).can_pad]
 
 
 @pytest.mark.slow_cases(
+    "sparse_l0",
     "contrastive_divergence",
     "sparse_auxk",
     "sparse_resampling",
@@ -230,6 +231,7 @@ def test_members_that_do_not_fit_together_train_in_halves(
         assert_same_run(outcomes[one.name], alone[one.name])
 
 
+@pytest.mark.slow
 def test_other_errors_of_the_device_are_not_taken_for_memory(
     members, vector_set, tmp_path, monkeypatch
 ):
@@ -246,6 +248,7 @@ def test_devices_that_do_not_divide_are_refused(members, vector_set, tmp_path):
         train_grid(members[:1], vector_set, tmp_path, devices_each=3)
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_leaves_the_others_alone(train_only, tmp_path):
     wild = member("wild", optim__name="sgd", learning_rate=1e6)
     tame = member("tame", optim__name="sgd", learning_rate=1e-3)
@@ -271,6 +274,7 @@ def test_nothing_is_trained_again_for_members_that_wait(train_only, tmp_path, mo
     assert_same_run(outcomes["tame"], train(prepare_run(tame.config, train_only)))
 
 
+@pytest.mark.slow
 def test_another_architecture_is_another_group(vector_set):
     def key(**options):
         return shared_program(prepare_run(configure(None, OPTIONS | options), vector_set))

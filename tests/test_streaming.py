@@ -323,6 +323,7 @@ def copy(image_set, tmp_path):
     return write_bars(tmp_path / "bars", image_set)
 
 
+@pytest.mark.slow
 def test_a_budget_below_two_batches_is_refused(image_set):
     for option, name in (("batch_size", "train"), ("eval__batch_size", "eval")):
         options = STREAMED | {option: 49}

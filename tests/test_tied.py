@@ -33,6 +33,9 @@ def _params(model):
 
 
 @pytest.mark.slow_cases(
+    "hidden0-gaussian",
+    "hidden2-gaussian",
+    "hidden2-sigmoid",
     "hidden0-deterministic",
     "hidden2-deterministic",
     "hidden1-*",
@@ -113,6 +116,7 @@ def test_shared_weights_are_counted_once():
     assert parameter_counts(params) == {"weights": 78_600, "other": 986, "total": 79_586}
 
 
+@pytest.mark.slow
 def test_a_tied_model_trains_and_stays_tied():
     tied, untied = _models("gaussian", head="gaussian_global")
     state = _params(tied)

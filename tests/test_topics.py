@@ -286,6 +286,7 @@ def test_uniform_words_have_the_perplexity_of_the_vocabulary():
     assert found["completion_perplexity"] == pytest.approx(VOCABULARY, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_perplexity_is_of_words():
     for name in ("perplexity_bound", "document_completion"):
         with pytest.raises(UserError, match=r"p\(x\|z\) is Poisson: choose model.head=multinomial"):

@@ -84,6 +84,7 @@ def fake_tensorboard():
     return fake
 
 
+@pytest.mark.slow
 def test_tensorboard_is_told(pictures, tmp_path, monkeypatch):
     fake = fake_tensorboard()
     monkeypatch.setitem(sys.modules, "tensorboardX", fake)
@@ -218,6 +219,7 @@ def looks_of(outcome):
     ]
 
 
+@pytest.mark.slow_cases("never")
 @pytest.mark.parametrize("stack", ["never", "always"])
 def test_each_member_of_a_grid_is_told_apart(stack, pictures, tmp_path, monkeypatch):
     root, told = tmp_path / "sizes", {}

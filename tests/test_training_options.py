@@ -68,7 +68,7 @@ def assert_close(actual, expected, rtol=2e-5):
     )
 
 
-@pytest.mark.slow_cases("constant")
+@pytest.mark.slow_cases("cosine", "constant")
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_batches_taken_together_are_one_batch_of_their_size(schedule, plane):
     """200 examples: 13 batches of 16, the last of 8, are the 4 of 64 that there otherwise are."""
@@ -105,6 +105,7 @@ def test_an_average_is_its_closed_form(decay):
         np.testing.assert_allclose(average_in(state, params), expected, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_looks_codes_and_models_are_of_the_average(plane):
     setup = prepared(plane, optim__ema=0.9)
     outcome = train(setup)
@@ -122,6 +123,7 @@ def test_looks_codes_and_models_are_of_the_average(plane):
     assert last["train/loss"] != plain.records[-1]["train/loss"]
 
 
+@pytest.mark.slow
 def test_a_group_may_have_an_average_of_its_own(plane):
     state = train(prepared(plane, **{"groups__decoder__ema": 0.9, "epochs": 1})).state
     same = jax.tree.map(lambda a, b: bool((a == b).all()), state.variables["params"], state.params)
@@ -146,6 +148,7 @@ def scales(rule, losses):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2])
 def test_a_plateau_is_that_of_optax_where_losses_are_above_0(size):
     ours = scales(reduced_on_plateau(0.5, 2, 1e-3, 0.2, size), LOSSES)
@@ -171,6 +174,7 @@ def test_a_loss_below_0_that_grows_is_a_plateau():
     ]
 
 
+@pytest.mark.slow
 def test_the_rate_of_a_run_falls_with_its_mean_loss_an_epoch(plane):
     options = {"optim__schedule": "plateau", "optim__plateau_patience": 2, "epochs": 8}
     options |= {"optim__plateau_tolerance": 0.5, "optim__final_fraction": 0.3}
@@ -186,6 +190,7 @@ def test_the_rate_of_a_run_falls_with_its_mean_loss_an_epoch(plane):
     assert float(found) == np.float32(expected) < 1
 
 
+@pytest.mark.slow
 def test_biases_and_what_patterns_name_do_not_decay():
     """A first step without gradients is the decay alone: p (1 - rate * decay), or p."""
     params = {"dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "log_scale": jnp.ones(3)}

@@ -145,6 +145,7 @@ def test_colour_says_which_method_breadth_whose_and_dashes_which_split():
         assert ours.get_linewidth() < paper.get_linewidth()
 
 
+@pytest.mark.slow
 def test_a_legend_takes_as_few_rows_as_its_names_leave_room_for():
     """Nine names, short and long by turns of two: five columns, where the longest allows three."""
     samples = np.array([1e4, 1e6])

@@ -7,12 +7,15 @@ signal accepted (true-positive rate), the background efficiency that of the back
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Real, Shaped
 
 from ae_jax.core.errors import UserError
+
+Name = TypeVar("Name", bound=Hashable)  # of a method, or of a method and its seed
 
 _CHUNK = 50  # bootstrap samples at once: a few tens of megabytes for 100,000 examples
 
@@ -95,14 +98,14 @@ def background_rejection(
 
 
 def bootstrapped(
-    scores: Mapping[str, Real[np.ndarray, " N"]],
+    scores: Mapping[Name, Real[np.ndarray, " N"]],
     anomalous: Bool[np.ndarray, " N"],
     statistic: Callable[[Roc], np.ndarray],
     *,
     weights: Real[np.ndarray, " N"] | None = None,
     replicates: int = 1000,
     seed: int = 0,
-) -> dict[str, Float[np.ndarray, "replicates ..."]]:
+) -> dict[Name, Float[np.ndarray, "replicates ..."]]:
     """A statistic of the ROC of each method on resampled examples, [replicates] by name.
 
     Signal and background are drawn with replacement, each in its own number (Efron & Tibshirani
@@ -112,7 +115,7 @@ def bootstrapped(
     """
     anomalous = np.asarray(anomalous, bool)
     rng = np.random.default_rng(seed)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in scores}
+    found: dict[Name, list[np.ndarray]] = {name: [] for name in scores}
     for start in range(0, replicates, _CHUNK):
         counts = _resampled(anomalous, min(_CHUNK, replicates - start), rng)
         counts = counts if weights is None else counts * weights
@@ -121,7 +124,7 @@ def bootstrapped(
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def paired(replicates: Mapping[str, np.ndarray], one: str, other: str) -> float:
+def paired(replicates: Mapping[Name, np.ndarray], one: Name, other: Name) -> float:
     """The standard error of the difference between two methods that saw the same resamples."""
     return float(np.std(replicates[one] - replicates[other], ddof=1))
 

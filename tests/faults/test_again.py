@@ -41,6 +41,7 @@ def test_a_run_comes_again_bit_for_bit_from_its_config_alone(data, tmp_path):
     assert records_of(tmp_path / "second") == records_of(tmp_path / "first")
 
 
+@pytest.mark.slow
 def test_a_finished_run_given_more_epochs_equals_one_that_had_them(data, tmp_path):
     trained(data, tmp_path / "longer", 2)
     longer, whole = trained(data, tmp_path / "longer", 4), trained(data, tmp_path / "whole", 4)

@@ -16,6 +16,7 @@ from ae_jax.train.grid import Member, train_grid
 from faults.shared import Account, start, two_clusters, wait_until
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("looks", [12, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_run_that_trains_can_always_be_looked_at(looks, tmp_path):
     data, run, account = two_clusters(tmp_path / "x.npy"), tmp_path / "run", Account()

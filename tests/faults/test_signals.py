@@ -54,6 +54,7 @@ def test_a_signal_saves_the_epoch_and_ends_with_the_customary_status(name, tmp_p
     assert latest_step(run / "checkpoints") == lines_of(run) * steps, "the last epoch is saved"
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once_and_without_a_traceback(tmp_path):
     data, run = two_clusters(tmp_path / "x.npy"), tmp_path / "run"
     process = start(tmp_path, *command_for(data))

@@ -42,6 +42,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow_cases("dumps-60")
 @few_or_many
 @pytest.mark.parametrize("text", [json.dumps, str])
 def test_any_value_of_any_option_is_taken_or_refused(text, count):
