@@ -2,6 +2,8 @@
 
 import io
 import math
+import sys
+import types
 
 import chex
 import jax
@@ -20,7 +22,7 @@ from ae_jax.report import run_report
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.config import EvalConfig, RunConfig, TrainConfig
 from ae_jax.train.loop import is_look, train
-from ae_jax.train.progress import progress
+from ae_jax.train.progress import is_shown, progress
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import prepare_run
@@ -287,6 +289,13 @@ def test_progress_is_a_bar_on_a_terminal():
     shown = stream.getvalue()
     assert "\r" in shown and "toy" in shown
     assert "4/4" in shown and "100%" in shown and "elbo -7.12" in shown
+
+
+def test_progress_is_a_bar_in_a_notebook_and_not_where_its_kernel_is_only_imported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    assert not is_shown(io.StringIO())
+    output = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    assert is_shown(output)
 
 
 def test_training_lowers_the_loss(run):
