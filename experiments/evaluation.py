@@ -1,12 +1,15 @@
 """Values example by example of a trained model, for what experiments compare on the same images."""
 
-from collections.abc import Callable
-from typing import Any
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from ae_jax.api import Fitted
+from ae_jax.core.files import write_atomically
 from ae_jax.data.passes import ValuesOf
 from ae_jax.eval.likelihood import standard_error
 from ae_jax.numerics.noise import stream_key
@@ -33,6 +36,34 @@ def of_set(model: Fitted, split: str, evaluate: Callable[..., Any], seed: int = 
     key = stream_key(jnp.asarray(seed, jnp.uint32), "evaluation")
     module = model.setup.architecture.model
     return evaluate(module, model.variables, model.evaluation_data(split), key)
+
+
+def kept(file: Path, made: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays that take minutes, from their file, or made and kept there, whole or not at all."""
+    if not file.is_file():
+        content = io.BytesIO()
+        np.savez(content, **made())
+        write_atomically(file, content.getvalue())
+    with np.load(file, allow_pickle=False) as found:
+        return {name: found[name] for name in found.files}
+
+
+class Gain(NamedTuple):
+    """By how much values are above others of the same examples.
+
+    mean, error   of the difference, in its unit, and the standard error over examples
+    higher        percentage of the examples on which they are
+    """
+
+    mean: float
+    error: float
+    higher: float
+
+
+def gain(values: np.ndarray, others: np.ndarray) -> Gain:
+    """Of values [N] over others [N] of the same examples."""
+    above = np.asarray(values, np.float64) - others
+    return Gain(float(above.mean()), standard_error(above), float(100 * (above > 0).mean()))
 
 
 def with_error(values: Any, digits: int = 2) -> str:

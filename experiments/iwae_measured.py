@@ -13,7 +13,7 @@ from ae_jax.eval.likelihood import standard_error
 from ae_jax.eval.posteriors import variance_of_means
 from ae_jax.lab import Rows
 from ae_jax.report.claims import Claim, at_least, at_most, close_to
-from experiments.evaluation import of_set, values_by_example
+from experiments.evaluation import gain, of_set, values_by_example
 from experiments.iwae_runs import SOURCE, Run, published
 
 ACTIVE = 0.01
@@ -85,16 +85,16 @@ def paired(found: list[Measured]) -> Rows:
     for place, better in enumerate(found):
         for worse in found[:place]:
             if better.run.bound == "iwae" and better.run.length == worse.run.length:
-                gain = worse.likelihoods.astype(np.float64) - better.likelihoods
+                by = gain(-better.likelihoods, -worse.likelihoods)
                 rows.append(
                     {
                         "better": better.run.described,
                         "than": worse.run.described,
                         "stochastic layers": better.run.layers,
                         "epochs": better.run.all_epochs,
-                        "by (nats)": float(gain.mean()),
-                        "±": standard_error(gain),
-                        "images on which it is better (%)": float(100 * (gain > 0).mean()),
+                        "by (nats)": by.mean,
+                        "±": by.error,
+                        "images on which it is better (%)": by.higher,
                     }
                 )
     return rows

@@ -58,7 +58,7 @@ class Grid:
         }
 
     def _listener(self, member: Member) -> AbstractContextManager[Listener]:
-        return progress(member.name, member.config.train.epochs, "elbo")
+        return progress(member.name, member.config, "elbo")
 
 
 @dataclasses.dataclass(frozen=True)

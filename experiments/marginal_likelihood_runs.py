@@ -12,7 +12,6 @@ import numpy as np
 
 from ae_jax.api import Fitted
 from ae_jax.core.errors import TrainingDiverged, UserError
-from ae_jax.core.files import make_directory
 from ae_jax.data import DataSet
 from ae_jax.eval import PosteriorFitLikelihood
 from ae_jax.eval.likelihood import standard_error
@@ -22,7 +21,7 @@ from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, 
 from ae_jax.train.grid import Member
 from ae_jax.train.loop import is_look
 from ae_jax.train.optimisers import Adagrad
-from experiments.evaluation import of_set
+from experiments.evaluation import gain, kept, of_set
 from experiments.kingma_welling_runs import BURN_IN, INIT_SCALE, OBJECTIVES
 from experiments.published import TARGETS
 
@@ -116,7 +115,7 @@ def estimated(
         lab.launcher.train([chosen], dataset, lab.root, until=epochs)
         model = restored(lab.root, [chosen], dataset)[chosen.name]
         samples.append(epochs * len(dataset.splits["train"]))
-        folder = make_directory(lab.root / "estimates" / cell.folder)
+        folder = lab.root / "estimates" / cell.folder
         file = folder / f"{chains}x{draws}-step={step:g}-epoch={epochs}.npz"
         values = _kept(file, model, epochs, draws, chains)
         for split in SPLITS:
@@ -132,13 +131,14 @@ def estimated(
 
 def _kept(file: Path, model: Fitted, epochs: int, draws: int, chains: int) -> dict[str, np.ndarray]:
     """log p(x) of the first examples of each split at an epoch, read or estimated."""
-    if not file.is_file():
+
+    def made() -> dict[str, np.ndarray]:
         if model.records[-1]["epoch"] != epochs:
             raise UserError(f"{file} is gone, and its run has gone on: begin in another --workdir")
         estimator = _estimator(draws, chains)
-        np.savez(file, **{split: log_likelihoods(model, split, estimator) for split in SPLITS})
-    with np.load(file, allow_pickle=False) as found:
-        return {split: found[split].astype(np.float64) for split in SPLITS}
+        return {split: log_likelihoods(model, split, estimator) for split in SPLITS}
+
+    return {split: values.astype(np.float64) for split, values in kept(file, made).items()}
 
 
 @functools.cache  # one object, so that it is compiled once
@@ -207,15 +207,14 @@ def claims(found: dict[Cell, Estimates]) -> list[Claim]:
     made = []
     for count in sorted({cell.count for cell in found}):
         above, below = (found[Cell(count, method)] for method in METHODS)
-        gain = above.log_likelihoods["test"][-1] - below.log_likelihoods["test"][-1]
-        error = standard_error(gain)
+        by = gain(above.log_likelihoods["test"][-1], below.log_likelihoods["test"][-1])
         name = (
             f"{count:,} training digits, {above.samples[-1]:.2g} samples: test log p(x) of AEVB "
-            f"less that of wake-sleep, same digits (± {error:.2f}), is above 0 by {ERRORS} "
+            f"less that of wake-sleep, same digits (± {by.error:.2f}), is above 0 by {ERRORS} "
             "standard errors"
         )
         source = f"the order of {SOURCE}"
-        made.append(at_least(name, float(gain.mean()), ERRORS * error, 0.0, "nats", source, error))
+        made.append(at_least(name, by.mean, ERRORS * by.error, 0.0, "nats", source, by.error))
     for cell, one in found.items():
         theirs = published(cell, "test")
         for samples, values in zip(one.samples, one.log_likelihoods["test"], strict=True):

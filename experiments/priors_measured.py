@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from ae_jax.api import Fitted
-from ae_jax.core.files import make_directory
 from ae_jax.eval import ImportanceSampledLikelihood
 from ae_jax.eval.bounds import elbo_terms
 from ae_jax.eval.likelihood import standard_error
 from ae_jax.eval.posteriors import aggregate_posterior, kl_by_dimension, variance_of_means
 from ae_jax.lab import Claim, Rows
 from ae_jax.report.claims import at_least, at_most
-from experiments.evaluation import of_set, values_by_example
+from experiments.evaluation import gain, kept, of_set, values_by_example
 from experiments.priors_runs import Network, Row, published
 
 ACTIVE = 0.01
@@ -57,11 +56,8 @@ class Measured:
 def measure(row: Row, folder: Path, samples: int) -> Measured:
     """Estimates with so many samples; they take minutes, and are kept beside the run."""
     model = row.model
-    kept = make_directory(folder) / f"{samples}-at-step-{model.step}-{row.rate:g}.npz"
-    if not kept.is_file():
-        np.savez(kept, **_measured(row, samples))
-    with np.load(kept, allow_pickle=False) as found:
-        arrays = {name: found[name] for name in found.files}
+    file = folder / f"{samples}-at-step-{model.step}-{row.rate:g}.npz"
+    arrays = kept(file, lambda: _measured(row, samples))
     aggregate = tuple(float(value) for value in arrays.pop("aggregate"))
     return Measured(row.network, row.rate, aggregate=aggregate, **arrays)
 
@@ -118,14 +114,14 @@ def paired(found: list[Measured]) -> Rows:
     gated = [one for one in found if one.network.gated]
     rows = []
     for than, of in combinations(gated, 2):
-        gain = than.likelihoods.astype(np.float64) - of.likelihoods
+        by = gain(-of.likelihoods, -than.likelihoods)
         rows.append(
             {
                 "log p(x) of": of.network.described,
                 "less that of": than.network.described,
-                "is (nats)": float(gain.mean()),
-                "±": standard_error(gain),
-                "images on which it is higher (%)": float(100 * (gain > 0).mean()),
+                "is (nats)": by.mean,
+                "±": by.error,
+                "images on which it is higher (%)": by.higher,
             }
         )
     return rows
@@ -140,13 +136,13 @@ def claims(found: list[Measured], pairs: Rows, samples: int, held_to_rows: bool)
 
 
 def _of_pair(row: dict[str, Any]) -> Claim:
-    gain, error = row["is (nats)"], row["±"]
+    by, error = row["is (nats)"], row["±"]
     name = (
         f"log p(x) of {row['log p(x) of']} less that of {row['less that of']}, same images "
         f"(± {error:.2f}), is above 0 by {ERRORS} standard errors"
     )
     source = f"the order of {PAPER}"
-    return at_least(name, gain, ERRORS * error, 0.0, "nats", source, error)
+    return at_least(name, by, ERRORS * error, 0.0, "nats", source, error)
 
 
 def _of_row(one: Measured, samples: int) -> Claim:

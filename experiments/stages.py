@@ -45,4 +45,4 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _bar(member: Member):
-    return progress(member.name, member.config.train.epochs, member.config.objective.headline)
+    return progress(member.name, member.config)

@@ -90,7 +90,7 @@ def _wide():
 WIDE = _wide()
 
 
-@pytest.mark.slow_cases("8", "1")
+@pytest.mark.slow_cases("1")
 @pytest.mark.parametrize("temperatures", [1, 8])
 def test_annealing_from_the_true_posterior_is_exact_at_any_temperatures(temperatures):
     """log p(x, z) - log q(z|x) is then log p(x) wherever the chains are."""
@@ -180,7 +180,7 @@ def test_the_fitted_density_is_that_of_scipy():
         np.testing.assert_allclose(found[:, b], normal.logpdf(z[:, b]), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.slow_cases("evaluator0", "evaluator1")
+@pytest.mark.slow_cases("evaluator1")
 @pytest.mark.parametrize(
     "evaluator", [AnnealedLikelihood(2, 5, 2, 2), PosteriorFitLikelihood(2, 5, 5)]
 )
@@ -223,7 +223,7 @@ def test_a_large_code_is_not_fitted():
         PosteriorFitLikelihood(2, 2, 2)(model, variables, _data(), KEY)
 
 
-@pytest.mark.slow_cases("network", "mixture")
+@pytest.mark.slow_cases("mixture")
 @pytest.mark.parametrize("prior", ["mixture", "network"])
 def test_learned_priors_and_conditions_count(prior):
     """With a code of one dimension, against quadrature over it."""

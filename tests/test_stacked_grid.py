@@ -113,7 +113,7 @@ def test_members_that_stand_at_different_epochs_catch_up(members, vector_set, tm
         assert_same_run(outcomes[one.name], alone[one.name])
 
 
-@pytest.mark.slow_cases("3", "2")
+@pytest.mark.slow_cases("2")
 @pytest.mark.parametrize("saved_last", [2, 3])
 def test_a_group_killed_while_it_saved_continues_in_one_program_with_the_same_bits(
     saved_last, members, stacked, vector_set, tmp_path
@@ -157,7 +157,7 @@ def test_members_that_are_over_are_not_trained_with_those_added(
     assert all(len(outcome.records) == 3 for outcome in outcomes.values())
 
 
-@pytest.mark.slow_cases("adam", "adagrad", "adamw", "momentum", "rmsprop", "sgd")
+@pytest.mark.slow_cases("adagrad", "adamw", "momentum", "rmsprop", "sgd")
 @pytest.mark.parametrize("optimiser", list(OPTIMISERS))
 def test_every_optimiser_keeps_padded_codes_apart(optimiser, train_only, tmp_path):
     options = {"optim__name": optimiser, "learning_rate": 1e-3, "epochs": 2}
@@ -171,16 +171,7 @@ def test_every_optimiser_keeps_padded_codes_apart(optimiser, train_only, tmp_pat
 WHOLE_CODES = [name for name in OBJECTIVES if not OBJECTIVES.get(name).can_pad]
 
 
-@pytest.mark.slow_cases(
-    "sparse_l0",
-    "contrastive_divergence",
-    "sparse_auxk",
-    "sparse_resampling",
-    "contractive",
-    "sparse",
-    "sparse_kl",
-    "sparse_l1",
-)
+@pytest.mark.slow_cases("contractive", "sparse", "sparse_kl", "sparse_l1")
 @pytest.mark.parametrize("objective", WHOLE_CODES)
 def test_an_objective_that_needs_whole_codes_is_stacked_with_its_own_model(
     objective, image_set, tmp_path

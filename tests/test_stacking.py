@@ -78,7 +78,6 @@ def _assert_same(deep, params, stack):
     )
 
 
-@pytest.mark.slow_cases("gaussian-gaussian_fixed-mean", "bernoulli-bernoulli-logits")
 @pytest.mark.parametrize(
     ("visible", "head", "data"),
     [("bernoulli", "bernoulli", "logits"), ("gaussian", "gaussian_fixed", "mean")],

@@ -26,5 +26,5 @@ def shown(setup: Setup | CodecSetup, wanted: bool | None) -> Iterator[tuple[Any,
         with fit_progress(name) as listener:
             yield (listener,)
         return
-    with progress(name, setup.config.train.epochs, setup.headline) as listener:
+    with progress(name, setup.config) as listener:
         yield (listener,)

@@ -179,7 +179,7 @@ def _better_half(going: Sequence[Member], looks: Looks, dataset: DataSet) -> lis
 
 
 def _listener(member: Member) -> AbstractContextManager[Listener]:
-    return progress(member.name, member.config.train.epochs, member.config.objective.headline)
+    return progress(member.name, member.config)
 
 
 def _publish(settings: Settings, looks: Looks, dataset: DataSet, root: Path) -> None:

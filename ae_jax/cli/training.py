@@ -145,7 +145,7 @@ def _train(
         return
     last, headline = outcome.last_look, setup.numbers.objective.headline
     for name in setup.splits:
-        value = reached(last[f"{name}/{headline}"], decimals=3)
+        value = reached(last[f"{name}/{headline}"], setup.config, decimals=3)
         click.echo(f"{name:>5}: {headline} {value} nats per example")
     click.echo(f"run: {directory.path}")
     if with_report and jax.process_count() > 1:
@@ -214,12 +214,11 @@ def _listeners(
     """Who hears of a run: nobody in the other processes of a job."""
     if not processes.is_first():
         return []
-    epochs, headline = setup.config.train.epochs, setup.numbers.objective.headline
     label = setup.dataset.name.rpartition("/")[2]  # of a file its name alone
-    opened = [progress(label, epochs, headline)]
+    opened = [progress(label, setup.config)]
     if use_profiler:
         done = latest_step(directory.checkpoints) // setup.steps_per_epoch
-        opened.append(profile(directory.path / "profile", epochs - done))
+        opened.append(profile(directory.path / "profile", setup.config.train.epochs - done))
     trackers = stack.enter_context(tracking(track, setup, directory))
     return [*trackers, *(stack.enter_context(listener) for listener in opened)]
 

@@ -40,6 +40,11 @@ class Support:
     high: float
     integer: bool = False
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether its values lie between two finite bounds."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
     def contains(self, values: Array) -> Array:
         """Which values lie in it, bool of the same shape. NaN does not."""
         inside = (values >= self.low) & (values <= self.high)

@@ -104,5 +104,4 @@ class WouldFit(Exception):
 
 
 def _bar(member: Member) -> AbstractContextManager[Listener]:
-    headline = member.config.objective.headline
-    return progress(member.name, member.config.train.epochs, headline)
+    return progress(member.name, member.config)

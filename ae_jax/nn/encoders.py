@@ -32,9 +32,7 @@ class MLPEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None) -> Array:
-        h = x.reshape(x.shape[0], -1)  # [B, D]
-        if condition is not None:
-            h = jnp.concatenate([h, condition.reshape(x.shape[0], -1)], axis=-1)
+        h = flat(x, condition)
         for i, size in enumerate(self.hidden):
             drops = self.dropout_after == "each" or i == len(self.hidden) - 1
             h = finished(self, nn.Dense(size, name=f"dense_{i}")(h), i, drops)
@@ -66,6 +64,14 @@ class ConvEncoder(nn.Module):
         for i, channels in enumerate(self.hidden):
             h = finished(self, HalvingConv(channels, name=f"conv_{i}")(h), i)
         return jnp.reshape(h, (h.shape[0], -1))  # [B, H' * W' * hidden[-1]]
+
+
+def flat(x: Array, condition: Array | None = None) -> Array:
+    """Data [B, ...] as vectors, a condition behind them: [B, D]."""
+    h = x.reshape(x.shape[0], -1)
+    if condition is None:
+        return h
+    return jnp.concatenate([h, condition.reshape(x.shape[0], -1)], axis=-1)
 
 
 def finished(part: nn.Module, h: Array, index: int, drops: bool = True) -> Array:

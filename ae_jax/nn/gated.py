@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from ae_jax.nn.decoders import with_condition
+from ae_jax.nn.encoders import flat
 
 
 class GatedEncoder(nn.Module):
@@ -28,10 +28,7 @@ class GatedEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None) -> Array:
-        h = x.reshape(x.shape[0], -1)  # [B, D]
-        if condition is not None:
-            h = jnp.concatenate([h, condition.reshape(x.shape[0], -1)], axis=-1)
-        return gated(self.hidden, self.activation, h)
+        return gated(self.hidden, self.activation, flat(x, condition))
 
 
 class GatedDecoder(nn.Module):

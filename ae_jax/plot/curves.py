@@ -9,7 +9,7 @@ from ae_jax.api import Fitted
 from ae_jax.core.errors import UserError
 from ae_jax.report import comparisons, figures
 from ae_jax.report.courses import axis_labels, courses
-from ae_jax.report.drawing import Curves, draw_curves, logarithmic, name_lines
+from ae_jax.report.drawing import Curves, logarithmic, name_lines, ticks_where_measured
 from ae_jax.report.style import style
 
 
@@ -44,8 +44,7 @@ def learning_curves(
     if axes is None:
         return figures.loss_curves(lines, x_label, y_label).axes[0]
     with style():
-        draw_curves(axes, lines)
-        axes.set(xlabel=x_label, ylabel=y_label)
+        figures.draw_lines(axes, lines, x_label, y_label, markers=False)
         axes.legend()
     return axes
 
@@ -75,9 +74,9 @@ def curves(
     if axes is None:
         return comparisons.curves(lines, x_label, y_label, log_x=log_x, log_y=log_y).axes[0]
     with style():
-        draw_curves(axes, lines, markers=True)
+        figures.draw_lines(axes, lines, x_label, y_label, markers=True)
         logarithmic(axes, log_x, log_y)
-        axes.set(xlabel=x_label, ylabel=y_label)
+        ticks_where_measured(axes, lines)
         name_lines(axes)
         axes.legend()
     return axes

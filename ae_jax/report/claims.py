@@ -4,8 +4,9 @@ import dataclasses
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,62 +36,22 @@ class Claim:
     standard_error: float | None = None
 
 
-def at_least(
-    name: str,
-    value: float,
-    target: float,
-    tolerance: float,
-    unit: str,
-    source: str,
+def _judged(
+    direction: str, holds: Callable[[float, float, float], Any],
+    name: str, value: float, target: float, tolerance: float, unit: str, source: str,
     standard_error: float | None = None,
-) -> Claim:
-    """The claim that a value is no more than `tolerance` below its target."""
-    holds = bool(value >= target - tolerance)
-    return _of_numbers(
-        name, value, target, tolerance, unit, source, holds, "at least", standard_error
-    )
-
-
-def at_most(
-    name: str,
-    value: float,
-    target: float,
-    tolerance: float,
-    unit: str,
-    source: str,
-    standard_error: float | None = None,
-) -> Claim:
-    """The claim that a value is no more than `tolerance` above its target."""
-    holds = bool(value <= target + tolerance)
-    return _of_numbers(
-        name, value, target, tolerance, unit, source, holds, "at most", standard_error
-    )
-
-
-def close_to(
-    name: str,
-    value: float,
-    target: float,
-    tolerance: float,
-    unit: str,
-    source: str,
-    standard_error: float | None = None,
-) -> Claim:
-    """The claim that a value differs from its target by no more than `tolerance`."""
-    holds = bool(abs(value - target) <= tolerance)
-    return _of_numbers(
-        name, value, target, tolerance, unit, source, holds, "close to", standard_error
-    )
-
-
-def _of_numbers(
-    name: str, value: float, target: float, tolerance: float, unit: str, source: str, holds: bool,
-    direction: str, error: float | None,
 ) -> Claim:  # fmt: skip
-    """Rounded after it was judged."""
-    error = None if error is None else round(error, 3)
+    """A claim about a number, rounded after it was judged by `holds(value, target, tolerance)`."""
+    verdict = bool(holds(value, target, tolerance))
+    error = None if standard_error is None else round(standard_error, 3)
     rounded = round(value, 3), round(target, 3)
-    return Claim(name, *rounded, tolerance, unit, source, holds, direction, error)
+    return Claim(name, *rounded, tolerance, unit, source, verdict, direction, error)
+
+
+# By no more than the tolerance is a value below its target, above it, or away from it.
+at_least = partial(_judged, "at least", lambda value, target, tol: value >= target - tol)
+at_most = partial(_judged, "at most", lambda value, target, tol: value <= target + tol)
+close_to = partial(_judged, "close to", lambda value, target, tol: abs(value - target) <= tol)
 
 
 def equal_to(name: str, value: float, target: float, unit: str, source: str) -> Claim:

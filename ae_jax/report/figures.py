@@ -280,11 +280,16 @@ def line_figure(
     """`loss_curves` before its levels are named, for what changes the axes first."""
     figure = Figure((6.4, 4.0), layout="constrained")
     axes = figure.add_subplot()
-    draw_curves(axes, curves, markers=markers)
-    axes.set(xlabel=x_label, ylabel=y_label)
-    if x_label.startswith("epoch"):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    draw_lines(axes, curves, x_label, y_label, markers=markers)
     legend_below(figure)
     if title:
         axes.set_title(title)
     return figure
+
+
+def draw_lines(axes: Axes, curves: Curves, x_label: str, y_label: str, *, markers: bool) -> None:
+    """The lines and what is at their axes, where an epoch is a whole number."""
+    draw_curves(axes, curves, markers=markers)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    if x_label.startswith("epoch"):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))

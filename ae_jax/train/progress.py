@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from ae_jax.codecs import Progress
+from ae_jax.nn import HEADS
 from ae_jax.train import processes
+from ae_jax.train.config import RunConfig
 from ae_jax.train.loop import Listener, Record, is_look
 
 # Notebooks draw a bar of their own with ipywidgets, and tqdm.auto warns where they have them not.
@@ -17,13 +19,17 @@ if importlib.util.find_spec("ipywidgets") is None:
 else:
     from tqdm.auto import tqdm
 
-# No quantity of this library is as large in earnest: a bound or an error that is, ran away.
+# In nats per example: no density of bounded data is as large in earnest. Squares of real numbers in
+# units of their own may be.
 DIVERGED = 1e9
 
 
-def reached(value: float, decimals: int = 2) -> str:
+def reached(value: float, config: RunConfig, decimals: int = 2) -> str:
     """A metric in words for a terminal: digits, or that it ran away."""
-    return f"{value:.{decimals}f}" if abs(value) < DIVERGED else "diverged"
+    if abs(value) < DIVERGED:
+        return f"{value:.{decimals}f}"
+    is_bounded = config.model.head in HEADS and HEADS.get(config.model.head).support.is_bounded
+    return "diverged" if is_bounded or not math.isfinite(value) else f"{value:.6g}"
 
 
 def is_shown(stream: TextIO) -> bool:
@@ -34,18 +40,20 @@ def is_shown(stream: TextIO) -> bool:
 
 @contextmanager
 def progress(
-    label: str, epochs: int, headline: str, stream: TextIO | None = None
+    label: str, config: RunConfig, headline: str | None = None, stream: TextIO | None = None
 ) -> Iterator[Listener]:
     """A bar with rate and time left on a terminal; elsewhere a plain line for each look.
 
-    Of several processes the first one shows it.
+    What is shown is a metric, by default the headline of the objective. Of several processes the
+    first one shows it.
     """
+    epochs, headline = config.train.epochs, headline or config.objective.headline
     stream = sys.stderr if stream is None else stream
     if not processes.is_first():
         yield lambda record: None
         return
     if not is_shown(stream):
-        yield lambda record: _print_look(label, epochs, headline, record, stream)
+        yield lambda record: _print_look(label, config, headline, record, stream)
         return
     with tqdm(total=epochs, desc=label, unit="epoch", file=stream) as bar:
 
@@ -53,19 +61,22 @@ def progress(
             if bar.n == 0:  # a resumed run: what was done before took no time today
                 bar.initial = bar.n = record["epoch"] - 1
             bar.update(record["epoch"] - bar.n)
-            bar.set_postfix_str(f"{headline} {reached(record[f'running/{headline}'])}")
+            bar.set_postfix_str(f"{headline} {reached(record[f'running/{headline}'], config)}")
 
         yield advance
 
 
-def _print_look(label: str, epochs: int, headline: str, record: Record, stream: TextIO) -> None:
+def _print_look(
+    label: str, config: RunConfig, headline: str, record: Record, stream: TextIO
+) -> None:
     if not is_look(record):
         return
     values = "  ".join(
-        f"{split} {reached(record[f'{split}/{headline}'])}"
+        f"{split} {reached(record[f'{split}/{headline}'], config)}"
         for split in ("train", "valid", "test")
         if f"{split}/{headline}" in record
     )
+    epochs = config.train.epochs
     width = math.ceil(math.log10(epochs + 1))
     stream.write(
         f"{label}  epoch {record['epoch']:>{width}}/{epochs}  {headline}: {values}  "

@@ -82,7 +82,7 @@ def library(
     spans = []
     with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "w") as log:
         setup = prepare_run(config, data)
-        with redirect_stderr(log), progress("benchmark", config.train.epochs, headline) as show:
+        with redirect_stderr(log), progress("benchmark", config) as show:
 
             def listen(record: dict) -> None:
                 nonlocal begun

@@ -293,7 +293,7 @@ def _unfinished(setups: Mapping[str, Setup], root: Path, until: int | None) -> l
 
 
 def _progress(member: Member) -> AbstractContextManager[Listener]:
-    return progress(member.name, member.config.train.epochs, member.config.objective.headline)
+    return progress(member.name, member.config)
 
 
 def _queued(jobs: Sequence[Any]) -> set[str]:
