@@ -27,7 +27,8 @@ from jax import export
 from safetensors.numpy import load_file
 
 assert not any(name.startswith("ae_jax") for name in sys.modules)
-given = dict(np.load("given.npz"))
+with np.load("given.npz") as archive:
+    given = dict(archive)
 more = [given.pop("condition")] if "condition" in given else []
 weights = load_file("model/weights.safetensors")
 run = {}
@@ -46,7 +47,8 @@ ONNX_SCRIPT = """
 import sys
 import numpy as np, onnxruntime
 
-given, made = dict(np.load("given.npz")), {}
+with np.load("given.npz") as archive:
+    given, made = dict(archive), {}
 for name, key in (("encode", "x"), ("decode", "z")):
     session = onnxruntime.InferenceSession(f"model/{name}.onnx")
     (entry,) = session.get_inputs()
@@ -55,6 +57,12 @@ for name, key in (("encode", "x"), ("decode", "z")):
 assert not {"ae_jax", "jax"} & {name.partition(".")[0] for name in sys.modules}
 np.savez("made.npz", **made)
 """
+
+
+def read(file):
+    """The arrays of an archive by name; the file is closed again."""
+    with np.load(file) as archive:
+        return dict(archive)
 
 
 @pytest.mark.slow
@@ -74,7 +82,7 @@ def test_onnx_does_what_the_model_does(kind, tmp_path):
     np.savez(tmp_path / "given.npz", x=x.astype(np.float32), z=z.astype(np.float32))
     subprocess.run([sys.executable, "-c", ONNX_SCRIPT], cwd=tmp_path, check=True)
     assert sorted(path.name for path in folder.iterdir()) == ["decode.onnx", "encode.onnx"]
-    made, codes, decoded = np.load(tmp_path / "made.npz"), model.encode(x), model.decode(z)
+    made, codes, decoded = read(tmp_path / "made.npz"), model.encode(x), model.decode(z)
     np.testing.assert_allclose(made["encode"], codes, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(made["encode one"], codes[:1], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(made["decode"], decoded, rtol=1e-4, atol=1e-3)
@@ -125,7 +133,7 @@ def test_programs_do_what_the_model_does(kind, tmp_path):
         given["condition"] = y
     np.savez(tmp_path / "given.npz", **given)
     subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, check=True)
-    made = np.load(tmp_path / "made.npz")
+    made = read(tmp_path / "made.npz")
     codes, decoded = model.encode(x, y), model.decode(z, y)
     np.testing.assert_allclose(made["z"], codes, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(made["one"], codes[:1], rtol=1e-4, atol=1e-4)

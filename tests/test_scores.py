@@ -303,7 +303,8 @@ def test_the_command_writes_what_python_gives(command, folder):
     np.testing.assert_array_equal(table["outlier"], outliers(scores, threshold))
     assert f"threshold: {threshold:.6g}" in out and "of example, score, name, label" in out
     assert command("score", "run", "--out", "new/s.npz", "--split", "valid")[0] == 0
-    arrays = np.load(folder / "new" / "s.npz")
+    with np.load(folder / "new" / "s.npz") as archive:
+        arrays = dict(archive)
     assert set(arrays) == {"example", "score", "name", "label"}
     np.testing.assert_allclose(arrays["score"], model.score(splits["valid"]), rtol=1e-5)
 
