@@ -13,7 +13,7 @@ from ae_jax.codecs.pca import PcaCodec
 from ae_jax.core.errors import TrainingDiverged
 from ae_jax.core.files import read_json
 from ae_jax.data import DataSet
-from ae_jax.eval.likelihood import standard_error
+from ae_jax.eval.estimates import standard_error
 from ae_jax.lab import Lab
 from ae_jax.objectives import ContrastiveDivergence, Reconstruction
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig

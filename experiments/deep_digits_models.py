@@ -8,7 +8,7 @@ import numpy as np
 from ae_jax.api import Fitted
 from ae_jax.api.layerwise import Pretrained, pretrain
 from ae_jax.data import DataSet
-from ae_jax.eval.likelihood import standard_error
+from ae_jax.eval.estimates import standard_error
 from ae_jax.lab import Lab, Rows
 from ae_jax.train.config import DataConfig
 from ae_jax.train.grid import Member

@@ -24,6 +24,7 @@ from ae_jax.codecs import form
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import make_directory, read_json, write_text
 from ae_jax.data import DATA_SETS
+from ae_jax.report.claims import origin
 from ae_jax.report.pages import markdown_table
 from experiments import figures_of_papers, status, taxonomy
 
@@ -105,15 +106,18 @@ def _claims_that_hold() -> str:
     rows = []
     for name, results in collected().items():
         held = [claim["holds"] for claim in results["claims"]]
-        facts = results["environment"]
+        facts, trained = results["environment"], results.get("trained")
+        known = None if trained is None else (trained["last"], ", ".join(trained["commits"]))
         rows.append(
             {
                 "results": f"[{name}]({_page_of(name)})",
                 "preset": _preset(name, results),
                 "claims that hold": f"{sum(held)} of {len(held)}",
                 "on": facts["device"],
-                "trained or written": facts["date"],
-                "commit": facts["commit"],
+                "trained": "" if known is None else known[0],
+                "at commit": "" if known is None else known[1],
+                "written": facts["date"],
+                "by commit": facts["commit"],
             }
         )
     return markdown_table(rows) + "\n"
@@ -174,8 +178,7 @@ def _part(name: str) -> str:
     lines += _benchmark(results) if "facts" in results else _experiment(results)
     facts = results["environment"]
     where = f"{facts['processor']}, {facts['device']}, jax {facts['jax']}"
-    written = f"written {facts['date']} at commit {facts['commit']}"
-    lines += ["", f"Results of `{_command(name, results)}` on {where}, {written}."]
+    lines += ["", f"Results of `{_command(name, results)}` on {where}; {origin(results)}."]
     return "\n".join(lines) + "\n"
 
 

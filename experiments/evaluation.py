@@ -11,7 +11,7 @@ import numpy as np
 from ae_jax.api import Fitted
 from ae_jax.core.files import write_atomically
 from ae_jax.data.passes import ValuesOf
-from ae_jax.eval.likelihood import standard_error
+from ae_jax.eval.estimates import standard_error
 from ae_jax.numerics.noise import stream_key
 
 

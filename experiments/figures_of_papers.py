@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ae_jax.report.claims import origin
 from ae_jax.report.pages import markdown_table
 
 Results = Mapping[str, Any]
@@ -42,7 +43,7 @@ def _where(results: Results) -> str:
     count = f"{len(known)} run" + ("" if len(known) == 1 else "s")
     return (
         f"{results['protocol']}. {minutes} in {count}, on {facts['device']} "
-        f"({facts['processor']}); written {facts['date']} at commit {facts['commit']}."
+        f"({facts['processor']}); {origin(results)}."
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ae_jax.api import Fitted
 from ae_jax.core.files import make_directory
 from ae_jax.eval import ImportanceSampledLikelihood
-from ae_jax.eval.likelihood import standard_error
+from ae_jax.eval.estimates import standard_error
 from ae_jax.eval.posteriors import variance_of_means
 from ae_jax.lab import Rows
 from ae_jax.report.claims import Claim, at_least, at_most, close_to

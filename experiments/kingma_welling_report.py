@@ -7,7 +7,7 @@ import numpy as np
 from jax import Array
 
 from ae_jax.api import Fitted
-from ae_jax.eval.likelihood import standard_error
+from ae_jax.eval.estimates import standard_error
 from ae_jax.lab import Findings, Shown, restored
 from ae_jax.objectives import Batch, Elbo
 from ae_jax.objectives.base import BoundModel

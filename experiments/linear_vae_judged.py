@@ -6,7 +6,7 @@ from ae_jax.api import Fitted
 from ae_jax.codecs.probabilistic_pca import ProbabilisticPcaCodec
 from ae_jax.data import DataSet
 from ae_jax.eval.bounds import elbo_terms
-from ae_jax.eval.likelihood import standard_error
+from ae_jax.eval.estimates import standard_error
 from ae_jax.lab import Rows
 from ae_jax.report.claims import Claim, at_most, close_to, equal_to
 from experiments import linear_vae_theory as theory

@@ -14,7 +14,7 @@ from ae_jax.api import Fitted
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.data import DataSet
 from ae_jax.eval import PosteriorFitLikelihood
-from ae_jax.eval.likelihood import standard_error
+from ae_jax.eval.estimates import standard_error
 from ae_jax.lab import Claim, Lab, Rows, restored
 from ae_jax.report.claims import at_least
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig

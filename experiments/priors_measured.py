@@ -10,7 +10,7 @@ import numpy as np
 from ae_jax.api import Fitted
 from ae_jax.eval import ImportanceSampledLikelihood
 from ae_jax.eval.bounds import elbo_terms
-from ae_jax.eval.likelihood import standard_error
+from ae_jax.eval.estimates import standard_error
 from ae_jax.eval.posteriors import aggregate_posterior, kl_by_dimension, variance_of_means
 from ae_jax.lab import Claim, Rows
 from ae_jax.report.claims import at_least, at_most

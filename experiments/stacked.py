@@ -25,7 +25,7 @@ import numpy as np
 
 from ae_jax.cli.shell import run_command
 from ae_jax.data import load
-from ae_jax.eval.likelihood import standard_error
+from ae_jax.eval.estimates import standard_error
 from ae_jax.lab import Findings, Lab, experiment, run_rows
 from ae_jax.report.claims import Claim, at_least
 from ae_jax.train.config import DataConfig

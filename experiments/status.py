@@ -191,7 +191,7 @@ def markdown() -> str:
                 "claims that hold": held,
             }
         )
-    return markdown_table(rows) + "\n"
+    return markdown_table(rows, padded_to=3) + "\n"  # of README, which is to be short
 
 
 def _claims(name: str) -> list[dict]:

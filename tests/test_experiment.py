@@ -6,6 +6,7 @@ import click
 import pytest
 
 from ae_jax.cli.shell import run_command
+from ae_jax.core.commit import commit
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.core.files import write_json
 from ae_jax.report.claims import (
@@ -14,6 +15,7 @@ from ae_jax.report.claims import (
     close_to,
     environment,
     equal_to,
+    origin,
     same_order,
     write_results,
 )
@@ -109,7 +111,23 @@ def test_the_commit_is_unknown_where_git_is_not(monkeypatch):
         raise FileNotFoundError("git")
 
     monkeypatch.setattr(subprocess, "run", no_git)
+    commit.cache_clear()
     assert environment()["commit"] == "unknown"
+    commit.cache_clear()
+
+
+def test_what_was_trained_and_what_was_written_are_told_apart():
+    facts = {"date": "2026-11-30 08:00 UTC", "commit": "ccc"}
+    results = {"environment": facts, "runs": [{"run": "a"}]}
+    written = "written 2026-11-30 08:00 UTC at commit ccc"
+    assert origin(results) == f"{written}; when it was trained was not kept"
+    day, next_day = "2026-11-28 10:00 UTC", "2026-11-29 10:00 UTC"
+    once = {"first": day, "last": day, "commits": ["aaa"]}
+    assert origin(results | {"trained": once}) == f"training begun {day} at commit aaa; {written}"
+    twice = {"first": day, "last": next_day, "commits": ["aaa", "bbb"]}
+    assert origin(results | {"trained": twice}) == (
+        f"training begun {day} to {next_day} at commits aaa, bbb; {written}"
+    )
 
 
 def command(error: BaseException | None) -> click.Command:

@@ -1,6 +1,7 @@
 """What experiments are made of: estimates, claims, sweeps, the protocol, the command."""
 
 import dataclasses
+import json
 from types import SimpleNamespace
 
 import click
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ae_jax.core.commit import commit
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, Split
 from ae_jax.lab import (
@@ -196,6 +198,9 @@ def test_an_experiment_sweeps_and_says_what_it_did(tmp_path, capsys):
         "latent_dim": 2, "seeds": 2, "step": 2.0, "step ±": 0.0
     }  # fmt: skip
     assert "holds: runs" in capsys.readouterr().out
+    trained = json.loads((tmp_path / "results.json").read_text())["trained"]
+    assert trained["commits"] == [commit()] and trained["first"] <= trained["last"]
+    assert "training begun" in (tmp_path / "report.html").read_text()
     for name in ("results.json", "report.html", "figures/sizes.png", "latent_dim=1/seed=0"):
         assert (tmp_path / name).exists()
 

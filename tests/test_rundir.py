@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import warnings
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -343,3 +344,20 @@ def test_a_lock_that_is_a_folder_is_a_sentence(tmp_path):
     (tmp_path / ".lock").mkdir()
     with pytest.raises(UserError, match="cannot lock .*[.]lock: Is a directory"):
         claimed(tmp_path)
+
+
+def test_when_and_at_which_commit_a_run_was_trained_is_kept(tmp_path, monkeypatch):
+    """Each claim that adds records is a start; one that only reads is none."""
+    for commit, records in (("one", (1, 2)), ("two", ()), ("three", (3,))):
+        monkeypatch.setattr("ae_jax.train.rundir.commit", lambda now=commit: now)
+        directory = RunDirectory(tmp_path)
+        with directory.claim(RunConfig(), small_set()):
+            for step in records:
+                directory.append({"step": step})
+    starts = RunDirectory(tmp_path).trained()
+    assert [start["commit"] for start in starts] == ["one", "three"]
+    for start in starts:
+        began = datetime.strptime(start["at"], "%Y-%m-%d %H:%M %Z").replace(tzinfo=UTC)
+        assert abs(datetime.now(UTC) - began) < timedelta(minutes=5)
+    RunDirectory(tmp_path).provenance_file.write_text("{")
+    assert RunDirectory(tmp_path).trained() == []

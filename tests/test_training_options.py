@@ -15,15 +15,15 @@ from ae_jax.api import configure, fit, fitted
 from ae_jax.core.errors import UserError
 from ae_jax.train.grid import Member, train_grid
 from ae_jax.train.loop import train
-from ae_jax.train.optimisers import AdamW, Sgd
-from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
-from ae_jax.train.transformations import (
+from ae_jax.train.optimiser_wrappers import (
     accumulated,
     average_in,
     averaged,
     reduced_on_plateau,
 )
+from ae_jax.train.optimisers import AdamW, Sgd
+from ae_jax.train.rundir import RunDirectory
+from ae_jax.train.setup import prepare_run
 
 # Without noise: the loss of an example does not depend on the number of its step.
 PLAIN = {

@@ -12,7 +12,7 @@ from jax.scipy.special import logsumexp
 
 from ae_jax.data.passes import EvaluationData
 from ae_jax.distributions import has_kl
-from ae_jax.eval.likelihood import check_density, codes_of, mean_and_error, standard_error
+from ae_jax.eval.estimates import check_density, codes_of, mean_and_error, standard_error
 from ae_jax.models import Batch, BoundModel, Draws
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Elbo

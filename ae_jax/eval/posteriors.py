@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 from ae_jax.core.errors import UserError
 from ae_jax.data.passes import EvaluationData
 from ae_jax.distributions import kl_per_dim
-from ae_jax.eval.likelihood import check_density, codes_of, standard_error
+from ae_jax.eval.estimates import check_density, codes_of, standard_error
 from ae_jax.models import Batch, BoundModel
 from ae_jax.numerics.noise import example_keys
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ae_jax.api import Fitted
-from ae_jax.report.claims import Claim, write_results
+from ae_jax.report.claims import Claim, origin, write_results
 from ae_jax.report.pages import (
     Picture,
     Section,
@@ -96,6 +96,7 @@ def publish(root: Path, title: str, findings: Findings) -> None:
         directory.results_file,
         findings.claims,
         findings.runs,
+        trained=_trained_below(root),
         title=title,
         protocol=findings.protocol,
         note=findings.note,
@@ -108,6 +109,17 @@ def publish(root: Path, title: str, findings: Findings) -> None:
     _show(results, directory)
 
 
+def _trained_below(root: Path) -> dict[str, Any] | None:
+    """When the runs below a folder began or went on, trials too, and at which commits."""
+    files = root.rglob("provenance.json")
+    starts = [start for file in files for start in RunDirectory(file.parent).trained()]
+    if not starts:
+        return None
+    starts.sort(key=lambda start: start["at"])
+    commits = list(dict.fromkeys(start["commit"] for start in starts))
+    return {"first": starts[0]["at"], "last": starts[-1]["at"], "commits": commits}
+
+
 def _sections(
     results: Mapping[str, Any], findings: Findings, pictures: list[Picture]
 ) -> list[Section]:
@@ -118,7 +130,7 @@ def _sections(
     sections += [*pictures, *others]
     if findings.runs:
         sections.append(runs_table(findings.runs))
-    return [*sections, environment_table(results["environment"])]
+    return [*sections, environment_table(results["environment"] | {"origin": origin(results)})]
 
 
 def _show(results: Mapping[str, Any], directory: RunDirectory) -> None:

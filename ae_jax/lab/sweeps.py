@@ -9,7 +9,7 @@ import numpy as np
 from ae_jax.api import Fitted
 from ae_jax.api.options import by_path
 from ae_jax.core.errors import UserError
-from ae_jax.eval.likelihood import standard_error
+from ae_jax.eval.estimates import standard_error
 from ae_jax.train.config import RunConfig, to_dict
 from ae_jax.train.over import Setting, short_names
 

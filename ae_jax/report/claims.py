@@ -3,8 +3,7 @@
 import dataclasses
 import os
 import platform
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from typing import Any
 
 import jax
 
+from ae_jax.core.commit import commit
 from ae_jax.core.files import write_json
 
 
@@ -73,7 +73,7 @@ def environment() -> dict[str, str]:
     device = jax.devices()[0]
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": _commit(),
+        "commit": commit(),
         "device": f"{jax.device_count()} x {device.device_kind}",
         "processor": f"{platform.machine()}, {_cores()} cores",
         "python": platform.python_version(),
@@ -81,16 +81,16 @@ def environment() -> dict[str, str]:
     }
 
 
-def _commit() -> str:
-    """The commit of the working tree, marked where files differ from it."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        done = subprocess.run(  # noqa: S603  words of ours
-            command, capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
+def origin(results: Mapping[str, Any]) -> str:
+    """When and at which commits what a `results.json` tells of was trained, and it was written."""
+    facts, trained = results["environment"], results.get("trained")
+    written = f"written {facts['date']} at commit {facts['commit']}"
+    if not trained:
+        return f"{written}; when it was trained was not kept" if results["runs"] else written
+    first, last, commits = trained["first"], trained["last"], trained["commits"]
+    when = first if first == last else f"{first} to {last}"
+    where = f"commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}"
+    return f"training begun {when} at {where}; {written}"
 
 
 def _cores() -> int:

@@ -218,15 +218,15 @@ def write_report(
     return write_atomically(path, page.encode("utf-8"))
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
+def markdown_table(rows: Sequence[Row], padded_to: int = PADDED_TO) -> str:
     """The rows as a Markdown table that also reads well on a terminal; numbers to the right.
 
-    Cells longer than `PADDED_TO` stick out, rather than fill all others of a column with blanks.
+    Cells longer than `padded_to` stick out, rather than fill all others of a column with blanks.
     """
     names = columns(rows)
     lines = [[_unpiped(text) for text in line] for line in (names, *_texts(rows))]
     longest = [max(3, *(len(line[i]) for line in lines)) for i in range(len(names))]
-    widths = [min(length, PADDED_TO) for length in longest]
+    widths = [min(length, padded_to) for length in longest]
     right = [is_numeric(rows, name) for name in names]
     padded = [
         [t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right, strict=True)]

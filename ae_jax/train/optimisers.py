@@ -19,8 +19,8 @@ from pydantic import Field
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import Count, NonNegative, Positive
 from ae_jax.core.registry import Registry
+from ae_jax.train.optimiser_wrappers import accumulated, averaged, reduced_on_plateau
 from ae_jax.train.seal import name_of
-from ae_jax.train.transformations import accumulated, averaged, reduced_on_plateau
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 ShareOfRun = Annotated[float, Field(ge=0, le=1)]

@@ -5,11 +5,13 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from filelock import FileLock, Timeout
 
+from ae_jax.core.commit import commit
 from ae_jax.core.errors import UserError, warn
 from ae_jax.core.files import (
     finite_or_none,
@@ -49,6 +51,8 @@ class RunDirectory:
         self.report_file = self.path / "report.html"
         self.checkpoints = self.path / "checkpoints"
         self.figures = self.path / "figures"
+        # How the run that is claimed came about, until the first record of this claim is added.
+        self._history: dict[str, Any] | None = None
 
     @contextmanager
     def claim(
@@ -75,6 +79,7 @@ class RunDirectory:
             self._identify(identity_of(config, dataset, start), config, accept_code)
             yield self
         finally:
+            self._history = None
             lock.release()
 
     def _identify(self, now: Identity, config: AnyConfig, accept_code: bool) -> None:
@@ -85,6 +90,7 @@ class RunDirectory:
         if saved is None:
             self._write(now)
             self._write_provenance(began)
+            self._history = began
             return
         changes = now.changes_from({**saved, "code": now.code})
         if changes:
@@ -105,6 +111,7 @@ class RunDirectory:
             if noted:
                 history["changes"] = [*history["changes"], noted]
             self._write_provenance(history | began)
+        self._history = history | began
 
     def _write(self, now: Identity) -> None:
         write_json(self.data_file, now.data)
@@ -157,10 +164,11 @@ class RunDirectory:
         return {"environment": None, "code": saved["code"], "changes": []}
 
     def _read_provenance(self) -> dict[str, Any]:
-        history = {"changes": [], **read_table(self.provenance_file, "environment", "code")}
-        tables = [history["environment"], history["code"]]
-        if isinstance(history["changes"], list) and all(
-            isinstance(table, dict) for table in [*tables, *history["changes"]]
+        kept = read_table(self.provenance_file, "environment", "code")
+        history = {"changes": [], "trained": [], **kept}
+        tables, lists = [history["environment"], history["code"]], ("changes", "trained")
+        if all(isinstance(history[name], list) for name in lists) and all(
+            isinstance(table, dict) for table in [*tables, *history["changes"], *history["trained"]]
         ):
             return history
         raise UserError(f"{self.provenance_file} is damaged: it has another form")
@@ -308,8 +316,30 @@ class RunDirectory:
         records = [one[0] for one in found if one is not None]
         return records if step is None else [r for r in records if r["step"] <= step]
 
+    def trained(self) -> list[dict[str, str]]:
+        """Each time that training began or went on: when (`at`), and at which `commit`.
+
+        Nothing is known of a run older than this, or whose provenance is lost.
+        """
+        try:
+            starts = self._read_provenance()["trained"]
+        except UserError:
+            return []
+        return [start for start in starts if {"at", "commit"} <= start.keys()]
+
+    def _note_training(self) -> None:
+        if self._history is not None:
+            now = {"at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "commit": commit()}
+            trained = [*self._history.get("trained", []), now]
+            self._write_provenance(self._history | {"trained": trained})
+            self._history = None
+
     def append(self, record: Mapping[str, Any]) -> None:
-        """Adds one record to metrics.jsonl; what is not finite becomes null, as JSON has it."""
+        """Adds one record to metrics.jsonl; what is not finite becomes null, as JSON has it.
+
+        With the first one after a claim, the provenance says when the run was trained.
+        """
+        self._note_training()
         try:
             with self.metrics_file.open("a", encoding="utf-8") as stream:
                 stream.write(_line_of(record))

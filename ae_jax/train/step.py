@@ -19,7 +19,7 @@ from ae_jax.numerics.noise import stream_key
 from ae_jax.numerics.reductions import loss_mean
 from ae_jax.objectives import Batch, Objective, Terms
 from ae_jax.objectives.base import WHOLE
-from ae_jax.train.transformations import average_in, forgotten
+from ae_jax.train.optimiser_wrappers import average_in, forgotten
 
 # Larger than any step, so that the first bad step of many is their minimum.
 NO_STEP = jnp.iinfo(jnp.int32).max

@@ -12,8 +12,8 @@ from ae_jax.data.base import Facts, Split
 from ae_jax.data.protocols import Stored, hold_out, hold_out_rows, valid_last
 from ae_jax.data.sources.base import CachedSource
 from ae_jax.data.sources.cache import Log
+from ae_jax.data.sources.classic_formats import format_amat
 from ae_jax.data.sources.fetch import DATA_FOLDER, RawFile, Unavailable, find_in_data_folder
-from ae_jax.data.sources.formats import format_amat
 
 FREY_FACE_SOURCE = f"frey_rawface.mat or freyface.npz in the folder named by {DATA_FOLDER}"
 _FREY_SHAPE = (1965, 28, 20)

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ae_jax.data.sources.classic_formats import gnu_gzip, gzip_member
 from ae_jax.data.sources.fetch import RawFile, Unavailable
-from ae_jax.data.sources.formats import gnu_gzip, gzip_member
 
 PATIENCE = 5.0
 _TRANSFER_LIMIT = 900.0

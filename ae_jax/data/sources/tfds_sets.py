@@ -17,8 +17,8 @@ import numpy as np
 from ae_jax.data.base import Split
 from ae_jax.data.protocols import Stored
 from ae_jax.data.sources.cache import Log
+from ae_jax.data.sources.classic_formats import parse_amat, read_idx_gz
 from ae_jax.data.sources.fetch import Fetcher, RawFile, fetch
-from ae_jax.data.sources.formats import parse_amat, read_idx_gz
 
 Parts = Mapping[str, Split]
 
