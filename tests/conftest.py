@@ -41,6 +41,10 @@ from jax.experimental.compilation_cache import compilation_cache
 from ae_jax.cli import main
 from ae_jax.data import DataSet, Split
 
+# Without what a first import leaves behind, each child of a test compiles the library's code anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A shell that starts the tests in the background has them ignore Ctrl-C, and nohup that their
 # terminal is gone; their children would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -361,6 +361,7 @@ def test_data_sets_of_other_types_come_in_by_the_same_door(vector_set):
     assert api.as_dataset(vector_set, None, DataConfig()) is vector_set
 
 
+@pytest.mark.slow
 def test_new_examples_outside_the_support_of_the_likelihood_are_refused():
     x = np.random.default_rng(0).random((60, 4)).astype(np.float32)
     model = untrained(from_array(x), batch_size=10)
@@ -411,7 +412,7 @@ def untrained(dataset: DataSet, **options) -> api.Fitted:
     return api.Fitted(setup, setup.initial_state().params, 0, [])
 
 
-@pytest.mark.slow_cases("train")
+@pytest.mark.slow_cases("valid", "train")
 @pytest.mark.parametrize("name", ["train", "valid", "test"])
 def test_a_fixed_binarisation_belongs_to_the_example_wherever_it_is_met(name, image_set):
     """In the loop, from Python, in parts, and whatever part of the training set is used."""

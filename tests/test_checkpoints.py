@@ -194,7 +194,7 @@ def damage(intact: Path, copy: Path, how: str):
 
 
 # Orbax leaves other failed reads of the same damaged checkpoint behind it, unawaited.
-@pytest.mark.slow_cases("absent", "garbage")
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", ["absent", "truncated", "garbage"])
 def test_damage_to_any_file_is_a_sentence_or_harmless(intact, tmp_path, how):
@@ -232,6 +232,7 @@ def test_readers_leave_what_is_half_written_to_its_writer(tmp_path):
 
 
 # Orbax leaves its failed read of the checkpoint that is gone behind it, unawaited.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_reader_takes_the_newer_checkpoint_where_a_live_run_replaced_the_older(
     tmp_path, monkeypatch
@@ -327,6 +328,7 @@ def test_no_flipped_bit_is_silently_another_state_or_another_score(tmp_path):
     gc.collect()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_newest_intact_checkpoint_is_used_and_the_damaged_one_set_aside(tmp_path):
     saved(tmp_path, [-1.0, -2.0, -3.0]).close()

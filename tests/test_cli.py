@@ -92,6 +92,7 @@ def test_run_directory_is_complete(run):
     )
 
 
+@pytest.mark.slow
 def test_the_same_command_again_reuses_the_run(run, command):
     before = (run / "metrics.jsonl").read_bytes()
     status, _, err = command("train", "--config", run / "config.json", "--workdir", "run")
@@ -99,6 +100,7 @@ def test_the_same_command_again_reuses_the_run(run, command):
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_training_ends_with_figures_and_report(command, folder):
     """Again only where there is something new; the run stands where they cannot be written."""
     of_codec = ("train", "digits", "--codec", "pca", "--latent-dim", 2)
@@ -141,6 +143,7 @@ def test_evaluate_prints_and_keeps_the_numbers(run, command):
     assert out.splitlines()[-1] == "results: run/results.json"
 
 
+@pytest.mark.slow
 def test_results_hold_one_row_for_each_split_and_checkpoint(run, command, folder):
     (folder / "own_evaluator.py").write_text(EVALUATOR)
     (run / "results.json").unlink(missing_ok=True)
@@ -188,6 +191,7 @@ def test_report_is_one_file(run, command):
     assert "objective.beta" in page and page.count("data:image/png;base64,") == 5
 
 
+@pytest.mark.slow
 def test_own_array_and_own_objective(folder, command):
     rows = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
     np.save(folder / "mine.npy", rows)

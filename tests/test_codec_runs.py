@@ -98,6 +98,7 @@ def test_naming_another_codec_drops_the_options_of_the_one_before():
     assert override(values, ["codec.name=nmf"])["codec"] == {"name": "nmf"}
 
 
+@pytest.mark.slow
 def test_samples_of_kmeans_are_its_centres_as_often_as_they_have_examples(digits):
     model = ae_jax.fit(digits, codec="kmeans", **SMALL)
     samples = model.sample(2000, units="model").reshape(2000, -1)
@@ -119,6 +120,7 @@ def test_the_run_directory_is_that_of_a_network(run):
     assert (run / "checkpoints" / str(len(records))).is_dir()
 
 
+@pytest.mark.slow
 def test_the_same_command_again_reuses_the_fit_and_another_is_refused(run, command):
     before = (run / "metrics.jsonl").read_bytes()
     status, out, err = command("train", "--config", run / "config.json", "--workdir", run)
@@ -128,6 +130,7 @@ def test_the_same_command_again_reuses_the_fit_and_another_is_refused(run, comma
     assert status == 2 and "codec.name" in err
 
 
+@pytest.mark.slow
 def test_evaluate_encode_and_figures(run, command, folder):
     status, out, err = command("evaluate", "run", "--evaluator", "code_use")
     assert status == 0, err

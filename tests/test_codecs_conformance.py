@@ -108,7 +108,7 @@ def test_the_table_has_a_row_for_every_codec():
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()} == {6}
 
 
-@pytest.mark.slow_cases("kmeans-", "nmf-")
+@pytest.mark.slow_cases("sparse_coding-", "kmeans-", "nmf-")
 @_over_variants
 def test_constraints_hold(index, fits, x):
     codec = fits[index].codec
@@ -125,6 +125,7 @@ def test_constraints_can_fail():
         assert not holds(atoms, codes, ("none", {})), name
 
 
+@pytest.mark.slow_cases("kmeans-", "nmf-")
 @_over_variants
 def test_shapes_and_the_linear_form(index, fits, x):
     codec = fits[index].codec
@@ -198,6 +199,7 @@ def test_numbers_are_data_to_one_compiled_program(name, x):
     assert not counts
 
 
+@pytest.mark.slow_cases("kmeans")
 @pytest.mark.parametrize("name", NAMES)
 def test_densities_are_promised_and_normalised(name, fits, x):
     codec = fits[NAMES.index(name)].codec
@@ -227,7 +229,7 @@ def test_blocks_cover_every_row_once(monkeypatch, x):
     np.testing.assert_array_equal(rows.map(lambda v: 2 * v), 2 * x)
 
 
-@pytest.mark.slow_cases("kmeans0", "nmf", "sparse_coding")
+@pytest.mark.slow_cases("kmeans1", "kmeans0", "nmf", "sparse_coding")
 @pytest.mark.parametrize("index", [1, 2, 5, 7, 10], ids=lambda i: VARIANTS[i][0])
 def test_fits_over_several_blocks_are_those_over_one(monkeypatch, index, fits, x):
     monkeypatch.setattr("ae_jax.codecs.rows._BLOCK_FLOATS", 64 * 70)

@@ -81,6 +81,7 @@ def test_fits_move_along_with_the_origin(name, offset, fits, x):
         )
 
 
+@pytest.mark.slow_cases("nmf-1000.0", "sparse_coding-1000.0")
 @pytest.mark.parametrize("offset", OFFSETS)
 @pytest.mark.parametrize("name", NAMES)
 def test_errors_are_those_of_float64_at_any_origin(name, offset, x):

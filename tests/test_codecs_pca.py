@@ -35,6 +35,7 @@ def _subspace_gap(a, b) -> float:
     return np.linalg.norm(a - b @ (b.T @ a), 2)
 
 
+@pytest.mark.slow_cases("digits-randomized")
 @pytest.mark.parametrize("solver", ["auto", "svd", "gram", "randomized"])
 @pytest.mark.parametrize("data", ["digits", "wide"])
 def test_subspace_variance_and_importance_are_scikit_learns(request, data, solver):
@@ -116,6 +117,7 @@ def test_bytes_are_fitted_as_the_grey_levels_they_stand_for(digits):
     np.testing.assert_allclose(standard.explained_variance, oracle.explained_variance_, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_exact_density_is_scikit_learns_score(digits):
     for latent_dim in (1, 10, 40):
         fit = ProbabilisticPca(latent_dim).fit(digits, KEY)
@@ -147,6 +149,7 @@ def test_density_and_posterior_are_those_of_the_joint_gaussian():
     np.testing.assert_allclose(variance - np.diag(np.diag(variance)), 0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_evidence_is_the_elbo_of_the_exact_posterior():
     rng = np.random.default_rng(5)
     x = rng.normal(size=(200, 4)).astype(np.float32) * np.float32([3, 2, 1, 0.5])

@@ -177,6 +177,7 @@ def test_alternation_is_no_worse_than_scikit_learns(digits):
     assert fit.history[-1] == pytest.approx(_objective(x, fit.codec.atoms, 0.2), rel=0.01)
 
 
+@pytest.mark.slow_cases("fista")
 @pytest.mark.parametrize("solver", ["coordinate_descent", "fista"])
 def test_alternation_never_increases_the_objective(digits, solver):
     spec = SparseCoding(32, solver=solver, batch_size=0, max_iterations=15, code_tolerance=1e-3)
@@ -186,7 +187,7 @@ def test_alternation_never_increases_the_objective(digits, solver):
     assert history[-1] < history[0]
 
 
-@pytest.mark.slow_cases("l1-250")
+@pytest.mark.slow_cases("omp-0", "l1-250")
 @pytest.mark.parametrize("sparsity, batch_size", [("omp", 0), ("l1", 0), ("l1", 250)])
 def test_a_known_dictionary_is_recovered(sparsity, batch_size):
     rng = np.random.default_rng(3)

@@ -127,6 +127,26 @@ ON_VECTORS = [
 
 # What is trained on vectors too, or has other tests here or of its own.
 @pytest.mark.slow_cases(
+    "data.preprocess-dequantization",
+    "data.preprocess-dynamic_binarization",
+    "model-conv-gated",
+    "model-conv-softmax",
+    "model-gated-conv",
+    "model-gated-gated",
+    "model-gated-mlp",
+    "model-gated-softmax",
+    "model-mlp-gated",
+    "model.head-gaussian_sigmoid",
+    "model.head-poisson",
+    "model.prior-logistic_normal",
+    "model.prior-normal",
+    "model.prior-one_hot",
+    "objective.name-contrastive_divergence",
+    "objective.name-sparse_auxk",
+    "objective.name-sparse_kl",
+    "objective.name-sparse_l0",
+    "objective.name-sparse_resampling",
+    "optim.name-sgd",
     "model-mlp-conv",
     "model.prior-ladder",
     "model.prior-mixture",
@@ -155,6 +175,15 @@ def test_learns_from_images(parts, image_set):
 
 
 @pytest.mark.slow_cases(
+    "model.decoder-gated",
+    "model.decoder-softmax",
+    "model.encoder-gated",
+    "model.head-gaussian",
+    "model.head-gaussian_fixed",
+    "model.head-gaussian_global",
+    "model.latent-batch_top_k",
+    "model.latent-logistic_normal",
+    "model.latent-one_hot",
     "model.latent-coupling_flow",
     "model.latent-full_gaussian",
     "model.latent-ladder",
@@ -230,6 +259,7 @@ def _values(terms):
     return {"loss": terms.total(), **terms.metrics}
 
 
+@pytest.mark.slow_cases("beta_tcvae", "factor_vae", "semi_supervised", "wake_sleep")
 def test_terms_are_finite_and_one_an_example(objective_case):
     _, params, batch, _, compiled = objective_case
     for name, value in _values(compiled(params, batch, jax.random.key(1))).items():
@@ -238,6 +268,8 @@ def test_terms_are_finite_and_one_an_example(objective_case):
 
 
 @pytest.mark.slow_cases(
+    "contrastive_divergence",
+    "elbo",
     *("beta_tcvae", "completion_elbo", "contractive", "denoising", "factor_vae", "info_vae"),
     *("iwae", "masked_reconstruction", "reweighted_wake_sleep", "semi_supervised", "sparse"),
     *("sparse_l1", "wae_mmd", "wake_sleep"),
@@ -277,6 +309,7 @@ def test_terms_do_not_change_with_examples_that_should_not_matter(objective_case
             assert (value[half:] != others[name][half:]).any(), name
 
 
+@pytest.mark.slow_cases("beta_tcvae", "denoising", "factor_vae")
 def test_gradients_of_an_objective_are_finite_and_reach_every_parameter(objective_case):
     objective, params, batch, _, compiled = objective_case
 
@@ -307,7 +340,9 @@ def _model_cases():
     return [pytest.param(config, id=name) for config, name in cases.items()]
 
 
-@pytest.mark.slow_cases("beta", "negative_binomial")
+@pytest.mark.slow_cases(
+    "batch_top_k", "bernoulli", "ladder-ladder", "poisson", "beta", "negative_binomial"
+)
 @pytest.mark.parametrize("config", _model_cases())
 def test_models_keep_shapes_and_examples_apart(config):
     shape = (9, 7, 2)
@@ -431,7 +466,9 @@ def _evaluation_data(setup):
     )
 
 
-@pytest.mark.slow_cases("ais", "hmc_likelihood", "plane_quadrature")
+@pytest.mark.slow_cases(
+    "disentanglement", "document_completion", "ais", "hmc_likelihood", "plane_quadrature"
+)
 @pytest.mark.parametrize("name", list(EVALUATORS))
 def test_evaluators_answer_finite_numbers_that_follow_the_parameters(name, request):
     setup, other_setup = (_setup_for(name, seed, request) for seed in (0, 1))

@@ -270,7 +270,7 @@ def test_layers_of_a_users_part_keep_a_state_and_draw_noise(labelled):
     assert np.allclose(model.encode(x[:7]), model.encode(x)[:7], atol=1e-6), "a look is a look"
 
 
-@pytest.mark.slow_cases("sharded", "pmap")
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["sharded", "shard_map", "pmap"])
 def test_batch_statistics_and_dropout_do_not_depend_on_devices(mode, labelled):
     """Also over the last batch, of which a part is filled up and must not count."""

@@ -136,6 +136,7 @@ def test_examples_without_factors_are_refused(vector_set):
         model.evaluate("test", ["disentanglement"])
 
 
+@pytest.mark.slow
 def test_factors_that_never_differ_are_left_out(drawn):
     train = drawn.splits["train"]
     same = np.zeros((len(train), 1), np.int32)

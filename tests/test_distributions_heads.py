@@ -110,7 +110,7 @@ LATENT_CASES = {
 }
 
 
-@pytest.mark.slow_cases("coupling_flow", "planar_flow")
+@pytest.mark.slow_cases("full_gaussian", "logistic_normal", "coupling_flow", "planar_flow")
 @pytest.mark.parametrize("name", LATENT_CASES)
 def test_latents_give_codes_of_the_dimension(name):
     """At their start, and where every map puts out 200 or -200: finite, in value and gradient."""

@@ -45,7 +45,7 @@ def test_log_determinants_are_those_of_the_jacobian(name):
     np.testing.assert_allclose(log_det, expected, atol=2e-4)
 
 
-@pytest.mark.slow_cases("coupling_flow")
+@pytest.mark.slow_cases("coupling_flow_shared", "coupling_flow")
 @pytest.mark.parametrize("name", FLOWS)
 def test_samples_are_images_of_the_bases_samples(name):
     flow = CASES[name].distribution
@@ -74,6 +74,7 @@ def test_planar_flows_have_a_density_of_what_they_draw_only():
         CASES["planar_flow"].distribution.log_prob(jnp.zeros((1, BATCH, 3)))
 
 
+@pytest.mark.slow
 def test_a_coupling_flow_without_weights_is_its_base():
     base = CASES["coupling_flow"].distribution.base
     maps = jnp.ones((2, 3, 4)), jnp.ones((2, 4)), jnp.zeros((2, 4, 6)), jnp.zeros((2, 6))

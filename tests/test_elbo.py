@@ -199,6 +199,7 @@ def test_dimensions_within_their_free_bits_feel_no_kl():
             assert np.abs(plain[..., ~paid]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_masked_examples_do_not_decide_what_is_free():
     params = KNOWN.wrong_params(0)
     objective = Elbo(free_bits=float(_kl_per_dim(params).mean(axis=0).mean()))
@@ -237,6 +238,7 @@ def test_parameter_prior_adds_minus_its_log_density_an_example():
     np.testing.assert_array_equal(mapped.metrics["elbo"], plain.metrics["elbo"])
 
 
+@pytest.mark.slow
 def test_gradient_of_the_parameter_prior_is_a_weight_decay_of_one_over_n():
     params = KNOWN.wrong_params(0)
 
@@ -261,6 +263,7 @@ def test_a_deterministic_code_leaves_the_reconstruction(kl_form):
     np.testing.assert_array_equal(terms.metrics["kl"], 0.0)
 
 
+@pytest.mark.slow_cases("monte_carlo")
 @pytest.mark.parametrize(
     ("objective", "head"),
     [

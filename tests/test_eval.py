@@ -164,6 +164,7 @@ def test_one_sample_weighs_what_the_monte_carlo_elbo_says():
     np.testing.assert_allclose(_estimates(1, 1), _log_weights(1)[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_likelihood_with_the_true_posterior_is_the_evidence():
     data = _data(64)
     exact = KNOWN.log_evidence(X).mean()
@@ -199,6 +200,7 @@ def test_a_deterministic_code_has_no_likelihood():
         EVALUATORS.get("log_likelihood")(model, variables, _data(64), KEY)
 
 
+@pytest.mark.slow
 def test_a_large_weight_does_not_overflow():
     """Weights of exp(-1e5) still have a finite logarithm of their mean."""
     far = {**BATCH, "x": BATCH["x"] + 300.0}

@@ -180,6 +180,7 @@ def test_a_finished_member_costs_no_setup(grid, members, vector_set, monkeypatch
         train_grid([member("rate", learning_rate=0.5)], vector_set, root)
 
 
+@pytest.mark.slow
 def test_two_hundred_finished_members_cost_less_than_two_seconds(grid, vector_set, tmp_path):
     """Of processor time, whatever else the machine does; a setup of each took half a minute."""
     _, _, root = grid

@@ -321,6 +321,7 @@ def test_published_curves_are_read_between_their_points():
         assert (curves[size, "aevb", "test"][:, 1] < 0).all()
 
 
+@pytest.mark.slow
 def test_an_unknown_preset_is_a_usage_error():
     command = [sys.executable, "-m", "experiments.kingma_welling", "--preset", "nonesuch"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -139,6 +139,7 @@ def test_a_submission_is_plain_data_and_the_name_of_a_function(digits, tmp_path)
     assert {"ae_jax.cli.launch.cluster", "run_task"} <= names and len(pickled) < 100
 
 
+@pytest.mark.slow
 def test_a_signal_that_meets_the_start_up_is_kept_until_an_epoch_is_saved(
     digits, tmp_path, monkeypatch
 ):

@@ -57,7 +57,7 @@ def trained(request, image_set):
     return request.param, recorder, pretrain(DEEP, image_set, HOW[request.param], recorder)
 
 
-@pytest.mark.slow_cases("denoising", "autoencoder")
+@pytest.mark.slow
 def test_each_layer_is_trained_on_the_codes_of_the_one_before(trained, image_set):
     kind, recorder, layers = trained
     assert [member.name for member in recorder.members] == ["layer_1", "layer_2", "layer_3"]

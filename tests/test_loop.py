@@ -75,6 +75,7 @@ def test_records_count_epochs_steps_and_samples(run):
     assert all(record["examples_per_second"] > 0 for record in outcome.records)
 
 
+@pytest.mark.slow
 def test_only_looks_hold_evaluations_and_they_hold_all(run):
     _, outcome, _ = run
     metrics = ("loss", "elbo", "reconstruction", "kl")
@@ -310,6 +311,7 @@ def test_training_lowers_the_loss(run):
     assert last["running/loss"] < first["running/loss"] < math.inf
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_is_told_what_the_data_want_and_what_is_kept(tmp_path):
     x = 1e20 * np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
     setup = prepared(from_array(x), batch_size=30, epochs=1)

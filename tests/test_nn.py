@@ -77,7 +77,7 @@ def transposed_of_lax(x, kernel):
     return jax.lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=LAYOUT)
 
 
-@pytest.mark.slow_cases("*-shape1", "*-shape2")
+@pytest.mark.slow_cases("T-shape0", "*-shape1", "*-shape2")
 @pytest.mark.parametrize("shape", [(2, 4, 7, 3), (1, 1, 1, 1), (2, 5, 2, 4)])
 @pytest.mark.parametrize(
     ("ours", "theirs"), [(halved, conv_of_lax), (doubled, transposed_of_lax)], ids=["conv", "T"]

@@ -91,6 +91,7 @@ def test_with_the_true_posterior_every_draw_gives_the_evidence(objective):
     np.testing.assert_allclose(found, EVIDENCE.logpdf(X), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_with_another_posterior_the_bound_is_below_and_more_samples_help():
     latent = jax.tree.map(lambda leaf: leaf + 0.3, PARAMS["latent"])
     params, x = PARAMS | {"latent": latent}, EVIDENCE.rvs(500, random_state=1)

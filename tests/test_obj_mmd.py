@@ -92,6 +92,7 @@ def _terms(objective, key=KEY, step=0):
     return objective(MODEL, BATCH, key, step)
 
 
+@pytest.mark.slow_cases("imq")
 @pytest.mark.parametrize("kernel", list(KERNELS))
 def test_the_loss_of_a_wasserstein_autoencoder_by_hand(kernel):
     """The draws of the prior belong to the examples."""

@@ -92,7 +92,7 @@ def test_every_new_objective_is_a_case():
     assert new <= set(OBJECTIVES)
 
 
-@pytest.mark.slow_cases(*DEARER, "wae_mmd", "wake_sleep")
+@pytest.mark.slow
 def test_a_run_that_was_saved_continues_with_the_same_bits(alone, tmp_path):
     setup, states, report = alone
     objective = setup.numbers.objective

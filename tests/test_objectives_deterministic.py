@@ -80,6 +80,7 @@ def _codes(model, params, x=X):
     return np.asarray(encoded(model, params, x).mean(), np.float64)
 
 
+@pytest.mark.slow_cases("gaussian", "gaussian_fixed")
 @pytest.mark.parametrize("head", ["gaussian_fixed", "bernoulli", "gaussian"])
 def test_reconstruction_is_the_log_density_of_scipy_under_any_head(head):
     model = _model(head=head)
@@ -160,6 +161,7 @@ def test_denoising_refuses_shares_above_one_and_unknown_corruptions():
 MASK = np.array([1, 1, 0, 1, 0, 1], np.float32)
 
 
+@pytest.mark.slow_cases("0.0")
 @pytest.mark.parametrize("threshold", [0.0, 0.8])
 def test_metrics_of_the_code_are_those_of_numpy(threshold):
     model = _model("relu", dim=40)
@@ -314,6 +316,7 @@ def test_contractive_penalty_of_one_sigmoid_layer_is_its_closed_form():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent", ["deterministic", "gaussian"])
 def test_contractive_penalty_of_a_deep_encoder_is_that_of_its_whole_jacobian(latent):
     model = _model(latent, hidden=(7, 6))
@@ -371,7 +374,9 @@ def test_one_probe_of_a_code_of_one_unit_is_exact():
     np.testing.assert_allclose(norm["squared_jacobian_norm"], expected, rtol=1e-4)
 
 
-@pytest.mark.slow_cases("objective1-*", "objective2-deterministic", "objective2-relu")
+@pytest.mark.slow_cases(
+    "objective0-deterministic", "objective1-*", "objective2-deterministic", "objective2-relu"
+)
 @pytest.mark.parametrize("latent", ["deterministic", "relu", "sigmoid"])
 @pytest.mark.parametrize(
     "objective", [Reconstruction(), Denoising(0.4), MaskedReconstruction(0.4, withheld=0.2)]

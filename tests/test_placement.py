@@ -41,7 +41,7 @@ def config(mode: str, placement: str = "auto", condition: str = "input", **data)
     )
 
 
-@pytest.mark.slow_cases("sharded")
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_the_numbers_are_those_of_examples_on_every_device(mode, dataset):
     for condition in ("input", "label"):

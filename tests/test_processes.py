@@ -124,6 +124,7 @@ def test_only_one_process_wrote(folder):
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_what_four_devices_saved_goes_on_on_eight(folder, alone):
     """The checkpoint of two processes, continued here on the eight devices of one."""
     outcome = train(setup(train__parallel="sharded"), RunDirectory(folder / "half"))

@@ -54,6 +54,7 @@ def _log_joint(machine):
     return v @ kernel @ h.T - energy, v, log_v, h, log_h
 
 
+@pytest.mark.slow_cases("bernoulli-bernoulli")
 @kinds
 def test_free_energy_sums_the_hidden_units_out(visible, hidden):
     machine = _machine(visible, hidden)
@@ -125,6 +126,7 @@ def _chains(machine, count, steps, **options):
     return run(jax.random.split(KEY, count), start)
 
 
+@pytest.mark.slow
 def test_gibbs_sampling_arrives_at_the_distribution_of_the_machine():
     machine, count = _machine(), 20_000
     end = np.asarray(_chains(machine, count, 30))
@@ -136,6 +138,7 @@ def test_gibbs_sampling_arrives_at_the_distribution_of_the_machine():
     assert np.abs(found - 1 / 8).max() > 0.05, "the machine ought to be far from uniform"
 
 
+@pytest.mark.slow
 def test_gibbs_sampling_with_gaussian_units_has_the_moments_of_the_machine():
     machine, count = _machine("gaussian"), 20_000
     end = np.asarray(_chains(machine, count, 30), np.float64)
@@ -222,6 +225,7 @@ def test_the_gradient_of_the_partition_function_is_the_mean_free_energy_gradient
         np.testing.assert_allclose(a, b, atol=2e-4)
 
 
+@pytest.mark.slow_cases("True-bernoulli-bernoulli")
 @kinds
 @pytest.mark.parametrize("visible_means", [True, False])
 def test_one_step_is_the_update_of_contrastive_divergence(visible, hidden, visible_means):
@@ -255,7 +259,7 @@ def _patterns():
     return jnp.asarray(np.unique(rows + columns, axis=0), jnp.float32)
 
 
-@pytest.mark.slow_cases("1")
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 5])
 def test_training_by_the_one_step_learns_bars_and_stripes(steps):
     """Likelihood rises from that of fair coins towards that of the 14 pictures."""

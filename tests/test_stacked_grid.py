@@ -79,6 +79,7 @@ def alone(members, vector_set):
     return {one.name: train(prepare_run(one.config, vector_set)) for one in members}
 
 
+@pytest.mark.slow
 def test_all_members_share_one_program_over_a_resume(stacked):
     _, counts, _ = stacked
     assert counts["jit(run_member_epochs)"] == 1
@@ -113,7 +114,7 @@ def test_members_that_stand_at_different_epochs_catch_up(members, vector_set, tm
         assert_same_run(outcomes[one.name], alone[one.name])
 
 
-@pytest.mark.slow_cases("2")
+@pytest.mark.slow
 @pytest.mark.parametrize("saved_last", [2, 3])
 def test_a_group_killed_while_it_saved_continues_in_one_program_with_the_same_bits(
     saved_last, members, stacked, vector_set, tmp_path
@@ -171,7 +172,7 @@ def test_every_optimiser_keeps_padded_codes_apart(optimiser, train_only, tmp_pat
 WHOLE_CODES = [name for name in OBJECTIVES if not OBJECTIVES.get(name).can_pad]
 
 
-@pytest.mark.slow_cases("contractive", "sparse", "sparse_kl", "sparse_l1")
+@pytest.mark.slow_cases("sparse_l0", "contractive", "sparse", "sparse_kl", "sparse_l1")
 @pytest.mark.parametrize("objective", WHOLE_CODES)
 def test_an_objective_that_needs_whole_codes_is_stacked_with_its_own_model(
     objective, image_set, tmp_path

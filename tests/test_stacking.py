@@ -78,6 +78,7 @@ def _assert_same(deep, params, stack):
     )
 
 
+@pytest.mark.slow_cases("gaussian-gaussian_fixed-mean")
 @pytest.mark.parametrize(
     ("visible", "head", "data"),
     [("bernoulli", "bernoulli", "logits"), ("gaussian", "gaussian_fixed", "mean")],

@@ -219,7 +219,7 @@ def looks_of(outcome):
     ]
 
 
-@pytest.mark.slow_cases("never")
+@pytest.mark.slow
 @pytest.mark.parametrize("stack", ["never", "always"])
 def test_each_member_of_a_grid_is_told_apart(stack, pictures, tmp_path, monkeypatch):
     root, told = tmp_path / "sizes", {}

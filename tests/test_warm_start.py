@@ -72,6 +72,7 @@ def test_stopped_and_continued_it_ends_with_the_same_bits(given, image_set, tmp_
     assert timeless(outcome.records) == timeless(expected.records)
 
 
+@pytest.mark.slow
 def test_another_start_is_refused_with_the_difference(given, image_set, tmp_path):
     directory = RunDirectory(tmp_path)
     train(setup_from(given, image_set), directory, until=1)

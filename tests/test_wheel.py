@@ -46,6 +46,7 @@ def _pip(python, *arguments) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_file_of_the_library(wheel):
     package = ROOT / "ae_jax"
     expected = {

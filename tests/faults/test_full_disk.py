@@ -42,7 +42,7 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("full")
 
 
-@pytest.mark.slow_cases("few-codec")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["network", "codec"])
 @pytest.mark.parametrize("pages", [FEW, *ALL], ids=["few", "all"])
 def test_every_size_of_disk_is_enough_or_a_sentence(kind, pages, disk, command, folder):

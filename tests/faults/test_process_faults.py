@@ -238,6 +238,7 @@ def train_forever(group, data, **limits):
     group.wait_until(lambda: epochs_in(group.folder / "run") >= 3)
 
 
+@pytest.mark.slow
 def test_processes_that_are_not_alike_are_refused_before_the_first_step(group, data, tmp_path):
     changed = tmp_path / "other.npy"
     values = np.load(data)

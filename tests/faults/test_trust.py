@@ -59,6 +59,7 @@ def forget(monkeypatch) -> None:
         monkeypatch.delitem(sys.modules, name)
 
 
+@pytest.mark.slow
 def test_a_run_of_ones_own_opens_without_a_question(own):
     run, _, trace = own
     ae_jax.load(run)
@@ -77,6 +78,7 @@ def test_a_run_of_somebody_else_executes_nothing_unless_trusted(own, monkeypatch
     assert trace.exists()
 
 
+@pytest.mark.slow
 def test_a_list_that_others_may_write_is_not_believed(own):
     run, _, trace = own
     (run.parent / "state/trusted_code").chmod(0o666)
@@ -85,7 +87,7 @@ def test_a_list_that_others_may_write_is_not_believed(own):
     assert not trace.exists()
 
 
-@pytest.mark.slow_cases("model")
+@pytest.mark.slow_cases("data", "model")
 @pytest.mark.parametrize("section", ["model", "data", "objective"])
 def test_code_is_found_anywhere_in_the_configuration(own, section, tmp_path):
     run, _, _ = own
@@ -116,6 +118,7 @@ def test_edited_code_is_refused_by_the_name_of_the_file_and_noted_where_accepted
     ae_jax.load(run)
 
 
+@pytest.mark.slow
 def test_accepting_an_edit_is_not_trusting_somebody_else(own, monkeypatch, tmp_path):
     run, code, trace = own
     code.write_text(code.read_text() + "\n# edited\n")
@@ -125,6 +128,7 @@ def test_accepting_an_edit_is_not_trusting_somebody_else(own, monkeypatch, tmp_p
     assert not trace.exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     data = ae_jax.data.from_array(np.load(two_clusters(tmp_path / "x.npy", 60)))
     options = {"latent_dim": 2, "hidden": [3], "epochs": 1, "batch_size": 16}
