@@ -412,7 +412,7 @@ def untrained(dataset: DataSet, **options) -> api.Fitted:
     return api.Fitted(setup, setup.initial_state().params, 0, [])
 
 
-@pytest.mark.slow_cases("valid", "train")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "valid", "test"])
 def test_a_fixed_binarisation_belongs_to_the_example_wherever_it_is_met(name, image_set):
     """In the loop, from Python, in parts, and whatever part of the training set is used."""

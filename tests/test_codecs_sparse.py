@@ -187,7 +187,7 @@ def test_alternation_never_increases_the_objective(digits, solver):
     assert history[-1] < history[0]
 
 
-@pytest.mark.slow_cases("omp-0", "l1-250")
+@pytest.mark.slow
 @pytest.mark.parametrize("sparsity, batch_size", [("omp", 0), ("l1", 0), ("l1", 250)])
 def test_a_known_dictionary_is_recovered(sparsity, batch_size):
     rng = np.random.default_rng(3)

@@ -223,7 +223,7 @@ def test_a_large_code_is_not_fitted():
         PosteriorFitLikelihood(2, 2, 2)(model, variables, _data(), KEY)
 
 
-@pytest.mark.slow_cases("mixture")
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ["mixture", "network"])
 def test_learned_priors_and_conditions_count(prior):
     """With a code of one dimension, against quadrature over it."""

@@ -70,6 +70,7 @@ def test_a_step_is_gradient_descent_by_hand(smoke, flowers):
     assert ours == pytest.approx(by_hand.sum(axis=1).mean(), rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_too_large_is_said_to_be(smoke):
     rows = {row["step size"]: row for row in smoke[1]["tables"]["By step size, at the end"]}
     assert rows[0.5]["squared error"] == "not finite" and rows[0.5]["finite epochs"] < 40

@@ -49,6 +49,7 @@ def test_k_means_stays_where_scikit_learn_would_leave_it(smoke, digits):
     ).all()
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_scikit_learns_mixture(smoke, digits):
     """The gap is 2 s times -log p(x) less the constant of the noise, less the error of k-means."""
     error = -KMeans(

@@ -165,6 +165,7 @@ def test_a_signal_that_meets_the_start_up_is_kept_until_an_epoch_is_saved(
         signal.signal(signal.SIGUSR2, before)
 
 
+@pytest.mark.slow
 def test_the_tasks_tell_the_trackers(digits, tmp_path, monkeypatch):
     told = []
 

@@ -78,7 +78,7 @@ def test_each_layer_is_trained_on_the_codes_of_the_one_before(trained, image_set
     assert [model.latent for model in models] == expected[kind][1]
 
 
-@pytest.mark.slow_cases("denoising", "autoencoder")
+@pytest.mark.slow
 def test_the_whole_does_what_the_layers_do_in_turn(trained, image_set):
     """By the layers' own encode and decode, at every depth."""
     _, _, layers = trained
@@ -202,7 +202,7 @@ def test_a_whole_that_layers_cannot_make_is_refused(option, value, message, imag
         fit_layerwise(image_set, config=configure(DEEP, {option: value}), how=HOW["rbm"])
 
 
-@pytest.mark.slow_cases("grey")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["grey", "real"])
 def test_it_works_at_its_defaults(kind):
     """Which are those of a first try: an array, and nothing else."""

@@ -89,6 +89,7 @@ def test_only_looks_hold_evaluations_and_they_hold_all(run):
     assert outcome.last_look is outcome.records[-1]
 
 
+@pytest.mark.slow
 def test_listeners_hear_every_record_once_in_order(run):
     _, outcome, heard = run
     assert heard == outcome.records

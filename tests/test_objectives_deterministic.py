@@ -224,7 +224,7 @@ def test_kl_refuses_codes_that_are_no_rates(latent):
         SparseKL().check(codes, bound(model, params).prior(_batch()))
 
 
-@pytest.mark.slow_cases("kl")
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [SparseKL(2.0, rho=0.2), Sparse(0.5)], ids=["kl", "sparse"])
 def test_terms_and_gradients_over_parts_of_a_batch_are_those_of_the_whole(objective):
     """Eight parts of one mapped axis, some without real examples; the step's mean over devices."""

@@ -127,7 +127,7 @@ def test_every_mode_gives_the_update_of_one_device(mode, case, on_one_device, im
     assert_same_update(updated(case, mode, image_set), on_one_device)
 
 
-@pytest.mark.slow_cases("plain")
+@pytest.mark.slow
 def test_vmap_over_parts_of_the_batch_gives_the_update_of_one_device(
     case, on_one_device, image_set
 ):
@@ -213,7 +213,7 @@ def test_a_parallel_run_resumes_bitwise_and_shares_its_program(mode, vector_set,
     assert not set(counts) & PROGRAMS, counts
 
 
-@pytest.mark.slow_cases("everything")
+@pytest.mark.slow
 def test_the_step_is_the_same_where_jax_tracks_what_differs(case, on_one_device, image_set):
     """`shard_map` as it is by default, around the step by hand: gradients arrive summed."""
     setup = prepared(case, "shard_map", image_set)
@@ -229,7 +229,7 @@ def test_the_step_is_the_same_where_jax_tracks_what_differs(case, on_one_device,
     assert_same_update(jax.device_get(result), on_one_device)
 
 
-@pytest.mark.slow_cases("contractive")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["contractive", "contrastive_divergence"])
 def test_loops_and_derivatives_within_an_objective_run_in_parts(name, image_set):
     """What they begin with is the same on all devices, and what comes of it is not."""

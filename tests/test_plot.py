@@ -64,6 +64,7 @@ def test_what_is_made_elsewhere_looks_as_what_the_model_makes(model, pca, x):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_only_what_is_in_nats_is_said_to_be(model):
     unit = "(nats per example)"
     assert plot.learning_curves(model).get_ylabel() == f"ELBO {unit}"

@@ -59,6 +59,7 @@ Upright = LossRecovered(loss=upright)
 """
 
 
+@pytest.mark.slow
 def test_a_function_of_the_users_is_taken_from_its_file(model, arrays, image_set, tmp_path):
     file = tmp_path / "downstream.py"
     file.write_text(DOWNSTREAM)

@@ -55,7 +55,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.slow_cases("code", "bound")
+@pytest.mark.slow_cases("log_likelihood", "code", "bound")
 @pytest.mark.parametrize("kind", list(SCORES))
 def test_every_score_is_one_finite_number_an_example_or_refused(small, vector_set, kind):
     x = rows(vector_set)

@@ -43,7 +43,7 @@ def update_of(image_set):
     return update, update("jit")
 
 
-@pytest.mark.slow_cases("pmap", "sharded")
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_the_kl_penalty_updates_alike_on_one_device_and_on_eight(mode, update_of):
     update, expected = update_of

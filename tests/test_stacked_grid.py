@@ -158,7 +158,7 @@ def test_members_that_are_over_are_not_trained_with_those_added(
     assert all(len(outcome.records) == 3 for outcome in outcomes.values())
 
 
-@pytest.mark.slow_cases("adagrad", "adamw", "momentum", "rmsprop", "sgd")
+@pytest.mark.slow
 @pytest.mark.parametrize("optimiser", list(OPTIMISERS))
 def test_every_optimiser_keeps_padded_codes_apart(optimiser, train_only, tmp_path):
     options = {"optim__name": optimiser, "learning_rate": 1e-3, "epochs": 2}
@@ -172,7 +172,15 @@ def test_every_optimiser_keeps_padded_codes_apart(optimiser, train_only, tmp_pat
 WHOLE_CODES = [name for name in OBJECTIVES if not OBJECTIVES.get(name).can_pad]
 
 
-@pytest.mark.slow_cases("sparse_l0", "contractive", "sparse", "sparse_kl", "sparse_l1")
+@pytest.mark.slow_cases(
+    "contrastive_divergence",
+    "sparse_auxk",
+    "sparse_l0",
+    "contractive",
+    "sparse",
+    "sparse_kl",
+    "sparse_l1",
+)
 @pytest.mark.parametrize("objective", WHOLE_CODES)
 def test_an_objective_that_needs_whole_codes_is_stacked_with_its_own_model(
     objective, image_set, tmp_path
@@ -249,6 +257,7 @@ def test_a_member_that_diverges_leaves_the_others_alone(train_only, tmp_path):
     assert_same_run(outcomes["tame"], train(prepare_run(tame.config, train_only)))
 
 
+@pytest.mark.slow
 def test_nothing_is_trained_again_for_members_that_wait(train_only, tmp_path, monkeypatch):
     wild = member("wild", optim__name="sgd", learning_rate=1e6)
     tame = member("tame", optim__name="sgd", learning_rate=1e-3)

@@ -137,7 +137,7 @@ def test_labels_and_every_example_reach_the_step(image_set):
     chex.assert_trees_all_close(one, other, rtol=1e-6)
 
 
-@pytest.mark.slow_cases("sharded")
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["sharded", "shard_map"])
 def test_streaming_over_devices_gives_the_update_of_one(mode, folder):
     # Less than an eighth of the examples: in parts over the devices they would not stream.

@@ -32,18 +32,7 @@ def _params(model):
     return initialise(initial(model, X), KEY, "normal", 0.4)
 
 
-@pytest.mark.slow_cases(
-    "hidden0-gaussian",
-    "hidden2-gaussian",
-    "hidden2-sigmoid",
-    "hidden0-deterministic",
-    "hidden2-deterministic",
-    "hidden1-*",
-    "hidden0-relu",
-    "hidden0-sigmoid",
-    "hidden0-top_k",
-    "hidden2-relu",
-)
+@pytest.mark.slow
 @pytest.mark.parametrize("latent", LATENTS)
 @pytest.mark.parametrize("hidden", [(), (7,), (7, 5)])
 def test_a_tied_model_is_the_untied_one_with_transposed_kernels(latent, hidden):

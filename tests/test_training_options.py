@@ -68,7 +68,7 @@ def assert_close(actual, expected, rtol=2e-5):
     )
 
 
-@pytest.mark.slow_cases("cosine")
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_batches_taken_together_are_one_batch_of_their_size(schedule, plane):
     """200 examples: 13 batches of 16, the last of 8, are the 4 of 64 that there otherwise are."""
