@@ -149,7 +149,7 @@ METHODS = (
         "an estimate has none",
     ),
     Method(
-        "wake-sleep, reweighted wake-sleep",
+        "wake-sleep, reweighted wake-sleep, Monte Carlo EM",
         "exact gradients of a linear Gaussian model",
         "beside AEVB in figure 2, first row; figure 3: not trained yet",
         page="experiments/marginal_likelihood.md",

@@ -10,9 +10,9 @@ from jax import Array
 from jax.scipy.special import logsumexp
 
 from ae_jax.data.passes import EvaluationData
-from ae_jax.eval.hmc import Path, Place, adapted, keys_at, log_joint, transition
 from ae_jax.eval.likelihood import check_gradients, mean_and_error
 from ae_jax.models import Batch, BoundModel
+from ae_jax.models.hmc import Path, Place, adapted, keys_at, log_joint, transition
 from ae_jax.numerics.noise import example_keys
 
 REHEARSAL, ANNEALING = 0xA150, 0xA151  # folded into an example's key
