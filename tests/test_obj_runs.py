@@ -41,7 +41,7 @@ CASES = {
         "model.latent=ladder",
         "model.prior=auto",
     ),
-    "mcem": ("objective.name=mcem", "objective.updates=1"),
+    "mcem": ("objective.name=mcem", "objective.updates=1", "objective.leapfrog_steps=3"),
     "reweighted": ("objective.name=reweighted_wake_sleep", "objective.recognition=both"),
     "semi_supervised": (
         "objective.name=semi_supervised",
@@ -108,7 +108,7 @@ def test_a_run_that_was_saved_continues_with_the_same_bits(alone, tmp_path):
     chex.assert_trees_all_equal(again, report)
 
 
-@pytest.mark.slow_cases(*DEARER, "wae_mmd", "wake_sleep")
+@pytest.mark.slow_cases(*DEARER, "mcem", "wae_mmd", "wake_sleep")
 def test_all_parameters_move(alone):
     _, states, report = alone
     moved = jax.tree.map(lambda a, b: (a != b).any(), states[0].params, states[1].params)
@@ -156,7 +156,7 @@ def test_the_update_is_the_same_in_other_modes(mode, case, dataset, on_one_devic
         _assert_same_update(_epochs(setup), on_one_device)
 
 
-@pytest.mark.slow_cases(*DEARER, "wae_mmd", "wake_sleep")
+@pytest.mark.slow_cases(*DEARER, "mcem", "wae_mmd", "wake_sleep")
 def test_a_member_of_a_grid_is_the_run_alone(case, alone, dataset):
     """Also where codes of different sizes share the program."""
     setup, states, _ = alone
