@@ -134,7 +134,7 @@ BRANCHES = (
         NON_TRACTABLE,
         "Helmholtz machines",
         "a recognition and a generative network with losses of their own",
-        {"objective": ("wake_sleep", "reweighted_wake_sleep")},
+        {"objective": ("wake_sleep", "reweighted_wake_sleep", "mcem")},
         "machines of several binary layers: one layer of codes here",
     ),
     Branch(

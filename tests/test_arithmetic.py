@@ -34,6 +34,13 @@ def test_a_scan_counts_its_body_as_often_as_it_runs():
     assert flops(repeated, (3, 5), (5, 5)) == 6 * 2 * 3 * 5 * 5
 
 
+def test_a_choice_counts_what_is_done_in_any_case():
+    def chosen(a, b):
+        return jax.lax.cond(a[0, 0] > 0, lambda: a @ b @ b, lambda: a @ b)
+
+    assert flops(chosen, (3, 5), (5, 5)) == 2 * 3 * 5 * 5
+
+
 def test_a_convolution_counts_every_output_over_its_window():
     def convolved(x, kernel):
         return jax.lax.conv_general_dilated(

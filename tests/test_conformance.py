@@ -165,7 +165,8 @@ ON_VECTORS = [
     *("objective.name-beta_tcvae", "objective.name-completion_elbo", "objective.name-contractive"),
     *("objective.name-denoising", "objective.name-factor_vae", "objective.name-info_vae"),
     *("objective.name-iwae", "objective.name-masked_reconstruction", "objective.name-sparse"),
-    *("objective.name-reweighted_wake_sleep", "objective.name-semi_supervised"),
+    *("objective.name-mcem", "objective.name-reweighted_wake_sleep"),
+    "objective.name-semi_supervised",
     *("objective.name-sparse_l1", "objective.name-wae_mmd", "objective.name-wake_sleep"),
     *("optim.name-adagrad", "optim.name-adamw", "optim.name-momentum", "optim.name-rmsprop"),
 )
@@ -271,8 +272,8 @@ def test_terms_are_finite_and_one_an_example(objective_case):
     "contrastive_divergence",
     "elbo",
     *("beta_tcvae", "completion_elbo", "contractive", "denoising", "factor_vae", "info_vae"),
-    *("iwae", "masked_reconstruction", "reweighted_wake_sleep", "semi_supervised", "sparse"),
-    *("sparse_l1", "wae_mmd", "wake_sleep"),
+    *("iwae", "masked_reconstruction", "mcem", "reweighted_wake_sleep", "semi_supervised"),
+    *("sparse", "sparse_l1", "wae_mmd", "wake_sleep"),
 )
 def test_terms_are_the_same_compiled(objective_case):
     _, params, batch, eager, compiled = objective_case

@@ -20,9 +20,9 @@ from ae_jax.eval import (
     PosteriorFitLikelihood,
 )
 from ae_jax.eval.annealing import schedule
-from ae_jax.eval.hmc import Path, transition
 from ae_jax.eval.posterior_fit import fit_gaussian
 from ae_jax.models import Examples, build_autoencoder
+from ae_jax.models.hmc import Path, transition
 from ae_jax.numerics.noise import example_keys
 from ae_jax.train.config import ModelConfig
 from tests.bound import initial

@@ -41,6 +41,7 @@ CASES = {
         "model.latent=ladder",
         "model.prior=auto",
     ),
+    "mcem": ("objective.name=mcem", "objective.updates=1", "objective.leapfrog_steps=3"),
     "reweighted": ("objective.name=reweighted_wake_sleep", "objective.recognition=both"),
     "semi_supervised": (
         "objective.name=semi_supervised",
@@ -53,8 +54,9 @@ CASES = {
 }
 # Run by `make test-all` alone.
 DEARER = ("beta_tcvae", "info_vae", "iwae", "ladder", "reweighted", "semi_supervised")
-# One objective has all that devices could get wrong; the other modes run it.
-EVERYTHING = "factor_vae"
+# These have all that devices could get wrong, or what is remembered of examples; the other modes
+# run them.
+EVERYTHING = ("factor_vae", "mcem")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def alone(case, dataset):
 
 def test_every_new_objective_is_a_case():
     new = {"iwae", "wake_sleep", "reweighted_wake_sleep", "factor_vae", "beta_tcvae"}
-    new |= {"wae_mmd", "info_vae", "semi_supervised"}
+    new |= {"wae_mmd", "info_vae", "semi_supervised", "mcem"}
     assert new == {CASES[case][0].partition("=")[2] for case in CASES}
     assert new <= set(OBJECTIVES)
 
@@ -146,10 +148,10 @@ def test_the_update_is_the_same_on_eight_devices(case, dataset, on_one_device):
     _assert_same_update(_epochs(setup), on_one_device)
 
 
-@pytest.mark.slow_cases(*(f"{case}*" for case in DEARER), "factor_vae*", "wae_mmd-sharded")
+@pytest.mark.slow_cases(*(f"{case}*" for case in DEARER), "factor_vae*", "mcem*", "wae_mmd-sharded")
 @pytest.mark.parametrize("mode", ["sharded", "pmap"])
 def test_the_update_is_the_same_in_other_modes(mode, case, dataset, on_one_device):
-    if case == EVERYTHING:
+    if case in EVERYTHING:
         setup = _setup(case, dataset, f"train.parallel={mode}")
         _assert_same_update(_epochs(setup), on_one_device)
 
@@ -159,7 +161,7 @@ def test_a_member_of_a_grid_is_the_run_alone(case, alone, dataset):
     """Also where codes of different sizes share the program."""
     setup, states, _ = alone
     can_pad = setup.architecture.model.can_pad and setup.numbers.objective.can_pad
-    assert can_pad == (case != "ladder")
+    assert can_pad == (case not in ("ladder", "mcem"))
     other = _setup(case, dataset, "train.seed=4", f"model.latent_dim={5 if can_pad else 3}")
     setups = [setup, other]
     engine = Stacked(setups, [one.initial_state() for one in setups], devices_each=2)
@@ -169,7 +171,7 @@ def test_a_member_of_a_grid_is_the_run_alone(case, alone, dataset):
     chex.assert_trees_all_close(state, states[1], rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("case", ["wake_sleep", "reweighted"])
+@pytest.mark.parametrize("case", ["wake_sleep", "reweighted", "mcem"])
 def test_tied_weights_belong_to_no_group(case, dataset):
     with pytest.raises(UserError, match="needs model.tied=False, and model.tied is True"):
         _setup(case, dataset, "model.tied=true")

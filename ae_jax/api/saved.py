@@ -43,7 +43,6 @@ def to_bytes(model: Fitted) -> bytes:
     values, form = seal.packed(tree)
     train = dataset.splits["train"]
     config = to_dict(setup.config)
-    batch_size = config["train"].get("batch_size", 0)
     header = {
         "format": FORMAT,
         "config": config,
@@ -60,8 +59,7 @@ def to_bytes(model: Fitted) -> bytes:
             "classes": dataset.classes,
             "num_classes": dataset.num_classes,
             "condition": dataset.condition_shape,
-            # Of a model that was loaded from a file, as many as make the same number of steps.
-            "examples": len(train) or getattr(setup, "steps_per_epoch", 0) * batch_size,
+            "examples": len(train) or getattr(setup, "num_train", 0),
             "facts": dataclasses.asdict(dataset.facts),
         },
         "inputs": None if isinstance(setup, CodecSetup) else dataclasses.asdict(setup.values),

@@ -11,8 +11,8 @@ from jax.scipy.special import logsumexp
 
 from ae_jax.data.passes import EvaluationData
 from ae_jax.eval.estimates import check_gradients, mean_and_error
-from ae_jax.eval.hmc import Path, Place, adapted, keys_at, log_joint, transition
 from ae_jax.models import Batch, BoundModel
+from ae_jax.models.hmc import Path, Place, adapted, keys_at, log_joint, transition
 from ae_jax.numerics.noise import example_keys
 
 REHEARSAL, ANNEALING = 0xA150, 0xA151  # folded into an example's key

@@ -12,8 +12,8 @@ from jax.scipy.special import logsumexp
 from ae_jax.core.errors import UserError
 from ae_jax.data.passes import EvaluationData
 from ae_jax.eval.estimates import check_gradients, mean_and_error
-from ae_jax.eval.hmc import Path, Place, adapted, keys_at, log_joint, transition
 from ae_jax.models import Batch, BoundModel
+from ae_jax.models.hmc import Path, Place, adapted, keys_at, posterior_path, transition
 from ae_jax.numerics.noise import example_keys
 
 LARGEST_CODE = 10
@@ -65,7 +65,7 @@ class PosteriorFitLikelihood:
                 f"the estimate from posterior draws fits a density to codes of at most "
                 f"{LARGEST_CODE} dimensions, not {z.shape[-1]}: use ais or log_likelihood"
             )
-        path = Path(lambda z: jnp.zeros(z.shape[:-1]), log_joint(model, batch))
+        path = posterior_path(model, batch)
         place, step_size = self._settled(path, path.at(z), own)
 
         def draw(place: Place, index: Array):

@@ -93,6 +93,11 @@ class BoundModel:
         """What the objective itself remembers, as its last `Terms.memory`, or `init_memory`."""
         return self.collections[OWN]
 
+    @property
+    def trains(self) -> bool:
+        """Whether this is a pass that trains, and not a look."""
+        return self._train
+
     def parts(self) -> Any:
         """The parameters of the model without those of the objective; a codec is one whole."""
         if not isinstance(self.params, Mapping):
@@ -104,6 +109,11 @@ class BoundModel:
         other = self.fixed()
         other.params = params
         return other
+
+    def looked_at(self) -> "BoundModel":
+        """The same model in a look: its layers drop nothing, normalise by what they have seen."""
+        variables = {"params": self.params, **self.collections}
+        return BoundModel(self._module, variables, axis_name=self.axis_name, active=self.active)
 
     def fixed(self) -> "BoundModel":
         """The same model, whose layers keep their state: for use inside a JAX transformation."""

@@ -12,6 +12,7 @@ from ae_jax.objectives.factor_vae import FactorVae
 from ae_jax.objectives.info_vae import InfoVae
 from ae_jax.objectives.iwae import Iwae
 from ae_jax.objectives.masked import MaskedReconstruction
+from ae_jax.objectives.mcem import Mcem
 from ae_jax.objectives.reconstruction import Denoising, Reconstruction
 from ae_jax.objectives.revival import SparseAuxK, SparseResampling
 from ae_jax.objectives.reweighted_wake_sleep import ReweightedWakeSleep
@@ -33,6 +34,7 @@ OBJECTIVES = Registry[type[Objective]](
         "info_vae": InfoVae,
         "iwae": Iwae,
         "masked_reconstruction": MaskedReconstruction,
+        "mcem": Mcem,
         "reconstruction": Reconstruction,
         "reweighted_wake_sleep": ReweightedWakeSleep,
         "semi_supervised": SemiSupervised,
@@ -62,6 +64,7 @@ __all__ = [
     "InfoVae",
     "Iwae",
     "MaskedReconstruction",
+    "Mcem",
     "Objective",
     "Reconstruction",
     "Revision",

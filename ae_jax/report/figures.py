@@ -17,7 +17,7 @@ from scipy.special import ndtri
 
 from ae_jax.report.drawing import Curves, draw_curves, legend_below, name_lines
 from ae_jax.report.pictures import draw_codes, draw_manifold, draw_rows, show_picture, tile
-from ae_jax.report.style import BLUE, NAMED, RED, REFERENCE, Figure, style
+from ae_jax.report.style import BLUE, GREEN, NAMED, RED, REFERENCE, Figure, style
 
 Role = Literal["ours_train", "ours_test", "paper_train", "paper_test", "baseline"]
 # Colour says which method, breadth whose, dashes which split: our thin lines lie on the paper's
@@ -30,7 +30,7 @@ ROLE_STYLE: Mapping[str, Mapping[str, object]] = {
     "ours_test": {"linestyle": "-", "linewidth": 1.7, "zorder": 2.4},
 }
 # Of each method: the colour of ours, and of the paper's.
-METHOD_COLORS = ((BLUE, "#a6cbe3"), (RED, "#f3c6a4"))
+METHOD_COLORS = ((BLUE, "#a6cbe3"), (RED, "#f3c6a4"), (GREEN, "#a3d9c8"))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -108,6 +108,7 @@ _NAMES = {
     "kl": "KL",
     "kmeans": "k-means",
     "linear_ae": "linear autoencoder",
+    "mcem": "Monte Carlo EM",
     "mnist": "MNIST",
     "binarized_mnist": "binarised MNIST",
     "fashion_mnist": "Fashion-MNIST",

@@ -34,16 +34,22 @@ def _step(
 
 
 def product_flops(jaxpr: Any) -> float:
-    """Operations of the products in a jaxpr, those of its inner ones included."""
+    """Operations of the products in a jaxpr, those of its inner ones included.
+
+    Of a choice between programs it is those of the one with the fewest.
+    """
     total = 0.0
     for equation in jaxpr.eqns:
         name = equation.primitive.name
+        inner = [product_flops(one) for one in _inner(equation.params)]
         if name == "dot_general":
             total += _dot_flops(equation)
         elif name == "conv_general_dilated":
             total += _conv_flops(equation)
-        repeats = equation.params.get("length", 1) if name == "scan" else 1
-        total += repeats * sum(product_flops(inner) for inner in _inner(equation.params))
+        if name == "cond":
+            total += min(inner)
+        else:
+            total += (equation.params.get("length", 1) if name == "scan" else 1) * sum(inner)
     return total
 
 

@@ -66,7 +66,7 @@ class Setup:
     """A run that is ready to start: its complete configuration and what was built from it.
 
     `splits` lie on the devices; those of a set that is larger than its budget stay on the host.
-    `values` is the range of model inputs.
+    `values` is the range of model inputs; `num_train`, of training examples, is known without them.
     """
 
     config: RunConfig
@@ -76,7 +76,7 @@ class Setup:
     splits: Splits
     values: ValueRange
     execution: Execution
-    steps_per_epoch: int
+    num_train: int
     start: Start | None = None
 
     @property
@@ -111,6 +111,11 @@ class Setup:
         what = f"the {name} split of {self.dataset.name}"
         refuse_beyond_memory(what, split.x.nbytes, devices_here(self.config))
         return self.execution.put(split)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that cover the training examples, the last one possibly in part."""
+        return num_batches(self.num_train, self.config.train.batch_size)
 
     @property
     def total_steps(self) -> int:
@@ -273,7 +278,7 @@ def assembled(
         (type(config.optim), *(type(one) for _, one in config.groups)),
         product_precision(config.train.precision),
     )
-    return Setup(config, dataset, architecture, numbers, splits, values, execution, steps_per_epoch)
+    return Setup(config, dataset, architecture, numbers, splits, values, execution, num_train)
 
 
 def _examples(

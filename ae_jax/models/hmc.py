@@ -13,7 +13,7 @@ from flax import struct
 from jax import Array
 
 from ae_jax.distributions import draw_each
-from ae_jax.models import Batch, BoundModel
+from ae_jax.models.base import Batch, BoundModel
 
 LogDensity = Callable[[Array], Array]  # codes [C, B, Z] -> nats [C, B]
 
@@ -64,6 +64,11 @@ def log_joint(model: BoundModel, batch: Batch) -> LogDensity:
     return density
 
 
+def posterior_path(model: BoundModel, batch: Batch) -> Path:
+    """Of which beta = 1 is the posterior p(z|x, c) of each example; its base is flat."""
+    return Path(lambda z: jnp.zeros(z.shape[:-1]), log_joint(model, batch))
+
+
 def _with_gradient(density: LogDensity, z: Array) -> tuple[Array, Array]:
     value, pull = jax.vjp(density, z)
     return value, pull(jnp.ones_like(value))[0]
@@ -111,13 +116,19 @@ def transition(
     return chosen, accepted
 
 
-def adapted(log_step_size: Array, accepted: Array, index: Array) -> Array:
+def adapted(
+    log_step_size: Array,
+    accepted: Array,
+    index: Array | float,
+    target: Array | float = TARGET_ACCEPTANCE,
+) -> Array:
     """Log step sizes [B] after chains [C, B] moved with such probabilities at transition `index`.
 
-    By less and less (Robbins & Monro 1951): what follows a steep acceptance closely never rests.
+    Towards the acceptance `target`, by less and less (Robbins & Monro 1951): what follows a steep
+    acceptance closely never rests.
     """
     gain = 2.0 * jax.lax.rsqrt(index + 4.0)
-    return log_step_size + gain * (accepted.mean(axis=0) - TARGET_ACCEPTANCE)
+    return log_step_size + gain * (accepted.mean(axis=0) - target)
 
 
 def keys_at(keys: Array, index: Array | int) -> Array:
