@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -56,7 +57,7 @@ def reconstructed(
     def made_by(model: Fitted | Codec) -> np.ndarray:
         if isinstance(model, Fitted):
             return model.reconstruct(x, units="model")
-        codes = model.encode(inputs.reshape(len(inputs), -1))
+        codes = model.encode(jnp.asarray(inputs.reshape(len(inputs), -1)))
         return np.asarray(model.decode(codes)).reshape(inputs.shape)
 
     rows = {name: made_by(model) for name, model in models.items()}
