@@ -48,10 +48,7 @@ SIZE_DIGITS = {
 
 @experiment("bottleneck", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Autoencoders with a bottleneck: squared error by size of the code, beside PCA.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Autoencoders with a bottleneck: squared error by size of the code, beside PCA."""
     dataset = load(preset.dataset, protocol="full")
     fitted = models.by_layout(preset, lab, dataset)
     optimised = models.by_optimiser(preset, lab, dataset.limited(preset.limit))

@@ -36,10 +36,7 @@ PRESETS = {
 
 @experiment("code_2d", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Two-dimensional codes of digits: an autoencoder beside two principal components.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Two-dimensional codes of digits: an autoencoder beside two principal components."""
     dataset = load(preset.dataset, protocol="full")
     few_digits, rates = models.few_of(dataset), preset.rates
     few = models.train_on("100", few_digits, lab, rates, preset.few_epochs, EACH)

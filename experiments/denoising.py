@@ -56,10 +56,7 @@ MISSING_DIGITS = dict.fromkeys(("mean image", "linear estimate", "clipped", "aut
 
 @experiment("denoising", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Denoising autoencoders beside the best linear filter, and missing pixels filled in.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Denoising autoencoders beside the best linear filter, and missing pixels filled in."""
     dataset = load(preset.dataset, protocol="full")
     cleaners, fillers = models.denoisers(preset, dataset), models.completers(preset, dataset)
     fitted = lab.train([*cleaners.values(), *fillers.values()], dataset)

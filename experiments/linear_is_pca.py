@@ -58,10 +58,7 @@ COMPARISON_DIGITS = {"autoencoder": 5, "PCA": 5, "excess (%)": 4, "largest angle
 
 @experiment("linear_is_pca", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Linear autoencoders are PCA, and what makes them something else.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Linear autoencoders are PCA, and what makes them something else."""
     images = load(preset.dataset, protocol="full")
     linear = choices.train_on_images(preset, lab, images)
     chosen = {choice: choices.train_on_irises(choice, preset, lab) for choice in preset.choices}

@@ -50,10 +50,7 @@ CODE_DIGITS = {
 
 @experiment("sparse", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Sparse codes of three kinds beside a dense one: error, active units, and a classifier.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Sparse codes of three kinds beside a dense one: error, active units, and a classifier."""
     dataset = load(preset.dataset, protocol="full")
     coders, fitted = codes.train_all(preset, lab, dataset)
     rows = {kind: coder.row(preset.probe) for kind, coder in coders.items()}

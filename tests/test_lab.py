@@ -229,6 +229,8 @@ def test_an_experiment_sweeps_and_says_what_it_did(tmp_path, capsys):
         )
 
     assert isinstance(main, click.Command)
+    resumes = "Interrupted and started again, it continues; what is finished is reused."
+    assert main.help == f"A toy: it trains. More of it.\n\n{resumes}"
     main(["--workdir", str(tmp_path)], standalone_mode=False)
     said = (
         "numbers, 32 training examples of 6, grey, autoencoder 4-Z, gaussian code, bernoulli "
