@@ -11,9 +11,9 @@ from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import DataSet, Split
 
 
-def rows_of(dataset: DataSet, split: str) -> np.ndarray:
-    """A split as float32 rows [N, D]: grey levels in [0, 1] where values are bounded."""
-    x = dataset.splits[split].x
+def rows_of(dataset: DataSet, part: str | Split) -> np.ndarray:
+    """A split, or a part of one, as float32 rows [N, D]: grey levels in [0, 1] if it is bounded."""
+    x = (dataset.splits[part] if isinstance(part, str) else part).x
     rows = x.reshape(len(x), -1).astype(np.float32)
     return rows if dataset.max_value is None else rows / np.float32(dataset.max_value)
 
@@ -28,6 +28,11 @@ def pca_of(dataset: DataSet, count: int) -> PcaCodec:
 def pca_of_rows(x: np.ndarray, count: int, scale: float = 1.0) -> PcaCodec:
     """The first `count` principal components of rows [N, D] times `scale`, exactly."""
     return Pca(count, solver="gram").fit(as_rows(x, scale=scale), jax.random.key(0)).codec
+
+
+def pca_error(codec: PcaCodec, x: np.ndarray) -> float:
+    """Squared error of rows x [N, D] from their components, as `squared_error`."""
+    return squared_error(x, pca_reconstructions(codec, x))
 
 
 def first_components(codec: PcaCodec, count: int) -> PcaCodec:

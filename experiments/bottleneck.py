@@ -22,24 +22,12 @@ Figures figures/reconstructions.png (original digits over those of each code siz
         error_by_size.png, optimisers.png.
 """
 
-from ae_jax.cli.shell import run_command
-from ae_jax.data import load
-from ae_jax.lab import Findings, Lab, Rows, experiment, rounded, run_rows
-from ae_jax.report.claims import Claim, at_least, at_most
-from ae_jax.train.grid import Member
-from ae_jax.train.optimisers import Adam
-from experiments.bottleneck_models import (
-    LEARNING_RATE,
-    Preset,
-    compare_optimisers,
-    configured,
-    depth_rows,
-    name_of,
-    optimiser_rows,
-    protocol,
-    size_rows,
-)
-from experiments.bottleneck_report import ERROR, pictures
+import numpy as np
+
+from ae_jax.data import DataSet, load
+from ae_jax.lab import Claim, Findings, Lab, Rows, claim, experiment, rounded, run_command, run_rows
+from experiments import bottleneck_models as models
+from experiments.bottleneck_models import ERROR, Preset
 from experiments.published import pca_errors
 
 MNIST_SIZES = (784, 256, 64, 32, 16, 8, 4, 2, 1)
@@ -54,39 +42,20 @@ CLAIMED = range(1, 65)
 PUBLISHED = "closed form, experiments/targets/pca_mnist.json"
 ERROR_DIGITS = {"train": 3, "test": 3}
 SIZE_DIGITS = {
-    "autoencoder": 4,
-    "PCA": 4,
-    "per pixel": 6,
-    "PCA per pixel": 6,
-    "PCA / autoencoder": 3,
-}
+    "autoencoder": 4, "PCA": 4, "per pixel": 6, "PCA per pixel": 6, "PCA / autoencoder": 3
+}  # fmt: skip
 
 
 @experiment("bottleneck", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Autoencoders with a bottleneck: squared error by size of the code, beside PCA.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Autoencoders with a bottleneck: squared error by size of the code, beside PCA."""
     dataset = load(preset.dataset, protocol="full")
-    layouts = [(size, preset.hidden) for size in preset.sizes]
-    layouts += [(preset.depth_size, hidden) for hidden in preset.depths[1:]]
-    adam = Adam(learning_rate=LEARNING_RATE)
-    members = [
-        Member(name_of(*layout), configured(dataset, *layout, adam, preset.epochs))
-        for layout in layouts
-    ]
-    fitted = lab.train(members, dataset)
-    optimised = compare_optimisers(preset, lab, dataset.limited(preset.limit))
-    sizes = size_rows(preset, dataset, fitted)
-    depths = depth_rows(preset, fitted)
-    tables = {
-        "Test error by code size": rounded(sizes, SIZE_DIGITS),
-        f"Encoders of more layers, code of {preset.depth_size}": rounded(depths, ERROR_DIGITS),
-        f"Optimisers, code of {preset.optimiser_size}": rounded(
-            optimiser_rows(optimised), ERROR_DIGITS
-        ),
-    }
+    fitted = models.by_layout(preset, lab, dataset)
+    optimised = models.by_optimiser(preset, lab, dataset.limited(preset.limit))
+    sizes = models.size_rows(preset, dataset, fitted)
+    depths = models.depth_rows(preset, fitted)
+    steps = models.optimiser_rows(optimised)
+    deeper = f"Encoders of more layers, code of {preset.depth_size}"
     return Findings(
         protocol=protocol(preset, dataset),
         note=(
@@ -94,42 +63,44 @@ def main(preset: Preset, lab: Lab) -> Findings:
             "training split, unclipped. Where a code has more dimensions than the hidden layer, "
             f"of {preset.hidden[-1]} units, that layer is the bottleneck."
         ),
-        tables=tables,
-        pictures=pictures(preset, dataset, fitted, sizes, optimised),
+        tables={
+            "Test error by code size": rounded(sizes, SIZE_DIGITS),
+            deeper: rounded(depths, ERROR_DIGITS),
+            f"Optimisers, code of {preset.optimiser_size}": rounded(steps, ERROR_DIGITS),
+        },
+        pictures=models.pictures(preset, dataset, fitted, sizes, optimised),
         claims=claims(preset, sizes, depths),
         runs=run_rows(fitted | optimised),
     )
 
 
+def protocol(preset: Preset, dataset: DataSet) -> str:
+    dim = int(np.prod(dataset.shape))
+    return (
+        f"{preset.dataset}, grey levels in [0, 1], {dim}-{preset.hidden[0]}-z-{preset.hidden[0]}-"
+        f"{dim}, rectified, linear code, cross-entropy, {len(dataset.splits['train']):,} training "
+        f"examples, Adam, {preset.epochs} epochs"
+    )
+
+
 def claims(preset: Preset, sizes: Rows, depths: Rows) -> list[Claim]:
     """PCA as published, the autoencoder below it, and more layers below fewer."""
-    found = []
-    if preset.dataset == "mnist":
-        found.append(pca_claim(sizes))
-    found += [
-        at_least(
-            f"PCA has at least the test error of the autoencoder at code size {row['code size']}",
-            row["PCA / autoencoder"],
-            1.0,
-            0.0,
-            "ratio",
-            "the claim of this experiment",
-        )
-        for row in sizes
-        if row["code size"] in CLAIMED
-    ]
-    if len(depths) > 1:
-        found.append(
-            at_most(
-                f"test error with hidden layers {depths[-1]['hidden layers']} is no more than with "
-                f"{depths[0]['hidden layers']}, code of {preset.depth_size}",
-                depths[-1]["test"],
-                depths[0]["test"],
-                0.0,
-                ERROR,
-                "more layers add capacity",
+    found = [pca_claim(sizes)] if preset.dataset == "mnist" else []
+    for row in sizes:
+        if row["code size"] in CLAIMED:
+            name = (
+                "PCA has at least the test error of the autoencoder at code size "
+                f"{row['code size']}"
             )
+            found.append(claim(name, row["PCA / autoencoder"], at_least=1.0, unit="ratio"))
+    if len(depths) > 1:
+        few, many = depths[0], depths[-1]
+        name = (
+            f"test error with hidden layers {many['hidden layers']} is no more than with "
+            f"{few['hidden layers']}, code of {preset.depth_size}"
         )
+        source = "more layers add capacity"
+        found.append(claim(name, many["test"], at_most=few["test"], unit=ERROR, source=source))
     return found
 
 
@@ -141,14 +112,9 @@ def pca_claim(sizes: Rows) -> Claim:
         for row in sizes
         if published.get(row["code size"], 0) > 0
     ]
-    return at_most(
-        "test errors of PCA are the published ones at every size, largest relative deviation",
-        100 * max(shares),
-        0.0,
-        0.1,
-        "%",
-        PUBLISHED,
-    )
+    name = "test errors of PCA are the published ones at every size, largest relative deviation"
+    share = 100 * max(shares)
+    return claim(name, share, at_most=0.0, tolerance=0.1, unit="%", source=PUBLISHED)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Autoencoders of many sizes, depths and optimisers, and the rows of their errors."""
+"""Autoencoders of many sizes, depths and optimisers: the rows of their errors, and figures."""
 
 import dataclasses
 
@@ -6,18 +6,9 @@ import numpy as np
 
 from ae_jax.api import Fitted
 from ae_jax.data import DataSet
-from ae_jax.lab import Lab, Rows
-from ae_jax.objectives import Reconstruction
-from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.train.grid import Member
+from ae_jax.lab import Lab, Member, Rows, Shown, along, autoencoder, reconstructed, shown
 from ae_jax.train.optimisers import Adam, Optimiser, RmsProp, Sgd
-from experiments.baselines import (
-    first_components,
-    pca_of,
-    pca_reconstructions,
-    rows_of,
-    squared_error,
-)
+from experiments.baselines import first_components, one_of_each, pca_error, pca_of, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,119 +36,145 @@ class Preset:
 
 LEARNING_RATE = 2e-3
 OPTIMISERS: dict[str, tuple[Optimiser, ...]] = {
-    "SGD": (Sgd(learning_rate=0.003), Sgd(learning_rate=0.01), Sgd(learning_rate=0.03)),
+    "SGD": tuple(Sgd(learning_rate=rate) for rate in (0.003, 0.01, 0.03)),
     "RMSProp": tuple(RmsProp(learning_rate=rate) for rate in (5e-4, LEARNING_RATE, 8e-3, 0.03)),
     "Adam": tuple(Adam(learning_rate=rate) for rate in (5e-4, LEARNING_RATE, 8e-3, 0.03)),
 }
+ERROR = "squared error per image"
 VISIBLE = 1e-6  # squared error per image: less is rounding
-
-
-def configured(
-    dataset: DataSet, size: int, hidden: tuple[int, ...], optimiser: Optimiser, epochs: int
-) -> RunConfig:
-    """An autoencoder of grey levels: `hidden` rectified layers, a linear code, their mirror."""
-    return RunConfig(
-        data=DataConfig(dataset.name, protocol="full", limit=dataset.limit),
-        model=ModelConfig(
-            hidden=hidden,
-            activation="relu",
-            init="glorot_uniform",
-            latent="deterministic",
-            latent_dim=size,
-            head="bernoulli",
-        ),
-        objective=Reconstruction(),
-        optim=optimiser.replace(schedule="cosine"),
-        train=TrainConfig(batch_size=128, epochs=epochs),
-        eval=EvalConfig(every=epochs),
-    )
 
 
 def name_of(size: int, hidden: tuple[int, ...]) -> str:
     return f"size={size}/hidden={'-'.join(map(str, hidden))}"
 
 
-def protocol(preset: Preset, dataset: DataSet) -> str:
-    dim = int(np.prod(dataset.shape))
-    return (
-        f"{preset.dataset}, grey levels in [0, 1], {dim}-{preset.hidden[0]}-z-{preset.hidden[0]}-"
-        f"{dim}, rectified, linear code, cross-entropy, {len(dataset.splits['train']):,} training "
-        f"examples, Adam, {preset.epochs} epochs"
+def member(
+    name: str, dataset: DataSet, size: int, hidden: tuple[int, ...], how: Optimiser, epochs: int
+) -> Member:
+    """An autoencoder of grey levels: `hidden` rectified layers, a linear code, their mirror."""
+    form = {"hidden": hidden, "activation": "relu", "init": "glorot_uniform", "head": "bernoulli"}
+    config = autoencoder(
+        dataset, epochs=epochs, optimiser=how, batch_size=128, latent_dim=size, **form
     )
+    return Member(name, config)
 
 
-def compare_optimisers(preset: Preset, lab: Lab, dataset: DataSet) -> dict[str, Fitted]:
-    """Each optimiser at each of its step sizes, by name; those that diverged are left out."""
+def by_layout(preset: Preset, lab: Lab, dataset: DataSet) -> dict[str, Fitted]:
+    """Every code size with one hidden layer, and every depth at one code size, by `name_of`."""
+    layouts = [(size, preset.hidden) for size in preset.sizes]
+    layouts += [(preset.depth_size, hidden) for hidden in preset.depths[1:]]
+    adam = Adam(learning_rate=LEARNING_RATE)
+    members = [member(name_of(*one), dataset, *one, adam, preset.epochs) for one in layouts]
+    return lab.train(members, dataset)
+
+
+def by_optimiser(preset: Preset, lab: Lab, dataset: DataSet) -> dict[str, Fitted]:
+    """Each optimiser at each of its step sizes; those that diverged are left out."""
+    layout = (preset.optimiser_size, preset.hidden)
     members = [
-        Member(
-            f"optimiser={name}/step={optimiser.learning_rate:g}",
-            configured(
-                dataset,
-                preset.optimiser_size,
-                preset.hidden,
-                optimiser,
-                preset.optimiser_epochs,
-            ),
+        member(
+            f"optimiser={name}/step={how.learning_rate:g}",
+            dataset, *layout, how, preset.optimiser_epochs,
         )
         for name, optimisers in OPTIMISERS.items()
-        for optimiser in optimisers
-    ]
+        for how in optimisers
+    ]  # fmt: skip
     return lab.train(members, dataset)
 
 
 def size_rows(preset: Preset, dataset: DataSet, fitted: dict[str, Fitted]) -> Rows:
     """One row a code size: the errors on the test split of the autoencoder and of PCA."""
-    test = rows_of(dataset, "test")
-    components = pca_of(dataset, max(preset.sizes))
+    test, components = rows_of(dataset, "test"), pca_of(dataset, max(preset.sizes))
     rows = []
-    for size in preset.sizes:
-        if name_of(size, preset.hidden) not in fitted:
-            continue
-        last = fitted[name_of(size, preset.hidden)].records[-1]
-        pca = squared_error(test, pca_reconstructions(first_components(components, size), test))
-        ours = last["test/squared_error"]
-        rows.append(
-            {
-                "code size": size,
-                "autoencoder": ours,
-                "PCA": pca,
-                "per pixel": ours / test.shape[1],
-                "PCA per pixel": pca / test.shape[1],
-                "PCA / autoencoder": pca / ours,
-            }
-        )
+    for size, model in of_sizes(preset, fitted).items():
+        ours = model.records[-1]["test/squared_error"]
+        pca = pca_error(first_components(components, size), test)
+        per_pixel = {"per pixel": ours / test.shape[1], "PCA per pixel": pca / test.shape[1]}
+        row = {"code size": size, "autoencoder": ours, "PCA": pca, **per_pixel}
+        rows.append(row | {"PCA / autoencoder": pca / ours})
     return rows
+
+
+def of_sizes(preset: Preset, fitted: dict[str, Fitted]) -> dict[int, Fitted]:
+    """The models with one hidden layer by the size of their code."""
+    names = {size: name_of(size, preset.hidden) for size in preset.sizes}
+    return {size: fitted[name] for size, name in names.items() if name in fitted}
 
 
 def depth_rows(preset: Preset, fitted: dict[str, Fitted]) -> Rows:
     """One row an encoder at one code size, the shallowest first."""
-    rows = []
-    for hidden in preset.depths:
-        model = fitted.get(name_of(preset.depth_size, hidden))
-        if model is not None:
-            last = model.records[-1]
-            rows.append(
-                {
-                    "hidden layers": "-".join(map(str, hidden)),
-                    "train": last["train/squared_error"],
-                    "test": last["test/squared_error"],
-                }
-            )
-    return rows
+    names = {hidden: name_of(preset.depth_size, hidden) for hidden in preset.depths}
+    return [
+        {"hidden layers": "-".join(map(str, hidden)), **errors(fitted[name])}
+        for hidden, name in names.items()
+        if name in fitted
+    ]
 
 
 def optimiser_rows(optimised: dict[str, Fitted]) -> Rows:
     """One row an optimiser and step size."""
     return [
-        {
-            "optimiser": _optimiser_of(name),
-            "step size": model.config.optim.learning_rate,
-            "train": model.records[-1]["train/squared_error"],
-            "test": model.records[-1]["test/squared_error"],
-        }
+        {"optimiser": kind_of(name), "step size": step_of(model), **errors(model)}
         for name, model in optimised.items()
     ]
 
 
-def _optimiser_of(name: str) -> str:
+def kind_of(name: str) -> str:
+    """The optimiser of the run of this name."""
     return name.split("/")[0].removeprefix("optimiser=")
+
+
+def step_of(model: Fitted) -> float:
+    return model.config.optim.learning_rate
+
+
+def errors(model: Fitted) -> dict[str, float]:
+    """Of both splits at the end of training."""
+    return {split: model.records[-1][f"{split}/squared_error"] for split in ("train", "test")}
+
+
+def pictures(
+    preset: Preset,
+    dataset: DataSet,
+    fitted: dict[str, Fitted],
+    sizes: Rows,
+    optimised: dict[str, Fitted],
+) -> dict[str, Shown]:
+    test = dataset.splits["test"]
+    widths = np.array([row["code size"] for row in sizes])
+    lines = {}
+    for method in ("autoencoder", "PCA"):
+        values = np.array([row[method] for row in sizes])
+        # PCA of as many components as pixels has no error, which no logarithm shows.
+        lines[method] = widths, np.where(values > VISIBLE, values, np.nan)
+    return {
+        "reconstructions": reconstructed(
+            test.x[one_of_each(test)],
+            {f"z = {size}": model for size, model in of_sizes(preset, fitted).items()},
+            "Original digits over their reconstructions, by code size",
+            "Test digits, one of each class.",
+        ),
+        "error_by_size": shown(
+            "curves", "Test error by code size", lines, "size of the code", f"test {ERROR}",
+            log_x=True, log_y=True, ticks=tuple(sorted(widths.tolist())),
+        ),
+        "optimisers": shown(
+            "loss_curves", "Optimisers, each at the best of its step sizes",
+            best_curves(optimised), y_label=f"training {ERROR}",
+            title=f"code of {preset.optimiser_size}, first {preset.limit:,} training examples",
+            caption="Means over each epoch, while it changed the weights.",
+        ),
+    }  # fmt: skip
+
+
+def best_curves(optimised: dict[str, Fitted]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Training error by epoch of each optimiser, at the step size that ends with the least."""
+    best: dict[str, Fitted] = {}
+    for name, model in optimised.items():
+        rival = best.setdefault(kind_of(name), model)
+        if errors(model)["train"] < errors(rival)["train"]:
+            best[kind_of(name)] = model
+    return {
+        f"{kind}, step size {step_of(model):g}": along(model, "running/squared_error")
+        for kind, model in best.items()
+    }

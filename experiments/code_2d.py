@@ -22,25 +22,10 @@ Figures figures/loss_100.png, loss_all.png (training error by epoch and learning
         reconstructions_100.png, reconstructions_all.png.
 """
 
-from ae_jax.cli.shell import run_command
 from ae_jax.data import load
-from ae_jax.lab import Findings, Lab, experiment, run_rows
-from ae_jax.report.claims import Claim, at_most, equal_to
-from experiments.code_2d_models import (
-    COUNTED,
-    EACH,
-    ERROR,
-    Preset,
-    Trained,
-    architecture,
-    by_name,
-    count_parameters,
-    error_rows,
-    few_of,
-    parameter_rows,
-    train_on,
-)
-from experiments.code_2d_report import pictures
+from ae_jax.lab import Claim, Findings, Lab, claim, experiment, run_command, run_rows
+from experiments import code_2d_models as models
+from experiments.code_2d_models import COUNTED, EACH, ERROR, Preset, Trained
 
 PRESETS = {
     "smoke": Preset("digits", 150, 30, (1e-3, 5e-3)),
@@ -51,57 +36,44 @@ PRESETS = {
 
 @experiment("code_2d", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Two-dimensional codes of digits: an autoencoder beside two principal components.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Two-dimensional codes of digits: an autoencoder beside two principal components."""
     dataset = load(preset.dataset, protocol="full")
-    few = train_on("100", few_of(dataset), lab, preset.rates, preset.few_epochs, EACH)
-    everything = train_on("all", dataset, lab, preset.rates, preset.all_epochs, 128)
+    few_digits, rates = models.few_of(dataset), preset.rates
+    few = models.train_on("100", few_digits, lab, rates, preset.few_epochs, EACH)
+    everything = models.train_on("all", dataset, lab, rates, preset.all_epochs, 128)
     both = (few, everything)
     return Findings(
         protocol=(
-            f"{preset.dataset}, grey levels in [0, 1], {architecture(dataset)}, rectified, linear "
-            f"code, squared error, Adam; {len(few.dataset.splits['train'])} training examples for "
-            f"{preset.few_epochs} epochs, or {len(dataset.splits['train']):,} for "
-            f"{preset.all_epochs}"
+            f"{preset.dataset}, grey levels in [0, 1], {models.architecture(dataset)}, rectified, "
+            f"linear code, squared error, Adam; {few.count} training examples for "
+            f"{preset.few_epochs} epochs, or {everything.count:,} for {preset.all_epochs}"
         ),
         note=f"{ERROR.capitalize()}, summed over pixels; PCA has two components, unclipped.",
         tables={
-            "Squared error by learning rate": [row for one in both for row in error_rows(one)],
-            "Parameters": parameter_rows(),
+            "Squared error by learning rate": [row for one in both for row in one.rows()],
+            "Parameters": models.parameter_rows(),
         },
-        pictures={k: v for one in both for k, v in pictures(one).items()},
-        claims=claims(preset, few, everything),
-        runs=[row for one in both for row in run_rows(by_name(one))],
+        pictures=models.pictures(few) | models.pictures(everything),
+        claims=claims(few, everything),
+        runs=[row for one in both for row in run_rows(one.by_name)],
     )
 
 
-def claims(preset: Preset, few: Trained, everything: Trained) -> list[Claim]:
+def claims(few: Trained, everything: Trained) -> list[Claim]:
     """Parameters as counted by hand, and errors below those of two principal components."""
-    found = [
-        equal_to(
-            f"weights of {dim}-{hidden}-{code}-{hidden}-{dim}, without biases",
-            count_parameters(dim, hidden, code)["weights"],
-            count,
-            "weights",
-            "2 (dim x hidden + hidden x code)",
-        )
-        for (dim, hidden, code), count in COUNTED.items()
-    ]
+    found = []
+    for (dim, hidden, code), count in COUNTED.items():
+        name = f"weights of {dim}-{hidden}-{code}-{hidden}-{dim}, without biases"
+        weights = models.count_parameters(dim, hidden, code)["weights"]
+        source = "2 (dim x hidden + hidden x code)"
+        found.append(claim(name, weights, equal_to=count, unit="weights", source=source))
     for one, split in ((few, "train"), (everything, "test")):
-        count = len(one.dataset.splits["train"])
-        found.append(
-            at_most(
-                f"trained on {count} examples, the {split} error is no more than that of two "
-                "principal components",
-                one.error(one.rate, split),
-                one.pca_error(split),
-                0.0,
-                ERROR,
-                "PCA in closed form",
-            )
+        name = (
+            f"trained on {one.count} examples, the {split} error is no more than that of two "
+            "principal components"
         )
+        ours, linear = one.error(one.rate, split), one.pca_error(split)
+        found.append(claim(name, ours, at_most=linear, unit=ERROR, source="PCA in closed form"))
     return found
 
 

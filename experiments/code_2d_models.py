@@ -9,16 +9,27 @@ import numpy as np
 from ae_jax.api import Fitted
 from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import DataSet, Split
-from ae_jax.lab import Lab, Rows
-from ae_jax.models import Examples, build_autoencoder, parameter_counts
-from ae_jax.objectives import Reconstruction
-from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.train.grid import Member
-from ae_jax.train.optimisers import Adam
-from experiments.baselines import one_of_each, pca_of, pca_reconstructions, rows_of, squared_error
+from ae_jax.lab import (
+    Lab,
+    Member,
+    Rows,
+    Shown,
+    along,
+    autoencoder,
+    level,
+    reconstructed,
+    rounded,
+    shown,
+)
+from ae_jax.models import Examples, ModelConfig, build_autoencoder, parameter_counts
+from experiments.baselines import one_of_each, pca_error, pca_of, rows_of
 
 CODE = 2
 EACH = 10  # digits of each class in the small set
+# Weights of networks as lectures count them, without biases: data, hidden, code -> weights.
+COUNTED = {(784, 100, 2): 157_200, (100, 10, 2): 2_040}
+ERROR = "squared error per image"
+SHOWN = 1000  # codes in a scatter of all digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,17 +42,10 @@ class Preset:
     rates: tuple[float, ...] = (3e-4, 1e-3, 5e-3)
 
 
-MODEL = ModelConfig(
-    hidden=(100,),
-    activation="relu",
-    init="glorot_uniform",
-    latent="deterministic",
-    latent_dim=CODE,
-    head="gaussian_fixed",
-)
-# Weights of networks as lectures count them, without biases: data, hidden, code -> weights.
-COUNTED = {(784, 100, 2): 157_200, (100, 10, 2): 2_040}
-ERROR = "squared error per image"
+MODEL = {
+    "hidden": (100,), "activation": "relu", "init": "glorot_uniform", "latent_dim": CODE,
+    "head": "gaussian_fixed",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +58,11 @@ class Trained:
     codec: PcaCodec
 
     @property
+    def count(self) -> int:
+        """Training examples."""
+        return len(self.dataset.splits["train"])
+
+    @property
     def rate(self) -> float:
         """The learning rate with the least training error."""
         return min(self.models, key=lambda rate: self.error(rate, "train"))
@@ -62,12 +71,27 @@ class Trained:
     def best(self) -> Fitted:
         return self.models[self.rate]
 
+    @property
+    def by_name(self) -> dict[str, Fitted]:
+        return {f"{self.name}, step size {rate:g}": model for rate, model in self.models.items()}
+
     def error(self, rate: float, split: str) -> float:
         return self.models[rate].records[-1][f"{split}/squared_error"]
 
     def pca_error(self, split: str) -> float:
-        x = rows_of(self.dataset, split)
-        return squared_error(x, pca_reconstructions(self.codec, x))
+        return pca_error(self.codec, rows_of(self.dataset, split))
+
+    def rows(self) -> Rows:
+        """One row a learning rate, and one for PCA."""
+        errors = {
+            f"autoencoder, learning rate {rate:g}": [self.error(rate, s) for s in ("train", "test")]
+            for rate in self.models
+        } | {"PCA": [self.pca_error(s) for s in ("train", "test")]}
+        rows = [
+            {"training examples": self.count, "method": method, "train": train, "test": test}
+            for method, (train, test) in errors.items()
+        ]
+        return rounded(rows, {"train": 3, "test": 3})
 
 
 def few_of(dataset: DataSet) -> DataSet:
@@ -79,23 +103,16 @@ def few_of(dataset: DataSet) -> DataSet:
     return dataclasses.replace(dataset, name=f"{dataset.name}_few", splits=splits)
 
 
-def configured(dataset: DataSet, rate: float, epochs: int, batch_size: int) -> RunConfig:
-    count = len(dataset.splits["train"])
-    return RunConfig(
-        data=DataConfig(dataset.name, protocol="full", preprocess="grey"),
-        model=MODEL,
-        objective=Reconstruction(),
-        optim=Adam(learning_rate=rate),
-        train=TrainConfig(batch_size=batch_size, epochs=epochs),
-        eval=EvalConfig(every=epochs, train_examples=count),
-    )
-
-
 def train_on(
     name: str, dataset: DataSet, lab: Lab, rates: tuple[float, ...], epochs: int, batch_size: int
 ) -> Trained:
+    how = {"batch_size": batch_size, "schedule": "constant"}
+    how["train_examples"] = len(dataset.splits["train"])
     members = {
-        rate: Member(f"{name}/step={rate:g}", configured(dataset, rate, epochs, batch_size))
+        rate: Member(
+            f"{name}/step={rate:g}",
+            autoencoder(dataset, "grey", epochs=epochs, learning_rate=rate, **how, **MODEL),
+        )
         for rate in rates
     }
     fitted = lab.train(list(members.values()), dataset)
@@ -103,38 +120,16 @@ def train_on(
     return Trained(name, dataset, models, pca_of(dataset, CODE))
 
 
-def by_name(one: Trained) -> dict[str, Fitted]:
-    return {f"{one.name}, step size {rate:g}": model for rate, model in one.models.items()}
-
-
 def architecture(dataset: DataSet) -> str:
-    dim, hidden = int(np.prod(dataset.shape)), MODEL.hidden[0]
+    dim, (hidden,) = int(np.prod(dataset.shape)), MODEL["hidden"]
     return f"{dim}-{hidden}-{CODE}-{hidden}-{dim}"
-
-
-def error_rows(one: Trained) -> Rows:
-    """One row a learning rate, and one for PCA."""
-    rows = [
-        {
-            "training examples": len(one.dataset.splits["train"]),
-            "method": f"autoencoder, learning rate {rate:g}",
-            "train": round(one.error(rate, "train"), 3),
-            "test": round(one.error(rate, "test"), 3),
-        }
-        for rate in one.models
-    ]
-    pca = {
-        "training examples": len(one.dataset.splits["train"]),
-        "method": "PCA",
-        "train": round(one.pca_error("train"), 3),
-        "test": round(one.pca_error("test"), 3),
-    }
-    return [*rows, pca]
 
 
 def count_parameters(dim: int, hidden: int, code: int) -> dict[str, int]:
     """Numbers in an autoencoder dim-hidden-code-hidden-dim, by kind (`parameter_counts`)."""
-    config = dataclasses.replace(MODEL, hidden=(hidden,), latent_dim=code)
+    config = ModelConfig(
+        **MODEL | {"hidden": (hidden,), "latent_dim": code}, latent="deterministic"
+    )
     model = build_autoencoder(config, Examples((dim,)))
     blank = {"x": jax.ShapeDtypeStruct((1, dim), jnp.float32)}
     return parameter_counts(jax.eval_shape(model.init, jax.random.key(0), blank)["params"])
@@ -145,12 +140,40 @@ def parameter_rows() -> Rows:
     rows = []
     for dim, hidden, code in COUNTED:
         counts = count_parameters(dim, hidden, code)
-        rows.append(
-            {
-                "network": f"{dim}-{hidden}-{code}-{hidden}-{dim}",
-                "weights": counts["weights"],
-                "biases": counts["other"],
-                "parameters": counts["total"],
-            }
-        )
+        of_kind = {"weights": counts["weights"], "biases": counts["other"]}
+        name = f"{dim}-{hidden}-{code}-{hidden}-{dim}"
+        rows.append({"network": name, **of_kind, "parameters": counts["total"]})
     return rows
+
+
+def pictures(one: Trained) -> dict[str, Shown]:
+    """Loss by epoch, codes by digit, and reconstructions, of one training set."""
+    of = f"{one.count:,} training examples"
+    split = "train" if one.name == "100" else "test"
+    examples = one.dataset.splits[split].head(SHOWN)
+    rows = rows_of(one.dataset, split)[: len(examples)]
+    losses = {
+        f"learning rate {rate:g}": along(model, "running/squared_error")
+        for rate, model in one.models.items()
+    }
+    losses["PCA"] = level(one.pca_error("train"), losses)
+    codes = {
+        "two principal components": np.asarray(one.codec.encode(rows)),
+        "code of the autoencoder": one.best.encode(examples.x),
+    }
+    return {
+        f"loss_{one.name}": shown(
+            "curves", f"Training error by epoch and learning rate, {of}",
+            losses, "epoch", f"training {ERROR}", markers=False,
+            caption="Means over each epoch, while it changed the weights.",
+        ),
+        f"codes_{one.name}": shown(
+            "scatter_panels", f"Codes of {len(examples):,} {split} digits by class, {of}",
+            codes, examples.y,
+        ),
+        f"reconstructions_{one.name}": reconstructed(
+            examples.x[one_of_each(examples)],
+            {"PCA": one.codec, "autoencoder": one.best},
+            f"{split.capitalize()} digits, two principal components, two code units, {of}",
+        ),
+    }  # fmt: skip

@@ -81,10 +81,7 @@ PRESETS = {
 
 @experiment("cvae", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Conditional VAEs: labels as condition, and quadrants of digits filled in.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Conditional VAEs: labels as condition, and quadrants of digits filled in."""
     dataset = held_out(load(preset.dataset, protocol="full"), preset.held_out)
     done = [fill_quadrants(task, preset.quadrants, dataset, lab) for task in preset.tasks]
     filled = [one for one in done if one is not None]

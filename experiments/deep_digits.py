@@ -27,32 +27,19 @@ Figures figures/reconstructions.png (test digits, the three methods below each o
 
 import numpy as np
 
-from ae_jax.cli.shell import run_command
 from ae_jax.data import load
 from ae_jax.eval.estimates import standard_error
-from ae_jax.lab import Findings, Lab, experiment, run_rows
-from ae_jax.report.claims import Claim, at_least, at_most, close_to
+from ae_jax.lab import Claim, Findings, Lab, claim, experiment, run_command, run_rows
+from experiments import deep_digits_models as digits
 from experiments.baselines import pca_of, pca_reconstructions, rows_of
-from experiments.deep import SOURCE, UNIT, error_on_test, published, shape_and_size
-from experiments.deep_digits_models import (
-    LOGISTIC,
-    PCA,
-    PRETRAINED,
-    SCRATCH,
-    Models,
-    Preset,
-    error_rows,
-    image_errors,
-    layer_rows,
-    train_all,
-)
-from experiments.deep_digits_report import pictures
+from experiments.deep import SOURCE, UNIT, error_on_test, published
+from experiments.deep_digits_models import LOGISTIC, PCA, PRETRAINED, SCRATCH, Models, Preset
 
 MNIST_HIDDEN = (1000, 500, 250)
 PRESETS = {
-    "smoke": Preset("digits", (32,), 8, 4, 12, 12, 4, None, (1e-3, 3e-3)),
-    "quick": Preset("mnist", MNIST_HIDDEN, 30, 2, 5, 12, 1, "logistic PCA"),
-    "standard": Preset("mnist", MNIST_HIDDEN, 30, 20, 50, 50, 5, "autoencoder"),
+    "smoke": Preset("digits", (32,), 8, 4, 12, 4, 12, None, (1e-3, 3e-3)),
+    "quick": Preset("mnist", MNIST_HIDDEN, 30, 2, 5, 1, 12, "logistic PCA"),
+    "standard": Preset("mnist", MNIST_HIDDEN, 30, 20, 50, 5, 50, "autoencoder"),
 }
 # PCA is held to the rounding of its published figure; logistic PCA is trained, not solved.
 TOLERANCES = {PCA: 0.005, LOGISTIC: 0.02 * 8.01}
@@ -60,24 +47,19 @@ TOLERANCES = {PCA: 0.005, LOGISTIC: 0.02 * 8.01}
 
 @experiment("deep_digits", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Deep autoencoder of digits with a code of 30, beside logistic PCA and PCA.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Deep autoencoder of digits with a code of 30, beside logistic PCA and PCA."""
     held_out, dataset = (load(preset.dataset, protocol=name) for name in ("paper", "full"))
-    models = train_all(preset, lab, held_out, dataset)
+    models = digits.train_all(preset, lab, held_out, dataset)
     codec = pca_of(dataset, preset.code)
     depths = range(1, len(models.layers.stages) + 1)
     unrolled = [error_on_test(models.layers.model(held_out, depth)) for depth in depths]
     test = rows_of(dataset, "test")
-    errors = {name: image_errors(models.model(name), test) for name in models.tuned}
-    errors[LOGISTIC] = image_errors(models.logistic, test)
+    errors = {name: digits.image_errors(models.model(name), test) for name in models.tuned}
+    errors[LOGISTIC] = digits.image_errors(models.logistic, test)
     errors[PCA] = np.square(pca_reconstructions(codec, test) - test).sum(axis=1)
+    shape = preset.shape_and_size(held_out)
     return Findings(
-        protocol=(
-            f"{dataset.name}, pixels in [0, 1], {shape_and_size(held_out, preset.sizes)}, "
-            "cross-entropy"
-        ),
+        protocol=f"{dataset.name}, pixels in [0, 1], {shape}, cross-entropy",
         note=(
             "Squared error summed over the pixels of a test image, mean over the split; ± is its "
             f"standard error over images. The network gets {preset.epochs} epochs of fine-tuning, "
@@ -87,10 +69,12 @@ def main(preset: Preset, lab: Lab) -> Findings:
             "logistic PCA are of all training digits, as the published ones."
         ),
         tables={
-            "Test error": error_rows(preset, errors, models),
-            "Unrolled after each layer, before fine-tuning": layer_rows(preset, unrolled, errors),
+            "Test error": digits.error_rows(preset, errors, models),
+            "Unrolled after each layer, before fine-tuning": digits.layer_rows(
+                preset, unrolled, errors
+            ),
         },
-        pictures=pictures(dataset, models, codec, errors, unrolled),
+        pictures=digits.pictures(dataset, models, codec, errors, unrolled),
         claims=claims(preset, errors, models),
         runs=run_rows(models.runs),
     )
@@ -98,41 +82,29 @@ def main(preset: Preset, lab: Lab) -> Findings:
 
 def claims(preset: Preset, errors: dict[str, np.ndarray], models: Models) -> list[Claim]:
     sources = published(preset.dataset)
-    if sources is None:
+    if not sources:
         return []
+    theirs = {"unit": UNIT, "source": SOURCE}
+    found = []
+    for method, tolerance in TOLERANCES.items():
+        name = f"{method} of {preset.code} components has the published squared error"
+        error, target = float(errors[method].mean()), sources[method]
+        found.append(claim(name, error, close_to=target, tolerance=tolerance, **theirs))
     best = min(models.tuned, key=lambda name: models.tuned[name].least)
+    name = (
+        f"the autoencoder that is better on validation digits ({best}) is no worse on test "
+        f"digits than the published {preset.beats}"
+    )
+    error = float(errors[best].mean())
+    found.append(claim(name, error, at_most=sources[preset.beats], **theirs))
     gain = errors[SCRATCH] - errors[PRETRAINED]
-    return [
-        *(
-            close_to(
-                f"{method} of {preset.code} components has the published squared error",
-                float(errors[method].mean()),
-                sources[method],
-                tolerance,
-                UNIT,
-                SOURCE,
-            )
-            for method, tolerance in TOLERANCES.items()
-        ),
-        at_most(
-            f"the autoencoder that is better on validation digits ({best}) is no worse on test "
-            f"digits than the published {preset.beats}",
-            float(errors[best].mean()),
-            sources[preset.beats],
-            0.0,
-            UNIT,
-            SOURCE,
-        ),
-        at_least(
-            "by how much pretraining by RBM lowers the test error below that from scratch, after "
-            "as many epochs as fine-tuning had, beside twice the standard error over images",
-            float(gain.mean()),
-            2 * standard_error(gain),
-            0.0,
-            UNIT,
-            "measured here",
-        ),
-    ]
+    name = (
+        "by how much pretraining by RBM lowers the test error below that from scratch, after "
+        "as many epochs as fine-tuning had, beside twice the standard error over images"
+    )
+    twice = 2 * standard_error(gain)
+    how = {"unit": UNIT, "source": "measured here"}
+    return [*found, claim(name, float(gain.mean()), at_least=twice, **how)]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Deep autoencoders of digits, pretrained and from scratch, and the rows of their errors."""
+"""Deep autoencoders of digits, pretrained and from scratch: rows of their errors, and figures."""
 
 import dataclasses
 from typing import Any
@@ -6,52 +6,32 @@ from typing import Any
 import numpy as np
 
 from ae_jax.api import Fitted
-from ae_jax.api.layerwise import Pretrained, pretrain
+from ae_jax.api.layerwise import Pretrained
+from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import DataSet
 from ae_jax.eval.estimates import standard_error
-from ae_jax.lab import Lab, Rows
-from ae_jax.train.config import DataConfig
-from ae_jax.train.grid import Member
-from experiments.deep import (
-    RBMS,
-    Tuned,
-    at_rate,
-    deep_config,
-    in_folder,
-    layer_runs,
-    published,
-    trained,
-    tuned,
-    with_epochs,
-)
+from ae_jax.lab import Lab, Rows, Shown, level, reconstructed, shown
+from experiments.baselines import one_of_each
+from experiments.deep import RBMS, Bench, DeepPreset, Tuned, at_rate, error_curve, published, tuned
 
 
 @dataclasses.dataclass(frozen=True)
-class Preset:
+class Preset(DeepPreset):
     """How far to go.
 
-    hidden, code     units of the encoder's layers, the last of them the code
-    layer_epochs     of contrastive divergence on each layer
-    epochs           of fine-tuning, and of training from scratch
     logistic_epochs  of logistic PCA
-    looks            epochs between two looks at the test split
     beats            the published method whose error is not to be exceeded
     rates            step sizes to choose from, for fine-tuning and from scratch
     """
 
-    dataset: str
-    hidden: tuple[int, ...]
-    code: int
-    layer_epochs: int
-    epochs: int
     logistic_epochs: int
-    looks: int
     beats: str | None
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        return (*self.hidden, self.code)
+    def logistic(self) -> DeepPreset:
+        """Logistic PCA: the same without hidden layers."""
+        return dataclasses.replace(self, hidden=(), epochs=self.logistic_epochs)
 
 
 LOGISTIC_RATE = 3e-3
@@ -73,31 +53,20 @@ class Models:
 
 def train_all(preset: Preset, lab: Lab, held_out: DataSet, dataset: DataSet) -> Models:
     """The autoencoders on `held_out`, which has validation digits; logistic PCA on all."""
-    data = DataConfig(preset.dataset, protocol="paper", preprocess="grey")
-    deep = deep_config(data, preset.sizes, preset.epochs, preset.looks)
-    layers = pretrain(deep, held_out, with_epochs(RBMS, preset.layer_epochs), in_folder(lab, "rbm"))
-    runs = layer_runs("rbm", layers)
-    starts = {PRETRAINED: ("rbm", layers.params()), SCRATCH: ("scratch", None)}
+    bench = Bench(lab)
+    deep = preset.config(held_out)
+    layers = bench.layers("rbm", deep, held_out, preset.layers(RBMS))
 
     def way(folder: str, start: Any) -> Tuned:
         def train(rate: float, seed: int) -> Fitted:
-            member = Member(f"{folder}/rate={rate:g}", at_rate(layers.config, rate, seed), start)
-            runs[member.name] = trained(lab, member, held_out)
-            return runs[member.name]
+            config = at_rate(layers.config, rate, seed)
+            return bench.train(f"{folder}/rate={rate:g}", config, held_out, start)
 
         return tuned(train, preset.rates, seeds=1)
 
-    found = {name: way(*start) for name, start in starts.items()}
-    all_digits = dataclasses.replace(data, protocol="full")
-    shallow = deep_config(
-        all_digits,
-        (preset.code,),
-        preset.logistic_epochs,
-        preset.looks,
-        learning_rate=LOGISTIC_RATE,
-    )
-    runs["logistic_pca"] = trained(lab, Member("logistic_pca", shallow), dataset)
-    return Models(layers, found, runs["logistic_pca"], runs)
+    found = {PRETRAINED: way("rbm", layers.params()), SCRATCH: way("scratch", None)}
+    shallow = preset.logistic.config(dataset, learning_rate=LOGISTIC_RATE)
+    return Models(layers, found, bench.train("logistic_pca", shallow, dataset), bench.runs)
 
 
 def image_errors(model: Fitted, rows: np.ndarray) -> np.ndarray:
@@ -108,7 +77,7 @@ def image_errors(model: Fitted, rows: np.ndarray) -> np.ndarray:
 
 
 def error_rows(preset: Preset, errors: dict[str, np.ndarray], models: Models) -> Rows:
-    sources = published(preset.dataset) or {}
+    sources = published(preset.dataset)
     sources = {PRETRAINED: sources.get("autoencoder", ""), **sources}
     epochs = {
         PRETRAINED: f"{preset.layer_epochs} a layer, then {preset.epochs}",
@@ -141,5 +110,35 @@ def layer_rows(preset: Preset, unrolled: list[float], errors: dict[str, np.ndarr
         {"layers": depth, "code": preset.sizes[depth - 1], "test error": round(value, 2)}
         for depth, value in enumerate(unrolled, 1)
     ]
-    after = {"layers": "all, fine-tuned", "code": preset.code}
-    return [*rows, {**after, "test error": round(float(errors[PRETRAINED].mean()), 2)}]
+    after = round(float(errors[PRETRAINED].mean()), 2)
+    return [*rows, {"layers": "all, fine-tuned", "code": preset.code, "test error": after}]
+
+
+def pictures(
+    dataset: DataSet,
+    models: Models,
+    codec: PcaCodec,
+    errors: dict[str, np.ndarray],
+    unrolled: list[float],
+) -> dict[str, Shown]:
+    test = dataset.splits["test"]
+    deep = models.model(PRETRAINED)
+    curves = {
+        PRETRAINED: error_curve(deep, before=unrolled[-1]),
+        SCRATCH: error_curve(models.model(SCRATCH)),
+        LOGISTIC: error_curve(models.logistic),
+    }
+    curves[PCA] = level(float(errors[PCA].mean()), curves)
+    sources = published(dataset.name)
+    if sources:
+        curves["published autoencoder"] = level(sources["autoencoder"], curves)
+    y_label = "test squared error per image"
+    return {
+        "reconstructions": reconstructed(
+            test.x[one_of_each(test)],
+            {"autoencoder": deep, LOGISTIC: models.logistic, PCA: codec},
+            "Test digits",
+            f"The first of each class, from codes of {len(codec.components)} numbers.",
+        ),
+        "error_by_epoch": shown("loss_curves", "Along training", curves, y_label=y_label),
+    }

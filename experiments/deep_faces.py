@@ -34,43 +34,29 @@ import dataclasses
 
 import numpy as np
 
-from ae_jax.cli.shell import run_command
-from ae_jax.lab import Findings, Lab, experiment, run_rows
-from ae_jax.report.claims import Claim, at_most, close_to
+from ae_jax.api.layerwise import WHOLE
+from ae_jax.lab import Claim, Findings, Lab, claim, experiment, run_command, run_rows
 from ae_jax.train.config import DataConfig
 from ae_jax.train.optimisers import Momentum
-from experiments.baselines import pca_of
-from experiments.deep import (
-    RBMS,
-    SOURCE,
-    UNIT,
-    by_layers,
-    deep_config,
-    error_on_test,
-    pca_error,
-    published,
-    runs_of,
-    shape_and_size,
-    with_epochs,
-)
+from experiments.baselines import pca_error, pca_of, rows_of
+from experiments.deep import RBMS, SOURCE, UNIT, Bench, error_on_test, published
 from experiments.deep_faces_patches import (
     Preset,
     error_rows,
     faces_of,
     mean_error,
     patches_of,
+    pictures,
     still_falling,
 )
-from experiments.deep_faces_report import pictures
 
 HIDDEN = (2000, 1000, 500)
 PUBLISHED_PATCHES = 414
 PRESETS = {
-    "smoke": Preset("digits", 4, (48,), 6, 2, 6, 2),
-    "quick": Preset("olivetti", 120, HIDDEN, 30, 2, 8, 1),
-    "standard": Preset("olivetti", PUBLISHED_PATCHES, HIDDEN, 30, 50, 100, 10),
+    "smoke": Preset("digits", (48,), 6, 2, 6, 2, 4),
+    "quick": Preset("olivetti", HIDDEN, 30, 2, 8, 1, 120),
+    "standard": Preset("olivetti", HIDDEN, 30, 50, 100, 10, PUBLISHED_PATCHES),
 }
-BATCH = 100
 # At 0.1 with this momentum the units of the second layer all switch off within two epochs.
 SLOWER_RBMS = dataclasses.replace(RBMS, optim=Momentum(0.02))
 # How far PCA may be from its published error: angles and scales are drawn anew.
@@ -81,86 +67,64 @@ BEATEN = 0.95
 
 @experiment("deep_faces", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Deep autoencoder of face patches with a code of 30, beside PCA.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
-    faces = faces_of(preset.faces)
+    """Deep autoencoder of face patches with a code of 30, beside PCA."""
+    faces, bench = faces_of(preset.dataset), Bench(lab)
     patches = patches_of(faces, preset.patches)
-    deep = deep_config(
-        # Linear pixels of unit variance: squared error.
-        DataConfig(protocol="full", preprocess="identity"),
-        preset.sizes,
-        preset.epochs,
-        preset.looks,
-        head="gaussian_fixed",
-        batch_size=BATCH,
-    )
-    how = with_epochs(SLOWER_RBMS, preset.layer_epochs, BATCH)
-    layers, model = by_layers(lab, "rbm", deep, patches.dataset, how)
+    data, codec = patches.dataset, pca_of(patches.dataset, preset.code)
+    # Linear pixels of unit variance: squared error.
+    deep = preset.config(data, "identity", head="gaussian_fixed")
+    # Existing runs are known without a name for their patches.
+    deep = dataclasses.replace(deep, data=DataConfig(protocol="full", preprocess="identity"))
+    layers = bench.layers("rbm", deep, data, preset.layers(SLOWER_RBMS))
+    model = bench.train(f"rbm/{WHOLE}", layers.config, data, layers.params())
+    before = error_on_test(layers.model(data))
     errors = {
-        "autoencoder": error_on_test(model),
-        "PCA": pca_error(patches.dataset, pca_of(patches.dataset, preset.code)),
-    }
-    before = error_on_test(layers.model(patches.dataset))
+        "autoencoder": error_on_test(model), "PCA": pca_error(codec, rows_of(data, "test"))
+    }  # fmt: skip
     return Findings(
         protocol=(
-            f"25x25 patches of {preset.faces}, {preset.patches} an image, zero mean and average "
-            f"pixel variance 1, {shape_and_size(patches.dataset, preset.sizes)}"
+            f"25x25 patches of {preset.dataset}, {preset.patches} an image, zero mean and average "
+            f"pixel variance 1, {preset.shape_and_size(data)}"
         ),
         note=(
             "Squared error summed over the pixels of a test patch, in units of the average pixel "
-            f"variance: the mean patch has {mean_error(patches.dataset):.4g}. Layers had "
+            f"variance: the mean patch has {mean_error(data):.4g}. Layers had "
             f"{preset.layer_epochs} epochs of contrastive divergence each, the unrolled network "
             f"{preset.epochs} of fine-tuning, {still_falling(model)}."
         ),
         tables={"Test error": error_rows(preset, errors, before)},
-        pictures=pictures(preset, patches, model, layers, errors, before),
+        pictures=pictures(preset, patches, model, codec, errors, before),
         claims=claims(preset, faces, errors),
-        runs=run_rows(runs_of("rbm", layers, model)),
+        runs=run_rows(bench.runs),
     )
 
 
 def claims(preset: Preset, faces: dict[str, np.ndarray], errors: dict[str, float]) -> list[Claim]:
     """The autoencoder against PCA of the same patches; PCA of the published number of patches."""
-    sources = published(preset.faces)
-    if sources is None:
+    theirs = published(preset.dataset)
+    if not theirs:
         return []
     if preset.patches == PUBLISHED_PATCHES:
         whole = errors["PCA"]
     else:
-        published_number = patches_of(faces, PUBLISHED_PATCHES).dataset
-        whole = pca_error(published_number, pca_of(published_number, preset.code))
+        as_many = patches_of(faces, PUBLISHED_PATCHES).dataset
+        whole = pca_error(pca_of(as_many, preset.code), rows_of(as_many, "test"))
+    by_both = {"unit": UNIT, "source": SOURCE}
+    near = (
+        f"PCA of {preset.code} components, {PUBLISHED_PATCHES} patches a face, has about the "
+        "published squared error"
+    )
+    over = "the autoencoder's squared error over that of PCA of the same patches"
+    ratio = errors["autoencoder"] / errors["PCA"]
+    source = f"{SOURCE}: {theirs['autoencoder']:g} / {theirs['PCA']:g}"
     found = [
-        close_to(
-            f"PCA of {preset.code} components, {PUBLISHED_PATCHES} patches a face, has about the "
-            "published squared error",
-            whole,
-            sources["PCA"],
-            PCA_TOLERANCE,
-            UNIT,
-            SOURCE,
-        ),
-        at_most(
-            "the autoencoder's squared error over that of PCA of the same patches",
-            errors["autoencoder"] / errors["PCA"],
-            BEATEN,
-            0.0,
-            "ratio",
-            f"{SOURCE}: {sources['autoencoder']:g} / {sources['PCA']:g}",
-        ),
+        claim(near, whole, close_to=theirs["PCA"], tolerance=PCA_TOLERANCE, **by_both),
+        claim(over, ratio, at_most=BEATEN, unit="ratio", source=source),
     ]
     if preset.patches == PUBLISHED_PATCHES:
-        found.append(
-            at_most(
-                "the autoencoder has no larger squared error than the published one",
-                errors["autoencoder"],
-                sources["autoencoder"],
-                0.0,
-                UNIT,
-                SOURCE,
-            )
-        )
+        name = "the autoencoder has no larger squared error than the published one"
+        ours, target = errors["autoencoder"], theirs["autoencoder"]
+        found.append(claim(name, ours, at_most=target, **by_both))
     return found
 
 

@@ -1,42 +1,26 @@
-"""Patches of faces by person, and the rows of errors on them."""
+"""Patches of faces by person, the rows of errors on them, and figures."""
 
 import dataclasses
 
 import numpy as np
 
 from ae_jax.api import Fitted
+from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import DataSet, Split, load
-from ae_jax.lab import Rows
-from experiments.baselines import rows_of, squared_error
-from experiments.deep import error_curve, published
+from ae_jax.lab import Rows, Shown, level, shown
+from experiments.baselines import pca_reconstructions, rows_of, squared_error
+from experiments.deep import DeepPreset, error_curve, published
 from experiments.patches import turned_patches
 
 
 @dataclasses.dataclass(frozen=True)
-class Preset:
-    """How far to go.
+class Preset(DeepPreset):
+    """How far to go; the data set is that of the faces, and `patches` are cut from each."""
 
-    faces          the data set that patches are cut from
-    patches        of each face
-    hidden, code   units of the encoder's layers, the last of them the code
-    layer_epochs   of contrastive divergence on each layer
-    epochs         of fine-tuning
-    looks          epochs between two looks at the test split
-    """
-
-    faces: str
     patches: int
-    hidden: tuple[int, ...]
-    code: int
-    layer_epochs: int
-    epochs: int
-    looks: int
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        return (*self.hidden, self.code)
 
 
+SHOWN = 12
 SMOKE_FACES = {"train": 120, "test": 40}
 
 
@@ -97,10 +81,41 @@ def mean_error(dataset: DataSet) -> float:
 
 
 def error_rows(preset: Preset, errors: dict[str, float], before: float) -> Rows:
-    sources = published(preset.faces) or {}
+    sources = published(preset.dataset)
     rows = [
         {"method": name, "test error": round(value, 2), "published": sources.get(name, "")}
         for name, value in errors.items()
     ]
     unrolled = {"method": "autoencoder before fine-tuning", "test error": round(before, 2)}
     return [*rows, unrolled | {"published": ""}]
+
+
+def pictures(
+    preset: Preset,
+    patches: Patches,
+    model: Fitted,
+    codec: PcaCodec,
+    errors: dict[str, float],
+    before: float,
+) -> dict[str, Shown]:
+    test = patches.dataset.splits["test"].x
+    # Evenly spread, so that different people and turns are seen.
+    chosen = test[np.linspace(0, len(test) - 1, SHOWN).astype(int)]
+    rows = {
+        "autoencoder": patches.grey(model.reconstruct(chosen, units="model")),
+        "PCA": patches.grey(pca_reconstructions(codec, chosen.reshape(len(chosen), -1))),
+    }
+    curves = {"autoencoder": error_curve(model, before)}
+    curves["PCA"] = level(errors["PCA"], curves)
+    for method, value in published(preset.dataset).items():
+        curves[f"published {method}"] = level(value, curves)
+    return {
+        "reconstructions": shown(
+            "reconstructions", "Test patches", patches.grey(chosen), rows,
+            caption=f"From codes of {preset.code} numbers; no person is in training and test.",
+        ),
+        "error_by_epoch": shown(
+            "loss_curves", "Fine-tuning", curves, y_label="test squared error per image",
+            caption="It begins where the unrolled layers are.",
+        ),
+    }  # fmt: skip

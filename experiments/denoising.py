@@ -31,22 +31,11 @@ Figures figures/psnr.png, figures/cleaned_*.png (original, corrupted, filtered, 
 
 import numpy as np
 
-from ae_jax.cli.shell import run_command
-from ae_jax.data import load
-from ae_jax.lab import Findings, Lab, Rows, experiment, rounded, run_rows
-from ae_jax.report.claims import Claim, at_least, at_most
+from ae_jax.data import DataSet, load
+from ae_jax.lab import Claim, Findings, Lab, Rows, claim, experiment, rounded, run_command, run_rows
+from experiments import denoising_models as models
 from experiments.baselines import rows_of
-from experiments.denoising_models import (
-    METHODS,
-    Preset,
-    clean_test_split,
-    completers,
-    denoisers,
-    fill_in_split,
-    filled_row,
-    psnr_row,
-)
-from experiments.denoising_report import pictures
+from experiments.denoising_models import METHODS, Preset
 from experiments.linear_filters import moments_of
 
 LEVELS = {
@@ -67,38 +56,29 @@ MISSING_DIGITS = dict.fromkeys(("mean image", "linear estimate", "clipped", "aut
 
 @experiment("denoising", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Denoising autoencoders beside the best linear filter, and missing pixels filled in.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Denoising autoencoders beside the best linear filter, and missing pixels filled in."""
     dataset = load(preset.dataset, protocol="full")
-    cleaners, fillers = denoisers(preset, dataset), completers(preset, dataset)
+    cleaners, fillers = models.denoisers(preset, dataset), models.completers(preset, dataset)
     fitted = lab.train([*cleaners.values(), *fillers.values()], dataset)
     clean = moments_of(rows_of(dataset, "train"))
+    part = dataset.splits["test"].head(preset.completed)
     cleaned = {
-        key: clean_test_split(fitted[one.name], dataset, clean, *key)
+        key: models.clean_test_split(fitted[one.name], dataset, clean, *key)
         for key, one in cleaners.items()
         if one.name in fitted
     }
-    part = dataset.splits["test"].head(preset.completed)
     filled = {
-        pattern: fill_in_split(fitted[one.name], part, clean, pattern)
+        pattern: models.fill_in_split(fitted[one.name], part, clean, pattern)
         for pattern, one in fillers.items()
         if one.name in fitted
     }
+    rows = [models.psnr_row(*key, images) for key, images in cleaned.items()]
     completions = [
-        filled_row(fitted[fillers[pattern].name], part, images, pattern)
+        models.filled_row(fitted[fillers[pattern].name], part, images, pattern)
         for pattern, images in filled.items()
     ]
-    rows = [psnr_row(*key, images) for key, images in cleaned.items()]
-    dim = int(np.prod(dataset.shape))
-    layers = [dim, *preset.hidden, preset.latent_dim, *preset.hidden[::-1], dim]
     return Findings(
-        protocol=(
-            f"{preset.dataset}, grey levels in [0, 1], {'-'.join(map(str, layers))}, rectified, "
-            f"cross-entropy, {len(dataset.splits['train']):,} training examples, Adam, "
-            f"{preset.epochs} epochs, {preset.filling_epochs} on incomplete digits"
-        ),
+        protocol=protocol(preset, dataset),
         note=(
             "PSNR in dB, mean over the test split. Missing entries: squared error per missing "
             f"pixel over the first {len(part):,} test examples; the linear estimate knows the "
@@ -109,38 +89,41 @@ def main(preset: Preset, lab: Lab) -> Findings:
             "PSNR of corrupted and cleaned test digits": rounded(rows, PSNR_DIGITS),
             "Missing entries": rounded(completions, MISSING_DIGITS),
         },
-        pictures=pictures(preset, dataset, cleaned, filled, part, rows),
+        pictures=models.pictures(preset, dataset, cleaned, filled, part, rows),
         claims=claims(rows, completions),
         runs=run_rows(fitted),
     )
 
 
-def claims(rows: Rows, completion: Rows) -> list[Claim]:
+def protocol(preset: Preset, dataset: DataSet) -> str:
+    dim = int(np.prod(dataset.shape))
+    layers = [dim, *preset.hidden, preset.latent_dim, *preset.hidden[::-1], dim]
+    return (
+        f"{preset.dataset}, grey levels in [0, 1], {'-'.join(map(str, layers))}, rectified, "
+        f"cross-entropy, {len(dataset.splits['train']):,} training examples, Adam, "
+        f"{preset.epochs} epochs, {preset.filling_epochs} on incomplete digits"
+    )
+
+
+def claims(rows: Rows, completions: Rows) -> list[Claim]:
     """The autoencoder above the best linear filter, and its completions below the linear ones."""
-    found = [
-        at_least(
+    found, source = [], "linear least squares in closed form"
+    for row in rows:
+        name = (
             f"{row['corruption']} {row['level']:g}: PSNR of the autoencoder is at least that of "
-            "the best linear filter, clipped",
-            row["autoencoder"],
-            row["clipped"],
-            0.0,
-            "dB",
-            "linear least squares in closed form",
+            "the best linear filter, clipped"
         )
-        for row in rows
-    ]
-    return found + [
-        at_most(
+        ours, linear = row["autoencoder"], row["clipped"]
+        found.append(claim(name, ours, at_least=linear, unit="dB", source=source))
+    for row in completions:
+        name = (
             f"missing {row['missing']}: squared error of the autoencoder is no more than that of "
-            "the best linear estimate, clipped",
-            1000 * row["autoencoder"],
-            1000 * row["clipped"],
-            0.0,
-            "0.001 squared error per missing pixel",
-            "linear least squares in closed form",
+            "the best linear estimate, clipped"
         )
-        for row in completion
-    ]
+        ours, linear = 1000 * row["autoencoder"], 1000 * row["clipped"]
+        unit = "0.001 squared error per missing pixel"
+        found.append(claim(name, ours, at_most=linear, unit=unit, source=source))
+    return found
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Denoising autoencoders and what fills in missing pixels, with their errors on test digits."""
+"""Denoising autoencoders and what fills in missing pixels: their errors, and figures of both."""
 
 import dataclasses
 
@@ -13,13 +13,11 @@ from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.data.missing import fill_in, observed_entries
 from ae_jax.eval import Completion, EvaluationData
 from ae_jax.eval.reconstruction import psnr
+from ae_jax.lab import Member, Rows, Shown, autoencoder, shown
 from ae_jax.models import Batch, BoundModel
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Denoising, MaskedReconstruction, Objective
-from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.train.grid import Member
-from ae_jax.train.optimisers import Adam
-from experiments.baselines import rows_of
+from experiments.baselines import one_of_each, rows_of
 from experiments.linear_filters import Moments, linear_completion, wiener_filter
 
 
@@ -50,55 +48,39 @@ NOISE_SEED = 7
 METHODS = ("corrupted", "linear filter", "clipped", "autoencoder")
 
 
-def configured(preset: Preset, dataset: DataSet, objective: Objective, epochs: int) -> RunConfig:
-    return RunConfig(
-        data=DataConfig(dataset.name, protocol="full", preprocess="grey"),
-        model=ModelConfig(
-            hidden=preset.hidden,
-            activation="relu",
-            init="glorot_uniform",
-            latent="deterministic",
-            latent_dim=preset.latent_dim,
-            head="bernoulli",
-        ),
-        objective=objective,
-        optim=Adam(learning_rate=2e-3, schedule="cosine"),
-        train=TrainConfig(batch_size=128, epochs=epochs),
-        eval=EvalConfig(every=epochs),
-    )
-
-
 def denoisers(preset: Preset, dataset: DataSet) -> dict[tuple[str, float], Member]:
     """One member a corruption and level."""
     return {
-        (name, level): Member(
-            f"{name}/level={level:g}",
-            configured(preset, dataset, Denoising(level=level, corruption=name), preset.epochs),
+        (name, level): member(
+            f"{name}/level={level:g}", preset, dataset, preset.epochs,
+            Denoising(level=level, corruption=name),
         )
         for name, levels in preset.levels.items()
         for level in levels
-    }
+    }  # fmt: skip
 
 
 def completers(preset: Preset, dataset: DataSet) -> dict[str, Member]:
     """One member a pattern of missing entries."""
     return {
-        pattern: Member(
-            f"missing/{pattern}",
-            configured(
-                preset,
-                dataset,
-                MaskedReconstruction(
-                    share=share,
-                    withheld=WITHHELD[pattern],
-                    pattern=pattern,
-                    withheld_pattern=pattern,
-                ),
-                preset.filling_epochs,
+        pattern: member(
+            f"missing/{pattern}", preset, dataset, preset.filling_epochs,
+            MaskedReconstruction(
+                share=share, withheld=WITHHELD[pattern],
+                pattern=pattern, withheld_pattern=pattern,
             ),
         )
         for pattern, share in MISSING.items()
-    }
+    }  # fmt: skip
+
+
+def member(name: str, preset: Preset, dataset: DataSet, epochs: int, how: Objective) -> Member:
+    form = {"activation": "relu", "init": "glorot_uniform", "head": "bernoulli"}
+    sizes = {"hidden": preset.hidden, "latent_dim": preset.latent_dim, "batch_size": 128}
+    config = autoencoder(
+        dataset, "grey", epochs=epochs, objective=how, learning_rate=2e-3, **sizes, **form
+    )
+    return Member(name, config)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,3 +181,63 @@ def filled_row(model: Fitted, part: Split, images: Images, pattern: str) -> dict
         "clipped": error(np.clip(images.linear, 0, 1)),
         "autoencoder": ours["completion_squared_error_per_pixel"],
     }
+
+
+LEVEL_NAMES = {
+    "gaussian": "standard deviation",
+    "masking": "share of pixels",
+    "salt_and_pepper": "share of pixels",
+}
+
+
+def pictures(
+    preset: Preset,
+    dataset: DataSet,
+    cleaned: dict[tuple[str, float], Images],
+    filled: dict[str, Images],
+    part: Split,
+    rows: Rows,
+) -> dict[str, Shown]:
+    made = {"psnr": psnr_figure(rows)}
+    chosen = one_of_each(dataset.splits["test"])
+    for name, levels in preset.levels.items():
+        key = (name, levels[-1])
+        if key in cleaned:
+            title = f"{name.replace('_', ' ')}, {LEVEL_NAMES[name]} {levels[-1]:g}"
+            made[f"cleaned_{name}"] = image_rows(cleaned[key], chosen, dataset, "corrupted", title)
+    for pattern, images in filled.items():
+        title = f"{MISSING[pattern]:.0%} missing, {pattern}"
+        made[f"filled_{pattern}"] = image_rows(
+            images, one_of_each(part), dataset, "seen", title, "What is missing is shown as grey."
+        )
+    return made
+
+
+def image_rows(
+    images: Images, chosen: np.ndarray, dataset: DataSet, seen: str, title: str, caption: str = ""
+) -> Shown:
+    """Originals over what was seen of them and the two ways to restore it."""
+
+    def shaped(x: np.ndarray) -> np.ndarray:
+        return np.nan_to_num(x[chosen], nan=0.5).reshape(-1, *dataset.shape)
+
+    rows = {seen: images.seen, "linear": images.linear, "autoencoder": images.autoencoder}
+    return shown(
+        "reconstructions", f"Test digits: {title}",
+        shaped(images.original), {name: shaped(x) for name, x in rows.items()}, title,
+        caption=caption,
+    )  # fmt: skip
+
+
+def psnr_figure(rows: Rows) -> Shown:
+    """PSNR against the level, one panel a corruption."""
+    panels, labels = {}, {}
+    for name in dict.fromkeys(row["corruption"] for row in rows):
+        alike = [row for row in rows if row["corruption"] == name]
+        levels = np.array([row["level"] for row in alike])
+        panels[name] = {
+            method: (levels, np.array([row[method] for row in alike])) for method in METHODS
+        }
+        labels[name] = LEVEL_NAMES[name.replace(" ", "_")]
+    y_label = "mean PSNR on test digits (dB)"
+    return shown("curve_panels", "PSNR by corruption and level", panels, labels, y_label)

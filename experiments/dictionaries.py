@@ -25,21 +25,10 @@ from pathlib import Path
 import numpy as np
 from sklearn.decomposition import PCA
 
-from ae_jax.cli.shell import run_command
-from ae_jax.lab import Findings, Lab, experiment
-from ae_jax.report.claims import Claim, at_least, at_most
+from ae_jax.lab import Claim, Findings, Lab, claim, experiment, run_command
+from experiments import dictionaries_fitted as fitted
 from experiments.baselines import rows_of
-from experiments.dictionaries_fitted import (
-    PENALTY,
-    Dictionary,
-    Preset,
-    Source,
-    fit_all,
-    sources,
-    sparseness,
-    table,
-)
-from experiments.dictionaries_report import pictures
+from experiments.dictionaries_fitted import PENALTY, Dictionary, Preset, Source, sparseness
 from experiments.patches import images_option
 from experiments.published import pca_errors
 
@@ -52,84 +41,18 @@ PRESETS = {
 }
 
 
-def claims(name: str, found: dict[int, dict[str, Dictionary]], preset: Preset) -> list[Claim]:
-    """What theory says of these numbers."""
-    least = min(
-        one.train_error / by_codec["pca"].train_error
-        for by_codec in found.values()
-        for one in by_codec.values()
-    )
-    shown = found[preset.sizes[-1]]
-    said = [
-        at_least(
-            f"{name}: no codec has less training error than PCA at the same code size",
-            least,
-            1.0,
-            0.005,
-            "least error / PCA's",
-            "Eckart & Young 1936",
-        ),
-        at_most(
-            f"{name}: a k-means code has one non-zero value",
-            float((shown["kmeans"].codes != 0).sum(axis=1).max()),
-            1.0,
-            0.0,
-            "non-zero values",
-            "definition",
-        ),
-    ]
-    for codec in ("nmf", "sparse_coding"):
-        gain = sparseness(shown[codec].codes) - sparseness(shown["pca"].codes)
-        said.append(
-            at_least(
-                f"{name}: codes of {codec} are sparser than PCA's",
-                gain,
-                0.0,
-                0.0,
-                "difference in sparseness",
-                "Hoyer 2004",
-            )
-        )
-    return said
-
-
-def reference_claim(source: Source, size: int, one: Dictionary) -> Claim:
-    """PCA's test error against that of scikit-learn's PCA of the same examples."""
-    train, test = (rows_of(source.data, name) for name in ("train", "test"))
-    reference = PCA(size, svd_solver="covariance_eigh").fit(train)
-    expected = float(
-        np.square(reference.inverse_transform(reference.transform(test)) - test).mean()
-    )
-    return at_most(
-        f"{source.name}: PCA's test error at code size {size} is scikit-learn's",
-        abs(one.test_error / expected - 1),
-        0.0,
-        REFERENCE_TOLERANCE,
-        "relative error",
-        "scikit-learn, in the same run",
-    )
-
-
-def closed_form_claim(found: dict[int, dict[str, Dictionary]], tolerance: float) -> Claim:
-    """PCA's test error on MNIST against that of PCA on all digits."""
-    published = pca_errors()
-    size = max(set(found) & set(published))
-    ratio = found[size]["pca"].test_error / published[size]
-    name = f"mnist: PCA's test error at code size {size} is that of the closed form"
-    return at_most(name, abs(ratio - 1), 0.0, tolerance, "relative error", "PCA of 60,000 digits")
-
-
 @experiment("dictionaries", PRESETS)
 @images_option
 def main(preset: Preset, lab: Lab, images: Path | None) -> Findings:
     """Six dictionaries of digits and of natural patches, side by side."""
     found, said, largest = {}, [], preset.sizes[-1]
-    for source in sources(preset, images):
-        found[source.name] = by_size = fit_all(preset, lab, source)
+    for source in fitted.sources(preset, images):
+        found[source.name] = by_size = fitted.fit_all(preset, lab, source)
         said += claims(source.name, by_size, preset)
         said.append(reference_claim(source, largest, by_size[largest]["pca"]))
     if preset.tolerance is not None:
         said.append(closed_form_claim(found["mnist"], preset.tolerance))
+    all_codecs = [by_codec for by_size in found.values() for by_codec in by_size.values()]
     return Findings(
         protocol=(
             f"{preset.train_digits:,} {preset.digits} images in [0, 1] and "
@@ -141,16 +64,59 @@ def main(preset: Preset, lab: Lab, images: Path | None) -> Findings:
             "test code, sparseness Hoyer's (0 dense, 1 one value). NMF sees patches as an on- and "
             f"an off-channel. At most {preset.iterations} iterations a fit; penalty {PENALTY:g}."
         ),
-        tables={name: table(by_size) for name, by_size in found.items()},
-        pictures=pictures(preset, found),
+        tables={name: fitted.table(by_size) for name, by_size in found.items()},
+        pictures=fitted.pictures(preset, found),
         claims=said,
-        runs=[
-            one.run
-            for by_size in found.values()
-            for by_codec in by_size.values()
-            for one in by_codec.values()
-        ],
+        runs=[one.run for by_codec in all_codecs for one in by_codec.values()],
     )
+
+
+def claims(name: str, found: dict[int, dict[str, Dictionary]], preset: Preset) -> list[Claim]:
+    """What theory says of these numbers."""
+    least = min(
+        one.train_error / by_codec["pca"].train_error
+        for by_codec in found.values()
+        for one in by_codec.values()
+    )
+    shown = found[preset.sizes[-1]]
+    optimal = f"{name}: no codec has less training error than PCA at the same code size"
+    eckart = {"unit": "least error / PCA's", "source": "Eckart & Young 1936"}
+    single = f"{name}: a k-means code has one non-zero value"
+    most = float((shown["kmeans"].codes != 0).sum(axis=1).max())
+    said = [
+        claim(optimal, least, at_least=1.0, tolerance=0.005, **eckart),
+        claim(single, most, at_most=1.0, unit="non-zero values", source="definition"),
+    ]
+    hoyer = {"unit": "difference in sparseness", "source": "Hoyer 2004"}
+    for codec in ("nmf", "sparse_coding"):
+        gain = sparseness(shown[codec].codes) - sparseness(shown["pca"].codes)
+        sparser = f"{name}: codes of {codec} are sparser than PCA's"
+        said.append(claim(sparser, gain, at_least=0.0, **hoyer))
+    return said
+
+
+def reference_claim(source: Source, size: int, one: Dictionary) -> Claim:
+    """PCA's test error against that of scikit-learn's PCA of the same examples."""
+    train, test = (rows_of(source.data, name) for name in ("train", "test"))
+    reference = PCA(size, svd_solver="covariance_eigh").fit(train)
+    made = reference.inverse_transform(reference.transform(test))
+    name = f"{source.name}: PCA's test error at code size {size} is scikit-learn's"
+    expected, by = float(np.square(made - test).mean()), "scikit-learn, in the same run"
+    return same_error(name, one.test_error / expected, REFERENCE_TOLERANCE, by)
+
+
+def closed_form_claim(found: dict[int, dict[str, Dictionary]], tolerance: float) -> Claim:
+    """PCA's test error on MNIST against that of PCA on all digits."""
+    published = pca_errors()
+    size = max(set(found) & set(published))
+    name = f"mnist: PCA's test error at code size {size} is that of the closed form"
+    ratio = found[size]["pca"].test_error / published[size]
+    return same_error(name, ratio, tolerance, "PCA of 60,000 digits")
+
+
+def same_error(name: str, ratio: float, tolerance: float, source: str) -> Claim:
+    judged = {"at_most": 0.0, "tolerance": tolerance, "unit": "relative error"}
+    return claim(name, abs(ratio - 1), source=source, **judged)
 
 
 if __name__ == "__main__":

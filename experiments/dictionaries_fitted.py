@@ -1,4 +1,4 @@
-"""Codecs fitted to several sources of data, and what was measured of them."""
+"""Codecs fitted to several sources of data, what was measured of them, and figures of it."""
 
 import dataclasses
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 from ae_jax.codecs import CodecSpec, Ica, KMeans, Nmf, Pca, ProbabilisticPca, SparseCoding
 from ae_jax.data import DataSet, Split, load
-from ae_jax.lab import Lab, Rows, fit_row
+from ae_jax.lab import Lab, Rows, Shown, fit_row, rounded, shown
 from experiments.patches import natural_patches
 
 PENALTY = 0.5  # of sparse coding, on the L1 norm of codes
@@ -129,18 +129,19 @@ def sources(preset: Preset, images: Path | None) -> list[Source]:
 
 def table(found: dict[int, dict[str, Dictionary]]) -> Rows:
     """One row a codec and size."""
-    return [
+    rows = [
         {
             "codec": name,
             "code size": size,
-            "train MSE": round(one.train_error, 5),
-            "test MSE": round(one.test_error, 5),
-            "L0": round(float((one.codes != 0).sum(axis=1).mean()), 1),
-            "sparseness": round(sparseness(one.codes), 3),
+            "train MSE": one.train_error,
+            "test MSE": one.test_error,
+            "L0": float((one.codes != 0).sum(axis=1).mean()),
+            "sparseness": sparseness(one.codes),
         }
         for size, by_codec in found.items()
         for name, one in by_codec.items()
     ]
+    return rounded(rows, {"train MSE": 5, "test MSE": 5, "L0": 1, "sparseness": 3})
 
 
 def fit_all(preset: Preset, lab: Lab, source: Source) -> dict[int, dict[str, Dictionary]]:
@@ -152,3 +153,31 @@ def fit_all(preset: Preset, lab: Lab, source: Source) -> dict[int, dict[str, Dic
         }
         for size in preset.sizes
     }
+
+
+def pictures(
+    preset: Preset, found: dict[str, dict[int, dict[str, Dictionary]]]
+) -> dict[str, Shown]:
+    """The atoms of the largest dictionaries of each source, and errors by size."""
+    drawn = {}
+    for name, by_size in found.items():
+        atoms = {codec: one.atoms for codec, one in by_size[preset.sizes[-1]].items()}
+        caption = "Each on its own scale; grey is zero where a codec has negative values."
+        drawn[name.replace(" ", "_")] = shown(
+            "dictionaries", f"Atoms of {name}", atoms, 3, caption=caption
+        )
+    return drawn | {"error": error_figure(found)}
+
+
+def error_figure(found: dict[str, dict[int, dict[str, Dictionary]]]) -> Shown:
+    """Test error against code size, one panel a source."""
+    panels = {}
+    for name, by_size in found.items():
+        sizes = np.array(list(by_size))
+        panels[name] = {
+            codec: (sizes, np.array([by_size[size][codec].test_error for size in by_size]))
+            for codec in next(iter(by_size.values()))
+        }
+    labels, how = dict.fromkeys(panels, "code size"), {"log_x": True, "log_y": True}
+    heading = "Test error by code size"
+    return shown("curve_panels", heading, panels, labels, "test MSE a pixel", share_y=False, **how)

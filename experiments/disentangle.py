@@ -112,10 +112,7 @@ def member(preset: Preset, dataset: DataSet, name: str, objective: Objective, se
 
 @experiment("disentangle", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Disentanglement of known factors: VAE, beta-VAE, beta-TCVAE and FactorVAE.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Disentanglement of known factors: VAE, beta-VAE, beta-TCVAE and FactorVAE."""
     dataset = load("shapes", limit=preset.limit)
     settings = methods(preset)
     members = {

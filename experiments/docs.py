@@ -27,14 +27,13 @@ from ae_jax.data import DATA_SETS
 from ae_jax.report.claims import origin
 from ae_jax.report.pages import markdown_table
 from experiments import figures_of_papers, status, taxonomy
+from experiments.figures_of_papers import as_text
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
-PART = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-FIGURES = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PART = re.compile(r"(<!-- (results|table|figures): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 LARGEST = 200_000  # bytes of a figure that is kept as it is
 
 
@@ -65,13 +64,16 @@ def pages() -> list[Path]:
 
 
 def rendered(page: Path, text: str) -> str:
-    """A page with every part written from the results that it names."""
-    text = TABLE.sub(lambda part: f"{part[1]}\n{TABLES[part[2]]()}\n{part[3]}", text)
-    text = PART.sub(lambda part: f"{part[1]}\n{_part(part[2])}\n{part[3]}", text)
-    elsewhere = FIGURES.sub("", text)
-    return FIGURES.sub(
-        lambda part: f"{part[1]}\n{_figures(page, part[2], elsewhere)}{part[3]}", text
-    )
+    """A page with every part written from the results, or by the function, that it names."""
+    elsewhere = PART.sub("", text)
+
+    def written(part: re.Match[str]) -> str:
+        begin, kind, name, end = part.groups()
+        if kind == "figures":
+            return f"{begin}\n{_figures(page, name, elsewhere)}{end}"
+        return f"{begin}\n{_part(name) if kind == 'results' else TABLES[name]()}\n{end}"
+
+    return PART.sub(written, text)
 
 
 def collected() -> dict[str, dict[str, Any]]:
@@ -137,16 +139,11 @@ def _grid_standard() -> str:
 
 def _data_sets() -> str:
     """One row for each registered data set: where it comes from."""
-    rows = [
-        {"name": f"`{name}`", "sources, in order": "; ".join(_elsewhere(source.sources))}
-        for name, source in DATA_SETS.items()
-    ]
+    rows = []
+    for name, data in DATA_SETS.items():
+        elsewhere = [source for source in data.sources if source != "prepared files"]
+        rows.append({"name": f"`{name}`", "sources, in order": "; ".join(elsewhere)})
     return markdown_table(rows) + "\n"
-
-
-def _elsewhere(sources: tuple[str, ...]) -> list[str]:
-    """The sources of a set beside what was prepared from them before."""
-    return [source for source in sources if source != "prepared files"]
 
 
 TABLES = {
@@ -175,28 +172,14 @@ def _figures(page: Path, name: str, elsewhere: str) -> str:
 def _part(name: str) -> str:
     results = read_json(RESULTS / name / "results.json")
     lines = [f"{results['protocol']}. {results['note']}"]
-    lines += _benchmark(results) if "facts" in results else _experiment(results)
-    facts = results["environment"]
-    where = f"{facts['processor']}, {facts['device']}, jax {facts['jax']}"
-    lines += ["", f"Results of `{_command(name, results)}` on {where}; {origin(results)}."]
-    return "\n".join(lines) + "\n"
-
-
-def _experiment(results: dict[str, Any]) -> list[str]:
-    lines = []
     for heading, rows in results["tables"].items():
         lines += ["", f"{heading}:", "", markdown_table(rows)]
-    return [*lines, "", *_claims(results["claims"])]
-
-
-def _benchmark(results: dict[str, Any]) -> list[str]:
-    lines = []
-    for title, rows in results["tables"].items():
-        lines += ["", f"{title}:", "", markdown_table(rows)]
-    if results["facts"]:
+    if results.get("facts"):  # of a benchmark
         lines += ["", "; ".join(f"{name}: {value}" for name, value in results["facts"].items())]
-    claims = [{"tolerance": 0, "unit": "", **claim} for claim in results["claims"]]
-    return [*lines, "", *_claims(claims)]
+    facts = results["environment"]
+    where = f"{facts['processor']}, {facts['device']}, jax {facts['jax']}"
+    command = f"Results of `{_command(name, results)}` on {where}; {origin(results)}."
+    return "\n".join([*lines, "", *_claims(results["claims"]), "", command]) + "\n"
 
 
 def _claims(claims: list[dict[str, Any]]) -> list[str]:
@@ -204,23 +187,16 @@ def _claims(claims: list[dict[str, Any]]) -> list[str]:
     rows = [
         {
             "claim": claim["name"],
-            "ours": _shown(claim["value"]),
-            "target": _shown(claim["target"]),
-            "tolerance": _shown(claim["tolerance"]),
-            "unit": claim["unit"],
+            "ours": as_text(claim["value"]),
+            "target": as_text(claim["target"]),
+            "tolerance": as_text(claim.get("tolerance", 0)),
+            "unit": claim.get("unit", ""),
             "holds": "yes" if claim["holds"] else "**no**",
         }
         for claim in claims
     ]
     held = sum(claim["holds"] for claim in claims)
     return [f"{held} of {len(claims)} claims hold:", "", markdown_table(rows)]
-
-
-def _shown(value: Any) -> str:
-    """A number or an order of things, as text."""
-    if isinstance(value, list | tuple):
-        return ", ".join(str(one) for one in value)
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 @click.command()

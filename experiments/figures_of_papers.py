@@ -53,8 +53,8 @@ def _row(claim: Mapping[str, Any]) -> dict[str, Any]:
     error = error_of(claim)
     return {
         "figure": claim["name"],
-        "ours": _shown(ours),
-        "theirs, or the least or most asked for": _shown(theirs),
+        "ours": as_text(ours),
+        "theirs, or the least or most asked for": as_text(theirs),
         "difference": f"{ours - theirs:+.4g}" if numbers else "",
         "standard error": "not kept" if error is None else f"{error:.3g}",
         "unit": claim["unit"],
@@ -72,7 +72,8 @@ def error_of(claim: Mapping[str, Any]) -> float | None:
     return float(named[1]) if named else None
 
 
-def _shown(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A number, or an order of things, for a cell."""
     if isinstance(value, list | tuple):
         return ", ".join(str(one) for one in value)
     return f"{value:g}" if isinstance(value, int | float) else str(value)

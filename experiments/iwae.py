@@ -87,10 +87,7 @@ PRESETS = {
     show_default=True,
 )
 def main(preset: Preset, lab: Lab, binarisation: str) -> Findings:
-    """Importance weighted autoencoders beside VAEs: likelihood and units in use.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Importance weighted autoencoders beside VAEs: likelihood and units in use."""
     dataset, preprocess = digits(preset, binarisation)
     models: dict[Run, Fitted] = {}
     for run in preset.runs:

@@ -105,10 +105,7 @@ PRESETS = {
 
 @experiment("jets", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Jets: autoencoders trained on QCD tell tops and gluinos by their reconstruction error.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Jets: autoencoders trained on QCD tell tops and gluinos by their reconstruction error."""
     dataset = dataset_named(preset.dataset, preset.limit)
     samples, gluinos = samples_of(dataset, preset.limit)
     networks = list(preset.networks)

@@ -45,10 +45,9 @@ import click
 
 from ae_jax.cli import launch_options
 from ae_jax.cli.launch import Launcher
-from ae_jax.cli.shell import run_command
 from ae_jax.data import load
-from ae_jax.lab import publish
-from experiments import kingma_welling_report as reporting
+from ae_jax.lab import publish, run_command
+from experiments.kingma_welling_report import report
 from experiments.kingma_welling_runs import (
     PROTOCOLS,
     Preset,
@@ -61,32 +60,20 @@ from experiments.kingma_welling_runs import (
 from experiments.published import load_curves
 
 # The other reading of N(0, 0.01), by variance, is a standard deviation of 0.1.
+BY_VARIANCE = (0.1,)
+LONG = ((1e6, 2), (2.5e6, 1))
+# A step of wake-sleep is about twice one of AEVB: its trials are shorter.
+ASLEEP = {
+    "quick": WakeSleepRuns(1e6, ((5e4, 2), (2e5, 1))),
+    "standard": WakeSleepRuns(1e7, ((5e5, 2), (1e6, 1))),
+    "paper": WakeSleepRuns(1e7, LONG, further={20: 1e8}),
+}
+FIVE = (0, 1, 2, 3, 4)
 PRESETS = {
     "smoke": Preset("digits", 3e4, ((6e3, 1),), WakeSleepRuns(3e4, ((6e3, 1),))),
-    "quick": Preset(
-        "mnist",
-        1e6,
-        ((5e4, 2), (4e5, 1)),
-        # A step of it is about twice one of AEVB: its trials are shorter.
-        WakeSleepRuns(1e6, ((5e4, 2), (2e5, 1))),
-        tolerance=3.0,
-    ),
-    "standard": Preset(
-        "mnist",
-        1e7,
-        ((1e6, 2), (2.5e6, 1)),
-        WakeSleepRuns(1e7, ((5e5, 2), (1e6, 1))),
-        also=(0.1,),
-    ),
-    "paper": Preset(
-        "mnist",
-        1e8,
-        ((1e6, 2), (2.5e6, 1)),
-        WakeSleepRuns(1e7, ((1e6, 2), (2.5e6, 1)), further={20: 1e8}),
-        also=(0.1,),
-        seeds=(0, 1, 2, 3, 4),
-        follow=True,
-    ),
+    "quick": Preset("mnist", 1e6, ((5e4, 2), (4e5, 1)), ASLEEP["quick"], tolerance=3.0),
+    "standard": Preset("mnist", 1e7, LONG, ASLEEP["standard"], BY_VARIANCE),
+    "paper": Preset("mnist", 1e8, LONG, ASLEEP["paper"], BY_VARIANCE, seeds=FIVE, follow=True),
 }
 
 
@@ -102,11 +89,7 @@ PRESETS = {
 )
 @launch_options.options
 def main(
-    preset: str,
-    dataset: str | None,
-    workdir: Path | None,
-    where: Launcher,
-    print_only: bool,
+    preset: str, dataset: str | None, workdir: Path | None, where: Launcher, print_only: bool
 ) -> None:
     """The lower bounds of Kingma & Welling 2014 for each latent size, beside the paper's.
 
@@ -124,19 +107,9 @@ def main(
         show_plan(grids, protocol, paper, chosen.follow)
         return
     findings = search_all(grids, protocol, paper, chosen.follow)
-    publish(
-        workdir,
-        f"The latent-size grid of Kingma & Welling: {name}, {preset}",
-        reporting.report(
-            grids,
-            findings,
-            paper,
-            picture_sizes=protocol.picture_sizes,
-            tolerance=chosen.tolerance if protocol.claimed else None,
-            protocol=protocol.description,
-            note=note(chosen),
-        ),
-    )
+    tolerance = chosen.tolerance if protocol.claimed else None
+    found = report(grids, findings, paper, protocol, tolerance, note(chosen))
+    publish(workdir, f"The latent-size grid of Kingma & Welling: {name}, {preset}", found)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,36 @@ class Finding:
     followed: list[Record] | None
     method: str = "aevb"
 
+    @property
+    def first(self) -> list[Record]:
+        """The looks of the first seed."""
+        return next(iter(self.runs.values()))
+
+    @property
+    def end(self) -> tuple[float, dict[str, float]]:
+        """Samples and the bounds by split at the end, as means over seeds."""
+        ends = [looks[-1] for looks in self.runs.values()]
+        bounds = {s: float(np.mean([end[f"{s}/elbo"] for end in ends])) for s in ("train", "test")}
+        return ends[0]["samples"], bounds
+
+    def test_bound_after(self, samples: float) -> float:
+        """The test bound after so many samples, between two looks too; the mean over seeds."""
+        curves = (
+            np.array([[look["samples"], look["test/elbo"]] for look in looks])
+            for looks in self.runs.values()
+        )
+        return float(np.mean([bound_at(curve, samples) for curve in curves]))
+
+    def published(self, paper: Curves, split: str, samples: float) -> float | None:
+        """The published bound after so many samples, None where nothing was published.
+
+        Runs of whole epochs may end up to one epoch past the last point of a curve.
+        """
+        curve = paper.get((self.size, self.method, split))
+        if curve is None or samples < curve[0, 0]:
+            return None
+        return bound_at(curve, min(samples, curve[-1, 0]))
+
 
 def search(grid: Grid, sizes: Sequence[int], paper: Curves, follow: bool) -> list[Finding]:
     """Tries every setting at every latent size, then trains the chosen ones to the end.
@@ -91,7 +121,8 @@ def search(grid: Grid, sizes: Sequence[int], paper: Curves, follow: bool) -> lis
     candidates = _trials(grid, sizes)
     finished = _best_to_the_end(grid, candidates)
     curves = {size: paper.get((size, grid.method, "test")) for size in sizes}
-    tried = _tried_only(grid, [size for size in sizes if curves[size] is not None])
+    compared = {size: list(grid.also) for size in sizes if curves[size] is not None}
+    tried = _looks(grid, compared, grid.rounds[0][0])
     trials = {size: candidates[size] | tried.get(size, {}) for size in sizes}
     tracking = {
         size: None if curve is None else _closest(comparable(trials[size]), curve)
@@ -103,9 +134,9 @@ def search(grid: Grid, sizes: Sequence[int], paper: Curves, follow: bool) -> lis
         if tracking[size] == finished[size][0]
     }
     if follow:
-        followed |= _to_the_end(
-            grid, {s: t for s, t in tracking.items() if t is not None and s not in followed}
-        )
+        beside = {s: [t] for s, t in tracking.items() if t is not None and s not in followed}
+        ends = _looks(grid, beside)
+        followed |= {size: looks for size, of in ends.items() for looks in of.values()}
     return [
         Finding(
             size, trials[size], *finished[size], tracking[size], followed.get(size), grid.method
@@ -151,15 +182,10 @@ def _trials(grid: Grid, sizes: Sequence[int]) -> dict[int, dict[Setting, list[Re
     return trials
 
 
-def _tried_only(grid: Grid, sizes: Sequence[int]) -> dict[int, dict[Setting, list[Record]]]:
-    """The looks of the settings that are compared only, over the first round."""
-    return _looks(grid, {size: list(grid.also) for size in sizes}, grid.rounds[0][0])
-
-
 def _looks(
-    grid: Grid, settings: dict[int, list[Setting]], epochs: int
+    grid: Grid, settings: dict[int, list[Setting]], epochs: int | None = None
 ) -> dict[int, dict[Setting, list[Record]]]:
-    """Looks up to an epoch by size and setting, without those that diverged."""
+    """Looks up to an epoch, or to the end, by size and setting, without those that diverged."""
     members = {
         (size, setting): grid.member(size, *setting, grid.seeds[0])
         for size, chosen in settings.items()
@@ -170,8 +196,12 @@ def _looks(
     for (size, setting), member in members.items():
         if member.name in looks_of:
             looks = looks_of[member.name]
-            found[size][setting] = [look for look in looks if look["epoch"] <= epochs]
+            found[size][setting] = looks if epochs is None else _up_to(epochs, looks)
     return found
+
+
+def _up_to(epoch: int, looks: list[Record]) -> list[Record]:
+    return [look for look in looks if look["epoch"] <= epoch]
 
 
 def _best_to_the_end(
@@ -208,22 +238,10 @@ def _best_to_the_end(
     return finished
 
 
-def _to_the_end(grid: Grid, settings: dict[int, Setting]) -> dict[int, list[Record]]:
-    """The looks of one setting at each size to the end, without those that diverged."""
-    members = {size: grid.member(size, *one, grid.seeds[0]) for size, one in settings.items()}
-    looks_of = grid.train(list(members.values()))
-    return {
-        size: looks_of[member.name] for size, member in members.items() if member.name in looks_of
-    }
-
-
 def comparable(trials: dict[Setting, list[Record]]) -> dict[Setting, list[Record]]:
     """The looks up to where the shortest trial ended."""
     end = min((looks[-1]["epoch"] for looks in trials.values()), default=0)
-    return {
-        setting: [look for look in looks if look["epoch"] <= end]
-        for setting, looks in trials.items()
-    }
+    return {setting: _up_to(end, looks) for setting, looks in trials.items()}
 
 
 def _closest(trials: dict[Setting, list[Record]], curve: np.ndarray) -> Setting | None:

@@ -1,19 +1,17 @@
 """What the latent-size grid shows: the table, the claims, the figures and the report."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jax import Array
 
 from ae_jax.api import Fitted
 from ae_jax.eval.estimates import standard_error
-from ae_jax.lab import Findings, Shown, restored
+from ae_jax.lab import Claim, Findings, Rows, Shown, reconstructed, restored, same_order, shown
 from ae_jax.objectives import Batch, Elbo
 from ae_jax.objectives.base import BoundModel
 from ae_jax.report import figures
-from ae_jax.report.claims import Claim, at_least, same_order
-from ae_jax.train.loop import Record
+from ae_jax.report.claims import at_least
 from experiments.evaluation import values_by_example
 from experiments.kingma_welling_grid import (
     TRACK_FROM,
@@ -23,7 +21,7 @@ from experiments.kingma_welling_grid import (
     comparable,
     largest_deviation,
 )
-from experiments.published import bound_at
+from experiments.kingma_welling_runs import Protocol
 
 SOURCE = "Kingma & Welling 2014, arXiv:1312.6114, Fig. 2"
 UNIT = "nats per example"
@@ -40,73 +38,79 @@ def report(
     grids: Mapping[str, Grid],
     findings: Sequence[Finding],
     paper: Curves,
-    *,
-    picture_sizes: Sequence[int],
+    protocol: Protocol,
     tolerance: float | None,
-    protocol: str,
     note: str,
 ) -> Findings:
     """What the grids of the methods found, with figures; without a tolerance nothing is claimed."""
     fitted = _fitted(grids, findings)
     errors = {of: standard_error(_bounds_by_example(model)) for of, model in fitted.items()}
-    models = {size: fitted[size, "aevb"] for size in picture_sizes}
-    drawn = panels(findings, paper)
-    bounds = figures.bound_curves(drawn, protocol, limits(drawn))
-    samples = {size: model.sample(100, units="model") for size, model in models.items()}
     tables = {"Lower bounds": table(findings, paper, errors)}
     tracking = tracking_table(findings, paper)
     if tracking:
         # Of all settings tried, the one with the smallest of largest deviations, in nats.
         tables["Settings whose test curves are closest to the paper's"] = tracking
+    curves = {"aevb": "curves", "wake_sleep": "wake_sleep_curves"}
+    models = {size: fitted[size, "aevb"] for size in protocol.picture_sizes}
     return Findings(
-        protocol=protocol,
+        protocol=protocol.description,
         note=note,
         tables=tables,
-        pictures={
-            "lower_bound": Shown(bounds, "Lower bound against training samples"),
-            "prior_samples": Shown(
-                figures.prior_sample_panels(samples), "Samples from the prior", "Means of p(x|z)."
-            ),
-            "manifold": Shown(
-                _manifold(models[2]), "The 2-D manifold", "Codes of equal prior probability."
-            ),
-            "reconstructions": Shown(_reconstructions(models), "Reconstructions of test examples"),
-        },
+        pictures=pictures(panels(findings, paper), models, protocol.description),
         claims=[] if tolerance is None else claims(findings, paper, tolerance, errors),
         runs=run_rows(grids, findings),
-        more={
-            "curves": curve_values(findings, "aevb"),
-            "wake_sleep_curves": curve_values(findings, "wake_sleep"),
-        },
+        more={name: curve_values(findings, method) for method, name in curves.items()},
     )
 
 
-def table(
-    findings: Sequence[Finding], paper: Curves, errors: StandardErrors
-) -> list[dict[str, Any]]:
+def pictures(
+    drawn: Sequence[figures.Panel], models: Mapping[int, Fitted], protocol: str
+) -> dict[str, Shown]:
+    """Bounds, and what the models of some latent sizes draw and reconstruct."""
+    samples = {size: model.sample(100, units="model") for size, model in models.items()}
+    plane = models[2].decode(figures.manifold_coordinates(MANIFOLD_SIDE), units="model")
+    test = models[2].setup.dataset.splits["test"].head(SHOWN)
+    return {
+        "lower_bound": shown(
+            "bound_curves", "Lower bound against training samples", drawn, protocol, limits(drawn)
+        ),
+        "prior_samples": Shown(
+            figures.prior_sample_panels(samples), "Samples from the prior", "Means of p(x|z)."
+        ),
+        "manifold": shown(
+            "manifold", "The 2-D manifold", plane, MANIFOLD_SIDE,
+            caption="Codes of equal prior probability.",
+        ),
+        "reconstructions": reconstructed(
+            test, {f"{size}-D": model for size, model in models.items()},
+            "Reconstructions of test examples",
+        ),
+    }  # fmt: skip
+
+
+def table(findings: Sequence[Finding], paper: Curves, errors: StandardErrors) -> Rows:
     """One row a latent size and method: the step size and its bounds beside the paper's, nats."""
     rows = []
     for finding in sorted(findings, key=lambda finding: finding.size):  # methods in their order
-        samples, train, test = _final(finding)
-        row = {
-            "latent size": finding.size,
-            "method": METHODS[finding.method],
-            "step size": finding.chosen[1],
-            "samples": f"{samples:.3g}",
-            "train bound": round(train, 1),
-            "test bound": round(test, 1),
-            "standard error": round(errors[finding.size, finding.method], 2),
-        }
-        for split in ("train", "test"):
-            published = _at(paper.get((finding.size, finding.method, split)), samples)
-            row[f"paper {split}"] = _rounded(published)
-        # The loop ends with the test bound.
-        row["test - paper"] = _rounded(None if published is None else test - published)
-        rows.append(row)
+        samples, bounds = finding.end
+        published = {split: finding.published(paper, split, samples) for split in bounds}
+        test, theirs = bounds["test"], published["test"]
+        rows.append(
+            {
+                "latent size": finding.size,
+                "method": METHODS[finding.method],
+                "step size": finding.chosen[1],
+                "samples": f"{samples:.3g}",
+                **{f"{split} bound": round(bound, 1) for split, bound in bounds.items()},
+                "standard error": round(errors[finding.size, finding.method], 2),
+                **{f"paper {split}": _rounded(bound) for split, bound in published.items()},
+                "test - paper": _rounded(None if theirs is None else test - theirs),
+            }
+        )
     return rows
 
 
-def tracking_table(findings: Sequence[Finding], paper: Curves) -> list[dict[str, Any]]:
+def tracking_table(findings: Sequence[Finding], paper: Curves) -> Rows:
     """One row a published curve of AEVB: the setting closest to it, the largest deviation, nats."""
     rows = []
     for finding in findings:
@@ -115,15 +119,14 @@ def tracking_table(findings: Sequence[Finding], paper: Curves) -> list[dict[str,
         curve = paper[finding.size, "aevb", "test"]
         looks = finding.followed or finding.trials[finding.tracking]
         trial = comparable(finding.trials)[finding.tracking]
-        trial_end = trial[-1]["samples"]
+        scale, step = finding.tracking
+        span = f"{TRACK_FROM:.0e} to {trial[-1]['samples']:.3g} samples"
         rows.append(
             {
                 "latent size": finding.size,
-                "init std": finding.tracking[0],
-                "step size": finding.tracking[1],
-                f"largest deviation, {TRACK_FROM:.0e} to {trial_end:.3g} samples": round(
-                    largest_deviation(trial, curve), 1
-                ),
+                "init std": scale,
+                "step size": step,
+                f"largest deviation, {span}": round(largest_deviation(trial, curve), 1),
                 "to the end": round(largest_deviation(looks, curve), 1),
                 "end (samples)": f"{looks[-1]['samples']:.3g}",
             }
@@ -140,37 +143,31 @@ def claims(
     asleep = [finding for finding in findings if finding.method == "wake_sleep"]
     checked, ours, theirs = [], {}, {}
     for finding in aevb.values():
-        samples, _, test = _final(finding)
-        target = _at(paper.get((finding.size, "aevb", "test")), samples)
+        samples, bounds = finding.end
+        target = finding.published(paper, "test", samples)
         if target is not None:
-            ours[finding.size], theirs[finding.size] = test, target
-            name = f"test bound at latent size {finding.size} after {samples:.3g} samples"
-            error = errors.get((finding.size, "aevb"))
-            checked.append(_not_below(name, test, target, tolerance, error))
+            ours[finding.size], theirs[finding.size] = bounds["test"], target
+            checked.append(_not_below(finding, target, tolerance, errors))
     if ours:
         name = "latent sizes, sorted by test bound, come in the paper's order"
         checked.append(same_order(name, ours, theirs, "latent size", SOURCE))
+    checked += [_above(aevb[one.size], one, errors) for one in asleep if one.size in aevb]
     for finding in asleep:
-        if finding.size in aevb:
-            checked.append(_above(aevb[finding.size], finding, errors))
-    for finding in asleep:
-        samples, _, test = _final(finding)
-        target = _at(paper.get((finding.size, "wake_sleep", "test")), samples)
+        target = finding.published(paper, "test", finding.end[0])
         if target is not None:
-            name = (
-                f"test bound of wake-sleep at latent size {finding.size} after {samples:.3g} "
-                "samples"
-            )
-            error = errors.get((finding.size, "wake_sleep"))
-            checked.append(_not_below(name, test, target, tolerance, error))
+            checked.append(_not_below(finding, target, tolerance, errors))
     return checked
 
 
-def _not_below(
-    name: str, test: float, target: float, tolerance: float, error: float | None
-) -> Claim:
-    name = f"{name} is no more than {tolerance:g} nats below the paper's"
-    return at_least(name, test, target, tolerance, UNIT, SOURCE, error)
+def _not_below(finding: Finding, target: float, tolerance: float, errors: StandardErrors) -> Claim:
+    samples, bounds = finding.end
+    of = "" if finding.method == "aevb" else f" of {METHODS[finding.method]}"
+    name = (
+        f"test bound{of} at latent size {finding.size} after {samples:.3g} samples is no more than "
+        f"{tolerance:g} nats below the paper's"
+    )
+    error = errors.get((finding.size, finding.method))
+    return at_least(name, bounds["test"], target, tolerance, UNIT, SOURCE, error)
 
 
 def _above(aevb: Finding, wake_sleep: Finding, errors: StandardErrors) -> Claim:
@@ -179,20 +176,14 @@ def _above(aevb: Finding, wake_sleep: Finding, errors: StandardErrors) -> Claim:
     The errors are taken for independent. They are of the same test examples: of their difference
     the error is smaller.
     """
-    size = aevb.size
-    samples = min(_final(finding)[0] for finding in (aevb, wake_sleep))
-    above, below = (_test_bound_after(finding, samples) for finding in (aevb, wake_sleep))
+    size, samples = aevb.size, min(one.end[0] for one in (aevb, wake_sleep))
+    above = aevb.test_bound_after(samples) - wake_sleep.test_bound_after(samples)
     error = float(np.hypot(errors[size, "aevb"], errors[size, "wake_sleep"]))
-    return at_least(
+    name = (
         f"AEVB's test bound minus that of wake-sleep at latent size {size} after {samples:.3g} "
-        f"samples is at least {ERRORS} standard errors",
-        above - below,
-        ERRORS * error,
-        0.0,
-        UNIT,
-        SOURCE,
-        error,
+        f"samples is at least {ERRORS} standard errors"
     )
+    return at_least(name, above, ERRORS * error, 0.0, UNIT, SOURCE, error)
 
 
 def panels(findings: Sequence[Finding], paper: Curves) -> list[figures.Panel]:
@@ -205,7 +196,7 @@ def panels(findings: Sequence[Finding], paper: Curves) -> list[figures.Panel]:
         for place, (method, name) in enumerate(METHODS.items()):
             splits = [(split, f"{name} {split}") for split in ("test", "train")]
             if method in of_method:
-                looks = _first_run(of_method[method])
+                looks = of_method[method].first
                 samples = np.array([look["samples"] for look in looks])
                 for split, label in splits:
                     values = np.array([look[f"{split}/elbo"] for look in looks])
@@ -233,7 +224,7 @@ def curve_values(findings: Sequence[Finding], method: str) -> dict[str, dict[str
     """The curves of the chosen runs of a method, by latent size."""
     return {
         str(finding.size): {
-            name: [round(look[name], 3) for look in _first_run(finding)]
+            name: [round(look[name], 3) for look in finding.first]
             for name in ("samples", "train/elbo", "test/elbo")
         }
         for finding in findings
@@ -241,7 +232,7 @@ def curve_values(findings: Sequence[Finding], method: str) -> dict[str, dict[str
     }
 
 
-def run_rows(grids: Mapping[str, Grid], findings: Sequence[Finding]) -> list[dict[str, Any]]:
+def run_rows(grids: Mapping[str, Grid], findings: Sequence[Finding]) -> Rows:
     """One row a run: what it was, how far it went, where it ended and how long it took."""
     rows = []
     for finding in findings:
@@ -287,51 +278,6 @@ def _bounds_by_example(model: Fitted) -> np.ndarray:
 
 def _bound(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
     return {"elbo": Elbo()(model, batch, key, 0).metrics["elbo"]}
-
-
-def _manifold(model: Fitted):
-    images = model.decode(figures.manifold_coordinates(MANIFOLD_SIDE), units="model")
-    return figures.manifold(images, MANIFOLD_SIDE)
-
-
-def _reconstructions(models: dict[int, Fitted]):
-    first = next(iter(models.values()))
-    examples = first.setup.dataset.splits["test"].head(SHOWN)
-    rows = {
-        f"{size}-D": model.reconstruct(examples, units="model") for size, model in models.items()
-    }
-    return figures.reconstructions(first.inputs(examples), rows)
-
-
-def _first_run(finding: Finding) -> list[Record]:
-    return next(iter(finding.runs.values()))
-
-
-def _final(finding: Finding) -> tuple[float, float, float]:
-    """Samples, train and test bound at the end, the bounds as means over seeds."""
-    ends = [looks[-1] for looks in finding.runs.values()]
-    return (
-        ends[0]["samples"],
-        float(np.mean([end["train/elbo"] for end in ends])),
-        float(np.mean([end["test/elbo"] for end in ends])),
-    )
-
-
-def _test_bound_after(finding: Finding, samples: float) -> float:
-    """The test bound after so many samples, between two looks too; the mean over seeds."""
-    runs = finding.runs.values()
-    curves = (np.array([[look["samples"], look["test/elbo"]] for look in run]) for run in runs)
-    return float(np.mean([bound_at(curve, samples) for curve in curves]))
-
-
-def _at(curve: np.ndarray | None, samples: float) -> float | None:
-    """The published bound after so many samples, None where nothing was published.
-
-    Runs of whole epochs may end up to one epoch past the last point of a curve.
-    """
-    if curve is None or samples < curve[0, 0]:
-        return None
-    return bound_at(curve, min(samples, curve[-1, 0]))
 
 
 def _rounded(value: float | None) -> float | str:

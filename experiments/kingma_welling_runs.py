@@ -4,16 +4,17 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ae_jax.cli import launch
 from ae_jax.cli.launch import Launcher, plan
 from ae_jax.data import DataSet
+from ae_jax.lab import Member, network
 from ae_jax.objectives import Elbo, WakeSleep
-from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adagrad
 from experiments.kingma_welling_grid import Curves, Finding, Grid, most_epochs, search
 
+Trials = tuple[tuple[float, int], ...]
 INIT_SCALE = 0.01
 # Batches over which Adagrad only collects squared gradients.
 BURN_IN = 100
@@ -29,7 +30,7 @@ class WakeSleepRuns:
     """How far wake-sleep goes: fields as of `Preset`; `further` has the samples of some sizes."""
 
     samples: float
-    trials: tuple[tuple[float, int], ...]
+    trials: Trials
     further: Mapping[int, float] = dataclasses.field(default_factory=dict)
 
 
@@ -49,7 +50,7 @@ class Preset:
 
     dataset: str
     samples: float
-    trials: tuple[tuple[float, int], ...]
+    trials: Trials
     wake_sleep: WakeSleepRuns
     also: tuple[float, ...] = ()
     seeds: tuple[int, ...] = (0,)
@@ -114,20 +115,19 @@ def member(
     method: str = "aevb",
 ) -> Member:
     """One run of a method: a latent size, an initial scale, a step size and a seed."""
-    config = RunConfig(
-        data=DataConfig(dataset.name, preprocess="grey"),
-        model=ModelConfig(
-            hidden=(protocol.hidden,),
-            activation="tanh",
-            latent_dim=size,
-            head=protocol.head,
-            init="normal",
-            init_scale=scale,
-        ),
+    config = network(
+        dataset,
+        "grey",
         objective=OBJECTIVES[method],
-        optim=Adagrad(learning_rate=step, burn_in=BURN_IN),
-        train=TrainConfig(batch_size=100, epochs=_epochs(samples, dataset), seed=seed),
-        eval=EvalConfig(per_decade=10),
+        optimiser=Adagrad(learning_rate=step, burn_in=BURN_IN),
+        hidden=(protocol.hidden,),
+        latent_dim=size,
+        head=protocol.head,
+        init="normal",
+        init_scale=scale,
+        epochs=_epochs(samples, dataset),
+        seed=seed,
+        per_decade=10,
     )
     folder = "" if method == "aevb" else f"{method}/"
     return Member(f"{folder}nz={size}/std={scale:g},step={step:g},seed={seed}", config)
@@ -142,33 +142,22 @@ def grids_of(
 ) -> dict[str, Grid]:
     """The settings of a preset by method, to be searched and trained below `root`."""
 
-    def aevb(size: int, scale: float, step: float, seed: int) -> Member:
-        return member(protocol, data, preset.samples, size, scale, step, seed)
+    def grid(method: str, trials: Trials, samples: Mapping[int, float], **own: Any) -> Grid:
+        def of_method(size: int, scale: float, step: float, seed: int) -> Member:
+            return member(protocol, data, samples[size], size, scale, step, seed, method)
 
-    def wake_sleep(size: int, scale: float, step: float, seed: int) -> Member:
-        samples = preset.wake_sleep.further.get(size, preset.wake_sleep.samples)
-        return member(protocol, data, samples, size, scale, step, seed, "wake_sleep")
+        rounds = tuple((_epochs(count, data), kept) for count, kept in trials)
+        settings = tuple((INIT_SCALE, step) for step in preset.steps)
+        return Grid(data, root, of_method, rounds, settings, launcher=where, method=method, **own)
 
-    grid = Grid(
-        dataset=data,
-        root=root,
-        member=aevb,
-        rounds=tuple((_epochs(samples, data), kept) for samples, kept in preset.trials),
-        settings=tuple((INIT_SCALE, step) for step in preset.steps),
-        also=tuple((scale, step) for scale in preset.also for step in preset.steps),
-        seeds=preset.seeds,
-        launcher=where,
+    also = tuple((scale, step) for scale in preset.also for step in preset.steps)
+    asleep, sizes = preset.wake_sleep, protocol.sizes
+    aevb = grid(
+        "aevb", preset.trials, dict.fromkeys(sizes, preset.samples), seeds=preset.seeds, also=also
     )
-    trials = preset.wake_sleep.trials
-    beside = dataclasses.replace(
-        grid,
-        method="wake_sleep",
-        member=wake_sleep,
-        rounds=tuple((_epochs(samples, data), kept) for samples, kept in trials),
-        also=(),
-        seeds=preset.seeds[:1],
-    )
-    return {each.method: each for each in (grid, beside)}
+    further = dict.fromkeys(sizes, asleep.samples) | dict(asleep.further)
+    beside = grid("wake_sleep", asleep.trials, further, seeds=preset.seeds[:1])
+    return {each.method: each for each in (aevb, beside)}
 
 
 def sizes_of(protocol: Protocol) -> dict[str, tuple[int, ...]]:
@@ -227,7 +216,7 @@ def note(preset: Preset) -> str:
     )
 
 
-def _rounds(trials: tuple[tuple[float, int], ...]) -> str:
+def _rounds(trials: Trials) -> str:
     return ", then ".join(
         f"the best {kept} went on after {samples:.2g}" for samples, kept in trials
     )

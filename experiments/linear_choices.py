@@ -6,12 +6,8 @@ import numpy as np
 
 from ae_jax.api import Fitted
 from ae_jax.data import DataSet, Split, load
-from ae_jax.lab import Lab, Rows
-from ae_jax.objectives import Reconstruction
-from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.train.grid import Member
-from ae_jax.train.optimisers import Adam
-from experiments.baselines import pca_of, pca_of_rows, pca_reconstructions, rows_of, squared_error
+from ae_jax.lab import Lab, Member, Rows, autoencoder
+from experiments.baselines import pca_error, pca_of, pca_of_rows, rows_of, squared_error
 from experiments.subspaces import (
     directions,
     principal_angles,
@@ -83,58 +79,28 @@ def irises(prepared: str) -> DataSet:
     return DataSet(f"iris_{prepared}", {"train": split, "test": split}, protocol="full")
 
 
-def iris_member(choice: Choice, dataset: DataSet, epochs: int) -> Member:
-    standardized = choice.prepared == "standardized"
-    config = RunConfig(
-        data=DataConfig(
-            dataset.name,
-            protocol="full",
-            preprocess="standardization" if standardized else "identity",
-        ),
-        model=ModelConfig(
-            hidden=choice.hidden,
-            latent=choice.latent,
-            latent_dim=1,
-            tied=choice.tied,
-            head="gaussian_fixed",
-        ),
-        objective=Reconstruction(),
-        optim=Adam(learning_rate=0.02, schedule="cosine"),
-        train=TrainConfig(batch_size=15, epochs=epochs),
-        eval=EvalConfig(every=epochs),
-    )
-    return Member(f"iris/{choice.name.replace(', ', '-').replace(' ', '_')}", config)
-
-
-def image_member(preset: Preset, dataset: DataSet) -> Member:
-    config = RunConfig(
-        data=DataConfig(dataset.name, protocol="full", preprocess="grey"),
-        model=ModelConfig(
-            hidden=(),
-            latent="deterministic",
-            latent_dim=preset.latent_dim,
-            head="gaussian_fixed",
-        ),
-        objective=Reconstruction(),
-        optim=Adam(learning_rate=5e-3, schedule="cosine"),
-        train=TrainConfig(batch_size=128, epochs=preset.epochs),
-        eval=EvalConfig(every=preset.epochs),
-    )
-    return Member(dataset.name, config)
-
-
-def train_choice(choice: Choice, preset: Preset, lab: Lab) -> Fitted:
+def train_on_irises(choice: Choice, preset: Preset, lab: Lab) -> Fitted:
     dataset = irises("centred" if choice.prepared == "centred" else "raw")
-    member = iris_member(choice, dataset, preset.iris_epochs)
+    preprocess = "standardization" if choice.prepared == "standardized" else "identity"
+    how = {"epochs": preset.iris_epochs, "learning_rate": 0.02, "batch_size": 15}
+    form = {"hidden": choice.hidden, "latent": choice.latent, "tied": choice.tied}
+    config = autoencoder(dataset, preprocess, latent_dim=1, head="gaussian_fixed", **form, **how)
+    member = Member(f"iris/{choice.name.replace(', ', '-').replace(' ', '_')}", config)
     return lab.train([member], dataset)[member.name]
 
 
-def choice_rows(chosen: dict[Choice, Fitted]) -> Rows:
+def train_on_images(preset: Preset, lab: Lab, dataset: DataSet) -> Fitted:
+    how = {"epochs": preset.epochs, "learning_rate": 5e-3, "batch_size": 128}
+    form = {"hidden": (), "latent_dim": preset.latent_dim, "head": "gaussian_fixed"}
+    config = autoencoder(dataset, "grey", **form, **how)
+    return lab.train([Member(dataset.name, config)], dataset)[dataset.name]
+
+
+def table(chosen: dict[Choice, Fitted]) -> Rows:
     """One row a choice, and one for the optimum without biases, in closed form."""
     raw = rows_of(irises("raw"), "train")
     codec = pca_of(irises("raw"), 1)
-    optimum = squared_error(raw, pca_reconstructions(codec, raw))
-    component = np.asarray(codec.components)
+    optimum, component = pca_error(codec, raw), np.asarray(codec.components)
     rows = []
     for choice, model in chosen.items():
         error = squared_error(training_rows(model), raw_reconstructions(model))
@@ -149,16 +115,10 @@ def choice_rows(chosen: dict[Choice, Fitted]) -> Rows:
         own = {"equals PCA of its inputs": equals_own_pca(model, spans is not None)}
         rows.append(how | verdict(error, optimum, spans, component) | own)
     span = np.linalg.svd(raw, full_matrices=False)[2][:1]
-    how = {
-        "autoencoder": "linear, not centred, no biases (closed form)",
-        "linear": True,
-        "data": "raw",
-        "tied": True,
-        "biases": False,
-    }
-    error = squared_error(raw, raw @ span.T @ span)
-    found = verdict(error, optimum, span, component)
-    return [*rows, how | found | {"equals PCA of its inputs": found["equals PCA"]}]
+    how = {"autoencoder": "linear, not centred, no biases (closed form)", "linear": True}
+    found = verdict(squared_error(raw, raw @ span.T @ span), optimum, span, component)
+    own = {"equals PCA of its inputs": found["equals PCA"]}
+    return [*rows, how | {"data": "raw", "tied": True, "biases": False} | found | own]
 
 
 def equals_own_pca(model: Fitted, line: bool) -> bool:
@@ -166,7 +126,7 @@ def equals_own_pca(model: Fitted, line: bool) -> bool:
     x = model.inputs(model.setup.dataset.splits["train"])
     codec = pca_of_rows(x, model.config.model.latent_dim)
     error = squared_error(x, model.reconstruct(model.setup.dataset.splits["train"], units="model"))
-    optimum = squared_error(x, pca_reconstructions(codec, x))
+    optimum = pca_error(codec, x)
     spans = spans_of(model) if line else None
     return verdict(error, optimum, spans, np.asarray(codec.components))["equals PCA"]
 

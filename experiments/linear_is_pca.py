@@ -23,27 +23,30 @@ Figures figures/lines.png (the irises with both lines), loss.png (error over tha
         reconstructions.png.
 """
 
-from ae_jax.cli.shell import run_command
+import numpy as np
+
+from ae_jax.api import Fitted
+from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import load
-from ae_jax.lab import Findings, Lab, Rows, experiment, rounded, run_rows
-from ae_jax.report.claims import Claim, at_most
-from experiments.baselines import pca_of
-from experiments.linear_choices import (
-    CHOICES,
-    IMAGE_ANGLE,
-    IRIS_ANGLE,
-    LOSS_MARGIN,
-    PLAIN,
-    THEORY,
-    Preset,
-    choice_rows,
-    gap,
-    image_member,
-    irises,
-    train_choice,
+from ae_jax.lab import (
+    Claim,
+    Findings,
+    Lab,
+    Rows,
+    Shown,
+    claim,
+    experiment,
+    reconstructed,
+    rounded,
+    run_command,
+    run_rows,
+    shown,
 )
-from experiments.linear_is_pca_report import pictures
-from experiments.subspaces import comparison
+from ae_jax.report.comparisons import lines_through_points
+from experiments import linear_choices as choices
+from experiments.baselines import one_of_each, pca_of
+from experiments.linear_choices import CHOICES, IMAGE_ANGLE, IRIS_ANGLE, LOSS_MARGIN, PLAIN, Preset
+from experiments.subspaces import comparison, directions, excess_curve
 
 PRESETS = {
     "smoke": Preset("digits", 4, 300, 200, (*CHOICES[:3], CHOICES[5])),
@@ -55,71 +58,87 @@ COMPARISON_DIGITS = {"autoencoder": 5, "PCA": 5, "excess (%)": 4, "largest angle
 
 @experiment("linear_is_pca", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Linear autoencoders are PCA, and what makes them something else.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Linear autoencoders are PCA, and what makes them something else."""
     images = load(preset.dataset, protocol="full")
-    member = image_member(preset, images)
-    linear = lab.train([member], images)[member.name]
-    chosen = {choice: train_choice(choice, preset, lab) for choice in preset.choices}
-    principal, flowers = pca_of(images, preset.latent_dim), pca_of(irises("centred"), 1)
+    linear = choices.train_on_images(preset, lab, images)
+    chosen = {choice: choices.train_on_irises(choice, preset, lab) for choice in preset.choices}
+    principal, flowers = pca_of(images, preset.latent_dim), pca_of(choices.irises("centred"), 1)
     compared = [
         {"data": "iris", **comparison(chosen[PLAIN], flowers)},
         {"data": preset.dataset, **comparison(linear, principal)},
     ]
-    counted = len(images.splits["train"])
+    angles = [row.pop("angles") for row in compared]
+    dim, counted, test = len(principal.mean), len(images.splits["train"]), images.splits["test"]
     return Findings(
         protocol=(
             f"iris: sepal width and petal length of 150 flowers, 2-1-2; {preset.dataset}, "
-            f"grey levels in [0, 1], {len(principal.mean)}-{preset.latent_dim}-"
-            f"{len(principal.mean)}, {counted:,} training examples; linear, squared error, Adam"
+            f"grey levels in [0, 1], {dim}-{preset.latent_dim}-{dim}, {counted:,} training "
+            "examples; linear, squared error, Adam"
         ),
         note=(
             "Squared error of an example, mean over the training data, and angles in degrees "
             "between the span of the decoder and that of the first principal components. Turning "
-            f"the subspace of images costs little: {gap(images, preset.latent_dim)}."
+            f"the subspace of images costs little: {choices.gap(images, preset.latent_dim)}."
         ),
         tables={
-            "The linear autoencoder beside PCA": rounded(
-                [{key: row[key] for key in row if key != "angles"} for row in compared],
-                COMPARISON_DIGITS,
-            ),
-            "Which choices make an autoencoder of the irises equal PCA": choice_rows(chosen),
+            "The linear autoencoder beside PCA": rounded(compared, COMPARISON_DIGITS),
+            "Which choices make an autoencoder of the irises equal PCA": choices.table(chosen),
         },
-        pictures=pictures(preset, chosen[PLAIN], linear, flowers, principal, images),
+        pictures={
+            "lines": lines(chosen[PLAIN], flowers),
+            "loss": shown(
+                "curves", "How far the training error is above its optimum",
+                {"iris": excess_curve(chosen[PLAIN], flowers),
+                 preset.dataset: excess_curve(linear, principal)},
+                "epoch", "training error over that of PCA (%)",
+                log_x=True, log_y=True, markers=False,
+                caption="Means over each epoch, while it changed the weights.",
+            ),
+            "reconstructions": reconstructed(
+                test.x[one_of_each(test)], {"autoencoder": linear, "PCA": principal},
+                "Test digits, the linear autoencoder and PCA",
+            ),
+        },
         claims=claims(compared),
-        runs=run_rows({"linear autoencoder of images": linear})
-        + run_rows({choice.name: model for choice, model in chosen.items()}),
-        more={"principal_angles": compared[1]["angles"].round(3).tolist()},
+        runs=run_rows(
+            {"linear autoencoder of images": linear}
+            | {choice.name: model for choice, model in chosen.items()}
+        ),
+        more={"principal_angles": angles[1].round(3).tolist()},
+    )  # fmt: skip
+
+
+def lines(model: Fitted, codec: PcaCodec) -> Shown:
+    """The irises as measured, with the line of the decoder and that of PCA."""
+    train = choices.irises("raw").splits["train"]
+    mean = train.x.mean(axis=0)
+    through = mean + model.decode(np.zeros((1, 1)), units="model")[0]
+    drawn = {
+        "first principal component": (mean, np.asarray(codec.components)[0]),
+        "linear autoencoder": (through, directions(model)[0]),
+    }
+    labels = np.array([choices.SPECIES[label] for label in train.y])
+    return Shown(
+        lines_through_points(train.x, drawn, choices.IRIS_AXES, labels),
+        "Irises with the line of the autoencoder and that of PCA",
+        "The autoencoder was trained on centred data; its line is moved back by their mean.",
     )
 
 
 def claims(compared: Rows) -> list[Claim]:
     """For irises and images: the error near its optimum, and the subspace near that of PCA."""
-    limits = (IRIS_ANGLE, IMAGE_ANGLE)
     found = []
-    for row, limit in zip(compared, limits, strict=True):
-        found += [
-            at_most(
-                f"{row['data']}: squared error of the linear autoencoder is within "
-                f"{LOSS_MARGIN:g} % of the optimum",
-                row["excess (%)"],
-                0.0,
-                LOSS_MARGIN,
-                "% over PCA",
-                THEORY,
-            ),
-            at_most(
-                f"{row['data']}: the largest principal angle between decoder and PCA is at most "
-                f"{limit:g} degrees",
-                row["largest angle (degrees)"],
-                0.0,
-                limit,
-                "degrees",
-                THEORY,
-            ),
-        ]
+    for row, limit in zip(compared, (IRIS_ANGLE, IMAGE_ANGLE), strict=True):
+        error = (
+            f"squared error of the linear autoencoder is within {LOSS_MARGIN:g} % of the optimum"
+        )
+        angle = f"the largest principal angle between decoder and PCA is at most {limit:g} degrees"
+        for name, column, most, unit in (
+            (error, "excess (%)", LOSS_MARGIN, "% over PCA"),
+            (angle, "largest angle (degrees)", limit, "degrees"),
+        ):
+            name, judged = f"{row['data']}: {name}", {"tolerance": most, "source": choices.THEORY}
+            found.append(claim(name, row[column], at_most=0.0, unit=unit, **judged))
     return found
 
 

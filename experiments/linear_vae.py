@@ -89,10 +89,7 @@ def member(preset: Preset, dataset: DataSet, size: int, noise: float | None) -> 
 
 @experiment("linear_vae", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Linear VAEs beside probabilistic PCA: noise, bound, and dimensions alive.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Linear VAEs beside probabilistic PCA: noise, bound, and dimensions alive."""
     dataset = load(preset.dataset, protocol="full")
     learned = {k: trained(lab, member(preset, dataset, k, None), dataset) for k in preset.sizes}
     fixed = {

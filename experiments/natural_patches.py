@@ -23,23 +23,11 @@ Figures figures/dictionaries.png, gabors.png (atoms above their fits), explained
 
 from pathlib import Path
 
-from ae_jax.cli.shell import run_command
-from ae_jax.lab import Findings, Lab, experiment
-from ae_jax.report.claims import Claim, at_least, at_most
-from experiments.natural_patches_atoms import (
-    BATCH,
-    THRESHOLD,
-    Dictionary,
-    Preset,
-    measure,
-    orientation_spread,
-    row,
-    specs,
-)
-from experiments.natural_patches_report import pictures
+from ae_jax.lab import Claim, Findings, Lab, claim, experiment, run_command
+from experiments import natural_patches_atoms as atoms
+from experiments.natural_patches_atoms import Dictionary, Preset, orientation_spread
 from experiments.patches import images_option, natural_patches
 
-OLSHAUSEN = "Olshausen & Field 1996, Fig. 4"
 PRESETS = {
     "smoke": Preset(8, 1_000, 300, 16, 24, 0.5, 2, claimed=False),
     "quick": Preset(12, 20_000, 4_000, 100, 160, 0.5, 40),
@@ -50,49 +38,21 @@ PRESETS = {
 def claims(found: dict[str, Dictionary]) -> list[Claim]:
     """What the literature says of these dictionaries."""
     pca, ica, sparse = (found[name] for name in ("pca", "ica", "sparse_coding"))
-    ratio = sparse.kurtosis / max(pca.kurtosis, 1e-6)
+    of_sparse = "most sparse-coding atoms are Gabor functions"
+    of_ica = "most ICA atoms are Gabor functions"
+    of_pca = "hardly any principal component is a Gabor function"
+    turned = "orientations of sparse-coding atoms spread over the half circle"
+    peaked = "codes of sparse coding have at least twice the excess kurtosis of PCA's"
     spread = orientation_spread(sparse.gabors.orientation[sparse.fits])
+    ratio = sparse.kurtosis / max(pca.kurtosis, 1e-6)
+    bell, olshausen = "Bell & Sejnowski 1997, Fig. 4", "Olshausen & Field 1996, Fig. {}".format
+    share, of_spread = "share of atoms", "1 - |mean exp(2i angle)|"
     return [
-        at_least(
-            "most sparse-coding atoms are Gabor functions",
-            sparse.share,
-            0.5,
-            0.0,
-            "share of atoms",
-            OLSHAUSEN,
-        ),
-        at_least(
-            "most ICA atoms are Gabor functions",
-            ica.share,
-            0.5,
-            0.0,
-            "share of atoms",
-            "Bell & Sejnowski 1997, Fig. 4",
-        ),
-        at_most(
-            "hardly any principal component is a Gabor function",
-            pca.share,
-            0.1,
-            0.0,
-            "share of atoms",
-            "Olshausen & Field 1996, Fig. 1",
-        ),
-        at_least(
-            "orientations of sparse-coding atoms spread over the half circle",
-            spread,
-            0.5,
-            0.0,
-            "1 - |mean exp(2i angle)|",
-            OLSHAUSEN,
-        ),
-        at_least(
-            "codes of sparse coding have at least twice the excess kurtosis of PCA's",
-            ratio,
-            2.0,
-            0.0,
-            "ratio",
-            OLSHAUSEN,
-        ),
+        claim(of_sparse, sparse.share, at_least=0.5, unit=share, source=olshausen(4)),
+        claim(of_ica, ica.share, at_least=0.5, unit=share, source=bell),
+        claim(of_pca, pca.share, at_most=0.1, unit=share, source=olshausen(1)),
+        claim(turned, spread, at_least=0.5, unit=of_spread, source=olshausen(4)),
+        claim(peaked, ratio, at_least=2.0, unit="ratio", source=olshausen(4)),
     ]
 
 
@@ -101,7 +61,9 @@ def claims(found: dict[str, Dictionary]) -> list[Claim]:
 def main(preset: Preset, lab: Lab, images: Path | None) -> Findings:
     """Natural patches: localised, oriented filters of sparse coding and ICA, gratings of PCA."""
     data = natural_patches(images, preset.side, preset.train, preset.test)
-    found = {name: measure(lab, name, spec, data) for name, spec in specs(preset).items()}
+    found = {
+        name: atoms.measure(lab, name, spec, data) for name, spec in atoms.specs(preset).items()
+    }
     source = "scikit-learn's two photographs" if images is None else f"photographs in {images.name}"
     return Findings(
         protocol=(
@@ -110,13 +72,13 @@ def main(preset: Preset, lab: Lab, images: Path | None) -> Findings:
         ),
         note=(
             f"An atom is a Gabor function if one of at most a quarter of the patch in width "
-            f"explains {THRESHOLD:.0%} of its sum of squares. Spread and frequencies (cycles a "
-            "pixel, first and last tenth) are those of such atoms. Kurtosis is the median excess "
+            f"explains {atoms.THRESHOLD:.0%} of its sum of squares. Spread and frequencies (cycles "
+            "a pixel, first and last tenth) are those of such atoms. Kurtosis is the median excess "
             f"kurtosis of a code over test patches. Penalty {preset.penalty:g}, at most "
-            f"{preset.iterations} passes in batches of {BATCH}."
+            f"{preset.iterations} passes in batches of {atoms.BATCH}."
         ),
-        tables={"Dictionaries": [row(name, one) for name, one in found.items()]},
-        pictures=pictures(found),
+        tables={"Dictionaries": [atoms.row(name, one) for name, one in found.items()]},
+        pictures=atoms.pictures(found),
         claims=claims(found) if preset.claimed else [],
         runs=[one.run for one in found.values()],
     )

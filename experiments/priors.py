@@ -82,10 +82,7 @@ PRESETS = {
 
 @experiment("priors", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Priors of a VAE: N(0, I), a mixture and a VampPrior, by likelihood and units in use.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Priors of a VAE: N(0, I), a mixture and a VampPrior, by likelihood and units in use."""
     dataset = images(preset.dataset)
     rows = trained(lab, dataset, preset.components, preset.epochs, preset.rates, preset.trial)
     found = [measure(r, lab.root / "measured" / r.network.key, preset.samples) for r in rows]

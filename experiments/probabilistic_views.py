@@ -59,10 +59,7 @@ PRESETS = {
 
 @experiment("probabilistic_views", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """k-means and PCA as limits of probabilistic autoencoders.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """k-means and PCA as limits of probabilistic autoencoders."""
     dataset = load(preset.dataset, protocol="full", limit=preset.limit)
     x = rows_of(dataset, "train").astype(np.float64)
     spread = float(np.square(x - x.mean(axis=0, keepdims=True)).sum(axis=1).mean())

@@ -27,26 +27,10 @@ Figures figures/features_*.png (what a unit adds to the image), error_by_active_
 
 import numpy as np
 
-from ae_jax.cli.shell import run_command
-from ae_jax.data import load
-from ae_jax.lab import Findings, Lab, experiment, rounded, run_rows
-from ae_jax.report.claims import Claim, at_least, at_most, equal_to
-from experiments.sparse_codes import (
-    DENSE,
-    KL_WEIGHT,
-    SIGMOID_THRESHOLD,
-    Coder,
-    Kind,
-    Preset,
-    code_row,
-    kl,
-    l1,
-    member,
-    pca_row,
-    pixel_accuracy,
-    top_k,
-)
-from experiments.sparse_report import ERROR, pictures
+from ae_jax.data import DataSet, load
+from ae_jax.lab import Claim, Findings, Lab, claim, experiment, rounded, run_command, run_rows
+from experiments import sparse_codes as codes
+from experiments.sparse_codes import DENSE, ERROR, Kind, Preset, kl, l1, top_k
 
 KINDS = (
     *(l1(weight) for weight in (0.03, 0.1, 0.3)),
@@ -59,91 +43,63 @@ PRESETS = {
     "standard": Preset("mnist", 256, 50, KINDS, 20_000),
 }
 CODE_DIGITS = {
-    "active units": 2,
-    "mean activation": 4,
-    "squared error": 3,
-    "of the whole code": 3,
+    "active units": 2, "mean activation": 4, "squared error": 3, "of the whole code": 3,
     "accuracy": 4,
-}
+}  # fmt: skip
 
 
 @experiment("sparse", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Sparse codes of three kinds beside a dense one: error, active units, and a classifier.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Sparse codes of three kinds beside a dense one: error, active units, and a classifier."""
     dataset = load(preset.dataset, protocol="full")
-    kinds = (DENSE, *preset.kinds)
-    members = {kind: member(preset, dataset, kind) for kind in kinds}
-    fitted = lab.train(list(members.values()), dataset)
-    coders = {
-        kind: Coder(kind, fitted[one.name]) for kind, one in members.items() if one.name in fitted
-    }
-    rows = {kind: code_row(coder, preset.probe) for kind, coder in coders.items()}
-    dim = int(np.prod(dataset.shape))
+    coders, fitted = codes.train_all(preset, lab, dataset)
+    rows = {kind: coder.row(preset.probe) for kind, coder in coders.items()}
+    table = [*rows.values(), codes.pca_row(preset, dataset)]
     return Findings(
-        protocol=(
-            f"{preset.dataset}, grey levels in [0, 1], {dim}-{preset.latent_dim}-{dim}, squared "
-            f"error, {len(dataset.splits['train']):,} training examples, Adam, {preset.epochs} "
-            "epochs"
-        ),
+        protocol=protocol(preset, dataset),
         note=(
             f"{ERROR.capitalize()} on the test split, inactive units at their mean while inactive "
             "in training, or of the whole code as it is; active units are means over it, dead ones "
             "are active on none of it. Accuracy is that of logistic regression fitted on the codes "
             f"of {preset.probe:,} training examples; on the pixels it is "
-            f"{pixel_accuracy(dataset, preset.probe):.4f}. A sigmoid unit counts as active above "
-            f"{SIGMOID_THRESHOLD:g}, others above 0; the KL has weight {KL_WEIGHT:g}."
+            f"{codes.pixel_accuracy(dataset, preset.probe):.4f}. A sigmoid unit counts as active "
+            f"above {codes.SIGMOID_THRESHOLD:g}, others above 0; the KL has weight "
+            f"{codes.KL_WEIGHT:g}."
         ),
-        tables={
-            "Codes on the test split": rounded(
-                [*rows.values(), pca_row(preset, dataset)], CODE_DIGITS
-            )
-        },
-        pictures=pictures(preset, coders, dataset),
+        tables={"Codes on the test split": rounded(table, CODE_DIGITS)},
+        pictures=codes.pictures(preset, coders, dataset),
         claims=claims(preset, rows),
         runs=run_rows(fitted),
     )
 
 
+def protocol(preset: Preset, dataset: DataSet) -> str:
+    dim = int(np.prod(dataset.shape))
+    return (
+        f"{preset.dataset}, grey levels in [0, 1], {dim}-{preset.latent_dim}-{dim}, squared error, "
+        f"{len(dataset.splits['train']):,} training examples, Adam, {preset.epochs} epochs"
+    )
+
+
 def claims(preset: Preset, rows: dict[Kind, dict]) -> list[Claim]:
     """Exactly k alive; few alive under a penalty; codes as good for a classifier as dense ones."""
-    found = [
-        equal_to(
-            f"active units of the {kind.k} highest",
-            row["active units"],
-            kind.k,
-            "units per example",
-            "the definition of the code",
-        )
-        for kind, row in rows.items()
-        if kind.latent == "top_k"
-    ]
+    units, found = "units per example", []
+    for kind, row in rows.items():
+        if kind.latent == "top_k":
+            name, source = f"active units of the {kind.k} highest", "the definition of the code"
+            active = row["active units"]
+            found.append(claim(name, active, equal_to=kind.k, unit=units, source=source))
     dense = rows[DENSE]
     for kind in preset.representatives:
-        if kind not in rows:
-            continue
-        found.append(
-            at_most(
-                f"{kind.name}: active units are less than half of those of the dense code",
-                rows[kind]["active units"],
-                dense["active units"] / 2,
-                0.0,
-                "units per example",
-                "the claim of this experiment",
-            )
-        )
-        found.append(
-            at_least(
-                f"{kind.name}: a linear classifier is at least as good as on the dense code",
-                100 * rows[kind]["accuracy"],
-                100 * dense["accuracy"],
-                0.0,
-                "% of test digits",
-                "the claim of this experiment",
-            )
-        )
+        if kind in rows:
+            few = f"{kind.name}: active units are less than half of those of the dense code"
+            half, active = dense["active units"] / 2, rows[kind]["active units"]
+            good = f"{kind.name}: a linear classifier is at least as good as on the dense code"
+            ours, theirs = 100 * rows[kind]["accuracy"], 100 * dense["accuracy"]
+            found += [
+                claim(few, active, at_most=half, unit=units),
+                claim(good, ours, at_least=theirs, unit="% of test digits"),
+            ]
     return found
 
 

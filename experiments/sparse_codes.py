@@ -2,18 +2,22 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
 from ae_jax.api import Fitted
-from ae_jax.data import DataSet
+from ae_jax.data import DataSet, Split
 from ae_jax.eval import CodeUse
 from ae_jax.eval.codes import probe_accuracy
+from ae_jax.lab import Lab, Member, Shown, autoencoder, shown
 from ae_jax.objectives import Objective, Reconstruction, Sparse, SparseKL, SparseL1
-from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.train.grid import Member
-from ae_jax.train.optimisers import Adam
-from experiments.baselines import pca_of, pca_reconstructions, rows_of, squared_error
+from ae_jax.report.dictionaries import scaled
+from experiments.baselines import first_components, pca_error, pca_of, rows_of, squared_error
+from experiments.subspaces import spans_of
+
+ERROR = "squared error per image"
+FEATURES = 64  # units shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,24 +86,6 @@ class Preset:
 RESTING = 10_000  # training examples that tell where inactive units rest
 
 
-def member(preset: Preset, dataset: DataSet, kind: Kind) -> Member:
-    config = RunConfig(
-        data=DataConfig(dataset.name, protocol="full", preprocess="grey"),
-        model=ModelConfig(
-            hidden=(),
-            latent=kind.latent,
-            latent_dim=preset.latent_dim,
-            latent_k=kind.k,
-            head="gaussian_fixed",
-        ),
-        objective=kind.objective,
-        optim=Adam(learning_rate=2e-3, schedule="cosine"),
-        train=TrainConfig(batch_size=128, epochs=preset.epochs),
-        eval=EvalConfig(every=preset.epochs),
-    )
-    return Member(kind.folder, config)
-
-
 @dataclasses.dataclass(frozen=True)
 class Coder:
     """A trained autoencoder and what its codes are like on the test split."""
@@ -135,44 +121,59 @@ class Coder:
         decoded = self.model.decode(self.codes(dataset.splits["test"].x), units="model")
         return squared_error(rows_of(dataset, "test"), decoded)
 
-    def accuracy(self, count: int) -> float:
-        """Of the classifier, fitted on the codes of the first `count` training examples."""
-        splits = self.model.setup.dataset.splits
-        fit = splits["train"].head(count)
-        return probe_accuracy(
-            (self.codes(fit.x), fit.y), (self.codes(splits["test"].x), splits["test"].y)
-        )
-
     @property
     def features(self) -> np.ndarray:
         """What each unit adds to the image, [Z, D], the most often active units first."""
-        size = self.model.config.model.latent_dim
-        decoded = self.model.decode(
-            np.concatenate([np.zeros((1, size)), np.eye(size)]), units="model"
-        )
         x = self.model.setup.dataset.splits["test"].x
         order = np.argsort(-self.active(self.model.encode(x)).mean(axis=0), kind="stable")
-        return (decoded[1:] - decoded[:1])[order]
+        return spans_of(self.model)[order]
+
+    def row(self, probe: int) -> dict:
+        """One line of the table; the classifier is fitted on so many codes."""
+        return {
+            "code": self.kind.name,
+            "active units": self.use["l0"],
+            "dead units": int(self.use["dead_units"]),
+            "mean activation": self.use["mean_activation"],
+            "squared error": self.error,
+            "of the whole code": self.model.records[-1]["test/squared_error"],
+            "accuracy": accuracy(self.model.setup.dataset, probe, lambda part: self.codes(part.x)),
+        }
 
 
-def code_row(coder: Coder, probe: int) -> dict:
-    return {
-        "code": coder.kind.name,
-        "active units": coder.use["l0"],
-        "dead units": int(coder.use["dead_units"]),
-        "mean activation": coder.use["mean_activation"],
-        "squared error": coder.error,
-        "of the whole code": coder.model.records[-1]["test/squared_error"],
-        "accuracy": coder.accuracy(probe),
-    }
+def train_all(
+    preset: Preset, lab: Lab, dataset: DataSet
+) -> tuple[dict[Kind, Coder], dict[str, Fitted]]:
+    """The dense autoencoder and all sparse ones, by kind and by the names of their runs."""
+    size, epochs = preset.latent_dim, preset.epochs
+    how = {"epochs": epochs, "learning_rate": 2e-3, "batch_size": 128, "head": "gaussian_fixed"}
+    form = {"hidden": (), "latent_dim": size}
+    members = [
+        Member(
+            kind.folder,
+            autoencoder(
+                dataset, "grey", objective=kind.objective, latent=kind.latent, latent_k=kind.k,
+                **form, **how,
+            ),
+        )
+        for kind in (DENSE, *preset.kinds)
+    ]  # fmt: skip
+    fitted = lab.train(members, dataset)
+    kinds = [kind for kind in (DENSE, *preset.kinds) if kind.folder in fitted]
+    return {kind: Coder(kind, fitted[kind.folder]) for kind in kinds}, fitted
+
+
+def accuracy(dataset: DataSet, count: int, codes_of: Callable[[Split], np.ndarray]) -> float:
+    """Of the classifier on the test split, fitted on the codes of the first `count` examples."""
+    fit, test = dataset.splits["train"].head(count), dataset.splits["test"]
+    return probe_accuracy((codes_of(fit), fit.y), (codes_of(test), test.y))
 
 
 def pca_row(preset: Preset, dataset: DataSet) -> dict:
     """What as many principal components do, none of which is ever inactive."""
     codec = pca_of(dataset, min(preset.latent_dim, int(np.prod(dataset.shape))))
-    x, test = rows_of(dataset, "train")[: preset.probe], rows_of(dataset, "test")
-    codes = np.asarray(codec.encode(test))
-    error = squared_error(test, pca_reconstructions(codec, test))
+    test = rows_of(dataset, "test")
+    codes, error = np.asarray(codec.encode(test)), pca_error(codec, test)
     return {
         "code": "PCA",
         "active units": codes.shape[1],
@@ -180,15 +181,51 @@ def pca_row(preset: Preset, dataset: DataSet) -> dict:
         "mean activation": float(codes.mean()),
         "squared error": error,
         "of the whole code": error,
-        "accuracy": probe_accuracy(
-            (np.asarray(codec.encode(x)), dataset.splits["train"].y[: preset.probe]),
-            (codes, dataset.splits["test"].y),
+        "accuracy": accuracy(
+            dataset, preset.probe, lambda part: np.asarray(codec.encode(rows_of(dataset, part)))
         ),
     }
 
 
 def pixel_accuracy(dataset: DataSet, count: int) -> float:
     """What the classifier does on the pixels themselves."""
-    train, test = dataset.splits["train"], dataset.splits["test"]
-    x = rows_of(dataset, "train")[:count]
-    return probe_accuracy((x, train.y[:count]), (rows_of(dataset, "test"), test.y))
+    return accuracy(dataset, count, lambda part: rows_of(dataset, part))
+
+
+def pictures(preset: Preset, coders: dict[Kind, Coder], dataset: DataSet) -> dict[str, Shown]:
+    """Features of the dense code and of each family, and one curve of error over active units."""
+    made = {}
+    for kind in (DENSE, *preset.representatives):
+        if kind not in coders:
+            continue
+        side = int(np.sqrt(min(FEATURES, preset.latent_dim)))
+        images = coders[kind].features[: side**2].reshape(-1, *dataset.shape)
+        made[f"features_{kind.family.replace(' ', '_').lower()}"] = shown(
+            "image_grid", f"Features: {kind.name}",
+            scaled(images, signed=True), side, side, title=kind.name,
+            caption="What a unit adds to the image, the most often active units first: grey is "
+            "nothing, white and black are the most that any pixel of the unit gains or loses.",
+        )  # fmt: skip
+    made["error_by_active_units"] = shown(
+        "curves", "Reconstruction against active units",
+        error_curves(coders, dataset), "active units per example", f"test {ERROR}",
+        log_x=True, log_y=True,
+        caption="PCA uses all its components on every example, here as many as there are active "
+        "units.",
+    )  # fmt: skip
+    return made
+
+
+def error_curves(
+    coders: dict[Kind, Coder], dataset: DataSet
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Active units and test error of each family, and of PCA with so many components."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for kind, coder in coders.items():
+        points.setdefault(kind.family, []).append((coder.use["l0"], coder.error))
+    lines = {family: tuple(np.array(sorted(pairs)).T) for family, pairs in points.items()}
+    every = np.concatenate([active for active, _ in lines.values()])
+    sizes = np.unique(np.geomspace(max(1, every.min()), every.max(), 8).round().astype(int))
+    test, components = rows_of(dataset, "test"), pca_of(dataset, int(sizes[-1]))
+    errors = [pca_error(first_components(components, size), test) for size in sizes.tolist()]
+    return lines | {"PCA": (sizes, np.array(errors))}

@@ -21,72 +21,51 @@ Protocol  784-256-64-16 and its mirror, logistic units, a linear code, cross-ent
 Figures figures/error_by_stage.png, error_by_epoch.png (fine-tuning), reconstructions.png.
 """
 
-import numpy as np
-
-from ae_jax.cli.shell import run_command
 from ae_jax.data import load
-from ae_jax.eval.estimates import standard_error
-from ae_jax.lab import Findings, Lab, experiment, run_rows
-from ae_jax.report.claims import Claim, at_least
-from ae_jax.train.config import DataConfig
-from experiments.baselines import first_components, pca_of
-from experiments.deep import UNIT, deep_config, pca_error, shape_and_size
-from experiments.stacked_report import pictures, rate_rows, stage_rows
-from experiments.stacked_ways import (
-    AT_ONCE,
-    KINDS,
-    LONGER,
-    RATES,
-    Course,
-    Preset,
-    at_once,
-    layer_by_layer,
-)
+from ae_jax.lab import Claim, Findings, Lab, claim, experiment, run_command, run_rows
+from experiments import stacked_ways as ways
+from experiments.baselines import first_components, pca_error, pca_of, rows_of
+from experiments.deep import UNIT
+from experiments.stacked_ways import AT_ONCE, KINDS, LONGER, RATES, Course, Preset
 
 PRESETS = {
-    "smoke": Preset("digits", (32,), 4, 500, 2, 4, 2, seeds=2),
-    "quick": Preset("mnist", (256, 64), 16, 20_000, 3, 6, 1),
-    "standard": Preset("mnist", (256, 64), 16, None, 20, 100, 5),
+    "smoke": Preset("digits", (32,), 4, 2, 4, 2, 500, seeds=2),
+    "quick": Preset("mnist", (256, 64), 16, 3, 6, 1, 20_000),
+    "standard": Preset("mnist", (256, 64), 16, 20, 100, 5, None),
 }
-NOTE = (
-    "Squared error summed over the pixels of a test image, of the whole the mean of {preset.seeds} "
-    "seeds and its standard error over them. After a layer it is that of the layers so far, "
-    "unrolled and not trained together, of the first seed. Each layer had {preset.layer_epochs} "
-    "epochs, fine-tuning {preset.epochs}; PCA has as many components as the layer has units. The "
-    "step size of the whole, and of layers that are autoencoders, is for each way the best of "
-    "{rates} by the error of the whole on held-out training digits, of the first seed; RBMs have "
-    "the paper's."
-)
 
 
 @experiment("stacked", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Layer by layer in three ways, and at once: squared error after each stage.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Layer by layer in three ways, and at once: squared error after each stage."""
     dataset = load(preset.dataset, protocol="paper", limit=preset.limit)
-    data = DataConfig(preset.dataset, protocol="paper", preprocess="grey", limit=preset.limit)
-    deep = deep_config(data, preset.sizes, preset.epochs, preset.looks)
-    longer = deep_config(data, preset.sizes, preset.all_epochs, preset.looks)
+    deep, longer = preset.config(dataset), preset.longer.config(dataset)
     courses = {
-        kind: layer_by_layer(preset, lab, dataset, deep, kind, how) for kind, how in KINDS.items()
+        kind: ways.layer_by_layer(preset, lab, dataset, deep, kind, how)
+        for kind, how in KINDS.items()
     }
-    courses[AT_ONCE] = at_once(preset, lab, dataset, deep, "at_once")
-    courses[LONGER] = at_once(preset, lab, dataset, longer, "at_once_longer")
-    components = pca_of(dataset, max(preset.sizes))
-    linear = [pca_error(dataset, first_components(components, size)) for size in preset.sizes]
+    courses[AT_ONCE] = ways.at_once(preset, lab, dataset, deep, "at_once")
+    courses[LONGER] = ways.at_once(preset, lab, dataset, longer, "at_once_longer")
+    components, test = pca_of(dataset, max(preset.sizes)), rows_of(dataset, "test")
+    linear = [pca_error(first_components(components, size), test) for size in preset.sizes]
+    shape = preset.shape_and_size(dataset)
     return Findings(
-        protocol=(
-            f"{dataset.name}, pixels in [0, 1], {shape_and_size(dataset, preset.sizes)}, "
-            "cross-entropy"
+        protocol=f"{dataset.name}, pixels in [0, 1], {shape}, cross-entropy",
+        note=(
+            "Squared error summed over the pixels of a test image, of the whole the mean of "
+            f"{preset.seeds} seeds and its standard error over them. After a layer it is that of "
+            "the layers so far, unrolled and not trained together, of the first seed. Each layer "
+            f"had {preset.layer_epochs} epochs, fine-tuning {preset.epochs}; PCA has as many "
+            "components as the layer has units. The step size of the whole, and of layers that are "
+            f"autoencoders, is for each way the best of {', '.join(f'{r:g}' for r in RATES)} by "
+            "the error of the whole on held-out training digits, of the first seed; RBMs have the "
+            "paper's."
         ),
-        note=NOTE.format(preset=preset, rates=", ".join(f"{rate:g}" for rate in RATES)),
         tables={
-            "Test error after each stage": stage_rows(preset, courses, linear),
-            "Error on held-out training digits by step size": rate_rows(courses),
+            "Test error after each stage": ways.stage_rows(preset, courses, linear),
+            "Error on held-out training digits by step size": ways.rate_rows(courses),
         },
-        pictures=pictures(preset, dataset, courses, linear),
+        pictures=ways.pictures(preset, dataset, courses, linear),
         claims=claims(courses),
         runs=[row for course in courses.values() for row in run_rows(course.runs)],
     )
@@ -94,24 +73,16 @@ def main(preset: Preset, lab: Lab) -> Findings:
 
 def claims(courses: dict[str, Course]) -> list[Claim]:
     """Every way by layers beside the whole at once with equal epochs: by how much it is better."""
-    rival = courses[LONGER].tuned.errors
     found = []
-    for name, course in courses.items():
-        if not course.by_layer:
-            continue
-        own = course.tuned.errors
-        error = float(np.hypot(standard_error(own), standard_error(rival)))
-        found.append(
-            at_least(
-                f"by how much pretraining by {name} lowers the test error below that of training "
-                "at once for as many epochs in all, beside twice the standard error over seeds",
-                float(rival.mean() - own.mean()),
-                2 * error,
-                0.0,
-                UNIT,
-                "measured here",
+    for kind, course in courses.items():
+        if course.by_layer:
+            name = (
+                f"by how much pretraining by {kind} lowers the test error below that of training "
+                "at once for as many epochs in all, beside twice the standard error over seeds"
             )
-        )
+            gain = courses[LONGER].tuned.error.less(course.tuned.error)
+            how = {"at_least": 2 * gain.standard_error, "unit": UNIT, "source": "measured here"}
+            found.append(claim(name, gain.mean, **how))
     return found
 
 

@@ -1,57 +1,45 @@
-"""The ways of training a deep autoencoder by layers and at once, each at its best step size."""
+"""A deep autoencoder trained by layers and at once, each way at its best step size."""
 
 import dataclasses
+import functools
+
+import numpy as np
 
 from ae_jax.api import Fitted
-from ae_jax.api.layerwise import WHOLE, Layerwise, Pretrained, pretrain
+from ae_jax.api.layerwise import WHOLE, Layerwise, Pretrained
 from ae_jax.data import DataSet
-from ae_jax.lab import Lab
+from ae_jax.lab import Lab, Rows, Shown, reconstructed, shown
 from ae_jax.objectives import Denoising, Reconstruction
 from ae_jax.train.config import RunConfig
-from ae_jax.train.grid import Member
 from ae_jax.train.optimisers import Adam
+from experiments.baselines import one_of_each
 from experiments.deep import (
     RBMS,
+    Bench,
+    DeepPreset,
     Tuned,
     at_rate,
+    error_curve,
     error_on_test,
-    in_folder,
-    layer_runs,
-    trained,
     tuned,
-    with_epochs,
 )
 
 
 @dataclasses.dataclass(frozen=True)
-class Preset:
+class Preset(DeepPreset):
     """How far to go.
 
-    hidden, code  units of the encoder's layers, the last of them the code
-    limit         training examples; all that are not held out by default
-    layer_epochs  of each layer
-    epochs        of fine-tuning
-    looks         epochs between two looks at the test split
-    seeds         runs of each way of training
+    limit   training examples; all that are not held out by default
+    seeds   runs of each way of training
     """
 
-    dataset: str
-    hidden: tuple[int, ...]
-    code: int
     limit: int | None
-    layer_epochs: int
-    epochs: int
-    looks: int
     seeds: int = 3
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        return (*self.hidden, self.code)
-
-    @property
-    def all_epochs(self) -> int:
-        """Epochs of the layers and of fine-tuning together."""
-        return len(self.sizes) * self.layer_epochs + self.epochs
+    def longer(self) -> DeepPreset:
+        """As many epochs of the whole as its layers and their fine-tuning took together."""
+        return dataclasses.replace(self, epochs=len(self.sizes) * self.layer_epochs + self.epochs)
 
 
 ADAM = Adam(learning_rate=1e-3, schedule="cosine")
@@ -62,6 +50,7 @@ KINDS = {
 }
 AT_ONCE, LONGER = "at once", "at once, as many epochs in all"
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)  # of layers that are autoencoders, and of the whole
+ERROR = "test squared error per image"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,49 +69,115 @@ class Course:
     def model(self) -> Fitted:
         return self.tuned.models[0]
 
-    @property
-    def error(self) -> float:
-        return float(self.tuned.errors.mean())
-
 
 def layer_by_layer(
     preset: Preset, lab: Lab, dataset: DataSet, deep: RunConfig, kind: str, how: Layerwise
 ) -> Course:
-    folder = kind.replace(" ", "_").lower()
-    trained_layers: dict[str, Pretrained] = {}
-    runs: dict[str, Fitted] = {}
+    bench, folder = Bench(lab), kind.replace(" ", "_").lower()
+
+    @functools.cache
+    def layers_of(seed: int, rate: float | None) -> Pretrained:
+        stages = preset.layers(how, seed)
+        if rate is None:
+            return bench.layers(f"{folder}/seed={seed}", deep, dataset, stages)
+        stages = dataclasses.replace(stages, optim=dataclasses.replace(ADAM, learning_rate=rate))
+        return bench.layers(f"{folder}/seed={seed}/rate={rate:g}", deep, dataset, stages)
+
+    def layers(rate: float, seed: int) -> Pretrained:
+        return layers_of(seed, None if how.by_rbm else rate)  # RBMs have the paper's step sizes
 
     def train(rate: float, seed: int) -> Fitted:
-        stages = with_epochs(how, preset.layer_epochs, seed=seed)
-        layers_at = f"{folder}/seed={seed}"
-        if not how.by_rbm:  # whose step sizes are the paper's
-            stages = dataclasses.replace(
-                stages, optim=dataclasses.replace(ADAM, learning_rate=rate)
-            )
-            layers_at += f"/rate={rate:g}"
-        if layers_at not in trained_layers:
-            layers = pretrain(deep, dataset, stages, in_folder(lab, layers_at))
-            trained_layers[layers_at] = layers
-            runs.update(layer_runs(layers_at, layers))
-        layers = trained_layers[layers_at]
-        config = at_rate(layers.config, rate, seed)
-        member = Member(f"{folder}/seed={seed}/rate={rate:g}/{WHOLE}", config, layers.params())
-        runs[member.name] = trained(lab, member, dataset)
-        return runs[member.name]
+        own = layers(rate, seed)
+        name = f"{folder}/seed={seed}/rate={rate:g}/{WHOLE}"
+        return bench.train(name, at_rate(own.config, rate, seed), dataset, own.params())
 
     found = tuned(train, RATES, preset.seeds)
-    first = trained_layers[f"{folder}/seed=0" + ("" if how.by_rbm else f"/rate={found.rate:g}")]
-    depths = range(1, len(preset.sizes) + 1)
+    first, depths = layers(found.rate, 0), range(1, len(preset.sizes) + 1)
     errors = tuple(error_on_test(first.model(dataset, depth)) for depth in depths)
-    return Course(found, runs, errors)
+    return Course(found, bench.runs, errors)
 
 
 def at_once(preset: Preset, lab: Lab, dataset: DataSet, config: RunConfig, folder: str) -> Course:
-    runs: dict[str, Fitted] = {}
+    bench = Bench(lab)
 
     def train(rate: float, seed: int) -> Fitted:
-        member = Member(f"{folder}/seed={seed}/rate={rate:g}", at_rate(config, rate, seed))
-        runs[member.name] = trained(lab, member, dataset)
-        return runs[member.name]
+        name = f"{folder}/seed={seed}/rate={rate:g}"
+        return bench.train(name, at_rate(config, rate, seed), dataset)
 
-    return Course(tuned(train, RATES, preset.seeds), runs)
+    return Course(tuned(train, RATES, preset.seeds), bench.runs)
+
+
+def rate_rows(courses: dict[str, Course]) -> Rows:
+    return [
+        {"trained": way_of(name, course)}
+        | {f"{rate:g}": round(error, 2) for rate, error in course.tuned.by_rate.items()}
+        for name, course in courses.items()
+    ]
+
+
+def way_of(name: str, course: Course) -> str:
+    return f"by {name}" if course.by_layer else name
+
+
+def stage_rows(preset: Preset, courses: dict[str, Course], linear: list[float]) -> Rows:
+    headings = [f"layer {i}: {size}" for i, size in enumerate(preset.sizes, 1)]
+    rows = []
+    for name, course in courses.items():
+        by_layer = [round(value, 2) for value in course.by_layer] or [""] * len(headings)
+        error = course.tuned.error
+        rows.append(
+            {
+                "trained": way_of(name, course),
+                **dict(zip(headings, by_layer, strict=True)),
+                "epochs of the whole": course.model.records[-1]["epoch"],
+                "step size": course.tuned.step,
+                "whole": round(error.mean, 2),
+                "±": round(error.standard_error, 2),
+            }
+        )
+    pca = dict(zip(headings, (round(value, 2) for value in linear), strict=True))
+    none = dict.fromkeys(rows[0], "")
+    return [*rows, none | {"trained": "PCA", **pca, "whole": pca[headings[-1]]}]
+
+
+def pictures(
+    preset: Preset, dataset: DataSet, courses: dict[str, Course], linear: list[float]
+) -> dict[str, Shown]:
+    test = dataset.splits["test"]
+    along = {
+        name: error_curve(course.model, course.by_layer[-1] if course.by_layer else None)
+        for name, course in courses.items()
+    }
+    return {
+        "error_by_stage": stage_figure(preset, courses, linear),
+        "error_by_epoch": shown(
+            "loss_curves", "The whole network", along, "epoch of the whole network", ERROR,
+            caption="Trained by layers, it begins where its unrolled layers are.",
+        ),
+        "reconstructions": reconstructed(
+            test.x[one_of_each(test)],
+            {name: course.model for name, course in courses.items() if name != LONGER},
+            "Test digits",
+            f"The first of each class, from codes of {preset.code} numbers, fine-tuned.",
+        ),
+    }  # fmt: skip
+
+
+def stage_figure(preset: Preset, courses: dict[str, Course], linear: list[float]) -> Shown:
+    places = np.arange(len(preset.sizes) + 1)
+    lines = {
+        f"by {name}": (places, np.array([*course.by_layer, course.tuned.error.mean]))
+        for name, course in courses.items()
+        if course.by_layer
+    }
+    lines["PCA of as many units"] = (places[:-1], np.array(linear))
+    for name in (AT_ONCE, LONGER):
+        lines[name] = (places[-1:], np.array([courses[name].tuned.error.mean]))
+    caption = "Of the layers so far, unrolled; the last stage trains them together."
+    one = shown("loss_curves", "After each stage", lines, "trained so far", ERROR, caption=caption)
+    names = [f"layer {i}: {size} units" for i, size in enumerate(preset.sizes, 1)]
+    axes = one.figure.axes[0]
+    axes.set_xticks(places, [*names, "whole"])
+    for line in axes.lines:
+        line.set_marker("o")
+    return one

@@ -5,7 +5,8 @@ from scipy.linalg import subspace_angles
 
 from ae_jax.api import Fitted
 from ae_jax.codecs.pca import PcaCodec
-from experiments.baselines import pca_reconstructions, rows_of, squared_error
+from ae_jax.lab import along
+from experiments.baselines import pca_error, rows_of, squared_error
 
 
 def training_rows(model: Fitted) -> np.ndarray:
@@ -46,7 +47,7 @@ def comparison(model: Fitted, codec: PcaCodec) -> dict:
     """Error and subspace of a linear autoencoder beside those of PCA."""
     x = training_rows(model)
     ours = squared_error(x, raw_reconstructions(model))
-    optimum = squared_error(x, pca_reconstructions(codec, x))
+    optimum = pca_error(codec, x)
     angles = principal_angles(directions(model), np.asarray(codec.components))
     return {
         "code size": len(angles),
@@ -60,9 +61,7 @@ def comparison(model: Fitted, codec: PcaCodec) -> dict:
 
 def excess_curve(model: Fitted, codec: PcaCodec) -> tuple[np.ndarray, np.ndarray]:
     """Epochs and the training error over that of PCA, per cent; not finite where it is below."""
-    x = training_rows(model)
-    optimum = squared_error(x, pca_reconstructions(codec, x))
-    epochs = np.array([record["epoch"] for record in model.records])
-    errors = np.array([record["running/squared_error"] for record in model.records])
+    optimum = pca_error(codec, training_rows(model))
+    epochs, errors = along(model, "running/squared_error")
     excess = 100 * (errors / optimum - 1)
     return epochs, np.where(excess > 0, excess, np.nan)

@@ -57,10 +57,7 @@ LEAST_NPMI, LEAST_COSINE = 0.29, 0.9
 
 @experiment("topics", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """Topics of documents: ProdLDA, NVLDA and NVDM beside LDA.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Topics of documents: ProdLDA, NVLDA and NVDM beside LDA."""
     tables, shown, claims, runs, said = {}, {}, [], [], []
     for corpus in at_hand(preset):
         dataset = load(corpus.dataset, protocol="full")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ae_jax
-from experiments import bottleneck, bottleneck_models, bottleneck_report
+from experiments import bottleneck, bottleneck_models
 from experiments.published import pca_errors
 from tests.smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
 
@@ -86,4 +86,4 @@ def test_the_figure_shows_the_better_step_size(smoke):
         for row in rows
     }
     labels = {f"{name}, step size {row['step size']:g}" for name, row in shown.items()}
-    assert set(bottleneck_report.best_curves(models)) == labels
+    assert set(bottleneck_models.best_curves(models)) == labels

@@ -12,9 +12,10 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from ae_jax.api import load
+from ae_jax.core.errors import TrainingDiverged
 from ae_jax.data import load as load_data
 from experiments import deep_digits, deep_digits_models
-from experiments.deep import Tuned, published
+from experiments.deep import Tuned, published, tuned
 
 
 def run_smoke(workdir: Path) -> dict:
@@ -161,3 +162,28 @@ def test_standard_is_held_to_the_published_autoencoder():
     assert published("mnist")[preset.beats] == 3.0
     assert preset.hidden == (1000, 500, 250) and preset.code == 30
     assert dataclasses.asdict(preset)["dataset"] == "mnist"
+
+
+def test_the_best_step_size_is_trained_once_for_each_seed():
+    asked = []
+
+    class Model:
+        def __init__(self, rate, seed):
+            self.valid, self.test = abs(rate - 0.01), 10 * rate + seed
+
+        def evaluate(self, split):
+            return {"squared_error_per_example": getattr(self, split)}
+
+    def train(rate, seed):
+        asked.append((rate, seed))
+        if rate > 0.1:
+            raise TrainingDiverged("too large a step")
+        return Model(rate, seed)
+
+    found = tuned(train, (0.001, 0.02, 1.0), seeds=2)
+    assert asked == [(0.001, 0), (0.02, 0), (1.0, 0), (0.001, 0), (0.001, 1)]
+    assert found.by_rate == pytest.approx({0.001: 0.009, 0.02: 0.01, 1.0: np.inf})
+    assert (found.rate, found.step) == (0.001, "0.001 (at the edge)")
+    assert found.least == found.by_rate[0.001]
+    assert found.error.values == (0.01, 1.01)
+    assert tuned(train, (0.001, 0.011, 0.02), seeds=1).step == "0.011"

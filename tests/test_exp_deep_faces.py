@@ -99,8 +99,9 @@ def test_judgements_by_hand():
 
 def test_a_shorter_preset_judges_pca_on_as_many_patches_as_published(monkeypatch):
     asked = []
-    monkeypatch.setattr(deep_faces, "pca_error", lambda dataset, codec: 135.0)
+    monkeypatch.setattr(deep_faces, "pca_error", lambda codec, rows: 135.0)
     monkeypatch.setattr(deep_faces, "pca_of", lambda dataset, count: None)
+    monkeypatch.setattr(deep_faces, "rows_of", lambda dataset, split: None)
 
     class Some:
         dataset = None

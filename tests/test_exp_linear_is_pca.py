@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
-from experiments import linear_choices, linear_is_pca, subspaces
+from experiments import baselines, linear_choices, linear_is_pca, subspaces
 from tests.smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
 
 MAIN = "The linear autoencoder beside PCA"
@@ -74,6 +74,14 @@ def test_without_biases_the_optimum_is_another_line(smoke):
     angle = np.degrees(np.arccos(abs(axis @ principal)))
     assert row["angle (degrees)"] == pytest.approx(angle, abs=0.01)
     assert not row["equals PCA"]
+
+
+def test_the_error_of_pca_is_that_of_the_svd():
+    x = np.random.default_rng(0).normal(size=(50, 6)) + 3
+    codec = baselines.pca_of_rows(x, 4)
+    assert baselines.pca_error(codec, x) == pytest.approx(svd_error(x, x, 4), rel=1e-4)
+    fewer = baselines.first_components(codec, 2)
+    assert baselines.pca_error(fewer, x) == pytest.approx(svd_error(x, x, 2), rel=1e-4)
 
 
 def test_angles_of_a_known_rotation():

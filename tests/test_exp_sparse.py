@@ -7,7 +7,8 @@ from sklearn.preprocessing import StandardScaler
 
 import ae_jax
 from ae_jax.data import load
-from experiments import sparse, sparse_codes, sparse_report
+from ae_jax.report.dictionaries import scaled
+from experiments import sparse, sparse_codes
 from tests.smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
 
 PRESET = sparse.PRESETS["smoke"]
@@ -112,7 +113,7 @@ def test_pca_is_that_of_numpy(smoke):
 def test_grey_is_nothing_and_the_largest_magnitude_is_an_extreme():
     images = np.array([[[0.0, 2.0], [-4.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])
     expected = [[[0.5, 0.75], [0.0, 0.625]], [[0.5, 0.5], [0.5, 0.5]]]
-    np.testing.assert_allclose(sparse_report.about_grey(images), expected)
+    np.testing.assert_allclose(scaled(images, signed=True), expected)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 
 from ae_jax.api import load
 from ae_jax.api.layerwise import codes_of
+from ae_jax.lab import Estimate
 from experiments import stacked, stacked_ways
 from experiments.deep import Tuned
 
@@ -136,7 +137,7 @@ def test_all_ways_are_one_network_and_differ_in_their_start(smoke):
 
 
 def test_judgements_by_hand(monkeypatch):
-    monkeypatch.setattr(Tuned, "errors", property(lambda tuned: np.array(tuned.models)))
+    monkeypatch.setattr(Tuned, "error", property(lambda tuned: Estimate.of(tuned.models)))
 
     def course(*errors, by_layer=()):
         return stacked_ways.Course(Tuned({}, errors), {}, by_layer)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ae_jax.codecs import Pca
 from ae_jax.core.commit import commit
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, Split
@@ -18,13 +19,21 @@ from ae_jax.lab import (
     Lab,
     Member,
     Sweep,
+    along,
+    autoencoder,
     claim,
     experiment,
+    level,
     network,
     protocol,
+    reconstructed,
     shown,
 )
 from ae_jax.lab.sweeps import paths_of
+from ae_jax.objectives import Elbo, Reconstruction, SparseL1
+from ae_jax.report import figures
+from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from ae_jax.train.optimisers import Adagrad, Adam
 
 
 def swept(values: dict[int, list[float]], option: str = "model.latent_dim") -> Sweep:
@@ -145,6 +154,59 @@ def test_a_network_takes_the_words_of_fit():
         network(numbers(), codec="pca")
 
 
+def test_a_network_takes_an_objective_and_an_optimiser_that_were_made():
+    how = Adagrad(learning_rate=0.02, burn_in=7)
+    config = network(numbers(), objective=Elbo(beta=3.0), optimiser=how, seed=4)
+    assert (config.objective, config.optim) == (Elbo(beta=3.0), how)
+    # Options are of what was made.
+    config = network(numbers(), objective=Elbo(beta=3.0), optimiser=how, learning_rate=0.1)
+    assert config.optim == how.replace(learning_rate=0.1)
+
+
+def test_an_autoencoder_is_the_configuration_that_is_written_out():
+    form = {"hidden": (4,), "latent_dim": 3, "head": "gaussian_fixed"}
+    found = autoencoder(numbers(), "grey", epochs=5, learning_rate=2e-3, batch_size=128, **form)
+    expected = RunConfig(
+        data=DataConfig("numbers", protocol="paper", preprocess="grey"),
+        model=ModelConfig(latent="deterministic", **form),
+        objective=Reconstruction(),
+        optim=Adam(learning_rate=2e-3, schedule="cosine"),
+        train=TrainConfig(batch_size=128, epochs=5),
+        eval=EvalConfig(every=5),
+    )
+    assert found == expected
+    other = autoencoder(
+        numbers(), epochs=5, every=2, objective=SparseL1(weight=0.1), latent="relu",
+        schedule="constant",
+    )  # fmt: skip
+    assert (other.objective, other.eval.every) == (SparseL1(weight=0.1), 2)
+    assert (other.model.latent, other.optim.schedule) == ("relu", "constant")
+
+
+def test_a_metric_along_a_run_is_that_of_the_records_that_have_it():
+    records = [{"epoch": 1, "loss": 3.0}, {"epoch": 2}, {"epoch": 4, "loss": 1.5}]
+    epochs, values = along(SimpleNamespace(records=records), "loss")
+    np.testing.assert_array_equal(epochs, [1, 4])
+    np.testing.assert_array_equal(values, [3.0, 1.5])
+    assert [len(part) for part in along(SimpleNamespace(records=records), "none")] == [0, 0]
+    one = {"run": (epochs, values), "other": (np.array([0.5, 2]), values)}
+    assert [part.tolist() for part in level(7.0, one)] == [[0.5, 4.0], [7.0, 7.0]]
+
+
+def test_examples_stand_over_what_models_make_of_them(tmp_path):
+    x = np.random.default_rng(1).random((40, 3, 3, 1)).astype(np.float32)
+    data = DataSet("images", {"train": Split(x[:32]), "test": Split(x[32:])}, max_value=1.0)
+    run = Lab(tmp_path).fit("pca", Pca(2), data, "grey")
+    found = reconstructed(data.splits["test"].x, {"run": run, "codec": run.params}, "Heading")
+    rows, mean = x.reshape(40, 9), x[:32].reshape(32, 9).mean(axis=0)
+    axes = np.linalg.svd(rows[:32] - mean, full_matrices=False)[2][:2]
+    made = (mean + (rows[32:] - mean) @ axes.T @ axes).reshape(8, 3, 3, 1)
+    expected = figures.reconstructions(x[32:], {"run": made, "codec": made})
+    drawn, wanted = (one.axes[0].images[0].get_array() for one in (found.figure, expected))
+    np.testing.assert_allclose(drawn, wanted, atol=1e-5)
+    assert found.heading == "Heading"
+
+
 @dataclasses.dataclass(frozen=True)
 class Preset:
     seeds: int
@@ -169,6 +231,8 @@ def test_an_experiment_sweeps_and_says_what_it_did(tmp_path, capsys):
         )
 
     assert isinstance(main, click.Command)
+    resumes = "Interrupted and started again, it continues; what is finished is reused."
+    assert main.help == f"A toy: it trains. More of it.\n\n{resumes}"
     main(["--workdir", str(tmp_path)], standalone_mode=False)
     said = (
         "numbers, 32 training examples of 6, grey, autoencoder 4-Z, gaussian code, bernoulli "

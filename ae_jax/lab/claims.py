@@ -46,7 +46,7 @@ def claim(
     mean = value.mean if isinstance(value, Estimate) else value
     if errors and not (isinstance(value, Estimate) and value.seeds > 1):
         raise UserError(f"the claim {name!r} counts standard errors, and its value has none")
-    margin = errors * value.standard_error if isinstance(value, Estimate) else 0.0
+    margin = errors * value.standard_error if isinstance(value, Estimate) else 0
     if how == "equal_to":
         if tolerance or errors:
             raise UserError(f"the claim {name!r} is exact: what is near is close_to")

@@ -22,18 +22,21 @@ from ae_jax.lab.findings import Findings, publish
 from ae_jax.lab.training import Lab, WouldFit
 
 DEFAULT = "quick"
+RESUMES = "Interrupted and started again, it continues; what is finished is reused."
 
 
 def experiment(
     name: str, presets: Mapping[str, Any]
 ) -> Callable[[Callable[..., Findings]], click.Command]:
-    """Makes a function of (preset, lab, its own options) a command; its docstring is the help.
+    """Makes a function of (preset, lab, its own options) a command.
 
-    The first sentence of the docstring is the title of the report.
+    Its docstring is the help, where what all experiments do is added, and the first line of it the
+    title of the report.
     """
 
     def decorate(function: Callable[..., Findings]) -> click.Command:
-        title = (inspect.getdoc(function) or name).split("\n")[0].rstrip(".")
+        says = inspect.getdoc(function) or name
+        title = says.split("\n")[0].rstrip(".")
 
         @functools.wraps(function)
         def main(preset, workdir, where, print_only, **own):
@@ -58,7 +61,7 @@ def experiment(
             ),
         ):
             main = option(main)
-        return click.command()(launch_options.options(main))
+        return click.command(help=f"{says}\n\n{RESUMES}")(launch_options.options(main))
 
     return decorate
 

@@ -1,12 +1,18 @@
-"""Figures by name: what an experiment shows of its arrays, in the one look of the library."""
+"""Figures of an experiment: by name, in the one look of the library, and what they are drawn of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 from matplotlib.figure import Figure
 
+from ae_jax.api import Fitted
+from ae_jax.codecs import Codec
 from ae_jax.core.registry import Registry
+from ae_jax.data import Split
 from ae_jax.report import comparisons, dictionaries, figures
+from ae_jax.report.drawing import Curves
 from ae_jax.report.pages import Shown
 
 FIGURES = Registry[Callable[..., Figure]](
@@ -37,3 +43,35 @@ def shown(kind: str, heading: str, *given: Any, caption: str = "", **options: An
     Raises UserError for an unknown kind.
     """
     return Shown(FIGURES.get(kind)(*given, **options), heading, caption)
+
+
+def reconstructed(
+    x: np.ndarray | Split, models: Mapping[str, Fitted | Codec], heading: str, caption: str = ""
+) -> Shown:
+    """Raw examples [N, ...] in the top row and, below them, what each model makes of them.
+
+    One of the models at least is a run; a codec by itself is of rows [N, D] in model units.
+    """
+    inputs = next(one for one in models.values() if isinstance(one, Fitted)).inputs(x)
+
+    def made_by(model: Fitted | Codec) -> np.ndarray:
+        if isinstance(model, Fitted):
+            return model.reconstruct(x, units="model")
+        codes = model.encode(jnp.asarray(inputs.reshape(len(inputs), -1)))
+        return np.asarray(model.decode(codes)).reshape(inputs.shape)
+
+    rows = {name: made_by(model) for name, model in models.items()}
+    return shown("reconstructions", heading, inputs, rows, caption=caption)
+
+
+def along(model: Fitted, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs [n] and a metric [n] at the records of a run that have it, such as `test/elbo`."""
+    seen = [(record["epoch"], record[metric]) for record in model.records if metric in record]
+    epochs, values = np.array(seen, float).reshape(-1, 2).T
+    return epochs, values
+
+
+def level(value: float, curves: Curves) -> tuple[np.ndarray, np.ndarray]:
+    """A value as a horizontal line over the whole range of curves."""
+    ends = np.concatenate([x for x, _ in curves.values()])
+    return np.array([ends.min(), ends.max()]), np.array([value, value])

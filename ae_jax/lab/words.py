@@ -7,7 +7,9 @@ from ae_jax.api import Fitted, configure
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet
 from ae_jax.lab.sweeps import Sweep
+from ae_jax.objectives import Objective, Reconstruction
 from ae_jax.train.config import AnyConfig, DataConfig, RunConfig, to_dict
+from ae_jax.train.optimisers import Optimiser
 from ae_jax.train.over import OF_THE_DATA
 
 _SECTIONS = {"objective": "objective", "optim": "optimiser"}
@@ -18,6 +20,7 @@ def network(dataset: DataSet, preprocess: str = "auto", **options: Any) -> RunCo
 
     network(load("mnist"), objective="elbo", latent_dim=20, hidden=(500,), epochs=100, beta=4)
 
+    An objective or optimiser is a name, or one that was made: `optimiser=Adagrad(burn_in=100)`.
     Raises UserError.
     """
     if any(name == "codec" or name.startswith("codec__") for name in options):
@@ -26,13 +29,29 @@ def network(dataset: DataSet, preprocess: str = "auto", **options: Any) -> RunCo
         raise UserError(
             f"a network is for a data set, as ae_jax.data.load gives it: not {dataset!r}"
         )
-    base = RunConfig(data=DataConfig.of(dataset, preprocess))
+    made: dict[str, Any] = {
+        section: options.pop(called)
+        for section, called in (("objective", "objective"), ("optim", "optimiser"))
+        if isinstance(options.get(called), Objective | Optimiser)
+    }
+    base = RunConfig(data=DataConfig.of(dataset, preprocess), **made)
     config = cast(RunConfig, configure(base, options))
     for path in OF_THE_DATA:
         section, _, option = path.partition(".")
         if getattr(config.data, option) != getattr(base.data, option):
             raise UserError(f"{path} is settled where the data set is loaded: ae_jax.data.load")
     return config
+
+
+def autoencoder(
+    dataset: DataSet, preprocess: str = "auto", *, epochs: int, **options: Any
+) -> RunConfig:
+    """As `network`, by default with a deterministic code, trained on the reconstruction error.
+
+    By Adam with a cosine schedule, whose last look is its only one.
+    """
+    usual = {"objective": Reconstruction(), "latent": "deterministic", "schedule": "cosine"}
+    return network(dataset, preprocess, **usual | {"every": epochs} | options, epochs=epochs)
 
 
 def protocol(of: Fitted | Sweep) -> str:

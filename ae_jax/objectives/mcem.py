@@ -108,7 +108,8 @@ class Mcem(ParameterPrior):
     ) -> Terms:
         chain_key, draw_key = jax.random.split(key)
         draws = draw(model.fixed(), batch, draw_key, num_samples=1)
-        z, more, memory = draws.z[0], {}, None
+        z, memory = draws.z[0], None
+        more: dict[str, Array] = {}
         if model.trains:
             z, more, memory = self._moved(model, batch, chain_key, step, axis_name)
         scored = score(model, batch, model.encode(batch), jax.lax.stop_gradient(z)[None])
