@@ -134,10 +134,8 @@ def published_bound(name: str, samples: int) -> float | None:
 def claims(name: str, one: Plane) -> list[Claim]:
     source = "Kingma & Welling 2014, Fig. 4"
     linear = f"{name}: squared error of two codes over that of two principal components"
-    filled, alike = (
-        f"{name}: test codes fill the prior",
-        f"{name}: neighbours on the grid look alike",
-    )
+    filled = f"{name}: test codes fill the prior"
+    alike = f"{name}: neighbours on the grid look alike"
     ratio, in_closed_form = "ratio, test examples", "PCA in closed form"
     near = {"at_most": 0.0, "tolerance": 0.1, "source": source}
     distance, squares = "Kolmogorov-Smirnov distance", "squared difference over that of any two"
