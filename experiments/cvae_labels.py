@@ -6,11 +6,8 @@ import numpy as np
 
 from ae_jax.api import Fitted
 from ae_jax.data import DataSet
-from ae_jax.lab import Lab, Rows
+from ae_jax.lab import Lab, Member, Rows, network
 from ae_jax.objectives import Elbo
-from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.train.grid import Member
-from ae_jax.train.optimisers import Adam
 from experiments.cvae_quadrants import PARTICLES, WATCHED, MetricsOf, examples_of, rows_of
 
 MODELS = {"unconditional": "none", "label-conditional": "label"}
@@ -28,21 +25,11 @@ class LabelBudget:
 
 def label_run(condition: str, seed: int, budget: LabelBudget, dataset: DataSet) -> Member:
     """D-500-20-500-D with the label into encoder and decoder, or without."""
-    config = RunConfig(
-        data=DataConfig(dataset.name, protocol="full", preprocess="fixed_binarization"),
-        model=ModelConfig(
-            hidden=(budget.width,),
-            activation="relu",
-            init="glorot_uniform",
-            latent_dim=budget.latent_dim,
-            head="bernoulli",
-            condition=condition,
-        ),
-        objective=Elbo(),
-        optim=Adam(schedule="cosine"),
-        train=TrainConfig(batch_size=128, epochs=budget.epochs, seed=seed),
-        eval=EvalConfig(every=budget.epochs, train_examples=WATCHED),
-    )
+    form = {"activation": "relu", "init": "glorot_uniform", "head": "bernoulli"}
+    sizes = {"hidden": (budget.width,), "latent_dim": budget.latent_dim, "batch_size": 128}
+    how = {"epochs": budget.epochs, "every": budget.epochs, "train_examples": WATCHED}
+    how |= {"schedule": "cosine", "seed": seed, "condition": condition}
+    config = network(dataset, "fixed_binarization", **form, **sizes, **how)
     return Member(f"labels/condition={condition}/seed={seed}", config)
 
 

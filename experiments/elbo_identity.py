@@ -29,15 +29,10 @@ import dataclasses
 import numpy as np
 
 from ae_jax.api import Fitted
-from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet, load
 from ae_jax.eval import PlaneQuadrature
-from ae_jax.lab import Findings, Lab, experiment, run_rows
-from ae_jax.objectives import Elbo
+from ae_jax.lab import Findings, Lab, Member, experiment, network, run_command, run_rows
 from ae_jax.report.planes import PosteriorInPlane
-from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.train.grid import Member
-from ae_jax.train.optimisers import Adam
 from experiments.baselines import one_of_each
 from experiments.elbo_closed import closed_form_terms
 from experiments.elbo_plane import measured, seen
@@ -71,10 +66,7 @@ REACH = 7.0
 
 @experiment("elbo_identity", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """The bound, the evidence and what lies between, term by term and along training.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """The bound, the evidence and what lies between, term by term and along training."""
     closed = closed_form_terms(CLOSED_EXAMPLES)
     dataset = load(preset.dataset)
     models = stages(lab, member(preset, dataset), dataset, preset.epochs)
@@ -109,16 +101,9 @@ def main(preset: Preset, lab: Lab) -> Findings:
 
 
 def member(preset: Preset, dataset: DataSet) -> Member:
-    config = RunConfig(
-        data=DataConfig(dataset.name, preprocess="threshold"),
-        model=ModelConfig(
-            hidden=(preset.hidden,), activation="tanh", latent_dim=2, head="bernoulli"
-        ),
-        objective=Elbo(),
-        optim=Adam(learning_rate=1e-3),
-        train=TrainConfig(batch_size=100, epochs=max(preset.epochs)),
-        eval=EvalConfig(every=max(preset.epochs)),
-    )
+    form = {"hidden": (preset.hidden,), "latent_dim": 2, "head": "bernoulli"}
+    last = max(preset.epochs)
+    config = network(dataset, "threshold", epochs=last, every=last, **form)
     return Member("vae", config)
 
 

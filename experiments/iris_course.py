@@ -28,12 +28,8 @@ import dataclasses
 
 import numpy as np
 
-from ae_jax.cli.shell import run_command
 from ae_jax.data import DataSet
-from ae_jax.lab import Findings, Lab, experiment, run_rows
-from ae_jax.objectives import Reconstruction
-from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.train.grid import Member
+from ae_jax.lab import Findings, Lab, Member, autoencoder, experiment, run_command, run_rows
 from ae_jax.train.optimisers import Sgd
 from ae_jax.train.rundir import RunDirectory
 from experiments.baselines import pca_of
@@ -67,23 +63,15 @@ PRESETS = {
 
 
 def member(step: float, dataset: DataSet, epochs: int) -> Member:
-    config = RunConfig(
-        data=DataConfig(dataset.name, protocol="full", preprocess="identity"),
-        model=ModelConfig(hidden=(), latent="deterministic", latent_dim=1, head="gaussian_fixed"),
-        objective=Reconstruction(),
-        optim=Sgd(learning_rate=step),
-        train=TrainConfig(batch_size=15, epochs=epochs),
-        eval=EvalConfig(every=epochs),
-    )
+    how = {"optimiser": Sgd(learning_rate=step), "schedule": "constant", "batch_size": 15}
+    form = {"hidden": (), "latent_dim": 1, "head": "gaussian_fixed"}
+    config = autoencoder(dataset, "identity", epochs=epochs, **form, **how)
     return Member(f"step={step:g}", config)
 
 
 @experiment("iris_course", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """The course of learning of a linear network on two measurements of irises.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """The course of learning of a linear network on two measurements of irises."""
     dataset = irises("centred")
     codec = pca_of(dataset, 1)
     courses = {

@@ -28,16 +28,21 @@ from typing import Any
 
 import numpy as np
 
-from ae_jax.cli.shell import run_command
 from ae_jax.data import load
-from ae_jax.lab import Findings, Lab, Shown, experiment, run_rows
-from ae_jax.objectives import Elbo
+from ae_jax.lab import (
+    Claim,
+    Findings,
+    Lab,
+    Member,
+    Shown,
+    claim,
+    experiment,
+    network,
+    run_command,
+    run_rows,
+)
 from ae_jax.report import figures
-from ae_jax.report.claims import Claim, at_most
 from ae_jax.report.style import display_name
-from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.train.grid import Member
-from ae_jax.train.optimisers import Adam
 from experiments.manifold_plane import CODE, SIDE, Plane
 from experiments.published import bound_at, load_curves
 
@@ -68,10 +73,7 @@ PRESETS: dict[str, dict[str, Images]] = {
 
 @experiment("manifolds", PRESETS)
 def main(preset: dict[str, Images], lab: Lab) -> Findings:
-    """Two-dimensional manifolds of faces and digits.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """Two-dimensional manifolds of faces and digits."""
     planes = {name: plane(lab, name, how) for name, how in preset.items()}
     return Findings(
         protocol="; ".join(
@@ -89,21 +91,15 @@ def main(preset: dict[str, Images], lab: Lab) -> Findings:
         ),
         tables={"Manifolds": [row(name, one) for name, one in planes.items()]},
         pictures=pictures(planes),
-        claims=[claim for name, one in planes.items() for claim in claims(name, one)],
+        claims=[said for name, one in planes.items() for said in claims(name, one)],
         runs=run_rows({name: one.model for name, one in planes.items()}),
     )
 
 
 def plane(lab: Lab, name: str, how: Images) -> Plane:
     dataset = load(name)
-    config = RunConfig(
-        data=DataConfig(name, preprocess="grey"),
-        model=ModelConfig(hidden=(how.hidden,), activation="tanh", latent_dim=CODE, head=how.head),
-        objective=Elbo(),
-        optim=Adam(learning_rate=1e-3),
-        train=TrainConfig(batch_size=100, epochs=how.epochs),
-        eval=EvalConfig(per_decade=4),
-    )
+    form = {"hidden": (how.hidden,), "latent_dim": CODE, "head": how.head}
+    config = network(dataset, "grey", epochs=how.epochs, per_decade=4, **form)
     model = lab.train([Member(name, config)], dataset)[name]
     posterior = model.posterior(dataset.splits["test"])
     noise = np.random.default_rng(0).normal(size=np.shape(posterior.loc))
@@ -137,31 +133,17 @@ def published_bound(name: str, samples: int) -> float | None:
 
 def claims(name: str, one: Plane) -> list[Claim]:
     source = "Kingma & Welling 2014, Fig. 4"
+    linear = f"{name}: squared error of two codes over that of two principal components"
+    filled = f"{name}: test codes fill the prior"
+    alike = f"{name}: neighbours on the grid look alike"
+    ratio, in_closed_form = "ratio, test examples", "PCA in closed form"
+    near = {"at_most": 0.0, "tolerance": 0.1, "source": source}
+    distance, squares = "Kolmogorov-Smirnov distance", "squared difference over that of any two"
+    error = one.error / one.pca_error
     return [
-        at_most(
-            f"{name}: squared error of two codes over that of two principal components",
-            one.error / one.pca_error,
-            1.0,
-            0.0,
-            "ratio, test examples",
-            "PCA in closed form",
-        ),
-        at_most(
-            f"{name}: test codes fill the prior",
-            one.unevenness,
-            0.0,
-            0.1,
-            "Kolmogorov-Smirnov distance",
-            source,
-        ),
-        at_most(
-            f"{name}: neighbours on the grid look alike",
-            one.apart,
-            0.0,
-            0.1,
-            "squared difference over that of any two",
-            source,
-        ),
+        claim(linear, error, at_most=1.0, unit=ratio, source=in_closed_form),
+        claim(filled, one.unevenness, unit=distance, **near),
+        claim(alike, one.apart, unit=squares, **near),
     ]
 
 

@@ -55,11 +55,11 @@ def test_claim_by_hand():
     scores = {("autoencoder", 0): apart, ("PCA", 0): mixed}
     one = held_out_digit.Scored(3, scores, anomalous)
     assert (one.values("autoencoder"), one.values("PCA")) == (1.0, 0.5)
-    claim = held_out_digit.claim([one], [one.replicates()])
+    claim = held_out_digit.better([one], [one.replicates()])
     assert claim.holds and claim.value == 500 and 0 < claim.target < 100
     swapped = {("autoencoder", 0): mixed, ("PCA", 0): apart}
     other = held_out_digit.Scored(3, swapped, anomalous)
-    assert not held_out_digit.claim([other], [other.replicates()]).holds
+    assert not held_out_digit.better([other], [other.replicates()]).holds
 
 
 @pytest.mark.slow
