@@ -87,10 +87,7 @@ PRESETS = {
 
 @experiment("marginal_likelihood", PRESETS)
 def main(preset: Preset, lab: Lab) -> Findings:
-    """The marginal likelihood of three methods, by the number of training digits.
-
-    Interrupted and started again, it continues; what is finished is reused.
-    """
+    """The marginal likelihood of three methods, by the number of training digits."""
     whole = load(preset.dataset)
     found: dict[Cell, Estimates] = {}
     for count in preset.counts:
