@@ -12,7 +12,8 @@ Command python -m experiments.kingma_welling --preset smoke|quick|standard|paper
             [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]
 
         smoke     seconds; the 8x8 digits, nothing to compare with
-        quick     1e6 training samples a latent size by either method; 10 to 15 minutes on two cores
+        quick     1e6 training samples a latent size by either method; about 25 minutes on two
+                  cores that do 110 GFLOP/s of matrix products together, less on faster ones
         standard  1e7; about three hours on two cores
         paper     1e8 and five seeds of AEVB, 1e7 of wake-sleep and 1e8 at size 20, for an
                   accelerator
