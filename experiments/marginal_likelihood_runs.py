@@ -5,7 +5,7 @@ import functools
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from ae_jax.objectives import Mcem
 from ae_jax.report.claims import at_least, close_to
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
-from ae_jax.train.loop import is_look
 from ae_jax.train.optimisers import Adagrad
 from experiments.evaluation import gain, kept, of_set
 from experiments.kingma_welling_runs import BURN_IN, INIT_SCALE, OBJECTIVES
@@ -30,13 +29,6 @@ from experiments.published import TARGETS
 METHODS = {"aevb": "AEVB", "wake_sleep": "wake-sleep", "mcem": "Monte Carlo EM"}
 # As in figure 2; the MAP term of Monte Carlo EM is of all parameters too.
 OBJECTIVE_OF = OBJECTIVES | {"mcem": Mcem(parameter_prior="normal")}
-# By which step sizes are chosen, on training digits: the bound or, where the encoder is no part of
-# the method, log p(x, z) at the codes of the chains.
-CRITERIA: dict[str, Callable[[dict[str, Any]], float]] = {
-    "aevb": lambda record: record["train/elbo"],
-    "wake_sleep": lambda record: record["train/elbo"],
-    "mcem": lambda record: -record["running/generative_loss"],
-}
 SPLITS = ("train", "test")
 COUNTED = 1000  # first examples of a split
 BATCH_SIZE = 100
@@ -100,48 +92,52 @@ def estimated(
     dataset: DataSet,
     cell: Cell,
     marks: Sequence[float],
-    trial: float,
     steps: Sequence[float],
     draws: int,
     chains: int,
 ) -> Estimates:
-    """Chooses a step size as training goes at first, then trains and estimates, mark by mark.
+    """Chooses a step size by the training digits at the first mark, then trains on and estimates.
 
-    Estimates are kept beside the runs. Raises UserError where all step sizes diverge.
+    Estimates are kept beside the runs: what has gone on is judged by where it stood then. Raises
+    UserError where all step sizes diverge.
     """
     members = {step: member(cell, dataset, marks[-1], step) for step in steps}
-    # What has gone on past its trial is judged by where it stood then.
-    end = epochs_of(trial, dataset)
-    outcomes = lab.launcher.train(list(members.values()), dataset, lab.root, until=end)
-    reached = {}
-    for step, one in members.items():
-        records = outcomes[one.name]
-        if not isinstance(records, TrainingDiverged):
-            looks = [r for r in records if is_look(r) and r["epoch"] <= end]
-            reached[step] = CRITERIA[cell.method](looks[-1])
-    if not reached:
+    first, *later = (epochs_of(mark, dataset) for mark in marks)
+
+    def at(step: float, epochs: int) -> dict[str, np.ndarray]:
+        name = f"{chains}x{draws}-step={step:g}-epoch={epochs}.npz"
+        model = restored(lab.root, [members[step]], dataset)[members[step].name]
+        return _kept(lab.root / "estimates" / cell.folder / name, model, epochs, draws, chains)
+
+    outcomes = lab.launcher.train(list(members.values()), dataset, lab.root, until=first)
+    started = {
+        step: at(step, first)
+        for step, one in members.items()
+        if not isinstance(outcomes[one.name], TrainingDiverged)
+    }
+    if not started:
         raise UserError(f"{cell.folder} diverges at all step sizes")
-    step = max(reached, key=reached.__getitem__)
-    chosen, found, samples = members[step], {split: [] for split in SPLITS}, []
-    model = None
-    for mark in marks:
-        epochs = epochs_of(mark, dataset)
-        lab.launcher.train([chosen], dataset, lab.root, until=epochs)
-        model = restored(lab.root, [chosen], dataset)[chosen.name]
-        samples.append(epochs * len(dataset.splits["train"]))
-        folder = lab.root / "estimates" / cell.folder
-        file = folder / f"{chains}x{draws}-step={step:g}-epoch={epochs}.npz"
-        values = _kept(file, model, epochs, draws, chains)
-        for split in SPLITS:
-            found[split].append(values[split])
+    step = max(started, key=lambda step: started[step]["train"].mean())
+    chosen, values = members[step], [started[step]]
+    records = outcomes[chosen.name]
+    for epochs in later:
+        records = lab.launcher.train([chosen], dataset, lab.root, until=epochs)[chosen.name]
+        if isinstance(records, TrainingDiverged):
+            raise records
+        values.append(at(step, epochs))
     run = {
         "run": chosen.name,
-        "samples": samples[-1],
+        "samples": records[-1]["samples"],
         "step size": step,
-        "training seconds": round(model.records[-1]["seconds"], 1),
+        "training seconds": round(records[-1]["seconds"], 1),
     }
-    acceptance = model.records[-1].get("running/acceptance")
-    return Estimates(step, tuple(samples), found, [run], acceptance)
+    return Estimates(
+        step,
+        tuple(epochs * len(dataset.splits["train"]) for epochs in (first, *later)),
+        {split: [each[split] for each in values] for split in SPLITS},
+        [run],
+        records[-1].get("running/acceptance"),
+    )
 
 
 def _kept(file: Path, model: Fitted, epochs: int, draws: int, chains: int) -> dict[str, np.ndarray]:

@@ -37,9 +37,13 @@ def test_rows_are_means_of_the_kept_estimates(smoke):
     assert names == ["AEVB", "wake-sleep", "Monte Carlo EM"]
     assert [row["method"] for row in rows] == [name for name in names for _ in range(2)]
     for method, name in METHODS.items():
-        files = list((workdir / "estimates" / "digits=200" / method).glob("*.npz"))
-        files.sort(key=lambda file: int(file.stem.partition("epoch=")[2]))
         own = [row for row in rows if row["method"] == name]
+        folder = workdir / "estimates" / "digits=200" / method
+        files = list(folder.glob(f"*-step={own[0]['step size']:g}-*.npz"))
+        files.sort(key=lambda file: int(file.stem.partition("epoch=")[2]))
+        # Of the step sizes, that of the best training digits at the first mark.
+        tried = {file: np.load(file)["train"].mean() for file in folder.glob("*-epoch=100.npz")}
+        assert len(tried) == 2 and max(tried, key=tried.__getitem__) == files[0]
         for row, file in zip(own, files, strict=True):
             with np.load(file) as values:
                 for split, count in (("train", 200), ("test", 180)):
