@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import ae_jax
+from ae_jax.api import configure
+from ae_jax.cli import grids
 from ae_jax.core.errors import UserError
 from ae_jax.train.config import RunConfig, to_dict
 from ae_jax.train.over import Over, members_over, name_of, read_values
@@ -256,3 +258,23 @@ def test_examples_of_a_file_are_scored_in_its_order(command, folder):
     both = ["--split", "test", "--data", "new.csv:kind", "--out", "no.csv"]
     status, _, err = command("score", "run", *both)
     assert status == 2 and "--split is of the data of the RUN" in err
+
+
+@pytest.mark.parametrize(("head", "said"), [("bernoulli", "diverged"), ("gaussian", "-5e+12")])
+def test_the_table_of_a_grid_says_what_ran_away(head, said, tmp_path, capsys, image_set):
+    """In words where no density of such data is as large; settings.csv has the number."""
+    base = configure(None, {"model__head": head})
+    settings = members_over(base, Over({SIZE: [1, 2]}))
+    bounds = dict(
+        zip((m.name for _, ms in settings.values() for m in ms), (-5e12, -40.0), strict=True)
+    )
+    looks = {
+        name: [{"epoch": 1, "seconds": 1.0, "valid/elbo": bound, "test/elbo": bound}]
+        for name, bound in bounds.items()
+    }
+    grids._publish(settings, looks, image_set, tmp_path)
+    table = [line.split("|") for line in capsys.readouterr().out.splitlines() if "|" in line]
+    place = [name.strip() for name in table[0]].index("test/elbo")
+    assert [line[place].strip() for line in table[2:]] == [said, "-40"]
+    kept = list(csv.DictReader((tmp_path / "settings.csv").open()))
+    assert [float(row["test/elbo"]) for row in kept] == [-5e12, -40.0]

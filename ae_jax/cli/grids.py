@@ -25,6 +25,7 @@ from ae_jax.data import DataSet
 from ae_jax.report import comparisons
 from ae_jax.report.claims import environment
 from ae_jax.report.pages import (
+    AWAY,
     Shown,
     Table,
     configuration_table,
@@ -40,7 +41,7 @@ from ae_jax.train.config import RunConfig, to_dict
 from ae_jax.train.grid import Member
 from ae_jax.train.loop import Listener, Record, is_look, selection_metric
 from ae_jax.train.over import Over, Setting, members_over, read_values, short_names
-from ae_jax.train.progress import progress
+from ae_jax.train.progress import progress, ran_away
 from ae_jax.train.rundir import RunDirectory
 
 _LOG_FROM = 20  # a range of so many times its start is drawn in logarithms
@@ -192,6 +193,10 @@ def _publish(settings: Settings, looks: Looks, dataset: DataSet, root: Path) -> 
         _row(setting, [looks[m.name] for m in members], names, (chosen_by, shown))
         for setting, members in settings.values()
     ]
+    told = [
+        row | {name: AWAY for name in (chosen_by, shown) if _is_away(row.get(name), members)}
+        for row, (_, members) in zip(rows, settings.values(), strict=True)
+    ]
     directory = RunDirectory(root)
     heading = f"{display_name(headline)} of {len(settings)} settings"
     caption = "Where runs ended early, what they had reached."
@@ -209,7 +214,7 @@ def _publish(settings: Settings, looks: Looks, dataset: DataSet, root: Path) -> 
         f"Grid on {dataset.name}",
         note,
         [
-            Table("Settings", rows),
+            Table("Settings", told),
             *pictures,
             configuration_table(to_dict(base)),
             environment_table(environment()),
@@ -217,7 +222,7 @@ def _publish(settings: Settings, looks: Looks, dataset: DataSet, root: Path) -> 
     )
     table = root / "settings.csv"
     write_atomically(table, csv_table(rows).encode())
-    click.echo(f"\n{markdown_table(rows)}\n\n{note}\n\ntable:  {table}")
+    click.echo(f"\n{markdown_table(told)}\n\n{note}\n\ntable:  {table}")
     click.echo(f"figure: {directory.figures / 'grid.png'}\nreport: {directory.report_file}")
 
 
@@ -252,6 +257,10 @@ def _row(
         if len(values) > 1:
             row[f"± {name}"] = statistics.stdev(values)
     return row | {"training seconds": sum(look["seconds"] for look in ended)}
+
+
+def _is_away(mean: float | None, members: Sequence[Member]) -> bool:
+    return mean is not None and ran_away(mean, members[0].config)
 
 
 def _cell(value: Any) -> Any:

@@ -26,13 +26,14 @@ from ae_jax.report import saving
 from ae_jax.report.claims import environment
 from ae_jax.report.style import display_name
 from ae_jax.train.config import AnyConfig, to_dict
-from ae_jax.train.progress import DIVERGED
 from ae_jax.train.rundir import RunDirectory
 
 Row = Mapping[str, object]
 
 EXPLORER = "explorer.html"  # beside a report, the page to walk through the codes
 PADDED_TO = 40  # characters of a cell
+LARGEST = 1e9  # that is written without an exponent
+AWAY = "diverged"  # in place of a number
 THOUSANDS_FROM = 100_000  # whole numbers are easier to read with their thousands apart
 NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ?%)?")
 
@@ -266,7 +267,7 @@ def is_gap(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     if isinstance(value, str):
-        return NUMBER.fullmatch(value) is not None
+        return value == AWAY or NUMBER.fullmatch(value) is not None
     return isinstance(value, numbers.Real) and not is_verdict(value)
 
 
@@ -297,7 +298,7 @@ def _is_plain(value: Any) -> bool:
     return (
         isinstance(value, numbers.Real)
         and not is_verdict(value)
-        and _size(value) < DIVERGED  # also not NaN; a whole number may be beyond all floats
+        and _size(value) < LARGEST  # also not NaN; a whole number may be beyond all floats
     )
 
 
@@ -337,7 +338,7 @@ def cell(value: Any) -> str:
     if isinstance(value, numbers.Integral):
         return f"{value:,}" if _size(value) >= THOUSANDS_FROM else str(value)
     if isinstance(value, numbers.Real):
-        return "diverged" if _size(value) >= DIVERGED else f"{float(value):.6g}"
+        return AWAY if math.isinf(value) else f"{float(value):.6g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {cell(each)}" for key, each in value.items()) or "–"
     if isinstance(value, (list, tuple)):

@@ -24,12 +24,19 @@ else:
 DIVERGED = 1e9
 
 
+def ran_away(value: float, config: RunConfig) -> bool:
+    """Whether a metric in nats is one that training diverged to."""
+    if not math.isfinite(value):
+        return True
+    head = config.model.head
+    return abs(value) >= DIVERGED and head in HEADS and HEADS.get(head).support.is_bounded
+
+
 def reached(value: float, config: RunConfig, decimals: int = 2) -> str:
     """A metric in words for a terminal: digits, or that it ran away."""
-    if abs(value) < DIVERGED:
-        return f"{value:.{decimals}f}"
-    is_bounded = config.model.head in HEADS and HEADS.get(config.model.head).support.is_bounded
-    return "diverged" if is_bounded or not math.isfinite(value) else f"{value:.6g}"
+    if ran_away(value, config):
+        return "diverged"
+    return f"{value:.{decimals}f}" if abs(value) < DIVERGED else f"{value:.6g}"
 
 
 def is_shown(stream: TextIO) -> bool:
