@@ -276,5 +276,5 @@ def test_the_table_of_a_grid_says_what_ran_away(head, said, tmp_path, capsys, im
     table = [line.split("|") for line in capsys.readouterr().out.splitlines() if "|" in line]
     place = [name.strip() for name in table[0]].index("test/elbo")
     assert [line[place].strip() for line in table[2:]] == [said, "-40"]
-    kept = list(csv.DictReader((tmp_path / "settings.csv").open()))
+    kept = list(csv.DictReader((tmp_path / "settings.csv").read_text().splitlines()))
     assert [float(row["test/elbo"]) for row in kept] == [-5e12, -40.0]
