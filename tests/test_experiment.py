@@ -1,11 +1,14 @@
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 
 from ae_jax.cli.shell import run_command
+from ae_jax.core import commit as commit_module
 from ae_jax.core.commit import commit
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.core.files import write_json
@@ -114,6 +117,37 @@ def test_the_commit_is_unknown_where_git_is_not(monkeypatch):
     commit.cache_clear()
     assert environment()["commit"] == "unknown"
     commit.cache_clear()
+
+
+def test_the_commit_is_none_of_somebody_elses(tmp_path, monkeypatch):
+    """An installed library lies in the repository of a user, and a hook names one of its own."""
+
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=n", "-c", "user.email=e"]
+        command = ["git", "-C", str(tmp_path), *identity, *words]
+        subprocess.run(command, check=True, capture_output=True)
+
+    git("init")
+    git("commit", "--allow-empty", "-m", "theirs")
+    place = tmp_path / "venv" / "ae_jax" / "core" / "commit.py"
+    place.parent.mkdir(parents=True)
+    place.write_text(Path(commit_module.__file__).read_text())
+    code = "import runpy, sys; print(runpy.run_path(sys.argv[1])['commit']())"
+
+    def said(**more: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(place)],
+            capture_output=True, text=True, check=True, env=os.environ | more,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    assert said() == "unknown"
+    git("add", ".")
+    git("commit", "-m", "ours")
+    found = said(GIT_DIR=str(tmp_path / "nowhere"))
+    assert found not in ("unknown", "") and not found.endswith("-dirty")
+    (place.parent / "new.py").write_text("")
+    assert said() == f"{found}-dirty"
 
 
 def test_what_was_trained_and_what_was_written_are_told_apart():

@@ -30,7 +30,7 @@ from ae_jax.lab import (
     shown,
 )
 from ae_jax.lab.sweeps import paths_of
-from ae_jax.objectives import Elbo, Reconstruction, SparseL1
+from ae_jax.objectives import OBJECTIVES, Elbo, Reconstruction, SparseL1
 from ae_jax.report import figures
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.optimisers import Adagrad, Adam
@@ -181,6 +181,17 @@ def test_an_autoencoder_is_the_configuration_that_is_written_out():
     )  # fmt: skip
     assert (other.objective, other.eval.every) == (SparseL1(weight=0.1), 2)
     assert (other.model.latent, other.optim.schedule) == ("relu", "constant")
+    named = autoencoder(numbers(), epochs=5, objective__name="denoising", every=2)
+    assert OBJECTIVES.name_of(type(named.objective)) == "denoising"
+
+
+def test_what_is_given_twice_is_refused():
+    for options in ({"objective": Elbo(beta=2.0), "objective__name": "iwae"},
+                    {"optimiser": Adam(), "optim__name": "sgd"}):  # fmt: skip
+        with pytest.raises(UserError, match="is given twice: as one that was made, and by its"):
+            network(numbers(), **options)
+    with pytest.raises(UserError, match="preprocess is given twice"):
+        network(numbers(), "standardization", data__preprocess="grey")
 
 
 def test_a_metric_along_a_run_is_that_of_the_records_that_have_it():
@@ -188,9 +199,12 @@ def test_a_metric_along_a_run_is_that_of_the_records_that_have_it():
     epochs, values = along(SimpleNamespace(records=records), "loss")
     np.testing.assert_array_equal(epochs, [1, 4])
     np.testing.assert_array_equal(values, [3.0, 1.5])
-    assert [len(part) for part in along(SimpleNamespace(records=records), "none")] == [0, 0]
+    with pytest.raises(UserError, match="no record has 'lost'; there are: epoch, loss"):
+        along(SimpleNamespace(records=records), "lost")
     one = {"run": (epochs, values), "other": (np.array([0.5, 2]), values)}
     assert [part.tolist() for part in level(7.0, one)] == [[0.5, 4.0], [7.0, 7.0]]
+    with pytest.raises(UserError, match="over the range of curves, and there are none"):
+        level(7.0, {"nothing": (np.array([]), np.array([]))})
 
 
 def test_examples_stand_over_what_models_make_of_them(tmp_path):
@@ -198,6 +212,11 @@ def test_examples_stand_over_what_models_make_of_them(tmp_path):
     data = DataSet("images", {"train": Split(x[:32]), "test": Split(x[32:])}, max_value=1.0)
     run = Lab(tmp_path).fit("pca", Pca(2), data, "grey")
     found = reconstructed(data.splits["test"].x, {"run": run, "codec": run.params}, "Heading")
+    other = Lab(tmp_path / "other").fit("pca", Pca(2), data, "standardization")
+    with pytest.raises(UserError, match="run and other see the examples in different units"):
+        reconstructed(data.splits["test"].x, {"run": run, "other": other}, "Heading")
+    with pytest.raises(UserError, match="need a run among the models"):
+        reconstructed(data.splits["test"].x, {"codec": run.params}, "Heading")
     rows, mean = x.reshape(40, 9), x[:32].reshape(32, 9).mean(axis=0)
     axes = np.linalg.svd(rows[:32] - mean, full_matrices=False)[2][:2]
     made = (mean + (rows[32:] - mean) @ axes.T @ axes).reshape(8, 3, 3, 1)

@@ -263,6 +263,17 @@ def test_curves_of_other_shapes_are_refused():
         plot.curves({"vae": ([1, 2], [1, 2, 3])}, "size", "nats")
     with pytest.raises(UserError, match="no line to show"):
         plot.curves({}, "size", "nats")
+    for line in (([1, 2], ["a", "b"]), (1, 2, 3), 5):
+        with pytest.raises(UserError, match="vae is no pair of abscissae and values"):
+            plot.curves({"vae": line}, "size", "nats")
+    for nothing in (([], []), ([1, 2], np.zeros((0, 2)))):
+        with pytest.raises(UserError, match="vae has no values to show"):
+            plot.curves({"vae": nothing}, "size", "nats")
+
+
+def test_curves_may_be_named_by_numbers():
+    axes = plot.curves({5: ([1, 10], [3, 4]), 7: ([1, 10], [4, 5])}, "size", "nats")
+    assert [text.get_text() for text in axes.get_figure().legends[0].get_texts()] == ["5", "7"]
 
 
 def test_curves_in_axes_of_a_new_figure():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ae_jax.api import configure
+from ae_jax.core.commit import commit
 from ae_jax.core.errors import RunWarning, UserError
 from ae_jax.data import DataSet, Split
 from ae_jax.train.config import RunConfig
@@ -348,8 +349,8 @@ def test_a_lock_that_is_a_folder_is_a_sentence(tmp_path):
 
 def test_when_and_at_which_commit_a_run_was_trained_is_kept(tmp_path, monkeypatch):
     """Each claim that adds records is a start; one that only reads is none."""
-    for commit, records in (("one", (1, 2)), ("two", ()), ("three", (3,))):
-        monkeypatch.setattr("ae_jax.train.rundir.commit", lambda now=commit: now)
+    for now, records in (("one", (1, 2)), ("two", ()), ("three", (3,))):
+        monkeypatch.setattr("ae_jax.train.rundir.commit", lambda now=now: now)
         directory = RunDirectory(tmp_path)
         with directory.claim(RunConfig(), small_set()):
             for step in records:
@@ -359,5 +360,26 @@ def test_when_and_at_which_commit_a_run_was_trained_is_kept(tmp_path, monkeypatc
     for start in starts:
         began = datetime.strptime(start["at"], "%Y-%m-%d %H:%M %Z").replace(tzinfo=UTC)
         assert abs(datetime.now(UTC) - began) < timedelta(minutes=5)
-    RunDirectory(tmp_path).provenance_file.write_text("{")
-    assert RunDirectory(tmp_path).trained() == []
+
+
+@pytest.mark.parametrize("provenance", ["{", '{"environment": {}, "code": {}}', None])
+def test_what_was_trained_before_its_start_was_kept_is_unknown(provenance, tmp_path):
+    """Also once it went on: what is known then is not all of it."""
+    lost = {"at": "unknown", "commit": "unknown"}
+    with RunDirectory(tmp_path).claim(RunConfig(), small_set()):
+        assert RunDirectory(tmp_path).trained() == []
+    directory = RunDirectory(tmp_path)
+    directory.append({"step": 1})
+    if provenance is None:
+        values = json.loads(directory.provenance_file.read_text())
+        values["trained"] = [{"at": None, "commit": "one"}]
+        provenance = json.dumps(values)
+    directory.provenance_file.write_text(provenance)
+    assert directory.trained() == [lost]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RunWarning)  # of what is begun anew
+        with directory.claim(RunConfig(), small_set()):
+            directory.note_training()
+            directory.append({"step": 2})
+    first, second = directory.trained()
+    assert first == lost and second["commit"] == commit()

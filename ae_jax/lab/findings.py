@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ae_jax.api import Fitted
+from ae_jax.core.commit import UNKNOWN
 from ae_jax.report.claims import Claim, origin, write_results
 from ae_jax.report.pages import (
     Picture,
@@ -115,9 +116,10 @@ def _trained_below(root: Path) -> dict[str, Any] | None:
     starts = [start for file in files for start in RunDirectory(file.parent).trained()]
     if not starts:
         return None
-    starts.sort(key=lambda start: start["at"])
+    starts.sort(key=lambda start: start["at"])  # "unknown" comes last
+    when = [start["at"] for start in starts if start["at"] != UNKNOWN] or [UNKNOWN]
     commits = list(dict.fromkeys(start["commit"] for start in starts))
-    return {"first": starts[0]["at"], "last": starts[-1]["at"], "commits": commits}
+    return {"first": when[0], "last": when[-1], "commits": commits}
 
 
 def _sections(

@@ -34,6 +34,11 @@ def network(dataset: DataSet, preprocess: str = "auto", **options: Any) -> RunCo
         for section, called in (("objective", "objective"), ("optim", "optimiser"))
         if isinstance(options.get(called), Objective | Optimiser)
     }
+    twice = [section for section in made if f"{section}__name" in options]
+    if twice:
+        raise UserError(f"{twice[0]} is given twice: as one that was made, and by its name")
+    if preprocess != "auto" and "data__preprocess" in options:
+        raise UserError("preprocess is given twice")
     base = RunConfig(data=DataConfig.of(dataset, preprocess), **made)
     config = cast(RunConfig, configure(base, options))
     for path in OF_THE_DATA:
@@ -51,6 +56,8 @@ def autoencoder(
     By Adam with a cosine schedule, whose last look is its only one.
     """
     usual = {"objective": Reconstruction(), "latent": "deterministic", "schedule": "cosine"}
+    if "objective__name" in options:
+        del usual["objective"]
     return network(dataset, preprocess, **usual | {"every": epochs} | options, epochs=epochs)
 
 

@@ -1,6 +1,7 @@
 """Lines: how training went, and what was measured over sizes or options."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -49,6 +50,17 @@ def learning_curves(
     return axes
 
 
+def _numbers(name: object, line: Any) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        x, y = line
+        numbers = np.asarray(x, float), np.asarray(y, float)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name} is no pair of abscissae and values, which are numbers") from error
+    if numbers[1].size == 0:
+        raise UserError(f"{name} has no values to show")
+    return numbers
+
+
 def curves(
     lines: Curves,
     x_label: str,
@@ -65,6 +77,7 @@ def curves(
     """
     if not isinstance(lines, Mapping) or not lines:
         raise UserError("there is no line to show: give abscissae and values by their names")
+    lines = {str(name): _numbers(name, line) for name, line in lines.items()}
     for name, (x, y) in lines.items():
         if np.ndim(x) != 1 or np.ndim(y) not in (1, 2) or np.shape(y)[-1] != len(x):
             raise UserError(

@@ -72,7 +72,16 @@ def write(models: Models, directories: Mapping[str, RunDirectory], path: Path) -
     if evaluated:
         sections.append(Table("Evaluated", evaluated, _NOTE))
     sections += kept_pictures(path.parent / f"{path.stem}_figures", drawn)
-    sections.append(environment_table(environment()))
+    starts = [
+        {"run": name, "training begun or resumed": start["at"], "at commit": start["commit"]}
+        for name in models
+        for start in directories[name].trained()
+    ]
+    if starts:
+        sections.append(Table("How the runs came about", starts))
+    facts = environment()
+    written = {"page written": facts.pop("date"), "by commit": facts.pop("commit")}
+    sections.append(environment_table(written | facts))
     title = f"{len(models)} runs: {', '.join(titles)}"
     return write_report(path, title, summary, sections)
 

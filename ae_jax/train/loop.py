@@ -160,6 +160,8 @@ class _Place:
         _check_finite(self, part.report(), epoch)
         if self.saved is not None and _all_finite(self.state.params):
             last = self.records[-1] if self.records else None
+            if self.run.directory is not None and processes.is_first():
+                self.run.directory.note_training()
             self.saved.save(self.state, record=last, part=part.as_table(seconds))
 
     def keep(self, record: Record, save: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 
 from filelock import FileLock, Timeout
 
-from ae_jax.core.commit import commit
+from ae_jax.core.commit import UNKNOWN, commit
 from ae_jax.core.errors import UserError, warn
 from ae_jax.core.files import (
     finite_or_none,
@@ -31,6 +31,7 @@ from ae_jax.train.identity import Identity, describe, identity_of
 
 __all__ = ["RunDirectory", "describe"]
 
+_LOST = {"at": UNKNOWN, "commit": UNKNOWN}  # of a start of which nothing is known
 _CHECK = "check"  # of a line of metrics.jsonl: the first half of its md5
 
 
@@ -167,8 +168,10 @@ class RunDirectory:
         kept = read_table(self.provenance_file, "environment", "code")
         history = {"changes": [], "trained": [], **kept}
         tables, lists = [history["environment"], history["code"]], ("changes", "trained")
-        if all(isinstance(history[name], list) for name in lists) and all(
-            isinstance(table, dict) for table in [*tables, *history["changes"], *history["trained"]]
+        if (
+            all(isinstance(history[name], list) for name in lists)
+            and all(isinstance(table, dict) for table in [*tables, *history["changes"]])
+            and all(map(_is_start, history["trained"]))
         ):
             return history
         raise UserError(f"{self.provenance_file} is damaged: it has another form")
@@ -319,27 +322,35 @@ class RunDirectory:
     def trained(self) -> list[dict[str, str]]:
         """Each time that training began or went on: when (`at`), and at which `commit`.
 
-        Nothing is known of a run older than this, or whose provenance is lost.
+        Both are "unknown" of what was trained before this was kept, or whose provenance is lost.
         """
         try:
             starts = self._read_provenance()["trained"]
         except UserError:
-            return []
-        return [start for start in starts if {"at", "commit"} <= start.keys()]
+            starts = []
+        return starts or ([_LOST] if self._has_trained() else [])
 
-    def _note_training(self) -> None:
-        if self._history is not None:
-            now = {"at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "commit": commit()}
-            trained = [*self._history.get("trained", []), now]
-            self._write_provenance(self._history | {"trained": trained})
-            self._history = None
+    def _has_trained(self) -> bool:
+        return self.metrics_file.exists() or any(self.checkpoints.glob("*"))
+
+    def note_training(self) -> None:
+        """Adds to the provenance that training begins or goes on, once after a claim.
+
+        To be called before anything of it is written.
+        """
+        if self._history is None:
+            return
+        known = self._history.get("trained") or ([_LOST] if self._has_trained() else [])
+        now = {"at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "commit": commit()}
+        self._write_provenance(self._history | {"trained": [*known, now]})
+        self._history = None
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Adds one record to metrics.jsonl; what is not finite becomes null, as JSON has it.
 
         With the first one after a claim, the provenance says when the run was trained.
         """
-        self._note_training()
+        self.note_training()
         try:
             with self.metrics_file.open("a", encoding="utf-8") as stream:
                 stream.write(_line_of(record))
@@ -374,6 +385,12 @@ class RunDirectory:
                 f"{self.metrics_file} is damaged: the record of step {step}, at which the run was "
                 f"saved, is not in it; without {self.checkpoints} the run begins anew"
             )
+
+
+def _is_start(entry: object) -> bool:
+    if not isinstance(entry, dict) or entry.keys() != {"at", "commit"}:
+        return False
+    return all(isinstance(value, str) for value in entry.values())
 
 
 def _locked(path: Path, wait: bool) -> FileLock:
