@@ -10,7 +10,7 @@ RUN = $(VENV)/bin/python
 
 help:
 	@echo "make reproduce   prepare MNIST and train the latent-size grid (PRESET=$(PRESET))"
-	@echo "make test        lint and run the tests of every change, some fifteen minutes on two cores"
+	@echo "make test        lint and run the tests of every change, some ten minutes on two cores"
 	@echo "make test-all    the same with the slow tests: every experiment, family and long form"
 	@echo "make test-long   the long forms of what breaks from outside: kills, damage, full disks"
 	@echo "make lock        pin what pyproject.toml asks for anew, with the hashes of all files"

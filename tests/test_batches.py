@@ -84,6 +84,7 @@ def test_take_batch_fills_in_ids_labels_and_inputs(raw):
     assert "y" not in batch
 
 
+@pytest.mark.slow_cases("1-dynamic_binarization", "1-grey", "7-grey")
 @pytest.mark.parametrize("name", ["grey", "dynamic_binarization"])
 @pytest.mark.parametrize("size", [1, 7, 64, 70])
 def test_totals_are_those_of_numpy_for_any_batch_size(raw, name, size):

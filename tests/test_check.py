@@ -32,7 +32,7 @@ def test_what_is_wrong_is_said_in_a_sentence(name):
     assert sentence in first.wrong, first.wrong
 
 
-@pytest.mark.slow_cases("RightLatent")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Right", "RightLatent"])
 def test_nothing_is_wrong_with_what_fits_in(name):
     findings = list(check(f"{PARTS}:{name}"))

@@ -108,7 +108,7 @@ def test_the_table_has_a_row_for_every_codec():
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()} == {6}
 
 
-@pytest.mark.slow_cases("sparse_coding-", "kmeans-", "nmf-")
+@pytest.mark.slow_cases("kmeans-32", "spherical_mixture-", "sparse_coding-", "kmeans-", "nmf-")
 @_over_variants
 def test_constraints_hold(index, fits, x):
     codec = fits[index].codec
@@ -138,6 +138,7 @@ def test_shapes_and_the_linear_form(index, fits, x):
     assert stacked.shape == (2, *x.shape)
 
 
+@pytest.mark.slow_cases("kmeans-", "nmf-")
 @_over_variants
 def test_codes_do_not_depend_on_the_batch_nor_on_compilation(index, fits, x):
     codec = fits[index].codec
@@ -174,6 +175,7 @@ def test_a_blank_codec_has_the_structure_of_a_fitted_one(index, fits, x):
     assert describe[0] == describe[1]
 
 
+@pytest.mark.slow_cases("ica-exp", "nmf-", "sparse_coding-")
 @_over_variants
 def test_progress_is_told_and_changes_nothing(index, fits, x):
     seen = []

@@ -127,6 +127,8 @@ ON_VECTORS = [
 
 # What is trained on vectors too, or has other tests here or of its own.
 @pytest.mark.slow_cases(
+    "model.prior-dirichlet",
+    "objective.name-elbo",
     "data.preprocess-dequantization",
     "data.preprocess-dynamic_binarization",
     "model-conv-gated",
@@ -260,7 +262,16 @@ def _values(terms):
     return {"loss": terms.total(), **terms.metrics}
 
 
-@pytest.mark.slow_cases("beta_tcvae", "factor_vae", "semi_supervised", "wake_sleep")
+@pytest.mark.slow_cases(
+    "denoising",
+    "info_vae",
+    "sparse_auxk",
+    "wae_mmd",
+    "beta_tcvae",
+    "factor_vae",
+    "semi_supervised",
+    "wake_sleep",
+)
 def test_terms_are_finite_and_one_an_example(objective_case):
     _, params, batch, _, compiled = objective_case
     for name, value in _values(compiled(params, batch, jax.random.key(1))).items():
@@ -269,6 +280,8 @@ def test_terms_are_finite_and_one_an_example(objective_case):
 
 
 @pytest.mark.slow_cases(
+    "reconstruction",
+    "sparse_auxk",
     "contrastive_divergence",
     "elbo",
     *("beta_tcvae", "completion_elbo", "contractive", "denoising", "factor_vae", "info_vae"),
@@ -282,6 +295,7 @@ def test_terms_are_the_same_compiled(objective_case):
         np.testing.assert_allclose(value, values[name], rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow_cases("factor_vae", "semi_supervised")
 def test_terms_follow_their_key(objective_case):
     objective, params, batch, _, compiled = objective_case
     first, again, other = (compiled(params, batch, jax.random.key(i)).total() for i in (1, 1, 2))
@@ -310,7 +324,20 @@ def test_terms_do_not_change_with_examples_that_should_not_matter(objective_case
             assert (value[half:] != others[name][half:]).any(), name
 
 
-@pytest.mark.slow_cases("beta_tcvae", "denoising", "factor_vae")
+@pytest.mark.slow_cases(
+    "completion_elbo",
+    "contractive",
+    "info_vae",
+    "iwae",
+    "reweighted_wake_sleep",
+    "semi_supervised",
+    "sparse",
+    "wae_mmd",
+    "wake_sleep",
+    "beta_tcvae",
+    "denoising",
+    "factor_vae",
+)
 def test_gradients_of_an_objective_are_finite_and_reach_every_parameter(objective_case):
     objective, params, batch, _, compiled = objective_case
 
@@ -342,7 +369,27 @@ def _model_cases():
 
 
 @pytest.mark.slow_cases(
-    "batch_top_k", "bernoulli", "ladder-ladder", "poisson", "beta", "negative_binomial"
+    "categorical",
+    "continuous_bernoulli",
+    "conv-conv",
+    "conv-gated",
+    "conv-mlp",
+    "conv-softmax",
+    "coupling_flow",
+    "discretised_logistic",
+    "full_gaussian",
+    "gated-conv",
+    "gated-gated",
+    "gated-mlp",
+    "ladder",
+    "planar_flow",
+    "rbm",
+    "batch_top_k",
+    "bernoulli",
+    "ladder-ladder",
+    "poisson",
+    "beta",
+    "negative_binomial",
 )
 @pytest.mark.parametrize("config", _model_cases())
 def test_models_keep_shapes_and_examples_apart(config):
@@ -422,6 +469,7 @@ def test_initialisers_depend_on_their_key_and_scale_alone(name):
     assert (kernel != other["d"]["kernel"]).all()
 
 
+@pytest.mark.slow_cases("dequantization", "dynamic_binarization", "standardization")
 @pytest.mark.parametrize("name", list(PREPROCESSING))
 def test_preprocessing_keeps_shapes_and_is_the_same_compiled(name, image_set):
     setup = _setup(_config(f"data.preprocess={name}"), image_set)
@@ -468,7 +516,15 @@ def _evaluation_data(setup):
 
 
 @pytest.mark.slow_cases(
-    "disentanglement", "document_completion", "ais", "hmc_likelihood", "plane_quadrature"
+    "active_units",
+    "aggregate_posterior",
+    "log_likelihood",
+    "perplexity_bound",
+    "disentanglement",
+    "document_completion",
+    "ais",
+    "hmc_likelihood",
+    "plane_quadrature",
 )
 @pytest.mark.parametrize("name", list(EVALUATORS))
 def test_evaluators_answer_finite_numbers_that_follow_the_parameters(name, request):

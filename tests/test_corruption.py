@@ -169,6 +169,8 @@ def _assert_equal(a, b):
 
 
 @pytest.mark.slow_cases(
+    "0.0-quadrants-gaussian",
+    "0.3-pixels-bernoulli",
     "0.0-pixels-bernoulli",
     "0.0-pixels-gaussian",
     "0.0-pixels-gaussian_fixed",

@@ -79,7 +79,14 @@ def _exact_and_log_ratios(q, p):
     return kl(q, p), log_q - p.log_prob(values)
 
 
-@pytest.mark.slow_cases("poisson")
+@pytest.mark.slow_cases(
+    "diagonal_to_full",
+    "full_to_shared",
+    "full_to_standard",
+    "logistic_normal",
+    "standard_to_full",
+    "poisson",
+)
 @pytest.mark.parametrize("name", PAIRS)
 def test_it_is_the_mean_of_the_log_ratio(name):
     q, p = PAIRS[name]

@@ -103,6 +103,7 @@ def _are_finite(*trees):
     return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(trees))
 
 
+@pytest.mark.slow_cases("beta", "coupling_flow", "negative_binomial")
 @pytest.mark.parametrize("name", EXTREMES)
 def test_densities_are_finite_at_extreme_parameters(name):
     distribution, values = EXTREMES[name]
@@ -173,6 +174,7 @@ OUTSIDE = {
 }
 
 
+@pytest.mark.slow_cases("beta", "categorical")
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_values_outside_have_no_density_and_no_gradient(name):
     distribution = CASES[name].distribution

@@ -45,7 +45,7 @@ def test_log_determinants_are_those_of_the_jacobian(name):
     np.testing.assert_allclose(log_det, expected, atol=2e-4)
 
 
-@pytest.mark.slow_cases("coupling_flow_shared", "coupling_flow")
+@pytest.mark.slow_cases("planar_flow", "coupling_flow_shared", "coupling_flow")
 @pytest.mark.parametrize("name", FLOWS)
 def test_samples_are_images_of_the_bases_samples(name):
     flow = CASES[name].distribution

@@ -32,7 +32,7 @@ def draws_of(name):
     return np.asarray(values), np.asarray(log_prob)
 
 
-@pytest.mark.slow_cases("beta", "negative_binomial")
+@pytest.mark.slow_cases("mixture_of_each", "multinomial", "poisson", "beta", "negative_binomial")
 @pytest.mark.parametrize("name", CASES)
 def test_it_keeps_the_protocol(name):
     distribution, (values, log_prob) = CASES[name].distribution, draws_of(name)
@@ -44,7 +44,7 @@ def test_it_keeps_the_protocol(name):
     assert bool(distribution.support.contains(values).all())
 
 
-@pytest.mark.slow_cases("multinomial", "negative_binomial")
+@pytest.mark.slow_cases("beta", "multinomial", "negative_binomial")
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.log_prob])
 def test_log_prob_is_that_of_scipy_or_the_definition(name):
     case, (values, log_prob) = CASES[name], draws_of(name)
@@ -67,7 +67,17 @@ def test_samples_have_the_mean_and_the_variance(name):
     assert np.abs(second).max() < ERRORS
 
 
-@pytest.mark.slow_cases("multinomial", "poisson", "beta", "negative_binomial")
+@pytest.mark.slow_cases(
+    "gaussian",
+    "mixture",
+    "mixture_of_each",
+    "planar_flow",
+    "planar_flow_shared",
+    "multinomial",
+    "poisson",
+    "beta",
+    "negative_binomial",
+)
 @pytest.mark.parametrize("name", CASES)
 def test_a_sample_depends_on_its_key_and_its_number_only(name):
     distribution, (values, log_prob) = CASES[name].distribution, draws_of(name)

@@ -49,6 +49,9 @@ OF_COUNTS = ("document_completion", "perplexity_bound", "topics")
 
 
 @pytest.mark.slow_cases(
+    "code_use",
+    "explained_variance",
+    "loss_recovered",
     "active_units",
     "bound",
     "completion",
@@ -138,7 +141,7 @@ def test_likelihood_counts_exactly_the_samples_asked_for(num_samples, part):
         assert np.abs(by_numpy(other) - by_numpy(num_samples)).max() > 1e-3
 
 
-@pytest.mark.slow_cases("64-10-6")
+@pytest.mark.slow_cases("5-10-1", "64-7-9", "64-10-6")
 @pytest.mark.parametrize(
     ("batch_size", "part", "rows"),
     [(64, 10, 6), (64, 7, 9), (5, 10, 1), (64, 1, 64), (1000, 5, 70)],

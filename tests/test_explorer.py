@@ -142,7 +142,7 @@ def test_packed_numbers_keep_eleven_bits_at_any_scale():
         packed(np.array([np.nan]))
 
 
-@pytest.mark.slow_cases("*gelu", "kmeans", "gaussian_global*")
+@pytest.mark.slow_cases("vae", "*gelu", "kmeans", "gaussian_global*")
 @pytest.mark.parametrize(
     "options",
     [

@@ -96,7 +96,9 @@ def test_bernoulli_is_exact_at_saturated_logits(logit, target):
     assert float(gradient) == pytest.approx(target - 1 / (1 + math.exp(-logit)), abs=1e-6)
 
 
-@pytest.mark.slow_cases("-200.0-event1-beta")
+@pytest.mark.slow_cases(
+    "-200.0-event0-bernoulli", "-200.0-event0-beta", "200.0-event1-beta", "-200.0-event1-beta"
+)
 @pytest.mark.parametrize("name", [n for n, head in HEADS.items() if not head.support.integer])
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("raw", [-200.0, 200.0])

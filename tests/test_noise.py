@@ -41,6 +41,15 @@ DRAWS = {
 }
 
 
+@pytest.mark.slow_cases(
+    "normal-eager",
+    "permutation-eager",
+    "permutation-jit",
+    "split-eager",
+    "split-jit",
+    "vmapped-eager",
+    "vmapped-jit",
+)
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS.keys())
 def test_draws_are_those_of_jax(draw, transform):

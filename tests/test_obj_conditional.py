@@ -44,6 +44,7 @@ def test_the_conditional_bound_beats_the_unconditional_one(labelled):
     assert bounds["label"] > bounds["none"] + 0.5 * np.log(4)
 
 
+@pytest.mark.slow
 def test_labels_are_used_in_every_part():
     config = ModelConfig(
         hidden=(5,),

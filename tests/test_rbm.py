@@ -225,7 +225,9 @@ def test_the_gradient_of_the_partition_function_is_the_mean_free_energy_gradient
         np.testing.assert_allclose(a, b, atol=2e-4)
 
 
-@pytest.mark.slow_cases("True-bernoulli-bernoulli")
+@pytest.mark.slow_cases(
+    "False-bernoulli-gaussian", "False-gaussian-bernoulli", "True-bernoulli-bernoulli"
+)
 @kinds
 @pytest.mark.parametrize("visible_means", [True, False])
 def test_one_step_is_the_update_of_contrastive_divergence(visible, hidden, visible_means):

@@ -98,6 +98,7 @@ def test_two_chunks_stay_within_the_budget(budget, steps):
     assert steps_in_chunk(1, 10**12, 10**12) == CHUNK_BYTES
 
 
+@pytest.mark.slow
 def test_a_streamed_run_is_the_run_from_device_memory(folder, image_set, on_device):
     """In every bit of parameters and optimiser state; running means to the order of their sum."""
     for dataset in (load(str(folder)), image_set):

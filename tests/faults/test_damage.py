@@ -77,7 +77,9 @@ def test_damage_to_any_file_is_a_sentence_or_the_same_codes(run, data, tmp_path,
 FILES = ("config.json", "data.json", "metrics.jsonl", "provenance.json", "results.json", ".lock")
 
 
-@pytest.mark.slow_cases("codec-data.json", "network-config.json", "codec-config.json")
+@pytest.mark.slow_cases(
+    "codec-metrics.jsonl", "codec-data.json", "network-config.json", "codec-config.json"
+)
 @pytest.mark.parametrize("name", FILES)
 def test_commands_on_a_damaged_run_end_with_a_sentence(name, run, command, tmp_path):
     """What is there instead: another type, a folder, a link to itself, nothing."""
