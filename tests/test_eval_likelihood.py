@@ -180,7 +180,7 @@ def test_the_fitted_density_is_that_of_scipy():
         np.testing.assert_allclose(found[:, b], normal.logpdf(z[:, b]), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.slow_cases("evaluator1")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "evaluator", [AnnealedLikelihood(2, 5, 2, 2), PosteriorFitLikelihood(2, 5, 5)]
 )

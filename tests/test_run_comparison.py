@@ -50,6 +50,7 @@ def table(text: str, heading: str) -> list[dict[str, str]]:
     return [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
 
 
+@pytest.mark.slow
 def test_a_table_says_what_differs_and_nothing_else(page):
     rows = {row["option"]: row for row in table(page[0], "What differs")}
     assert rows["objective.beta"] == {

@@ -148,6 +148,7 @@ def test_an_autoencoder_is_what_fit_gives_of_all_examples(x, autoencoder):
     np.testing.assert_allclose(autoencoder.score(x), bound, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_pickled_and_cloned(x, autoencoder):
     again = pickle.loads(pickle.dumps(autoencoder))
     np.testing.assert_array_equal(again.transform(x), autoencoder.transform(x))

@@ -48,6 +48,7 @@ def test_a_tied_model_is_the_untied_one_with_transposed_kernels(latent, hidden):
     np.testing.assert_allclose(a.log_likelihood, b.log_likelihood, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 def test_any_dense_head_can_be_tied(head):
     tied, untied = _models(head=head)

@@ -87,7 +87,7 @@ def test_a_list_that_others_may_write_is_not_believed(own):
     assert not trace.exists()
 
 
-@pytest.mark.slow_cases("data", "model")
+@pytest.mark.slow
 @pytest.mark.parametrize("section", ["model", "data", "objective"])
 def test_code_is_found_anywhere_in_the_configuration(own, section, tmp_path):
     run, _, _ = own
