@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,8 @@ from ae_jax.cli.launch import Launcher, Local
 from ae_jax.core.errors import TrainingDiverged
 from ae_jax.data import DataSet
 from ae_jax.train.grid import Member
-from ae_jax.train.loop import Listener, Record, is_look
-from ae_jax.train.progress import progress
+from ae_jax.train.loop import Record, is_look
+from ae_jax.train.progress import member_progress
 from experiments.published import bound_at
 
 # (latent size, "aevb" or "wake_sleep", "train" or "test") -> [n, 2]: samples seen, bound in nats.
@@ -49,16 +48,13 @@ class Grid:
     def train(self, members: Sequence[Member], until: int | None = None) -> dict[str, list[Record]]:
         """The looks of members trained up to an epoch, by name, without those that diverged."""
         outcomes = self.launcher.train(
-            members, self.dataset, self.root, until=until, listener_for=self._listener
+            members, self.dataset, self.root, until=until, listener_for=member_progress
         )
         return {
             name: [record for record in records if is_look(record)]
             for name, records in outcomes.items()
             if not isinstance(records, TrainingDiverged)
         }
-
-    def _listener(self, member: Member) -> AbstractContextManager[Listener]:
-        return progress(member.name, member.config, "elbo")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ae_jax.core.errors import TrainingDiverged
 from ae_jax.data import DataSet
 from ae_jax.lab import Lab
 from ae_jax.train.grid import Member, prepare_members
-from ae_jax.train.progress import progress
+from ae_jax.train.progress import member_progress
 from ae_jax.train.rundir import RunDirectory
 
 
@@ -27,7 +27,7 @@ def stages(lab: Lab, member: Member, dataset: DataSet, epochs: Sequence[int]) ->
         kept = lab.root / f"{member.name}-epoch={epoch}"
         if not kept.is_dir():
             outcomes = lab.launcher.train(
-                [member], dataset, lab.root, until=epoch, listener_for=_bar
+                [member], dataset, lab.root, until=epoch, listener_for=member_progress
             )
             if isinstance(outcomes[member.name], TrainingDiverged):
                 break
@@ -42,7 +42,3 @@ def _copy(source: Path, target: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(source, part)
     os.replace(part, target)
-
-
-def _bar(member: Member):
-    return progress(member.name, member.config)

@@ -25,6 +25,7 @@ from ae_jax.models import Examples, build_autoencoder
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import MaskedReconstruction
 from ae_jax.train.config import ModelConfig
+from tests import per_class
 from tests.bound import as_batch, bound, decoded, encoded, initial, reconstructed
 from tests.linear_gaussian import LinearGaussian
 
@@ -153,7 +154,7 @@ def _params(model):
     return initial(model, X)
 
 
-@partial(jax.jit, static_argnums=(1,))
+@per_class.jit(static_argnums=(1,))
 def _value_and_gradient(objective, model, params, x):
     def loss(params):
         terms = objective(bound(model, params), as_batch(x), KEY, 0)

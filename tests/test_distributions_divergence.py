@@ -1,6 +1,5 @@
 """KL divergences in closed form against Monte Carlo, and against each other."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from ae_jax.distributions import (
 )
 from ae_jax.distributions.full_gaussian import FullGaussian, as_full
 from ae_jax.numerics.noise import example_keys, stream_key
+from tests import per_class
 
 DRAWS = 4000
 ERRORS = 3.0
@@ -73,7 +73,7 @@ PAIRS = {
 }
 
 
-@jax.jit
+@per_class.jit
 def _exact_and_log_ratios(q, p):
     values, log_q = q.sample_and_log_prob(KEYS, DRAWS)
     return kl(q, p), log_q - p.log_prob(values)

@@ -30,17 +30,18 @@ from ae_jax.distributions import (
     level_support,
 )
 from ae_jax.numerics.noise import example_keys
+from tests import per_class
 
 LOGITS = (-200.0, 0.0, 200.0)
 LOG_SCALES = (-15.0, 0.0, 15.0)
 
 
-@jax.jit
+@per_class.jit
 def _log_prob(distribution, value):
     return distribution.log_prob(value)
 
 
-@jax.jit
+@per_class.jit
 def _gradient(distribution, value):
     """Of the sum of the log densities, by each parameter."""
     return jax.grad(lambda own: own.log_prob(value).sum())(distribution)
@@ -118,7 +119,7 @@ def test_one_hot_densities_are_finite_at_extreme_logits():
     assert _are_finite(_log_prob(OneHot(logits), values), _gradient(OneHot(logits), values))
 
 
-@jax.jit
+@per_class.jit
 def _draw_of_flow(flow):
     keys = example_keys(jax.random.key(0), jnp.arange(1))
 

@@ -18,12 +18,13 @@ from ae_jax.distributions import (
     dirichlet_laplace,
 )
 from ae_jax.numerics.noise import example_keys
+from tests import per_class
 
 KEYS = example_keys(jax.random.key(0), jnp.arange(BATCH))
 FLOWS = [name for name in CASES if "flow" in name]
 
 
-@jax.jit
+@per_class.jit
 def _jacobians(flow, z):
     """Of each code [K, B, Z] by its own base code, [K, B, Z, Z], and what the flow says of them."""
 

@@ -10,6 +10,7 @@ from families import BATCH, CASES
 
 from ae_jax.distributions import check_distribution
 from ae_jax.numerics.noise import example_keys, stream_key
+from tests import per_class
 
 DRAWS = 2000
 # Standard errors that the largest of a few dozen errors may reach, for one fixed key.
@@ -20,16 +21,15 @@ def _keys(ids=range(BATCH), seed=1):
     return example_keys(stream_key(seed, "evaluation"), jnp.asarray(list(ids)))
 
 
-@functools.cache
-def _drawing(name):
-    """A program of its own: JAX takes two distributions with the same fields for equal."""
-    return jax.jit(lambda one, keys, first=0: one.sample_and_log_prob(keys, DRAWS, first))
+@per_class.jit
+def _draw(distribution, keys, first=0):
+    return distribution.sample_and_log_prob(keys, DRAWS, first)
 
 
 @functools.cache
 def draws_of(name):
     """Samples [K, ..., B, event...] and their log densities [K, ..., B]."""
-    values, log_prob = _drawing(name)(CASES[name].distribution, _keys())
+    values, log_prob = _draw(CASES[name].distribution, _keys())
     return np.asarray(values), np.asarray(log_prob)
 
 
@@ -83,12 +83,12 @@ def test_samples_have_the_mean_and_the_variance(name):
 def test_a_sample_depends_on_its_key_and_its_number_only(name):
     distribution, (values, log_prob) = CASES[name].distribution, draws_of(name)
     # Samples 1500, 1501, ... of a later part are those that the first one has there.
-    later, _ = _drawing(name)(distribution, _keys(), 1500)
+    later, _ = _draw(distribution, _keys(), 1500)
     np.testing.assert_allclose(later[:500], values[1500:], rtol=1e-6, atol=1e-6)
     # In other places, among other neighbours; and the last with a key that is not its own.
     order, axis = jnp.asarray([3, 0, 2, 3]), log_prob.ndim - 1
     moved = jax.tree.map(lambda parameter: _examples(parameter, order), distribution)
-    there, _ = _drawing(name)(moved, _keys([3, 0, 2, 9]))
+    there, _ = _draw(moved, _keys([3, 0, 2, 9]))
     same, other = np.split(np.asarray(there), [3], axis)
     np.testing.assert_allclose(same, np.take(values, order[:3], axis), rtol=1e-6, atol=1e-6)
     assert not np.array_equal(other, np.take(values, order[3:], axis))

@@ -15,6 +15,7 @@ from ae_jax.distributions import StandardNormal, kl_per_dim
 from ae_jax.models import Examples, build_autoencoder
 from ae_jax.objectives import Draws, Elbo, batch_mean, draw
 from ae_jax.train.config import ModelConfig
+from tests import per_class
 from tests.bound import as_batch, bound, encoded, initial, reconstructed
 from tests.linear_gaussian import LinearGaussian
 
@@ -22,7 +23,7 @@ KNOWN = LinearGaussian.example()
 KEY = jax.random.key(0)
 
 
-@partial(jax.jit, static_argnames="model")
+@per_class.jit(static_argnames="model")
 def _terms(objective, params, batch, step=0, model=KNOWN.model):
     return objective(bound(model, params), batch, KEY, step)
 

@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 from ae_jax.core.errors import UserError
 from ae_jax.distributions import DiagonalGaussian, NoPrior, PointMass, StandardNormal
 from ae_jax.objectives import BetaTcvae, Elbo, draw
+from tests import per_class
 from tests.bound import as_batch, bound
 from tests.linear_gaussian import LinearGaussian
 
@@ -22,7 +23,7 @@ PARTS = ("mutual_information", "total_correlation", "dimension_kl")
 NUM_EXAMPLES = 500
 
 
-@jax.jit
+@per_class.jit
 def _terms(objective, step=0):
     return objective(bound(KNOWN.model, PARAMS), BATCH, KEY, step)
 

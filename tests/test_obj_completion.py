@@ -1,7 +1,5 @@
 """What is hidden, predicted from what is seen: patterns, objectives and estimators."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +11,7 @@ from ae_jax.data.missing import hidden_entries
 from ae_jax.eval import ImportanceSampledLikelihood
 from ae_jax.models import Examples, ModelConfig, build_autoencoder
 from ae_jax.objectives import CompletionElbo, Elbo, MaskedReconstruction
+from tests import per_class
 from tests.bound import as_batch, bound, initial, reconstructed
 from tests.linear_gaussian import LinearGaussian
 
@@ -65,7 +64,7 @@ def network():
     return model, initial(model, X)
 
 
-@partial(jax.jit, static_argnums=(1,))
+@per_class.jit(static_argnums=(1,))
 def _loss(objective, model, params, x):
     terms = objective(bound(model, params), as_batch(x), KEY, 0)
     return terms.loss, terms.metrics

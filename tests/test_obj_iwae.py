@@ -12,6 +12,7 @@ from ae_jax.distributions import NoPrior, PointMass, StandardNormal
 from ae_jax.objectives import Elbo, Iwae
 from ae_jax.objectives.iwae import with_scaled_gradient
 from tests import one_dimension as one
+from tests import per_class
 from tests.bound import as_batch, bound
 from tests.linear_gaussian import LinearGaussian
 
@@ -23,7 +24,7 @@ KEY = jax.random.key(0)
 GRADIENTS = ("plain", "dreg", "stl")
 
 
-@jax.jit
+@per_class.jit
 def _terms(objective, params, step=0):
     return objective(bound(MODEL, params), BATCH, KEY, step)
 

@@ -11,6 +11,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.models import MODELS, Examples, ModelConfig
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Elbo, Iwae
+from tests import per_class
 from tests.bound import as_batch, bound, initial
 
 KEY = jax.random.key(0)
@@ -70,7 +71,7 @@ def _exact_params():
 PARAMS = _exact_params()
 
 
-@jax.jit
+@per_class.jit
 def _metrics(objective, params, x):
     return objective(bound(MODEL, params), as_batch(x), KEY, 0).metrics
 

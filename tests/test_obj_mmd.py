@@ -12,6 +12,7 @@ from ae_jax.distributions import NoPrior, PointMass
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Elbo, InfoVae, WaeMmd, draw
 from ae_jax.objectives.discrepancy import KERNELS, squared_mmd
+from tests import per_class
 from tests.bound import as_batch, bound
 from tests.linear_gaussian import LinearGaussian
 
@@ -87,7 +88,7 @@ MODEL = bound(KNOWN.model, KNOWN.wrong_params(0))
 BATCH = as_batch(KNOWN.sample(10))
 
 
-@jax.jit
+@per_class.jit
 def _terms(objective, key=KEY, step=0):
     return objective(MODEL, BATCH, key, step)
 

@@ -10,6 +10,7 @@ from ae_jax.models import Examples, ModelConfig, build_autoencoder
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import SemiSupervised
 from ae_jax.objectives.semi_supervised import shown_labels
+from tests import per_class
 from tests.bound import as_batch, bound
 
 CLASSES, DIM, DATA, COUNT, SCALE = 3, 2, 4, 40, 0.9
@@ -43,7 +44,7 @@ PARAMS = {
 }
 
 
-@jax.jit
+@per_class.jit
 def _terms(y, objective=OBJECTIVE):
     batch = as_batch(X, y=y, mask=jnp.asarray(MASK))
     return objective(bound(MODEL, PARAMS), batch, KEY, 0)

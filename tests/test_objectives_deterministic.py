@@ -33,6 +33,7 @@ from ae_jax.objectives import (
 )
 from ae_jax.objectives.sparse import bernoulli_kl
 from ae_jax.train.config import ModelConfig
+from tests import per_class
 from tests.bound import as_batch, bound, decoded, encoded, initial, reconstructed
 
 KEY = jax.random.key(5)
@@ -67,7 +68,7 @@ def _random_params(model):
     return jax.tree.unflatten(structure, drawn)
 
 
-@partial(jax.jit, static_argnums=1, static_argnames="axis_name")
+@per_class.jit(static_argnums=1, static_argnames="axis_name")
 def _call(objective, model, params, batch, key=KEY, **axis):
     return objective(bound(model, params), batch, key, jnp.zeros((), jnp.int32), **axis)
 

@@ -80,6 +80,8 @@ def test_members_are_named_by_what_is_special_about_them():
     assert name_of({"model.hidden": [20, 10], STEP: 1e-3}) == "hidden=20-10,learning_rate=0.001"
     both = {"objective.name": "iwae", "optim.name": "sgd"}
     assert name_of(both) == "objective.name=iwae,optim.name=sgd"
+    assert name_of({"eval.batch_size": 100}) == "eval.batch_size=100"
+    assert name_of({"train.batch_size": 100}) == "batch_size=100"
     with pytest.raises(UserError, match="two members of the grid are latent_dim=2"):
         members_over(RunConfig(), Over({SIZE: [2, 2]}))
     with pytest.raises(UserError, match="latent_dim.*greater than"):

@@ -17,6 +17,7 @@ from ae_jax.objectives import ContrastiveDivergence
 from ae_jax.objectives.base import check_needs
 from ae_jax.train.config import ModelConfig, RunConfig
 from ae_jax.train.step import TrainState, make_step
+from tests import per_class
 from tests.bound import as_batch, bound, decoded, encoded, initial
 
 KEY = jax.random.key(0)
@@ -182,7 +183,7 @@ def _data(visible, count, d=3):
     return jnp.asarray(x, jnp.float32)
 
 
-@partial(jax.jit, static_argnums=1)
+@per_class.jit(static_argnums=1)
 def _gradients(objective, model, params, x):
     """One gradient an example, [B, ...]."""
 

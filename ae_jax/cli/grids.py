@@ -5,7 +5,6 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,9 @@ from ae_jax.report.style import display_name
 from ae_jax.train import processes
 from ae_jax.train.config import RunConfig, to_dict
 from ae_jax.train.grid import Member
-from ae_jax.train.loop import Listener, Record, is_look, selection_metric
+from ae_jax.train.loop import Record, is_look, selection_metric
 from ae_jax.train.over import Over, Setting, members_over, read_values, short_names
-from ae_jax.train.progress import progress, ran_away
+from ae_jax.train.progress import member_progress, ran_away
 from ae_jax.train.rundir import RunDirectory
 
 _LOG_FROM = 20  # a range of so many times its start is drawn in logarithms
@@ -155,7 +154,7 @@ def _train(
     found: Looks = {member.name: [] for member in going}
     for until in (*halve, None):
         outcomes = where.train(
-            going, dataset, root, until=until, listener_for=_listener, track=track
+            going, dataset, root, until=until, listener_for=member_progress, track=track
         )
         for name, records in outcomes.items():
             seen = [] if isinstance(records, TrainingDiverged) else records
@@ -177,10 +176,6 @@ def _better_half(going: Sequence[Member], looks: Looks, dataset: DataSet) -> lis
         raise TrainingDiverged("the loss of no member stayed finite")
     kept = sorted(scores, key=scores.__getitem__, reverse=True)[: math.ceil(len(going) / 2)]
     return [member for member in going if member.name in kept]
-
-
-def _listener(member: Member) -> AbstractContextManager[Listener]:
-    return progress(member.name, member.config)
 
 
 def _publish(settings: Settings, looks: Looks, dataset: DataSet, root: Path) -> None:

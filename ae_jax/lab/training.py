@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from ae_jax.lab.sweeps import Sweep, paths_of
 from ae_jax.train.checkpoints import Which
 from ae_jax.train.config import CodecConfig, DataConfig, RunConfig
 from ae_jax.train.grid import Member, prepare_members
-from ae_jax.train.loop import Listener
 from ae_jax.train.over import Over, members_over
-from ae_jax.train.progress import fit_progress, progress
+from ae_jax.train.progress import fit_progress, member_progress
 from ae_jax.train.rundir import RunDirectory
 
 
@@ -48,7 +46,7 @@ class Lab:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise UserError(f"two members are called {twice[0]}: their runs would be one")
-        outcomes = self.launcher.train(members, dataset, self.root, listener_for=_bar)
+        outcomes = self.launcher.train(members, dataset, self.root, listener_for=member_progress)
         ended = [m for m in members if not isinstance(outcomes[m.name], TrainingDiverged)]
         return restored(self.root, ended, dataset, which)
 
@@ -101,7 +99,3 @@ def restored(
 
 class WouldFit(Exception):
     """Ends a plan at a codec that has not been fitted yet."""
-
-
-def _bar(member: Member) -> AbstractContextManager[Listener]:
-    return progress(member.name, member.config)

@@ -31,8 +31,11 @@ def network(dataset: DataSet, preprocess: str = "auto", **options: Any) -> RunCo
         )
     made: dict[str, Any] = {
         section: options.pop(called)
-        for section, called in (("objective", "objective"), ("optim", "optimiser"))
-        if isinstance(options.get(called), Objective | Optimiser)
+        for section, called, kind in (
+            ("objective", "objective", Objective),
+            ("optim", "optimiser", Optimiser),
+        )
+        if isinstance(options.get(called), kind)
     }
     twice = [section for section in made if f"{section}__name" in options]
     if twice:

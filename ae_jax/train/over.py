@@ -94,10 +94,13 @@ def name_of(setting: Setting) -> str:
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """Options by their last words; by their whole paths where that is another's too."""
+    """Options by their last words; by their whole paths where that is another's too.
+
+    The batch size is that of training, whether or not it is among them.
+    """
     short = [path.rpartition(".")[2] for path in paths]
     return [
-        word if short.count(word) == 1 and word != "name" else path
+        word if short.count(word) == 1 and word != "name" and path != "eval.batch_size" else path
         for path, word in zip(paths, short, strict=True)
     ]
 

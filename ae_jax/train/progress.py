@@ -4,13 +4,14 @@ import importlib.util
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TextIO
 
 from ae_jax.codecs import Progress
 from ae_jax.nn import HEADS
 from ae_jax.train import processes
 from ae_jax.train.config import RunConfig
+from ae_jax.train.grid import Member
 from ae_jax.train.loop import Listener, Record, is_look
 
 # Notebooks draw a bar of their own with ipywidgets, and tqdm.auto warns where they have them not.
@@ -46,21 +47,18 @@ def is_shown(stream: TextIO) -> bool:
 
 
 @contextmanager
-def progress(
-    label: str, config: RunConfig, headline: str | None = None, stream: TextIO | None = None
-) -> Iterator[Listener]:
+def progress(label: str, config: RunConfig, stream: TextIO | None = None) -> Iterator[Listener]:
     """A bar with rate and time left on a terminal; elsewhere a plain line for each look.
 
-    What is shown is a metric, by default the headline of the objective. Of several processes the
-    first one shows it.
+    What is shown is the headline of the objective. Of several processes the first one shows it.
     """
-    epochs, headline = config.train.epochs, headline or config.objective.headline
+    epochs, headline = config.train.epochs, config.objective.headline
     stream = sys.stderr if stream is None else stream
     if not processes.is_first():
         yield lambda record: None
         return
     if not is_shown(stream):
-        yield lambda record: _print_look(label, config, headline, record, stream)
+        yield lambda record: _print_look(label, config, record, stream)
         return
     with tqdm(total=epochs, desc=label, unit="epoch", file=stream) as bar:
 
@@ -73,17 +71,20 @@ def progress(
         yield advance
 
 
-def _print_look(
-    label: str, config: RunConfig, headline: str, record: Record, stream: TextIO
-) -> None:
+def member_progress(member: Member) -> AbstractContextManager[Listener]:
+    """`progress` of a member of a grid, under its name."""
+    return progress(member.name, member.config)
+
+
+def _print_look(label: str, config: RunConfig, record: Record, stream: TextIO) -> None:
     if not is_look(record):
         return
+    epochs, headline = config.train.epochs, config.objective.headline
     values = "  ".join(
         f"{split} {reached(record[f'{split}/{headline}'], config)}"
         for split in ("train", "valid", "test")
         if f"{split}/{headline}" in record
     )
-    epochs = config.train.epochs
     width = math.ceil(math.log10(epochs + 1))
     stream.write(
         f"{label}  epoch {record['epoch']:>{width}}/{epochs}  {headline}: {values}  "

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -39,8 +38,7 @@ from ae_jax.train.grid import (
     prepare_members,
     train_grid,
 )
-from ae_jax.train.loop import Listener
-from ae_jax.train.progress import progress
+from ae_jax.train.progress import member_progress
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup
 
@@ -249,7 +247,7 @@ def _trained(task: dict[str, Any]) -> Mapping[str, Any]:
         dataset,
         root,
         until=task["until"],
-        listener_for=_progress,
+        listener_for=member_progress,
         trackers_for=partial(tracking, task["track"], grid=root),
     )
 
@@ -290,10 +288,6 @@ def _unfinished(setups: Mapping[str, Setup], root: Path, until: int | None) -> l
             if latest_step(directory.checkpoints) < goal(member, setup.dataset, until):
                 waiting.append(member)
     return waiting
-
-
-def _progress(member: Member) -> AbstractContextManager[Listener]:
-    return progress(member.name, member.config)
 
 
 def _queued(jobs: Sequence[Any]) -> set[str]:
