@@ -15,7 +15,7 @@ from ae_jax.nn.decoders import ConvDecoder, MLPDecoder
 from ae_jax.nn.encoders import ConvEncoder, MLPEncoder
 from ae_jax.nn.gated import GatedDecoder, GatedEncoder
 from ae_jax.nn.initialisers import FITTING, fitting, initialise
-from ae_jax.numerics.softplus import softplus
+from ae_jax.numerics.softplus import binary_log_likelihood, softplus
 from ae_jax.train.config import ModelConfig, RunConfig
 from ae_jax.train.setup import prepare_run
 from tests.bound import as_batch, decoded, initial
@@ -263,6 +263,32 @@ def test_softplus_is_exact_with_its_derivatives_where_logits_saturate():
         function = jax.grad(function)
     assert jnp.isnan(softplus(jnp.nan)) and jnp.isposinf(softplus(jnp.inf))
     assert softplus(-jnp.inf) == 0
+
+
+@pytest.mark.parametrize("size", [1, 7, 12, 784])
+def test_binary_log_likelihood_is_exact_with_its_gradients_where_logits_saturate(size):
+    rng = np.random.default_rng(size)
+    logits = np.resize([-200.0, -40.0, -1.0, 0.0, 1.0, 40.0, 200.0], size)
+    # What the logits say, mostly: then all that remains is exp(-|l|), far below the unit in which
+    # a float knows 1.
+    likely = (logits > 0).astype(float)
+    for x in (likely, rng.random(size), rng.integers(0, 2, size).astype(float)):
+        single = jnp.asarray(x, jnp.float32), jnp.asarray(logits, jnp.float32)
+        given = np.asarray(single[0], np.float64)
+        # Each term apart: of a likely pixel, x l and the logarithm cancel.
+        signed = np.where(logits > 0, (given - 1) * logits, given * logits)
+        expected = signed.sum() - np.log1p(np.exp(-np.abs(logits))).sum()
+        # No subnormal numbers.
+        found = binary_log_likelihood(*single)
+        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-37)
+        slopes = jax.grad(binary_log_likelihood, (0, 1))(*single)
+        np.testing.assert_allclose(slopes[0], logits, rtol=1e-6)
+        np.testing.assert_allclose(slopes[1], given - expit(logits), atol=1e-7)
+        curvature = jax.hessian(binary_log_likelihood, 1)(*single)
+        np.testing.assert_allclose(curvature, -np.diag(expit(logits) * expit(-logits)), atol=1e-7)
+    alone = binary_log_likelihood(jnp.ones(8), jnp.full(8, 30.0))
+    np.testing.assert_allclose(alone, -8 * np.exp(-30.0), rtol=1e-6)
+    assert jnp.isnan(binary_log_likelihood(jnp.ones(2), jnp.array([jnp.nan, 0.0])))
 
 
 @pytest.mark.slow

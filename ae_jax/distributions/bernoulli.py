@@ -3,13 +3,12 @@
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
 from ae_jax.distributions.base import UNIT_INTERVAL, Distribution, Support, flat_events, noise_for
 from ae_jax.distributions.divergence import closed_form
-from ae_jax.numerics.softplus import softplus
+from ae_jax.numerics.softplus import binary_log_likelihood, softplus
 
 
 @struct.dataclass
@@ -27,9 +26,8 @@ class Bernoulli(Distribution):
 
     def log_prob(self, value: Array) -> Array:
         """sum_d x_d log p_d + (1 - x_d) log(1 - p_d), nats, [..., B]."""
-        # softplus(l) - x l never forms p, so it is exact and has finite gradients for large |l|.
-        x, logits = flat_events(self.event_ndims, value, self.logits)
-        return jnp.sum(x * logits - softplus(logits), axis=-1)
+        # p is never formed, so this is exact and has finite gradients for large |l|.
+        return binary_log_likelihood(*flat_events(self.event_ndims, value, self.logits))
 
     def mean(self) -> Array:
         """Probabilities, [..., B, D...]."""
