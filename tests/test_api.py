@@ -22,7 +22,7 @@ from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Elbo
 from ae_jax.train.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.loop import train
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.prepare import prepare_run
 from tests.bound import decoded, encoded
 
 OPTIONS = {"latent_dim": 2, "hidden": [8], "epochs": 2, "batch_size": 50}

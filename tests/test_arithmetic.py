@@ -11,7 +11,7 @@ from ae_jax.api import configure
 from ae_jax.train import arithmetic, setup
 from ae_jax.train.arithmetic import product_flops, step_flops
 from ae_jax.train.devices import matrix_rate
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.prepare import prepare_run
 
 
 def flops(function, *shapes):

@@ -16,7 +16,7 @@ from ae_jax.data import from_array
 from ae_jax.objectives import Elbo
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.config import DataConfig
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.step import evaluate_objective
 from experiments import benchmark
 from experiments.benchmarks import contender, grid_contenders, jax_contenders

@@ -26,7 +26,7 @@ from ae_jax.numerics.noise import example_keys, stream_key
 from ae_jax.objectives import OBJECTIVES
 from ae_jax.train.config import ModelConfig, RunConfig, from_dict, override
 from ae_jax.train.optimisers import OPTIMISERS
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.step import NO_STEP, evaluate_objective, gradients, make_step
 from tests.bound import as_batch
 

@@ -17,8 +17,8 @@ from ae_jax.distributions import DiagonalGaussian, StandardNormal, draw_each, kl
 from ae_jax.eval import ImportanceSampledLikelihood
 from ae_jax.train.grid import Member, shared_program, train_grid
 from ae_jax.train.loop import train
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.program import AXIS, data_mesh, on_parts
-from ae_jax.train.setup import prepare_run
 
 PARTS = Path(__file__).with_name("users_parts.py")
 DIM, CLASSES = 5, 3

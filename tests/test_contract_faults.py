@@ -19,7 +19,7 @@ from ae_jax.nn.forward import Forward, passing
 from ae_jax.objectives import Elbo, Reconstruction
 from ae_jax.train.config import from_dict, to_dict
 from ae_jax.train.loop import train
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.step import make_step
 
 PARTS = Path(__file__).with_name("users_parts.py")

@@ -19,8 +19,8 @@ from ae_jax.train.config import to_dict
 from ae_jax.train.grid import Member, train_grid
 from ae_jax.train.kept import KeptOutcome
 from ae_jax.train.loop import train, train_together
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 
 # Of a size that no other test has: what is compiled is counted here.
 OPTIONS = {"hidden": [13], "latent_dim": 3, "epochs": 3, "batch_size": 64}

@@ -22,10 +22,10 @@ from ae_jax.report import run_report
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.config import EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.loop import is_look, train
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.progress import is_shown, progress
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
-from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import make_step
 
 # 200 examples in batches of 64 are four steps an epoch, the last one with 8 real examples.

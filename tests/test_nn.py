@@ -17,7 +17,7 @@ from ae_jax.nn.gated import GatedDecoder, GatedEncoder
 from ae_jax.nn.initialisers import FITTING, fitting, initialise
 from ae_jax.numerics.softplus import binary_log_likelihood, softplus
 from ae_jax.train.config import ModelConfig, RunConfig
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.prepare import prepare_run
 from tests.bound import as_batch, decoded, initial
 
 

@@ -11,7 +11,7 @@ from ae_jax.objectives import Elbo
 from ae_jax.objectives.wake_sleep import dream
 from ae_jax.train.config import from_dict, override
 from ae_jax.train.loop import train
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.prepare import prepare_run
 from tests.bound import as_batch, bound, initial
 
 

@@ -13,7 +13,7 @@ from ae_jax.models import BoundModel
 from ae_jax.objectives import Mcem
 from ae_jax.objectives.mcem import ACCEPTED, CODES, LOG_STEP_SIZE, VISITS
 from ae_jax.train.config import from_dict
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.step import gradients
 from tests import one_dimension as one
 from tests.bound import as_batch, bound

@@ -17,7 +17,7 @@ from ae_jax.objectives import OBJECTIVES
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.config import from_dict, override
 from ae_jax.train.engines import Single, Stacked
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.prepare import prepare_run
 
 PLAIN = {
     "data": {"preprocess": "identity"},

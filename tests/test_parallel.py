@@ -21,9 +21,9 @@ from ae_jax.objectives import OBJECTIVES as REGISTERED
 from ae_jax.objectives import Elbo, Terms
 from ae_jax.train.config import from_dict, override
 from ae_jax.train.loop import train
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.program import AXIS, data_mesh, run_epoch
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import NO_STEP, make_step
 from tests.bound import bound
 

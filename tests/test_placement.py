@@ -15,7 +15,7 @@ from ae_jax.data import DataSet, Split
 from ae_jax.data.batches import shuffled_order
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.devices import memory_share
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.prepare import prepare_run
 
 MODES = ("sharded", "shard_map")
 

@@ -12,8 +12,8 @@ from kingma_welling_curves import paper
 from ae_jax.cli.launch import Local, plan
 from ae_jax.train.config import EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 from experiments import kingma_welling
 from experiments.kingma_welling_grid import Grid, most_epochs, search
 

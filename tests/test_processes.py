@@ -16,8 +16,8 @@ from ae_jax.data import from_array
 from ae_jax.train import launched, processes
 from ae_jax.train.grid import Member, train_grid
 from ae_jax.train.loop import train
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 
 OPTIONS = {
     "hidden": [9],

@@ -22,8 +22,8 @@ from ae_jax.data import DataSet, from_array
 from ae_jax.train import loop
 from ae_jax.train.checkpoints import Checkpoints, latest_step
 from ae_jax.train.loop import train
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 from ae_jax.train.step import TrainState
 
 EPOCHS = 40

@@ -20,9 +20,9 @@ from ae_jax.train.config import from_dict, override
 from ae_jax.train.loop import train
 from ae_jax.train.optimiser_wrappers import forgotten
 from ae_jax.train.optimisers import AdamW, Momentum
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.program import Numbers
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 from tests.bound import as_batch
 
 UNITS, DEAD = 7, 2

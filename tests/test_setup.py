@@ -15,8 +15,8 @@ from ae_jax.train import placement
 from ae_jax.train.config import to_dict
 from ae_jax.train.loop import train
 from ae_jax.train.optimisers import Adagrad
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 
 SMALL = {"hidden": [3], "latent_dim": 2, "batch_size": 10}
 

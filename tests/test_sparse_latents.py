@@ -14,8 +14,8 @@ from ae_jax.core.errors import UserError
 from ae_jax.models import MODELS, BoundModel, Examples, ModelConfig
 from ae_jax.nn.sparse_latents import highest_of_batch, jump_relu
 from ae_jax.train.loop import train
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.program import AXIS, data_mesh
-from ae_jax.train.setup import prepare_run
 from tests.bound import as_batch
 
 RNG = np.random.default_rng(0)

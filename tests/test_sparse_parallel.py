@@ -11,7 +11,7 @@ import pytest
 from ae_jax.api import configure
 from ae_jax.data.batches import Order
 from ae_jax.objectives import SparseKL
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.prepare import prepare_run
 
 MODES = ("sharded", "shard_map", "pmap")
 

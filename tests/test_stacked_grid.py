@@ -19,8 +19,8 @@ from ae_jax.train.engines import Stacked
 from ae_jax.train.grid import Member, shared_program, train_grid
 from ae_jax.train.loop import is_look, train, train_together
 from ae_jax.train.optimisers import OPTIMISERS
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 
 OPTIONS = {"hidden": [9], "latent_dim": 3, "epochs": 3, "batch_size": 64, "learning_rate": 0.01}
 DIFFERENCES = {

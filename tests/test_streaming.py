@@ -34,8 +34,8 @@ from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import from_dict, to_dict
 from ae_jax.train.engines import Single
 from ae_jax.train.loop import train
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 from ae_jax.train.streamed import Streamed
 
 # Two chunks of three batches of 16 bars: the 13 batches of 200 are four chunks and a batch more.

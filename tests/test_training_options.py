@@ -22,8 +22,8 @@ from ae_jax.train.optimiser_wrappers import (
     reduced_on_plateau,
 )
 from ae_jax.train.optimisers import AdamW, Sgd
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 
 # Without noise: the loss of an example does not depend on the number of its step.
 PLAIN = {

@@ -14,8 +14,9 @@ from ae_jax.cli.launch.cluster import Slurm
 from ae_jax.core.errors import UserError
 from ae_jax.train.grid import Member, train_grid
 from ae_jax.train.loop import train
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import Setup, prepare_run
+from ae_jax.train.setup import Setup
 from tests.bound import reconstructed
 
 # One batch an epoch: the running mean of an epoch is the loss at the parameters it began with.

@@ -29,8 +29,9 @@ from ae_jax.train.config import (
     to_dict,
 )
 from ae_jax.train.loop import Record, train
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import Setup, prepare_run
+from ae_jax.train.setup import Setup
 from ae_jax.train.start import check_form
 
 IN_MEMORY = "array"  # the name of data that came as an array

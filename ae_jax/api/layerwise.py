@@ -24,7 +24,8 @@ from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, 
 from ae_jax.train.grid import Member
 from ae_jax.train.loop import Listener
 from ae_jax.train.optimisers import Momentum, Optimiser
-from ae_jax.train.setup import Setup, prepare_run
+from ae_jax.train.prepare import prepare_run
+from ae_jax.train.setup import Setup
 
 # The latent and the head of an inner layer that does what the activation does in the whole.
 INNER = {"sigmoid": ("sigmoid", "bernoulli"), "linear": ("deterministic", "gaussian_fixed")}

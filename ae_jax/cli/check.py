@@ -29,8 +29,9 @@ from ae_jax.objectives import Objective
 from ae_jax.train import loop
 from ae_jax.train.config import RunConfig, from_dict, override
 from ae_jax.train.optimisers import Optimiser
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import Setup, prepare_run
+from ae_jax.train.setup import Setup
 from ae_jax.train.step import evaluate_objective
 
 EXAMPLES, SIDE, CLASSES, BATCH, CODE = 48, 6, 3, 16, 3

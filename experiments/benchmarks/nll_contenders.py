@@ -7,7 +7,7 @@ from ae_jax.data import load
 from ae_jax.data.passes import EvaluationData
 from ae_jax.eval import ImportanceSampledLikelihood
 from ae_jax.train.config import DataConfig
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.prepare import prepare_run
 from experiments.benchmarks.ours import config_of
 from experiments.benchmarks.workload import Workload, timed_epochs
 

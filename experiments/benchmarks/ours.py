@@ -17,9 +17,9 @@ from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, 
 from ae_jax.train.devices import large_product
 from ae_jax.train.loop import train
 from ae_jax.train.optimisers import Adagrad
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.progress import progress
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 from experiments.benchmarks.workload import (
     INIT_SCALE,
     LEARNING_RATE,

@@ -14,7 +14,7 @@ from ae_jax.data.batches import num_batches, shuffled_order
 from ae_jax.data.streaming import chunks, steps_in_chunk
 from ae_jax.train.config import DataConfig
 from ae_jax.train.loop import train
-from ae_jax.train.setup import prepare_run
+from ae_jax.train.prepare import prepare_run
 from experiments.benchmarks.ours import LOOK_EXAMPLES, config_of
 from experiments.benchmarks.workload import Workload, peak_mib
 

@@ -13,8 +13,8 @@ from ae_jax.cli.training import _default_name
 from ae_jax.core.errors import RunWarning
 from ae_jax.train.config import from_dict
 from ae_jax.train.loop import train
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import prepare_run
 from faults.shared import records_of, two_clusters
 
 OPTIONS = {"latent_dim": 2, "hidden": [4], "batch_size": 16, "optim__name": "adam"}

@@ -18,8 +18,9 @@ from ae_jax.data.batches import shuffled_order
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.grid import Member, prepare_members
+from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.setup import Setup, prepare_run
+from ae_jax.train.setup import Setup
 
 # Steps of a measurement of the rate, after as many that compile the program.
 MEASURED_STEPS = 50
