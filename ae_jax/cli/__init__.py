@@ -1,4 +1,4 @@
-"""The command line `ae-jax`: `app` declares its commands, `commands` carries them out."""
+"""The command line `ae-jax`: `app` and `opening` declare commands, `commands` carries them out."""
 
 from ae_jax.cli.app import cli, main
 
