@@ -191,6 +191,10 @@ def test_divergence_names_the_step_and_keeps_the_checkpoint_before_it(vector_set
     chex.assert_trees_all_equal(kept.params, jax.device_get(expected.params))
     with pytest.raises(TrainingDiverged, match="step 7"):
         train(setup, directory)  # started again, it meets the same step
+    assert "step 7" in directory.diverged()
+    with directory.claim(setup.config, setup.dataset):
+        directory.append({"step": 8, "epoch": 2})
+    assert directory.diverged() is None  # it went on
 
 
 def restored(setup, directory):

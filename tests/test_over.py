@@ -166,6 +166,13 @@ def test_a_grid_that_cannot_be_is_refused_before_any_work(command, folder, optio
     assert not (folder / "grid").exists()
 
 
+def test_a_run_that_diverged_is_listed_as_such(command, folder):
+    wild = ("train", "digits", "--latent-dim", "2", "--hidden", "8", "--optimiser", "sgd")
+    status, _, err = command(*wild, "--learning-rate", "1e6", "--workdir", "wild")
+    assert status == 3 and "not finite" in err
+    assert "diverged" in command("runs", ".")[1]
+
+
 def test_runs_are_listed_without_opening_them(command, folder):
     status, _, err = command("runs", "nowhere")
     assert (status, err) == (2, "Error: there is no folder nowhere\n")

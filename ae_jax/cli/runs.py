@@ -76,7 +76,10 @@ def _reached(path: Path, options: dict[str, Any]) -> dict[str, Any]:
             step = latest_step(RunDirectory(path).checkpoints)
     except UserError as error:
         return {"state": f"damaged: {error}"}
+    diverged = RunDirectory(path).diverged() is not None
     if not records:
+        if diverged:
+            return {"state": "diverged"}
         return {"state": f"in its first epoch, step {step}" if step else "not begun"}
     last = records[-1]
     if "codec.name" in options:
@@ -90,7 +93,8 @@ def _reached(path: Path, options: dict[str, Any]) -> dict[str, Any]:
     if not (isinstance(epoch, int) and isinstance(epochs, int) and isinstance(name, str)):
         return {"state": "damaged: config.json or metrics.jsonl has another form"}
     looks = [record for record in records if is_look(record)]
-    row: dict[str, Any] = {"state": "over" if epoch >= epochs else "not over"}
+    state = "diverged" if diverged else "over" if epoch >= epochs else "not over"
+    row: dict[str, Any] = {"state": state}
     row["epoch"] = f"{epoch}/{epochs}"
     # An objective of the user's own is not executed for its headline, which the run wrote down.
     known = OBJECTIVES.get(name).headline if name in OBJECTIVES else "loss"

@@ -119,6 +119,9 @@ def train_together(
         last = setups[0].config.train.epochs if until is None else until
         with processes.stoppable():
             _run(places, engine, last)
+        for place in places:
+            if place.error and place.run.directory is not None and processes.is_first():
+                place.run.directory.note_divergence(str(place.error))
         return [place.error or Outcome(place.state, place.records) for place in places]
 
 

@@ -32,6 +32,7 @@ from ae_jax.train.identity import Identity, describe, identity_of
 __all__ = ["RunDirectory", "describe"]
 
 _LOST = {"at": UNKNOWN, "commit": UNKNOWN}  # of a start of which nothing is known
+_DIVERGED = "diverged"  # of the provenance
 _CHECK = "check"  # of a line of metrics.jsonl: the first half of its md5
 
 
@@ -342,8 +343,26 @@ class RunDirectory:
             return
         known = self._history.get("trained") or ([_LOST] if self._has_trained() else [])
         now = {"at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "commit": commit()}
-        self._write_provenance(self._history | {"trained": [*known, now]})
+        history = {name: value for name, value in self._history.items() if name != _DIVERGED}
+        self._write_provenance(history | {"trained": [*known, now]})
         self._history = None
+
+    def note_divergence(self, how: str) -> None:
+        """Adds to the provenance that training ended so, until it goes on or begins again."""
+        self.note_training()
+        try:
+            history = self._read_provenance()
+        except UserError:
+            return  # which whoever opens the run next is told
+        self._write_provenance(history | {_DIVERGED: how})
+
+    def diverged(self) -> str | None:
+        """How training diverged, where that is how it ended last."""
+        try:
+            how = self._read_provenance().get(_DIVERGED)
+        except UserError:
+            return None
+        return how if isinstance(how, str) else None
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Adds one record to metrics.jsonl; what is not finite becomes null, as JSON has it.
