@@ -231,7 +231,7 @@ def test_blocks_cover_every_row_once(monkeypatch, x):
     np.testing.assert_array_equal(rows.map(lambda v: 2 * v), 2 * x)
 
 
-@pytest.mark.slow_cases("kmeans1", "kmeans0", "nmf", "sparse_coding")
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [1, 2, 5, 7, 10], ids=lambda i: VARIANTS[i][0])
 def test_fits_over_several_blocks_are_those_over_one(monkeypatch, index, fits, x):
     monkeypatch.setattr("ae_jax.codecs.rows._BLOCK_FLOATS", 64 * 70)

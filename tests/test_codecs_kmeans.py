@@ -36,6 +36,7 @@ def _inertia(codec, x) -> float:
     return float(jnp.square(x - codec.decode(codec.encode(x))).sum())
 
 
+@pytest.mark.slow
 def test_inertia_is_no_worse_than_scikit_learns(digits):
     """Medians over seeds: one start of k-means differs from another by more than the margin."""
     ours = [_inertia(KMeans(10).fit(digits, jax.random.key(s)).codec, digits) for s in range(7)]

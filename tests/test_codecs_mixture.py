@@ -103,6 +103,7 @@ def test_k_means_is_the_limit_as_the_variance_goes_to_0(digits):
     np.testing.assert_allclose(codec.weights, hard.weights, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_where_k_means_ends_a_small_variance_stays(digits):
     hard = KMeans(5, tolerance=0.0).fit(digits, KEY).codec
     soft = SphericalMixture(5, variance=1e-4, start="kmeans", tolerance=0.0).fit(digits, KEY)

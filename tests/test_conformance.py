@@ -381,6 +381,7 @@ def _model_cases():
     "gated-conv",
     "gated-gated",
     "gated-mlp",
+    "gated-softmax",
     "ladder",
     "planar_flow",
     "rbm",

@@ -99,7 +99,7 @@ def test_annealing_from_the_true_posterior_is_exact_at_any_temperatures(temperat
     np.testing.assert_allclose(rows, EVIDENCE, atol=1e-4)
 
 
-@pytest.mark.slow_cases("posterior")
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["prior", "posterior"])
 def test_annealing_finds_the_evidence_whatever_the_encoder(start):
     evaluator = AnnealedLikelihood(128, 100, start=start)

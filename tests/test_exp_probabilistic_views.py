@@ -99,5 +99,6 @@ def test_slopes_are_those_of_powers():
     assert np.isnan(slope(x, x - 1e-2))
 
 
+@pytest.mark.slow
 def test_figures(smoke):
     check_pictures(smoke[0], {"limits", "reconstructions"})

@@ -203,6 +203,7 @@ def test_data_without_a_name_is_refused(vector_set, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_directory_of_another_run_is_refused_before_anything_is_submitted(digits, tmp_path):
     launcher = processes_launcher()
     Local().train([member("a")], digits, tmp_path)

@@ -105,6 +105,7 @@ def test_the_whole_does_what_the_layers_do_in_turn(trained, image_set):
         assert whole.evaluate()["squared_error_per_example"] == pytest.approx(error, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_machine_is_the_layer_that_it_became(image_set):
     """Up by W and b, down by its transpose and a: the formulas of the RBM by hand."""
     layers = pretrain(DEEP, image_set, HOW["rbm"], Recorder())

@@ -194,6 +194,7 @@ def trained(rows):
     return fit(rows, config=from_dict(PLAIN))
 
 
+@pytest.mark.slow
 def test_the_model_comes_to_the_highest_likelihood(trained, rows):
     """That of probabilistic PCA in closed form at the given scale (Tipping & Bishop 1999)."""
     x = np.float64(rows.splits["train"].x)

@@ -141,7 +141,7 @@ def _assert_same_update(found, expected):
     chex.assert_trees_all_close(found[1].totals, expected[1].totals, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow_cases(*DEARER, "factor_vae", "wae_mmd")
+@pytest.mark.slow_cases(*DEARER, "factor_vae", "mcem", "wae_mmd")
 def test_the_update_is_the_same_on_eight_devices(case, dataset, on_one_device):
     assert jax.device_count() == 8
     setup = _setup(case, dataset, "train.parallel=shard_map")

@@ -102,6 +102,7 @@ def fake_wandb():
     return fake
 
 
+@pytest.mark.slow
 def test_weights_and_biases_are_told_and_a_run_goes_on_in_its_entry(
     pictures, tmp_path, monkeypatch
 ):

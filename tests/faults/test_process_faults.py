@@ -85,7 +85,7 @@ def test_all_end_at_once_after_one(victim, number, status, word, group):
         assert said in group.log(index)
 
 
-@pytest.mark.slow_cases("1")
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_an_interrupt_ends_a_process_whose_main_thread_is_stuck(victim, group):
     for environment in addresses():
@@ -103,6 +103,7 @@ def test_a_process_that_raises_takes_the_others_with_it(group):
     assert "process 1 ended with status 2" in group.log(0)
 
 
+@pytest.mark.slow
 def test_one_that_parts_still_writes_why(group):
     first, second = addresses()
     work(group, "line.part(2); say('result written'); os._exit(0)", first)
