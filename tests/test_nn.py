@@ -1,6 +1,7 @@
 """Shapes and sizes of the networks, and how their weights start, against formulas."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -285,8 +286,8 @@ def test_binary_log_likelihood_is_exact_with_its_gradients_where_logits_saturate
         np.testing.assert_allclose(slopes[0], logits, rtol=1e-6)
         np.testing.assert_allclose(slopes[1], given - expit(logits), atol=1e-7)
         # The curvature, p (1 - p) of each, along ones: all of it, as it is diagonal.
-        slope = jax.grad(binary_log_likelihood, 1)
-        along = jax.jvp(lambda to: slope(single[0], to), single[1:], (jnp.ones(size),))[1]
+        slope = partial(jax.grad(binary_log_likelihood, 1), single[0])
+        along = jax.jvp(slope, single[1:], (jnp.ones(size),))[1]
         np.testing.assert_allclose(along, -expit(logits) * expit(-logits), atol=1e-7)
     alone = binary_log_likelihood(jnp.ones(8), jnp.full(8, 30.0))
     np.testing.assert_allclose(alone, -8 * np.exp(-30.0), rtol=1e-6)
