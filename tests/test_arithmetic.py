@@ -8,7 +8,7 @@ import pytest
 from compile_counts import compilations
 
 from ae_jax.api import configure
-from ae_jax.train import arithmetic, setup
+from ae_jax.train import arithmetic, prepare
 from ae_jax.train.arithmetic import product_flops, step_flops
 from ae_jax.train.devices import matrix_rate
 from ae_jax.train.prepare import prepare_run
@@ -80,7 +80,7 @@ def test_like_runs_are_checked_and_counted_by_one_trace(vector_set, monkeypatch)
 
         monkeypatch.setattr(module, name, counted)
 
-    count(setup, "evaluate_objective")
+    count(prepare, "evaluate_objective")
     count(arithmetic, "make_step")
     for seed, rate in ((0, 1e-3), (1, 2e-3)):
         options = {"hidden": [11], "latent_dim": 2, "batch_size": 40, "seed": seed}
