@@ -29,8 +29,6 @@ _EXACT = 1e-13
 # Passes that find the codes of new examples from what the last one left unexplained.
 _REFINEMENTS = 2
 _LEAST_SHARE = 1e-5
-# Multiplicative updates of the first codes.
-_PLACING = 20
 
 
 @struct.dataclass
@@ -154,21 +152,13 @@ class _State:
 def _start(spec: Nmf, rows: Rows, key: Array) -> _State:
     dictionary = starting_atoms(spec.init, rows, key, spec.latent_dim)
     if spec.divergence == "kullback_leibler":
-        # Codes that multiplicative updates start from must be nowhere 0: at first each example
-        # holds the same share of every atom. Then codes are updated before any atom moves: atoms
-        # that were fitted to such codes would have lost what they started from.
-        weights = dictionary.sum(axis=1)
-
-        def placed(x: Array) -> Array:
-            share = x.sum(1, keepdims=True) / (weights.sum() + _TINY) + _TINY
-            return jax.lax.fori_loop(
-                0,
-                _PLACING,
-                lambda _, codes: _kl_codes(x, codes, dictionary, weights)[0],
-                jnp.broadcast_to(share, (len(x), spec.latent_dim)),
-            )
-
-        codes = rows.map(placed)
+        # Codes that multiplicative updates start from must be nowhere 0: each example is taken
+        # to hold the same share of every atom.
+        weight = dictionary.sum() + _TINY
+        codes = rows.map(
+            lambda x: jnp.broadcast_to(x.sum(1, keepdims=True) / weight, (len(x), spec.latent_dim))
+        )
+        codes = codes + _TINY
     else:
         codes = jnp.zeros((rows.count, spec.latent_dim))
     return _State(dictionary, codes, jnp.full(spec.max_iterations, jnp.nan))
