@@ -266,6 +266,16 @@ def test_softplus_is_exact_with_its_derivatives_where_logits_saturate():
     assert softplus(-jnp.inf) == 0
 
 
+@jax.jit
+@jax.vmap
+def _derivatives(x, logits):
+    """Value, slopes by both arguments, and all of the curvature, along ones as it is diagonal."""
+    slope = partial(jax.grad(binary_log_likelihood, 1), x)
+    curvature = jax.jvp(slope, (logits,), (jnp.ones_like(logits),))[1]
+    value, slopes = jax.value_and_grad(binary_log_likelihood, (0, 1))(x, logits)
+    return value, *slopes, curvature
+
+
 @pytest.mark.parametrize("size", [7, 12, 784])
 def test_binary_log_likelihood_is_exact_with_its_gradients_where_logits_saturate(size):
     rng = np.random.default_rng(size)
@@ -273,22 +283,18 @@ def test_binary_log_likelihood_is_exact_with_its_gradients_where_logits_saturate
     # What the logits say, mostly: then all that remains is exp(-|l|), far below the unit in which
     # a float knows 1.
     likely = (logits > 0).astype(float)
-    for x in (likely, rng.random(size), rng.integers(0, 2, size).astype(float)):
-        single = jnp.asarray(x, jnp.float32), jnp.asarray(logits, jnp.float32)
-        given = np.asarray(single[0], np.float64)
-        # Each term apart: of a likely pixel, x l and the logarithm cancel.
-        signed = np.where(logits > 0, (given - 1) * logits, given * logits)
-        expected = signed.sum() - np.log1p(np.exp(-np.abs(logits))).sum()
-        # No subnormal numbers.
-        found = binary_log_likelihood(*single)
-        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-37)
-        slopes = jax.grad(binary_log_likelihood, (0, 1))(*single)
-        np.testing.assert_allclose(slopes[0], logits, rtol=1e-6)
-        np.testing.assert_allclose(slopes[1], given - expit(logits), atol=1e-7)
-        # The curvature, p (1 - p) of each, along ones: all of it, as it is diagonal.
-        slope = partial(jax.grad(binary_log_likelihood, 1), single[0])
-        along = jax.jvp(slope, single[1:], (jnp.ones(size),))[1]
-        np.testing.assert_allclose(along, -expit(logits) * expit(-logits), atol=1e-7)
+    x = np.float32([likely, rng.random(size), rng.integers(0, 2, size)])
+    value, of_x, of_logits, curvature = _derivatives(x, np.tile(np.float32(logits), (3, 1)))
+    given = x.astype(np.float64)
+    # Each term apart: of a likely pixel, x l and the logarithm cancel.
+    signed = np.where(logits > 0, (given - 1) * logits, given * logits)
+    expected = signed.sum(axis=1) - np.log1p(np.exp(-np.abs(logits))).sum()
+    # No subnormal numbers.
+    np.testing.assert_allclose(value, expected, rtol=2e-6, atol=1e-37)
+    np.testing.assert_allclose(of_x, np.tile(logits, (3, 1)), rtol=1e-6)
+    np.testing.assert_allclose(of_logits, given - expit(logits), atol=1e-7)
+    slopes = np.tile(-expit(logits) * expit(-logits), (3, 1))
+    np.testing.assert_allclose(curvature, slopes, atol=1e-7)
     alone = binary_log_likelihood(jnp.ones(8), jnp.full(8, 30.0))
     np.testing.assert_allclose(alone, -8 * np.exp(-30.0), rtol=1e-6)
     assert jnp.isnan(binary_log_likelihood(jnp.ones(2), jnp.array([jnp.nan, 0.0])))
