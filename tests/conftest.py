@@ -120,7 +120,7 @@ def _drop_compiled_programs():
     Linux, and XLA ends with a segmentation fault where it gets no more."""
     yield
     maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+    if maps.exists() and maps.read_bytes().count(b"\n") > 40_000:
         jax.clear_caches()
 
 

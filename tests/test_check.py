@@ -23,7 +23,7 @@ WRONG = {
 }
 
 
-@pytest.mark.slow_cases("OneKeyLatent", "NaiveMean", "FalselyPadded")
+@pytest.mark.slow_cases("Infinite", "OneKeyLatent", "NaiveMean", "FalselyPadded")
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_is_said_in_a_sentence(name):
     where, sentence = WRONG[name]

@@ -37,7 +37,7 @@ def _kl(x, y) -> float:
     return ((x[used] * np.log(x[used] / y[used])).sum() - x.sum() + y.sum()) / len(x)
 
 
-@pytest.mark.slow_cases("random")
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["nndsvda", "random"])
 def test_error_is_no_worse_than_scikit_learns(digits, init):
     fit = Nmf(16, init=init).fit(digits, KEY)

@@ -286,7 +286,7 @@ def test_terms_are_finite_and_one_an_example(objective_case):
     "elbo",
     *("beta_tcvae", "completion_elbo", "contractive", "denoising", "factor_vae", "info_vae"),
     *("iwae", "masked_reconstruction", "mcem", "reweighted_wake_sleep", "semi_supervised"),
-    *("sparse", "sparse_l1", "wae_mmd", "wake_sleep"),
+    *("sparse", "sparse_kl", "sparse_l1", "wae_mmd", "wake_sleep"),
 )
 def test_terms_are_the_same_compiled(objective_case):
     _, params, batch, eager, compiled = objective_case
@@ -295,7 +295,7 @@ def test_terms_are_the_same_compiled(objective_case):
         np.testing.assert_allclose(value, values[name], rtol=1e-4, err_msg=name)
 
 
-@pytest.mark.slow_cases("factor_vae", "semi_supervised")
+@pytest.mark.slow_cases("factor_vae", "semi_supervised", "sparse_auxk")
 def test_terms_follow_their_key(objective_case):
     objective, params, batch, _, compiled = objective_case
     first, again, other = (compiled(params, batch, jax.random.key(i)).total() for i in (1, 1, 2))
@@ -337,6 +337,8 @@ def test_terms_do_not_change_with_examples_that_should_not_matter(objective_case
     "beta_tcvae",
     "denoising",
     "factor_vae",
+    "sparse_kl",
+    "sparse_auxk",
 )
 def test_gradients_of_an_objective_are_finite_and_reach_every_parameter(objective_case):
     objective, params, batch, _, compiled = objective_case
@@ -381,6 +383,8 @@ def _model_cases():
     "gated-conv",
     "gated-gated",
     "gated-mlp",
+    "mlp-conv",
+    "mlp-softmax",
     "gated-softmax",
     "ladder",
     "planar_flow",

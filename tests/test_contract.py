@@ -79,7 +79,7 @@ def test_a_prior_with_parameters_is_learned_scored_and_drawn_from(labelled):
     """A linear Gaussian model under a prior of its own has a log p(x) in closed form."""
     model = fit(
         labelled,
-        **SMALL | {"epochs": 300, "learning_rate": 0.05},
+        **SMALL | {"epochs": 300, "learning_rate": 0.05, "eval__every": 300},
         model__head="gaussian_fixed",
         model__prior="normal",
     )

@@ -79,5 +79,6 @@ def test_a_step_that_is_too_large_is_said_to_be(smoke):
     assert rows[0.0003]["over PCA (%)"] > rows[0.01]["over PCA (%)"]
 
 
+@pytest.mark.slow
 def test_figures(smoke):
     check_pictures(smoke[0], {"lines", "loss"})

@@ -66,7 +66,7 @@ def active(state, setup):
     return np.asarray((code != 0).sum(axis=0))
 
 
-@pytest.mark.slow_cases("False")
+@pytest.mark.slow
 @pytest.mark.parametrize("revived", [True, False])
 def test_a_dead_unit_learns_by_the_auxiliary_loss_and_not_without(revived, plane):
     """One whose activation hardly varies, and is below those of the others."""

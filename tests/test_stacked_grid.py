@@ -174,6 +174,7 @@ WHOLE_CODES = [name for name in OBJECTIVES if not OBJECTIVES.get(name).can_pad]
 
 @pytest.mark.slow_cases(
     "mcem",
+    "sparse_resampling",
     "contrastive_divergence",
     "sparse_auxk",
     "sparse_l0",

@@ -118,6 +118,7 @@ def test_the_engines_choose_by_bytes(image_set):
     assert prepared(image_set, STREAMED).config.data.memory_budget == BUDGET
 
 
+@pytest.mark.slow
 def test_labels_and_every_example_reach_the_step(image_set):
     """Against the engine on the device, chunk by chunk: the same reports of epochs and looks."""
     streamed, placed = prepared(image_set, STREAMED), prepared(image_set, OPTIONS)
