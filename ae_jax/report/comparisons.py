@@ -160,6 +160,7 @@ def curve_panels(
         ticks_where_measured(axes, lines)
         axes.set_title(display_name(title))
         axes.set_xlabel(x_label[title])
+    for axes in row:  # when the ordinates, which they share, are known
         name_lines(axes)
     row[0].set_ylabel(y_label)
     legend_below(figure)

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.transforms import Transform
 from scipy.signal import savgol_filter
 
 from ae_jax.report.style import CYCLE, FAINT, MARKERS, NAMED, RAW, REFERENCE, display_name
@@ -17,6 +19,7 @@ from ae_jax.report.style import CYCLE, FAINT, MARKERS, NAMED, RAW, REFERENCE, di
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 FEW_TICKS = 9  # abscissae that can all be named
+LETTER, ROW = 0.068, 0.15  # inches of a name at 8.5 points
 NOISY_FROM = 30  # points: fewer are all shown
 REFERENCE_STYLE = (0, (4, 2.5))
 
@@ -104,26 +107,60 @@ def ticks_where_measured(axes: Axes, lines: Curves, ticks: Sequence[float] | Non
 def name_lines(axes: Axes, below: bool = False) -> None:
     """Writes the names of levels and baselines at their right ends.
 
-    Above them or, where another one is close above or where asked for, `below`.
+    Above them or, where another one is close above or where asked for, `below`; on the other side
+    or at the left ends where a curve would go through the name, if it does not there.
     """
     named = [line for line in axes.lines if str(line.get_label()).startswith(NAMED)]
     to_axes = axes.transData + axes.transAxes.inverted()
-    ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in named]
-    heights = [to_axes.transform(end)[1] for end in ends]
-    for line, end, height in zip(named, ends, heights, strict=True):
-        under = below or any(0 < other - height < 0.07 for other in heights)
+    curves = [_points(line, to_axes) for line in axes.lines if line not in named]
+    drawn = np.concatenate([np.empty((0, 2)), *curves])
+    inches = axes.get_position().size * axes.figure.get_size_inches()
+    ends = [to_axes.transform(line.get_xydata()[[0, -1]]) for line in named]
+    for line, (left, right) in zip(named, ends, strict=True):
+        # In short lines, as there is little room beside curves.
+        text = textwrap.fill(str(line.get_label()).removeprefix(NAMED), 14)
+        others = [other[1, 1] for other in ends if not np.array_equal(other, [left, right])]
+        usual = below or any(0 < other - right[1] < 0.07 for other in others)
+        places = [(right, usual), (left, usual), (right, not usual), (left, not usual)]
+        rows = text.split("\n")
+        size = np.array([LETTER * max(map(len, rows)), ROW * len(rows)]) / inches
+        free = (
+            (end, under)
+            for end, under in places
+            if not _covers(end, (1 if end is left else -1, -1 if under else 1), size, drawn)
+        )
+        end, under = next(free, places[0])
         axes.annotate(
-            # In short lines, as there is little room beside curves.
-            textwrap.fill(str(line.get_label()).removeprefix(NAMED), 14),
+            text,
             end,
-            xytext=(-2, -4 if under else 3),
+            xycoords=axes.transAxes,
+            xytext=(2 if end is left else -2, -4 if under else 3),
             textcoords="offset points",
-            ha="right",
+            ha="left" if end is left else "right",
             va="top" if under else "bottom",
             color=REFERENCE,
             fontsize=8.5,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
+
+
+def _points(line: Line2D, to_axes: Transform) -> np.ndarray:
+    """Points along a drawn line, close to each other, as shares of the axes [N, 2]."""
+    corners = to_axes.transform(line.get_xydata())
+    corners = corners[np.isfinite(corners).all(axis=1)]
+    if len(corners) < 2:
+        return corners
+    between = np.linspace(0, len(corners) - 1, 20 * len(corners))
+    along = np.arange(len(corners))
+    return np.stack([np.interp(between, along, column) for column in corners.T], axis=1)
+
+
+def _covers(
+    corner: np.ndarray, towards: tuple[int, int], size: np.ndarray, drawn: np.ndarray
+) -> bool:
+    """Whether a box of a size from a corner on, in one of four directions, hides points [N, 2]."""
+    within = (drawn - corner) * towards
+    return bool(((within >= 0) & (within <= size)).all(axis=1).any())
 
 
 def legend_below(figure: Figure, handles: Mapping[str, object] | None = None) -> None:
