@@ -15,6 +15,7 @@ from ae_jax.core.files import read_json
 from ae_jax.data import DataSet
 from ae_jax.lab import Estimate, Lab, Member, along, autoencoder
 from ae_jax.objectives import ContrastiveDivergence
+from ae_jax.train.checkpoints import Which
 from ae_jax.train.config import EvalConfig, RunConfig, TrainConfig
 from ae_jax.train.optimisers import Momentum
 from experiments.published import TARGETS
@@ -78,9 +79,16 @@ class Bench:
     lab: Lab
     runs: dict[str, Fitted] = dataclasses.field(default_factory=dict)
 
-    def train(self, name: str, config: RunConfig, dataset: DataSet, start: Any = None) -> Fitted:
+    def train(
+        self,
+        name: str,
+        config: RunConfig,
+        dataset: DataSet,
+        start: Any = None,
+        which: Which = "latest",
+    ) -> Fitted:
         """One run, from given parameters where there are some. Raises TrainingDiverged."""
-        fitted = self.lab.train([Member(name, config, start)], dataset)
+        fitted = self.lab.train([Member(name, config, start)], dataset, which)
         if name not in fitted:
             raise TrainingDiverged(f"{name} diverged; its folder holds what came before")
         self.runs[name] = fitted[name]

@@ -4,29 +4,31 @@ Claim   625-2000-1000-500-30 and its mirror reconstructs patches of unseen peopl
         squared error of at most 0.95 times that of PCA of 30 components of the same patches.
         Published: 126 against 135, or 0.933.
 
-Command python -m experiments.deep_faces --preset smoke|quick|standard|paper [--workdir DIR]
+Command python -m experiments.deep_faces --preset smoke|quick|standard [--workdir DIR]
             [--print-only]
 
         smoke     seconds; the 8x8 digits, enlarged, in place of faces
-        quick     120 patches a face, 2 epochs a layer, 8 of fine-tuning: a seventeenth of the
-                  updates of `standard`, after which the error still falls from epoch to epoch. It
-                  shows that all stages work, not the claim, which it does not reach; minutes on two
-                  CPU cores
-        standard  414 patches a face, 10 epochs a layer, 40 of fine-tuning: 2.7e14 operations, about
-                  an hour and a quarter on two idle CPU cores
-        paper     50 epochs a layer, 100 of fine-tuning: 8e14 operations; an accelerator
+        quick     120 patches a face, 5 epochs a layer, 4 of fine-tuning; about four minutes on two
+                  idle CPU cores
+        standard  414 patches a face, 5 epochs a layer, 8 of fine-tuning; about twenty minutes
 
         The faces are `olivetti.npz` in the folder named by AE_JAX_DATA, or scikit-learn downloads
         them.
 
 Protocol  25x25 patches of the 400 Olivetti faces (64x64), turned by -90 to 90 degrees, 1.4 to 1.8
-        pixels apart, about the centre: with 414 of each face 124,200 patches of the first thirty
-        people train and 41,400 of the other ten test. Every pixel has mean 0 and the average pixel
-        variance is 1, over all patches, as published; a pixel is the mean of the face over its
-        square. Layers are RBMs by CD-1, the first with Gaussian visible and the last with linear
-        hidden units; unrolled, the network is fine-tuned by Adam on the squared error. The authors'
-        own draws of angles and scales are not known, nor how they sampled: from points instead of
-        means, which alias, the error of PCA is about an eighth larger.
+        pixels apart, about the centre: with 414 of each face 103,500 patches of the first 25 people
+        train, 20,700 of the next five stop the fine-tuning, and 41,400 of the last ten test. Every
+        pixel has mean 0 and the average pixel variance is 1, over all patches, as published; a
+        pixel is the mean of the face over its square. Layers are RBMs by CD-1, the first with
+        Gaussian visible and the last with linear hidden units; unrolled, the network is fine-tuned
+        by Adam with a cosine schedule on the squared error, and taken as it was at the epoch with
+        the least error on the five people. PCA is of all thirty. The authors' own draws of angles
+        and scales are not known, nor how they sampled: from points instead of means, which alias,
+        the error of PCA is about an eighth larger.
+
+        Why it has to be stopped: 300 photographs of thirty people are soon learned by heart. After
+        eight epochs with a constant step, without people held out, an error of 27 on people that
+        trained went with one of 149 on those that test, where PCA has 128.
 
 Figures figures/reconstructions.png (test samples, autoencoder, PCA), error_by_epoch.png.
 """
@@ -39,7 +41,7 @@ from ae_jax.api.layerwise import WHOLE
 from ae_jax.lab import Claim, Findings, Lab, claim, experiment, run_command, run_rows
 from ae_jax.train.config import DataConfig
 from ae_jax.train.optimisers import Momentum
-from experiments.baselines import pca_error, pca_of, rows_of
+from experiments.baselines import pca_error, rows_of
 from experiments.deep import RBMS, SOURCE, UNIT, Bench, error_on_test, published
 from experiments.deep_faces_patches import (
     Preset,
@@ -47,17 +49,16 @@ from experiments.deep_faces_patches import (
     faces_of,
     mean_error,
     patches_of,
+    pca_of_all_people,
     pictures,
-    still_falling,
 )
 
 HIDDEN = (2000, 1000, 500)
 PUBLISHED_PATCHES = 414
 PRESETS = {
-    "smoke": Preset("digits", (48,), 6, 2, 6, 2, 4),
-    "quick": Preset("olivetti", HIDDEN, 30, 2, 8, 1, 120),
-    "standard": Preset("olivetti", HIDDEN, 30, 10, 40, 4, PUBLISHED_PATCHES),
-    "paper": Preset("olivetti", HIDDEN, 30, 50, 100, 10, PUBLISHED_PATCHES),
+    "smoke": Preset("digits", (48,), 6, 2, 6, 1, 4),
+    "quick": Preset("olivetti", HIDDEN, 30, 5, 4, 1, 120),
+    "standard": Preset("olivetti", HIDDEN, 30, 5, 8, 1, PUBLISHED_PATCHES),
 }
 # At 0.1 with this momentum the units of the second layer all switch off within two epochs.
 SLOWER_RBMS = dataclasses.replace(RBMS, optim=Momentum(0.02))
@@ -72,13 +73,14 @@ def main(preset: Preset, lab: Lab) -> Findings:
     """Deep autoencoder of face patches with a code of 30, beside PCA."""
     faces, bench = faces_of(preset.dataset), Bench(lab)
     patches = patches_of(faces, preset.patches)
-    data, codec = patches.dataset, pca_of(patches.dataset, preset.code)
+    data, codec = patches.dataset, pca_of_all_people(patches.dataset, preset.code)
     # Linear pixels of unit variance: squared error.
     deep = preset.config(data, "identity", head="gaussian_fixed")
     # Existing runs are known without a name for their patches.
     deep = dataclasses.replace(deep, data=DataConfig(protocol="full", preprocess="identity"))
     layers = bench.layers("rbm", deep, data, preset.layers(SLOWER_RBMS))
-    model = bench.train(f"rbm/{WHOLE}", layers.config, data, layers.params())
+    model = bench.train(f"rbm/{WHOLE}", layers.config, data, layers.params(), "best")
+    taken = next(record["epoch"] for record in model.records if record["step"] == model.step)
     before = error_on_test(layers.model(data))
     errors = {
         "autoencoder": error_on_test(model), "PCA": pca_error(codec, rows_of(data, "test"))
@@ -92,7 +94,8 @@ def main(preset: Preset, lab: Lab) -> Findings:
             "Squared error summed over the pixels of a test patch, in units of the average pixel "
             f"variance: the mean patch has {mean_error(data):.4g}. Layers had "
             f"{preset.layer_epochs} epochs of contrastive divergence each, the unrolled network "
-            f"{preset.epochs} of fine-tuning, {still_falling(model)}."
+            f"{preset.epochs} of fine-tuning, of which epoch {taken} is kept, by the people "
+            "that are held out."
         ),
         tables={"Test error": error_rows(preset, errors, before)},
         pictures=pictures(preset, patches, model, codec, errors, before),
@@ -110,7 +113,7 @@ def claims(preset: Preset, faces: dict[str, np.ndarray], errors: dict[str, float
         whole = errors["PCA"]
     else:
         as_many = patches_of(faces, PUBLISHED_PATCHES).dataset
-        whole = pca_error(pca_of(as_many, preset.code), rows_of(as_many, "test"))
+        whole = pca_error(pca_of_all_people(as_many, preset.code), rows_of(as_many, "test"))
     by_both = {"unit": UNIT, "source": SOURCE}
     near = (
         f"PCA of {preset.code} components, {PUBLISHED_PATCHES} patches a face, has about the "

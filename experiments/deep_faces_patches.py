@@ -8,7 +8,7 @@ from ae_jax.api import Fitted
 from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import DataSet, Split, load
 from ae_jax.lab import Rows, Shown, level, shown
-from experiments.baselines import pca_reconstructions, rows_of, squared_error
+from experiments.baselines import pca_of_rows, pca_reconstructions, rows_of, squared_error
 from experiments.deep import DeepPreset, error_curve, published
 from experiments.patches import turned_patches
 
@@ -22,6 +22,7 @@ class Preset(DeepPreset):
 
 SHOWN = 12
 SMOKE_FACES = {"train": 120, "test": 40}
+VALID_SHARE = 1 / 6  # of the training people, the last of them: five of thirty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,22 +57,20 @@ def patches_of(faces: dict[str, np.ndarray], count: int) -> Patches:
     everything -= mean
     scale = float(np.sqrt(np.square(everything, dtype=np.float64).mean()))
     everything /= np.float32(scale)
-    by_face = everything.reshape(count, -1, *everything.shape[1:])
+    by_face = everything.reshape(count, -1, *everything.shape[1:], 1)
     cut = len(faces["train"])
-    train, test = (
-        part.reshape(-1, *everything.shape[1:]) for part in (by_face[:, :cut], by_face[:, cut:])
-    )
-    splits = {"train": Split(train[..., None]), "test": Split(test[..., None])}
+    parts = np.split(by_face, [cut - round(VALID_SHARE * cut), cut], axis=1)
+    splits = {
+        name: Split(part.reshape(-1, *part.shape[2:]))
+        for name, part in zip(("train", "valid", "test"), parts, strict=True)
+    }
     return Patches(DataSet("face patches", splits, protocol="full"), mean, scale)
 
 
-def still_falling(model: Fitted) -> str:
-    """How far from its end the training was when it ended, in words."""
-    errors = error_curve(model)[1]
-    if len(errors) < 2:
-        return "looked at once"
-    change = 100 * (1 - errors[-1] / errors[-2])
-    return f"of which the last look was {change:.2g} % below the one before"
+def pca_of_all_people(dataset: DataSet, code: int) -> PcaCodec:
+    """PCA of all that train the network or stop it: there is nothing to stop."""
+    people = np.concatenate([rows_of(dataset, part) for part in ("train", "valid")])
+    return pca_of_rows(people, code)
 
 
 def mean_error(dataset: DataSet) -> float:

@@ -305,6 +305,7 @@ def test_terms_follow_their_key(objective_case):
         assert (first != other).all()
 
 
+@pytest.mark.slow_cases("factor_vae", "semi_supervised")
 def test_terms_do_not_change_with_examples_that_should_not_matter(objective_case):
     """Those of the first half when the other half is replaced, and masked if it may matter."""
     objective, params, batch, _, compiled = objective_case
