@@ -132,8 +132,7 @@ def name_lines(axes: Axes, below: bool = False) -> None:
         end, under = next(free, places[0])
         axes.annotate(
             text,
-            end,
-            xycoords=axes.transAxes,
+            line.get_xydata()[0 if end is left else -1],
             xytext=(2 if end is left else -2, -4 if under else 3),
             textcoords="offset points",
             ha="left" if end is left else "right",
