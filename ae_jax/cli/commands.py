@@ -3,7 +3,6 @@
 Matplotlib is imported by the commands that draw: the others are over sooner.
 """
 
-import functools
 import io
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +18,7 @@ from ae_jax.core.files import (
     write_atomically,
 )
 from ae_jax.core.registry import absolute_reference
-from ae_jax.data import Split, info, prepare
-from ae_jax.data import load as load_data
+from ae_jax.data import examples_for, file_and_label, info, prepare
 from ae_jax.eval import ImportanceSampledLikelihood
 from ae_jax.eval.scores import outliers, score_named, threshold_at
 from ae_jax.report.claims import write_results
@@ -150,6 +148,8 @@ def score(
         raise UserError("--threshold-split says where --false-positive-rate holds: give that too")
     if data is not None and split is not None:
         raise UserError("--split is of the data of the RUN, and --data names others")
+    if data is not None and out.resolve() == file_and_label(data)[0].resolve():
+        raise UserError(f"--out {out} would write over the data that are scored")
     chosen = score_named(kind, samples)
     model = load(run, checkpoint, **allowed)
     splits = model.setup.dataset.splits
@@ -159,8 +159,11 @@ def score(
         examples = splits[model.split_named(where)]
         scores = model.score(examples, chosen, seed=seed)
     else:
-        where, (examples, classes) = data, _all_examples(data, model.config.data.layout)
-        y = examples.y if model.condition_kind == "label" else None
+        dataset, layout = model.setup.dataset, model.config.data.layout
+        labelled = model.condition_kind == "label"
+        where = data
+        examples, classes = examples_for(data, dataset, layout=layout, labelled=labelled)
+        y = examples.y if labelled else None
         condition = examples.condition if model.condition_kind == "input" else None
         scores = model.score(examples.x, chosen, y, condition, seed=seed)
     make_directory(out.parent)
@@ -184,16 +187,6 @@ def score(
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     write_atomically(out, csv_table(rows).encode())
     click.echo(f"{out}: {len(examples)} rows of {', '.join(columns)}")
-
-
-def _all_examples(name: str, layout: str) -> tuple[Split, tuple[str, ...] | None]:
-    """The examples of a data set of all splits, in the order of its file where that is one."""
-    found = load_data(name, layout=layout)
-    parts = list(found.splits.values())
-    whole = functools.reduce(lambda before, part: part.after(before), parts)
-    if whole.names is not None and whole.names.dtype.kind in "iu":
-        whole = whole.rows(np.argsort(whole.names))
-    return whole, found.classes
 
 
 def report(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allowed: Any) -> None:

@@ -4,6 +4,7 @@ A new data set is one line here and, where it needs more than a function, one fi
 """
 
 import dataclasses
+import functools
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import whole_path
 from ae_jax.core.registry import Registry, absolute_reference
+from ae_jax.data import other_files
 from ae_jax.data.array_files import ArrayFile
 from ae_jax.data.arrays import from_array, refuse_channels_first
 from ae_jax.data.base import DataSet, Facts, Split
@@ -37,7 +39,7 @@ from ae_jax.data.sources.cache import Log
 from ae_jax.data.sources.records import RecordFolder, is_folder_of_records
 from ae_jax.data.sources.records_writer import write_records
 from ae_jax.data.sources.user_arrays import channels_last
-from ae_jax.data.sources.user_files import file_and_label, user_file
+from ae_jax.data.sources.user_files import file_and_label, texts_of, user_file
 
 DATA_SETS: Registry[Source] = Registry(
     "data set",
@@ -83,6 +85,7 @@ __all__ = [
     "absolute_name",
     "can_load",
     "counts_from_text",
+    "examples_for",
     "from_array",
     "from_object",
     "info",
@@ -121,6 +124,23 @@ def load(
     if name not in DATA_SETS:
         refuse_channels_first(data)
     return data if limit is None else data.limited(limit)
+
+
+def examples_for(
+    name: str, data: DataSet, *, layout: str = "channels_last", labelled: bool = False
+) -> tuple[Split, tuple[str, ...] | None]:
+    """All examples of a file or data set for a model of `data`, and the names of their classes.
+
+    Columns and words are those of `data`, by name, and so are classes where the model is
+    `labelled`. Raises UserError.
+    """
+    return other_files.examples_for(
+        name,
+        data,
+        load=functools.partial(load, layout=layout),
+        texts=texts_of(name),
+        labelled=labelled,
+    )
 
 
 def _channels_last(stored: Stored, name: str, layout: str) -> Stored:

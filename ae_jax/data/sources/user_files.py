@@ -83,16 +83,25 @@ def file_and_label(name: str) -> tuple[Path, str | None]:
     return Path(name).expanduser(), None
 
 
+def texts_of(name: str) -> list[str] | None:
+    """The texts of a file or a folder, as `user_file` reads them; None where it holds others."""
+    found = user_file(name)
+    return _read_texts(found.path) if found and found.read in (_texts, _folder_of_texts) else None
+
+
+def _read_texts(path: Path) -> list[str]:
+    """One document a line, and empty lines are none; of a folder one a file, in their order."""
+    if path.is_dir():
+        return [_text_of(file) for file in sorted(path.glob("*.txt"))]
+    return [line for line in _text_of(path).splitlines() if line.strip()]
+
+
 def _texts(path: Path, log: Log) -> Stored:
-    """One document a line; empty lines are none."""
-    lines = [line for line in _text_of(path).splitlines() if line.strip()]
-    return stored_texts(lines, str(path), log, str(path))
+    return stored_texts(_read_texts(path), str(path), log, str(path))
 
 
 def _folder_of_texts(path: Path, log: Log) -> Stored:
-    """One document a file, in the order of their names."""
-    files = sorted(path.glob("*.txt"))
-    return stored_texts([_text_of(file) for file in files], str(path), log, str(path))
+    return stored_texts(_read_texts(path), str(path), log, str(path))
 
 
 def _text_of(path: Path) -> str:
