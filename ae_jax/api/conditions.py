@@ -11,7 +11,7 @@ def checked_labels(y: Any, count: int, classes: int) -> np.ndarray:
     """Labels [count] int32. Raises UserError for what are none of so many classes."""
     if y is None:
         raise UserError("the model is conditioned on the label: give labels as y (--label)")
-    labels = np.asarray(y)
+    labels = np.asarray(_unmasked(y, "labels y"))
     if labels.dtype.kind not in "iu" or labels.shape not in ((), (count,)):
         raise UserError(f"labels y have to be one whole number, or one for each of {count}")
     if labels.size and not (labels.min() >= 0 and labels.max() < classes):
@@ -24,9 +24,24 @@ def checked_conditions(condition: Any, count: int, shape: tuple[int, ...]) -> np
     """Conditions [count, *shape] float32. Raises UserError for those of another shape."""
     if condition is None:
         raise UserError("the model is conditioned on an input: give it as condition")
-    values = np.asarray(condition, np.float32)
+    given = _unmasked(condition, "the condition")
+    try:
+        values = np.asarray(given)
+    except ValueError as error:  # rows of different lengths
+        raise UserError("a condition is an array of numbers") from error
+    if values.dtype.kind not in "biuf":
+        raise UserError(f"a condition is an array of real numbers, not of type {values.dtype}")
     if values.shape not in (shape, (count, *shape)):
         raise UserError(
             f"a condition has shape {shape}, or {(count, *shape)} for all, not {values.shape}"
         )
+    values = values.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise UserError("some values of the condition are not finite")
     return np.broadcast_to(values, (count, *shape))
+
+
+def _unmasked(given: Any, what: str) -> Any:
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise UserError(f"some values of {what} are masked: leave those examples out")
+    return given

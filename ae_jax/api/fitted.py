@@ -15,6 +15,7 @@ from jaxtyping import Float, Shaped
 from ae_jax.api import compiled
 from ae_jax.api.arguments import SEEDS, checked_codes, whole_number
 from ae_jax.api.conditions import checked_conditions, checked_labels
+from ae_jax.core.door import with_mask
 from ae_jax.core.errors import UserError, present
 from ae_jax.core.files import write_atomically
 from ae_jax.core.registry import unknown_name
@@ -246,7 +247,7 @@ class Fitted:
         """
         steps = whole_number(steps, "the number of steps, with both ends,", 2)
         first, last = (
-            self.encode(np.asarray(one)[None], _one(y), _one(condition))[0] for one in (a, b)
+            self.encode(with_mask(one)[None], _one(y), _one(condition))[0] for one in (a, b)
         )
         codes = np.linspace(first, last, steps, dtype=np.float32)
         made = self.decode(codes, y, condition, units=units)
@@ -267,7 +268,7 @@ class Fitted:
         places = checked_codes(np.asarray(values)[:, None], 1) if np.ndim(values) == 1 else None
         if places is None:
             raise UserError("values of the dimension are a list of numbers")
-        code = self.encode(np.asarray(x)[None], _one(y), _one(condition))
+        code = self.encode(with_mask(x)[None], _one(y), _one(condition))
         codes = np.repeat(code, len(places), axis=0)
         codes[:, dim] = places[:, 0]
         made = self.decode(codes, y, condition, units=units)
@@ -325,7 +326,8 @@ class Fitted:
         twice = {str(one) for one in evaluators if list(evaluators).count(one) > 1}
         if twice:
             raise UserError(f"the evaluator {min(twice)} is asked twice")
-        results = self.setup.own_metrics(self.variables, self.step, self.split_named(split))
+        self._refuse_missing(self.split_named(split), evaluators)
+        results = self.setup.own_metrics(self.variables, self.step, split)
         data = self.evaluation_data(split)
         seed = jnp.asarray(self.config.train.seed, jnp.uint32)
         for given in ("squared_error", *evaluators):
@@ -337,6 +339,20 @@ class Fitted:
             for metric, value in values.items():
                 results[f"{name}/{metric}" if metric in results else metric] = value
         return results
+
+    def _refuse_missing(self, split: str, evaluators: Sequence[str | Evaluator]) -> None:
+        """Raises UserError where examples lack values and an evaluator needs them all."""
+        x = self.setup.dataset.splits[split].x
+        if not self._takes_missing or x.dtype.kind != "f" or not np.isnan(x).any():
+            return
+        for given in evaluators:
+            evaluator = EVALUATORS.get(given) if isinstance(given, str) else given
+            if given != "squared_error" and not getattr(evaluator, "accepts_missing", False):
+                name = given if isinstance(given, str) else _name_of(evaluator)
+                raise UserError(
+                    f"the evaluator {name} needs all values of an example, and in the {split} "
+                    "split some are missing"
+                )
 
     def evaluation_data(self, split: str = "test") -> EvaluationData:
         """A split as evaluators take it. Raises UserError."""

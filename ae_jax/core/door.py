@@ -59,6 +59,11 @@ def admit(x: Any, origin: str, *, check_digits: bool = True) -> Admitted:
     return Admitted(_float32(x, origin, check_digits), kind)
 
 
+def with_mask(x: Any) -> np.ndarray:
+    """An array of anything; a masked one stays so, where np.asarray would show what is masked."""
+    return x if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
+
+
 def as_array(x: Any, origin: str) -> np.ndarray:
     """What was given as one array, still of its own type. Raises UserError where there is none."""
     sparse = sys.modules.get("scipy.sparse")

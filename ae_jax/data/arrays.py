@@ -72,7 +72,16 @@ def check_split(
 
 
 def admitted(dataset: DataSet) -> DataSet:
-    """A data set with every array in memory in the form of the library. Raises UserError."""
+    """A data set with every array in memory in the form of the library. Raises UserError.
+
+    Labels and conditions are one for each example, and numbers that say what they seem to.
+    """
+    for split in dataset.splits.values():
+        origin = f"data set {dataset.name}"
+        if split.y is not None:
+            labels_of(split.y, len(split.x), origin)
+        if split.condition is not None:
+            _check_conditions(split.condition, len(split.x), origin)
     forms = [np.dtype(np.uint8), np.dtype(np.float32)]  # in the byte order of this machine
     if dataset.is_counts:
         forms.append(np.dtype(np.uint16))
@@ -82,6 +91,16 @@ def admitted(dataset: DataSet) -> DataSet:
         if split.x.dtype not in forms or isinstance(split.x, np.ma.MaskedArray)
     }
     return dataclasses.replace(dataset, splits={**dataset.splits, **splits}) if splits else dataset
+
+
+def _check_conditions(condition: Any, count: int, origin: str) -> None:
+    if len(condition) != count:
+        raise UserError(f"{origin}: {count} examples need as many conditions, not {len(condition)}")
+    if isinstance(condition, np.ma.MaskedArray) and np.ma.is_masked(condition):
+        raise UserError(f"{origin}: some conditions are masked: leave those examples out")
+    in_memory = isinstance(condition, np.ndarray) and not isinstance(condition, np.memmap)
+    if in_memory and not np.isfinite(condition).all():
+        raise UserError(f"{origin}: some conditions are not finite")
 
 
 def examples_of(x: Any, origin: str) -> Admitted:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ae_jax.core.door import with_mask
 from ae_jax.core.errors import UserError
 from ae_jax.data.arrays import from_array
 from ae_jax.data.base import DataSet
@@ -50,7 +51,7 @@ def from_object(
     if stored is not None:
         return stored.under(protocol, name)
     # As it is, so that the door sees a mask, or a sparse matrix.
-    array = x if layout == "channels_last" else channels_last(np.asarray(x), layout, name)
+    array = x if layout == "channels_last" else channels_last(with_mask(x), layout, name)
     if y is None:
         return from_array(array, None, name=name, protocol=protocol)
     _, classes = class_codes(y, array.shape[0] if hasattr(array, "shape") else len(array), name)
@@ -76,7 +77,7 @@ def as_examples(x: Any, data: DataSet, layout: str = "channels_last") -> np.ndar
         return dense_counts(counts_from_text(x, vocabulary=known).matrix, "examples")
     if layout == "channels_last":
         return x
-    x = np.asarray(x)
+    x = with_mask(x)
     if x.ndim == 2 and data.is_image and x.shape[1] == np.prod(data.shape):
         x = x.reshape(len(x), data.shape[-1], *data.shape[:-1])  # flattened as they were given
     return channels_last(x, layout, "examples") if x.ndim == 4 else x

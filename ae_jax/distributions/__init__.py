@@ -13,6 +13,7 @@ from ae_jax.distributions.base import (
     Support,
     check_distribution,
     draw_each,
+    known_from,
     noise_for,
 )
 from ae_jax.distributions.bernoulli import Bernoulli
@@ -70,6 +71,7 @@ __all__ = [
     "UNIT_INTERVAL",
     "UnitPointMass",
     "check_distribution",
+    "known_from",
     "closed_form",
     "dirichlet_laplace",
     "draw_each",

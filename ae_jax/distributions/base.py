@@ -17,7 +17,7 @@ and mean and adds nothing to any density or divergence.
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +75,11 @@ class Distribution:
     def mean(self) -> Array:
         """[..., B, event...]."""
         raise NotImplementedError(f"{type(self).__name__} does not define mean")
+
+    def known_from(self, value: Array) -> Self:
+        """The same with what `value` [B, event...] says beforehand: of counts, their total."""
+        del value
+        return self
 
     def stddev(self) -> Array:
         """Standard deviations of each dimension, [..., B, event...], where they are known.
@@ -143,6 +148,12 @@ def flat_events(event_ndims: int, *arrays: Array) -> list[Array]:
 def only(active: Array | None, values: Array) -> Array:
     """Values [..., Z], 0 where a dimension is switched off."""
     return values if active is None else jnp.where(active, values, 0.0)
+
+
+def known_from(distribution: Any, value: Array) -> Any:
+    """A distribution with what a value of it says beforehand, if it is one that can be told."""
+    known = getattr(distribution, "known_from", None)
+    return distribution if known is None else known(value)
 
 
 METHODS = {

@@ -1,6 +1,7 @@
 """Bags of words: counts that share a known total."""
 
-from typing import ClassVar
+import dataclasses
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +44,12 @@ class Multinomial(Distribution):
         if self.with_coefficient:
             density = density + log_coefficient(x)
         return jnp.where(jnp.all(inside, axis=-1), density, -jnp.inf)
+
+    def known_from(self, value: Array) -> Self:
+        """With the totals of counts [B, V], where none are known."""
+        if self.totals is not None:
+            return self
+        return dataclasses.replace(self, totals=value.sum(axis=-1))
 
     def mean(self) -> Array:
         """Expected counts, [..., B, V]; where the totals are not known, expected shares."""

@@ -1,7 +1,7 @@
 """How well a model fills in what it was not shown."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from jax import Array
 
@@ -25,6 +25,8 @@ class Completion:
     share: float = 0.5
     rounds: int = 1
     fill: float = 0.0
+
+    accepts_missing: ClassVar[bool] = True
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array

@@ -24,7 +24,7 @@ from jax import Array
 from jaxtyping import Float
 
 from ae_jax.core.errors import UserError
-from ae_jax.distributions import check_distribution
+from ae_jax.distributions import check_distribution, known_from
 from ae_jax.nn.forward import Forward, passing
 from ae_jax.numerics.noise import example_keys
 
@@ -74,8 +74,9 @@ class BoundModel:
         return self._checked("decode", batch, z, batch)
 
     def reconstruct(self, batch: Batch) -> Any:
-        """p(x|z, c) at the mean of q(z|x, c), parameters [1, B, D...]."""
-        return self.decode(self.encode(batch).mean()[None], batch)
+        """p(x|z, c) at the mean of q(z|x, c), [1, B, D...]; counts in the totals of x."""
+        likelihood = self.decode(self.encode(batch).mean()[None], batch)
+        return known_from(likelihood, batch["x"])
 
     def call(self, method: str, batch: Batch, *args: Any) -> Any:
         """Any other method of the module, given `args`, in the pass over this batch."""
@@ -201,6 +202,8 @@ def score(
     posterior whose parameters are held fixed.
     """
     prior, likelihood = model.prior(batch), model.decode(z, batch)
+    if not posterior.is_deterministic:
+        refuse_other_values(posterior, prior)
     shape = z.shape[:-1]
     return Draws(
         posterior=posterior,
@@ -211,3 +214,12 @@ def score(
         log_prior=jnp.broadcast_to(prior.log_prob(z), shape),
         log_posterior=posterior.log_prob(z) if log_posterior is None else log_posterior,
     )
+
+
+def refuse_other_values(posterior: Any, prior: Any) -> None:
+    """Raises UserError where codes are of one kind (one-hot, shares) and those of the prior not."""
+    if not prior.is_deterministic and posterior.support != prior.support:
+        raise UserError(
+            f"codes in {posterior.support.description} have no density under a prior over "
+            f"{prior.support.description}: choose a model.prior that goes with model.latent"
+        )

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -79,15 +79,6 @@ def monte_carlo_kl(draws: Draws) -> Array:
     if draws.posterior.is_deterministic or draws.prior.is_deterministic:
         return kl(draws.posterior, draws.prior)  # known where both are, refused elsewhere
     return (draws.log_posterior - draws.log_prior).mean(axis=0)
-
-
-def refuse_other_values(posterior: Any, prior: Any) -> None:
-    """Raises UserError where codes are of one kind (one-hot, shares) and those of the prior not."""
-    if not prior.is_deterministic and posterior.support != prior.support:
-        raise UserError(
-            f"codes in {posterior.support.description} have no density under a prior over "
-            f"{prior.support.description}: choose a model.prior that goes with model.latent"
-        )
 
 
 def kl_of(draws: Draws) -> Array:

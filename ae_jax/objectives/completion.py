@@ -9,7 +9,7 @@ from jax import Array
 from ae_jax.data.missing import PATTERNS, hidden_entries, observed_log_prob
 from ae_jax.objectives.base import Batch, BoundModel, Draws
 from ae_jax.objectives.elbo import Elbo
-from ae_jax.objectives.masked import Share
+from ae_jax.objectives.masked import Share, refuse_nothing_hidden
 
 
 @struct.dataclass
@@ -31,8 +31,9 @@ class CompletionElbo(Elbo):
     can_pad: ClassVar[bool] = True
 
     def bind(self, num_examples: int) -> Self:
-        """With N set. Raises UserError for an unknown pattern."""
+        """With N set. Raises UserError for an unknown pattern, and for one that hides nothing."""
         PATTERNS.get(self.pattern)
+        refuse_nothing_hidden(self.pattern)
         return super().bind(num_examples)
 
     def drawn(self, model: BoundModel, batch: Batch, key: Array) -> Draws:

@@ -10,9 +10,10 @@ from jax import Array
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import Count, NonNegative
 from ae_jax.distributions import has_kl_per_dim, kl, kl_per_dim
+from ae_jax.models.base import refuse_other_values
 from ae_jax.numerics.reductions import batch_mean
 from ae_jax.objectives.base import Batch, BoundModel, Draws, Terms, draw
-from ae_jax.objectives.bound import Bound, monte_carlo_kl, refuse_other_values
+from ae_jax.objectives.bound import Bound, monte_carlo_kl
 
 KlForm = Literal["analytic", "monte_carlo"]
 

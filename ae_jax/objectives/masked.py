@@ -8,6 +8,7 @@ from flax import struct
 from jax import Array
 from pydantic import Field
 
+from ae_jax.core.errors import UserError
 from ae_jax.data.missing import (
     PATTERNS,
     hidden_entries,
@@ -52,9 +53,11 @@ class MaskedReconstruction(Objective):
     accepts_missing: ClassVar[bool] = True
 
     def bind(self, num_examples: int) -> "MaskedReconstruction":
-        """Raises UserError for an unknown pattern."""
+        """Raises UserError for an unknown pattern, and for one that leaves nothing to learn."""
         PATTERNS.get(self.pattern)
         PATTERNS.get(self.withheld_pattern)
+        if self.scored == "hidden":
+            refuse_nothing_hidden(self.pattern)
         return self
 
     def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
@@ -77,3 +80,11 @@ class MaskedReconstruction(Objective):
             "squared_error_per_pixel": error / jnp.maximum(count, 1.0),
         }
         return Terms(-reconstruction, metrics)
+
+
+def refuse_nothing_hidden(pattern: str) -> None:
+    """Raises UserError where what is hidden is scored, and nothing is."""
+    if pattern == "none":
+        raise UserError(
+            "what objective.pattern hides is scored, and the pattern none hides nothing"
+        )

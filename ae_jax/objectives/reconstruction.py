@@ -10,6 +10,7 @@ from jax import Array
 
 from ae_jax.core.ranges import NonNegative
 from ae_jax.data.corruption import CORRUPTIONS
+from ae_jax.distributions import known_from
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives.base import Batch, BoundModel, Objective, Terms, draw
 
@@ -67,7 +68,8 @@ class Denoising(Objective):
 
 def fit_metrics(likelihood: Any, x: Array) -> dict[str, Array]:
     """How well p(x|z), with one code an example [1, B, ...], fits x [B, ...]; each [B]."""
-    error = jnp.square(likelihood.mean()[0] - x).sum(axis=tuple(range(1, x.ndim)))
+    mean = known_from(likelihood, x).mean()[0]
+    error = jnp.square(mean - x).sum(axis=tuple(range(1, x.ndim)))
     return {
         "reconstruction": likelihood.log_prob(x)[0],
         "squared_error": error,

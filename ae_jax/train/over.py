@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ae_jax.core.errors import UserError
+from ae_jax.models.config import PARTS
 from ae_jax.train.config import RunConfig, from_dict, override, to_dict
 from ae_jax.train.grid import Member
 
@@ -114,11 +115,55 @@ def _word(value: Any) -> str:
 
 
 def _with(config: RunConfig, setting: Setting) -> RunConfig:
-    assignments = [f"{path}={json.dumps(value)}" for path, value in setting.items()]
-    changed = from_dict(override(to_dict(config), assignments))
+    values = to_dict(config)
+    kept: Setting = {}
+    for path, value in setting.items():
+        kept |= _chosen(values, path, value)
+    kept = {path: value for path, value in kept.items() if path not in setting}
+    assignments = [f"{path}={json.dumps(value)}" for path, value in (kept | setting).items()]
+    changed = from_dict(override(values, assignments))
     if not isinstance(changed, RunConfig):
         raise UserError("a grid trains networks, and a codec is fitted without training")
     return changed
+
+
+def _chosen(values: Mapping[str, Any], path: str, value: Any) -> Setting:
+    """The options that were chosen beside a name, for another one that takes its place.
+
+    Members of a grid differ in what is varied and in nothing else. Raises UserError for an option
+    that the other one has not.
+    """
+    section, _, option = path.removesuffix(".name").partition(".")
+    if path == f"{section}.name" and section in ("objective", "optim"):
+        before = _table(values, section)
+        usual = _table(_usual({section: {"name": before["name"]}}), section)
+        other = _table(_usual({section: {"name": value}}), section)
+    elif section == "model" and option in PARTS:
+        before = _table(values["model"], option)
+        usual = _table(_usual({"model": {option: before["name"]}})["model"], option)
+        other = _table(_usual({"model": {option: value}})["model"], option)
+    else:
+        return {}
+    where = path.removesuffix(".name")
+    chosen = {key: one for key, one in before.items() if key != "name" and one != usual.get(key)}
+    for key, one in chosen.items():
+        if key not in other:
+            raise UserError(
+                f"{where}.{key} is {json.dumps(one)}, and {where}={value} has no such option: "
+                "leave it as it is, or make two grids"
+            )
+    return {f"{where}.{key}": one for key, one in chosen.items()}
+
+
+def _usual(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration in which nothing else was chosen."""
+    return to_dict(from_dict(values))
+
+
+def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What has a name, with its options."""
+    found = values[name]
+    return found if isinstance(found, Mapping) else {"name": found}
 
 
 def read_values(text: str) -> list[Any]:

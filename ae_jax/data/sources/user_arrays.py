@@ -105,4 +105,6 @@ def channels_last(x: np.ndarray, layout: str, origin: str) -> np.ndarray:
             f"data.layout=channels_first means images [N, C, H, W], and {origin} has shape "
             f"{x.shape}"
         )
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    moved = np.moveaxis(x, 1, -1)
+    # A masked array stays one: its own copy is in order too.
+    return moved.copy() if isinstance(x, np.ma.MaskedArray) else np.ascontiguousarray(moved)
