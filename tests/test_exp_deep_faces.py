@@ -37,7 +37,8 @@ def errors(workdir: Path) -> dict[str, float]:
 def test_patches_are_normalised_and_come_back_as_grey_levels(patches):
     splits = patches.dataset.splits
     assert {name: split.x.shape for name, split in splits.items()} == {
-        "train": (480, 25, 25, 1),
+        "train": (400, 25, 25, 1),
+        "valid": (80, 25, 25, 1),
         "test": (160, 25, 25, 1),
     }
     everything = np.concatenate([split.x for split in splits.values()])
@@ -50,7 +51,7 @@ def test_patches_are_normalised_and_come_back_as_grey_levels(patches):
 def test_patches_of_test_faces_are_of_no_training_face():
     """Faces of one grey each: the patches of a face are known by it."""
     faces = {
-        "train": np.stack([np.full((64, 64), v) for v in (10.0, 20.0, 30.0)]),
+        "train": np.stack([np.full((64, 64), 5.0 * v) for v in range(2, 8)]),
         "test": np.stack([np.full((64, 64), v) for v in (40.0, 50.0)]),
     }
     patches = deep_faces_patches.patches_of(faces, 6)
@@ -58,16 +59,16 @@ def test_patches_of_test_faces_are_of_no_training_face():
         name: np.unique(np.round(255 * patches.grey(split.x), 3)).tolist()
         for name, split in patches.dataset.splits.items()
     }
-    assert found == {"train": [10, 20, 30], "test": [40, 50]}
-    assert [len(s) for s in patches.dataset.splits.values()] == [18, 12]
+    assert found == {"train": [10, 15, 20, 25, 30], "valid": [35], "test": [40, 50]}
+    assert [len(s) for s in patches.dataset.splits.values()] == [30, 6, 12]
 
 
 def test_errors_are_those_of_scikit_learn_and_of_the_kept_run(smoke, patches):
-    train, test = (patches.dataset.splits[n].x.reshape(-1, 625) for n in ("train", "test"))
-    pca = PCA(6, svd_solver="full").fit(train)
+    train, valid, test = (s.x.reshape(-1, 625) for s in patches.dataset.splits.values())
+    pca = PCA(6, svd_solver="full").fit(np.concatenate([train, valid]))
     expected = np.square(pca.inverse_transform(pca.transform(test)) - test).sum(axis=1).mean()
     assert errors(smoke)["PCA"] == pytest.approx(expected, abs=0.02)
-    model = load(smoke / "rbm/whole", data=patches.dataset)
+    model = load(smoke / "rbm/whole", "best", data=patches.dataset)
     back = model.reconstruct(patches.dataset.splits["test"], units="model").reshape(-1, 625)
     expected = np.square(back - test).sum(axis=1).mean()
     assert errors(smoke)["autoencoder"] == pytest.approx(expected, abs=0.02)
@@ -100,7 +101,7 @@ def test_judgements_by_hand():
 def test_a_shorter_preset_judges_pca_on_as_many_patches_as_published(monkeypatch):
     asked = []
     monkeypatch.setattr(deep_faces, "pca_error", lambda codec, rows: 135.0)
-    monkeypatch.setattr(deep_faces, "pca_of", lambda dataset, count: None)
+    monkeypatch.setattr(deep_faces, "pca_of_all_people", lambda dataset, count: None)
     monkeypatch.setattr(deep_faces, "rows_of", lambda dataset, split: None)
 
     class Some:

@@ -389,3 +389,22 @@ def test_the_command_writes_the_page_and_the_report_links_to_it(folder, command)
     assert "<h2>Evaluated</h2>" in report
     status, _, error = command("explore", folder / "nothing")
     assert status == 2 and "is not a run's directory" in error
+
+
+def test_draws_of_a_prior_that_looks_at_the_label_are_under_each(image_set):
+    options = {"model__condition": "label", "model__prior": "network"}
+    model = untrained(image_set, **options, model__into=["prior", "decoder"])
+    prior = specification(model)["prior"]
+    draws = unpacked(prior["codes"]).reshape(prior["groups"], -1, 2)
+    assert prior["groups"] == model.setup.architecture.model.classes > 1
+    for label, under in enumerate(draws):
+        np.testing.assert_allclose(under, model.draw(len(under), y=label), rtol=1e-3, atol=1e-3)
+
+
+def test_classes_go_by_their_names(image_set):
+    split = image_set.splits["test"]
+    count = int(split.y.max()) + 1
+    names = tuple(f"kind {i}" for i in range(count))
+    named = dataclasses.replace(image_set, classes=names)
+    shown = specification(untrained(named))["classes"]
+    assert {one["name"] for one in shown} <= set(names)

@@ -117,7 +117,7 @@ def specification(model: Fitted) -> dict[str, Any]:
     prior = _prior(model)
     code = _code(model, posterior, codes, prior)
     conditions = conditions_of(model)
-    labels = _labels(survey, chosen)
+    labels = _labels(survey, chosen, model.setup.dataset.classes)
     return {
         "title": f"{display_name(model.setup.dataset.name)}: {_method(model)}",
         "summary": _summary(model),
@@ -342,8 +342,12 @@ def _prior(model: Fitted) -> dict[str, Any] | None:
         return None  # trained without a prior: what the codes are stands in for one
     if isinstance(model.setup.code_shapes()[1], StandardNormal):
         return {"name": "the prior N(0, I)"}
-    draws = model.draw(DRAWS, y=0 if model.condition_kind == "label" else None)
-    return {"name": "the prior", "codes": packed(draws)}
+    if model.condition_kind != "label":
+        return {"name": "the prior", "codes": packed(model.draw(DRAWS)), "groups": 1}
+    # As many under each label, which the prior may look at.
+    labels = range(model.setup.architecture.model.classes)
+    draws = np.concatenate([model.draw(DRAWS, y=label) for label in labels])
+    return {"name": "the prior", "codes": packed(draws), "groups": len(labels)}
 
 
 def _data(model: Fitted, inputs: np.ndarray) -> dict[str, Any]:
@@ -369,13 +373,16 @@ def _values(values: np.ndarray, data: dict[str, Any]) -> dict[str, Any]:
     return {"bytes": _base64(np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8).tobytes())}
 
 
-def _labels(survey: Split, chosen: np.ndarray) -> dict[str, Any]:
+def _labels(survey: Split, chosen: np.ndarray, names: tuple[str, ...] | None) -> dict[str, Any]:
     """The class of each example, and the classes with their colours; one class without labels."""
     if survey.y is None:
         return {"of": None, "classes": [{"name": "test example", "color": class_colors(1)[0]}]}
     classes, of = np.unique(np.asarray(survey.y)[chosen], return_inverse=True)
     colors = class_colors(len(classes))
-    named = [{"name": str(c), "color": color} for c, color in zip(classes, colors, strict=True)]
+    named = [
+        {"name": names[c] if names else str(c), "color": color}
+        for c, color in zip(classes, colors, strict=True)
+    ]
     return {"of": of.tolist(), "classes": named}
 
 

@@ -186,7 +186,9 @@ function drawFromPrior() {
   const z = new Float32Array(size);
   if (spec.prior.codes) {
     const draws = floats(spec.prior.codes);
-    const chosen = Math.floor((Math.random() * draws.length) / size);
+    const each = draws.length / size / spec.prior.groups;
+    const first = spec.prior.groups > 1 ? state.condition * each : 0;
+    const chosen = first + Math.floor(Math.random() * each);
     z.set(draws.subarray(chosen * size, (chosen + 1) * size));
   } else for (let i = 0; i < size; i++) z[i] = normal();
   setCode(z);
