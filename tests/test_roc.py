@@ -125,3 +125,22 @@ def test_what_has_no_curve_is_refused():
             roc(np.array(scores), np.array(anomalous))
     with pytest.raises(UserError, match="above 0 and up to 1, not at 0"):
         background_rejection(SMOOTH, ANOMALOUS, 0.0)
+
+
+def test_infinite_scores_are_tied_with_each_other():
+    anomalous = np.array([True, False, True, False])
+    assert auc(np.full(4, np.inf), anomalous) == 0.5
+    # The pairs: a tie, a win, a loss and a win.
+    assert auc(np.array([np.inf, np.inf, 1.0, 0.0]), anomalous) == (0.5 + 1 + 0 + 1) / 4
+
+
+@pytest.mark.parametrize("anomalous", [[0, 1, 2, 0], [np.nan, 1, 0, 0], [0.5, 1, 0, 0]])
+def test_what_is_anomalous_is_yes_or_no(anomalous):
+    with pytest.raises(UserError, match="true or false"):
+        roc(np.arange(4.0), np.array(anomalous))
+
+
+@pytest.mark.parametrize("weights", [np.ones(3), -np.ones(4), np.full(4, np.nan)])
+def test_weights_are_one_an_example_and_not_negative(weights):
+    with pytest.raises(UserError, match="weights are"):
+        roc(np.arange(4.0), np.array([0, 1, 0, 1]), weights)

@@ -73,8 +73,12 @@ def roc(
     """
     scores, anomalous = _checked(scores, anomalous)
     weights = np.ones(len(scores)) if weights is None else np.asarray(weights, np.float64)
+    if weights.shape[-1:] != scores.shape or not (weights >= 0).all():
+        raise UserError(f"weights are [..., {len(scores)}] and not negative, as many as the scores")
     order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    falling = scores[order]
+    # Compared, not subtracted: two that are infinite are tied too.
+    ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(scores) - 1)
     ordered, is_signal = weights[..., order], anomalous[order]
 
     def share(of: np.ndarray) -> np.ndarray:
@@ -141,7 +145,10 @@ def _resampled(anomalous: np.ndarray, count: int, rng: np.random.Generator) -> n
 
 
 def _checked(scores: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scores, anomalous = np.asarray(scores, np.float64), np.asarray(anomalous, bool)
+    scores, given = np.asarray(scores, np.float64), np.asarray(anomalous)
+    if not np.isin(given, (0, 1)).all():
+        raise UserError("what is anomalous is true or false of each example, or 1 or 0")
+    anomalous = given.astype(bool)
     if scores.ndim != 1 or scores.shape != anomalous.shape:
         raise UserError(
             f"scores and what is anomalous are both [N], not {scores.shape} and {anomalous.shape}"
