@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ae_jax.report import figures
 from ae_jax.report.comparisons import curve_panels
 
 X = np.array([0.0, 1.0, 2.0, 3.0])
@@ -45,3 +46,14 @@ def test_panels_of_one_scale_are_named_when_the_scale_is_known():
     far = {"far": (X, np.array([-4.0, 0.0, 1.0, 4.0]))}
     figure = curve_panels({"near": near, "far": far}, {"near": "x", "far": "x"}, "y")
     assert figure.axes[0].texts[0].get_horizontalalignment() == "left"
+
+
+def test_of_two_levels_that_are_close_the_lower_is_named_below_and_within_the_axes():
+    """At 126 and 128 of about 70, as far apart as half a line of text."""
+    lines = {"error": (X, np.array([190.0, 150.0, 141.0, 140.0]))}
+    levels = {"PCA": (X[[0, -1]], np.full(2, 128.0)), "another": (X[[0, -1]], np.full(2, 126.0))}
+    (axes,) = figures.loss_curves(lines | levels).axes
+    places = {text.get_text(): text.get_verticalalignment() for text in axes.texts}
+    assert places == {"PCA": "bottom", "another": "top"}
+    low, high = axes.get_ylim()
+    assert 126 - low > 0.04 * (high - low)  # a line of text

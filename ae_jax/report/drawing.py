@@ -111,6 +111,7 @@ def name_lines(axes: Axes, below: bool = False) -> None:
     or at the left ends where a curve would go through the name, if it does not there.
     """
     named = [line for line in axes.lines if str(line.get_label()).startswith(NAMED)]
+    axes.get_xlim(), axes.get_ylim()  # which are worked out when they are asked for, or drawn
     to_axes = axes.transData + axes.transAxes.inverted()
     curves = [_points(line, to_axes) for line in axes.lines if line not in named]
     drawn = np.concatenate([np.empty((0, 2)), *curves])
@@ -130,6 +131,8 @@ def name_lines(axes: Axes, below: bool = False) -> None:
             if not _covers(end, (1 if end is left else -1, -1 if under else 1), size, drawn)
         )
         end, under = next(free, places[0])
+        if under and 0 <= end[1] < size[1] and axes.get_yscale() == "linear":
+            _make_room_below(axes, size[1] - end[1] + 0.03)
         axes.annotate(
             text,
             line.get_xydata()[0 if end is left else -1],
@@ -141,6 +144,12 @@ def name_lines(axes: Axes, below: bool = False) -> None:
             fontsize=8.5,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
+
+
+def _make_room_below(axes: Axes, share: float) -> None:
+    """Lets the ordinates begin lower, by a share of what they span."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low - share * (high - low), high)
 
 
 def _points(line: Line2D, to_axes: Transform) -> np.ndarray:
