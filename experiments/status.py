@@ -94,7 +94,7 @@ METHODS = (
         "anomaly scores: error, bound, log p(x), code",
         "scikit-learn; closed forms; DeLong",
         "Farina et al. 2018, figure 3, beside PCA and mass",
-        ("jets/standard", "held_out_digit"),
+        ("jets", "jets/standard", "held_out_digit"),
         "experiments/jets.md",
     ),
     Method(
@@ -108,7 +108,7 @@ METHODS = (
         "topic models: ProdLDA, NVLDA, NVDM",
         "NumPy; gensim; topics that documents were drawn from",
         "Srivastava & Sutton 2017, NPMI on 20 Newsgroups",
-        ("topics/standard",),
+        ("topics", "topics/standard"),
         "experiments/topics.md",
     ),
     Method(
