@@ -345,7 +345,8 @@ def _prior(model: Fitted) -> dict[str, Any] | None:
     if model.condition_kind != "label":
         return {"name": "the prior", "codes": packed(model.draw(DRAWS)), "groups": 1}
     # As many under each label, which the prior may look at.
-    labels = range(model.setup.architecture.model.classes)
+    network: Any = model.setup.architecture.model
+    labels = range(network.classes)
     draws = np.concatenate([model.draw(DRAWS, y=label) for label in labels])
     return {"name": "the prior", "codes": packed(draws), "groups": len(labels)}
 
