@@ -63,6 +63,7 @@ def test_every_step_is_that_of_float64(digits, fit):
     assert np.all(np.diff(fit.history) <= 1e-4)
 
 
+@pytest.mark.slow
 def test_density_and_responsibilities_are_scikit_learns(digits, fit):
     codec = fit.codec
     oracle = GaussianMixture(6, covariance_type="spherical")

@@ -95,6 +95,7 @@ def test_errors_are_those_of_float64_at_any_origin(name, offset, x):
     np.testing.assert_allclose(float(mean_squared_error(codec, moved)), expected, rtol=2e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.slow_cases("0.0")
 @pytest.mark.parametrize("offset", [0.0, *OFFSETS])
 def test_codes_of_nmf_are_those_of_least_squares_in_float64_at_any_origin(offset, x):
@@ -105,6 +106,7 @@ def test_codes_of_nmf_are_those_of_least_squares_in_float64_at_any_origin(offset
     assert in_float64(codec, moved) == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e4])
 def test_sparse_codes_are_those_of_least_angles_in_float64(offset, x):
     moved = (x + offset).astype(np.float32)
@@ -157,6 +159,7 @@ def test_distances_keep_their_digits_where_clusters_are_small_and_far_apart():
     assert float(fit.codec.variance) == pytest.approx(expected / 2, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("name", NAMES)
 def test_fits_are_the_same_in_any_unit(name, unit, fits, x):
@@ -217,6 +220,7 @@ def test_nmf_starts_from_the_same_atoms_in_any_unit(init, x):
     np.testing.assert_allclose(moved, np.sqrt(10.0) * atoms, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.slow_cases("frobenius")
 @pytest.mark.parametrize("divergence", ["frobenius", "kullback_leibler"])
 def test_the_objective_of_nmf_is_that_of_its_residuals_where_the_mean_is_large(divergence, x):

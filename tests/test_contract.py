@@ -190,6 +190,7 @@ def test_a_condition_is_never_made_up(labelled, conditional):
         blind.sample(3, y=1)
 
 
+@pytest.mark.slow
 def test_what_an_evaluator_says_takes_no_metrics_place(labelled):
     model = fit(labelled, **SMALL, objective__name=part("Halved"))
     found = model.evaluate("test", ["bound"])

@@ -297,6 +297,7 @@ def test_filling_in_converges_to_where_the_reconstruction_agrees():
     np.testing.assert_allclose(once, np.where(observed, DATA, expected), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.slow_cases("1")
 @pytest.mark.parametrize("rounds", [1, 4])
 def test_completion_is_the_error_of_what_was_filled_in(rounds):

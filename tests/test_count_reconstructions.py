@@ -6,6 +6,7 @@ import pytest
 import ae_jax
 
 
+@pytest.mark.slow_cases("topic_mixture")
 @pytest.mark.parametrize("head", ["multinomial", "topic_mixture"])
 def test_reconstructions_of_counts_have_their_totals(head):
     rng = np.random.default_rng(0)

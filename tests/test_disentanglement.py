@@ -104,6 +104,7 @@ def drawn() -> DataSet:
     return DataSet("drawn", {"train": split, "test": split.head(600)}, facts=facts)
 
 
+@pytest.mark.slow
 def test_evaluator_measures_the_codes_of_a_model(drawn):
     model = ae_jax.fit(drawn, codec="ica", latent_dim=2)
     found = model.evaluate("test", [Disentanglement(votes=200)])

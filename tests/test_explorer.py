@@ -408,3 +408,11 @@ def test_classes_go_by_their_names(image_set):
     named = dataclasses.replace(image_set, classes=names)
     shown = specification(untrained(named))["classes"]
     assert {one["name"] for one in shown} <= set(names)
+
+
+def test_dimensions_are_in_order_of_a_kl_to_the_prior_of_the_model_only(image_set):
+    model = untrained(image_set, model__prior="normal")
+    code = specification(model)["code"]
+    assert code["measure"] == "variance" and "KL" not in code["order_text"]
+    variances = model.encode(image_set.splits["test"]).var(axis=0)
+    np.testing.assert_allclose(code["importance"], variances, rtol=1e-4)

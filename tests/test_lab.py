@@ -231,6 +231,7 @@ class Preset:
     seeds: int
 
 
+@pytest.mark.slow
 def test_an_experiment_sweeps_and_says_what_it_did(tmp_path, capsys):
     kept = {}
 

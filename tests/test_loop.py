@@ -179,6 +179,7 @@ class BreaksAtStepSeven(Elbo):
 """
 
 
+@pytest.mark.slow
 def test_divergence_names_the_step_and_keeps_the_checkpoint_before_it(vector_set, tmp_path):
     (tmp_path / "mine.py").write_text(USER_OBJECTIVE)
     setup = prepared(vector_set, objective__name=f"{tmp_path / 'mine.py'}:BreaksAtStepSeven")

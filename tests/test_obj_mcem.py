@@ -68,6 +68,7 @@ def settled():
     return objective, batch, memory, np.asarray(accepted)
 
 
+@pytest.mark.slow
 def test_codes_are_draws_of_the_exact_posterior(settled):
     """Means and covariances of independent chains, within their errors."""
     codes = np.asarray(settled[2][CODES], np.float64).reshape(len(X), CHAINS, 2)
@@ -86,6 +87,7 @@ def test_the_step_size_follows_the_acceptance(settled):
     assert float(memory[LOG_STEP_SIZE]) > np.log(0.3)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_exact_evidence(settled):
     """Fisher's identity for the generative parameters; for the encoder, of -E log q(z|x)."""
     objective, batch, memory, _ = settled

@@ -88,3 +88,22 @@ def test_scores_are_those_of_the_table_as_it_was(folder, rows, command, fitted_o
     status, _, err = command("score", "run", "--data", "turned.csv", "--out", "turned.csv")
     assert status == 2 and "would write over the data" in err
     assert (folder / "turned.csv").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_class_goes_by_its_name_or_its_number(folder, rows, command):
+    kinds = np.resize(["ant", "bee"], len(rows))
+    named = [[*row, kind] for row, kind in zip(rows.tolist(), kinds, strict=True)]
+    table(folder / "named.csv", ["a", "b", "c", "kind"], named)
+    small = ("--hidden", 4, "--epochs", 1, "--latent-dim", 2, "--set", "model.condition=label")
+    assert command("train", "named.csv:kind", *small, "--workdir", "named")[0] == 0
+    drawn = []
+    for label in ("bee", "1"):
+        given = ("--label", label, "--count", 3, "--out", "drawn.npz")
+        status, _, err = command("sample", "named", *given)
+        assert status == 0, err
+        with np.load(folder / "drawn.npz") as archive:
+            drawn.append(archive[archive.files[0]])
+    np.testing.assert_array_equal(*drawn)
+    status, _, err = command("sample", "named", "--label", "wasp", "--out", "drawn.npz")
+    assert status == 2 and "--label is one of ant, bee, not 'wasp'" in err

@@ -88,6 +88,7 @@ def test_members_are_named_by_what_is_special_about_them():
         members_over(RunConfig(), Over({SIZE: [0]}))
 
 
+@pytest.mark.slow
 def test_a_grid_is_one_table_and_one_figure_and_goes_on_where_it_was(command, folder):
     base = ["grid", "digits", *SMALL, "--epochs", "2", "--over", "latent_dim=1,2", "--seeds", "2"]
     status, out, err = command(*base)

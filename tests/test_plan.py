@@ -202,6 +202,7 @@ def test_the_experiment_prints_its_plan_and_trains_nothing(tmp_path):
     assert not workdir.exists()
 
 
+@pytest.mark.slow
 def test_the_rate_of_a_run_that_streams_is_measured_on_what_its_steps_need(vector_set, monkeypatch):
     """By a clock that two seconds go by on between its readings: half of the 200 examples each."""
     clock = iter((10.0, 12.0))

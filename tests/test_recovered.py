@@ -88,6 +88,7 @@ def summed(x, batch):
     return x.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("evaluator", "sentence"),
     [

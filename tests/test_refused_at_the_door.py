@@ -57,6 +57,7 @@ def test_a_condition_is_numbers(conditional, condition, message):
         conditional.encode(numbers(3), condition=condition)
 
 
+@pytest.mark.slow_cases("wake_sleep", "factor_vae", "semi_supervised")
 @pytest.mark.parametrize("objective", ["iwae", "wake_sleep", "factor_vae", "semi_supervised"])
 def test_codes_have_a_density_under_the_prior_or_no_bound(objective):
     options = configure(

@@ -99,7 +99,7 @@ def test_a_damaged_file_is_refused(codec, tmp_path):
     with pytest.raises(UserError, match="is a folder"):
         codec.save(tmp_path)
     path.write_bytes(whole)
-    with pytest.raises(UserError, match="a model without data"):
+    with pytest.raises(UserError, match="was saved without data and opens without"):
         ae_jax.load(path, data=GREY)
 
 

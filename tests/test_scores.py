@@ -133,6 +133,7 @@ def test_density_of_a_mixture_is_its_closed_form(small, vector_set):
         np.testing.assert_allclose(found, -codes @ np.log(weights), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_bound_is_the_evidence_and_a_divergence_and_the_estimate_is_the_evidence():
     """A posterior of twice the variance: KL(q || p(z|x)) = (1 - log 2) / 2 a dimension."""
     gain = KNOWN.weights / KNOWN.scale**2 * KNOWN.posterior_variance

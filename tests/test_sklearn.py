@@ -265,6 +265,7 @@ def test_a_detector_of_a_frame_asks_for_no_other_names(x):
     np.testing.assert_array_equal(found, sk.OutlierDetector(sk.PCA(2)).fit(x).predict(x))
 
 
+@pytest.mark.slow
 def test_a_loss_that_runs_away_is_a_value_error(x):
     with pytest.raises(sk.InvalidInput, match="not finite|scale"):
         sk.Autoencoder(**SMALL, head="gaussian").fit(x * 1e30)

@@ -299,6 +299,7 @@ def real(name):
     )
 
 
+@pytest.mark.slow
 @real("tensorboardX")
 def test_event_files_hold_it(pictures, tmp_path):
     model = fitted(pictures, tmp_path, "tensorboard")

@@ -153,7 +153,10 @@ def load(
     """
     if Path(workdir).is_file():
         if data is not None or y is not None:
-            raise UserError(f"{workdir} is a model without data, which it takes none of")
+            raise UserError(
+                f"{workdir} was saved without data and opens without: give examples to encode, "
+                "reconstruct, score or log_likelihood"
+            )
         if which != "latest":
             raise UserError(
                 f"{workdir} is one saved model: which={which} is for the runs of a folder"
@@ -171,7 +174,10 @@ def load(
                 source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
             )
     else:
-        raise UserError(f"the data of {workdir} ({source.name}) is not at hand: give it as data")
+        raise UserError(
+            f"the data of {workdir} ({source.name}) is not at hand: give it as data, "
+            "ae_jax.load(RUN, data=x), or fit a file, which commands find again"
+        )
     directory.check_data(dataset)
     with only_known_code(trust):
         return restore(directory, prepare(config.on_one_device(), dataset), which)

@@ -74,7 +74,7 @@ def sample(
     count: int,
     seed: int,
     out: Path | None,
-    label: int | None,
+    label: str | None,
     prior: Literal["model", "fitted"],
     **allowed: Any,
 ) -> None:
@@ -82,7 +82,8 @@ def sample(
     _check_arrays(out)
     model = load(run, checkpoint, **allowed)
     make_directory(run if out is None else out.parent)
-    samples = model.sample(count, seed, y=label, prior=prior, units="model")
+    y = None if label is None else _class_named(label, model.setup.dataset.classes or ())
+    samples = model.sample(count, seed, y=y, prior=prior, units="model")
     if prior == "fitted":
         click.echo("codes: from a mixture of Gaussians that is fitted to the training codes")
     if out is None and model.setup.dataset.is_picture:
@@ -126,6 +127,17 @@ def encode(run: Path, checkpoint: Which, split: str, out: Path, **allowed: Any) 
     if examples.y is not None:
         arrays["y"] = np.asarray(examples.y)
     _save_arrays(out, **arrays)
+
+
+def _class_named(label: str, names: tuple[str, ...]) -> int:
+    """The number of a class by its name or number. Raises UserError."""
+    if label in names:
+        return names.index(label)
+    try:
+        return int(label)
+    except ValueError as error:
+        known = f"one of {', '.join(names)}" if names else "a whole number"
+        raise UserError(f"--label is {known}, not {label!r}") from error
 
 
 def score(

@@ -202,7 +202,8 @@ def _publish(settings: Settings, looks: Looks, dataset: DataSet, root: Path) -> 
     note = (
         f"{headline} at the last look, nats per example unless it is an error; {chosen_by} is what "
         "runs are compared by. Plus and minus, and the bars of the figure: one standard deviation "
-        "over the seeds of a setting. Seconds of training: a run's share of its program's."
+        "over the seeds of a setting. Seconds of training: a run's share of its program's, "
+        "and of compiling it where it was the first of those that share one."
     )
     write_report(
         directory.report_file,
@@ -251,7 +252,7 @@ def _row(
         row[name] = statistics.fmean(values)
         if len(values) > 1:
             row[f"± {name}"] = statistics.stdev(values)
-    return row | {"training seconds": sum(look["seconds"] for look in ended)}
+    return row | {"training seconds": statistics.fmean(look["seconds"] for look in ended)}
 
 
 def _is_away(mean: float | None, members: Sequence[Member]) -> bool:

@@ -92,7 +92,7 @@ def evaluate(
     help="Of the codes that are drawn.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="A .npz file for the samples.")
-@click.option("--label", type=int, help="The class, for a model that is conditioned on the label.")
+@click.option("--label", help="The class, its name or number, of a model conditioned on the label.")
 @click.option(
     "--prior",
     type=click.Choice(["model", "fitted"]),
@@ -106,7 +106,7 @@ def sample(
     count: int,
     seed: int,
     out: Path | None,
-    label: int | None,
+    label: str | None,
     prior: Literal["model", "fitted"],
     **allowed: bool,
 ) -> None:

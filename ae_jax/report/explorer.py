@@ -308,7 +308,8 @@ def _code(
 ) -> dict[str, Any]:
     """Size, ranges and centre of the code, and how much each dimension is used."""
     fixed = StandardNormal(codes.shape[1])
-    if posterior.is_deterministic or not has_kl_per_dim(posterior, fixed):
+    is_standard = prior is not None and "codes" not in prior
+    if not is_standard or posterior.is_deterministic or not has_kl_per_dim(posterior, fixed):
         importance, measure = codes.var(axis=0), "variance"
         order_text = "In order of the variance of their codes."
     else:

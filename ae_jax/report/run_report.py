@@ -55,7 +55,10 @@ def _figures(model: Fitted) -> dict[str, Shown]:
             drawn["manifold"] = Shown(manifold, "The plane of codes")
         if test.y is not None:
             shown = test.head(SCATTERED)
-            scatter = figures.scatter_codes(model.encode(shown), np.asarray(shown.y))
+            labels, names = np.asarray(shown.y), model.setup.dataset.classes
+            if names is not None:
+                labels = np.asarray(names)[labels]
+            scatter = figures.scatter_codes(model.encode(shown), labels)
             drawn["codes"] = Shown(scatter, "Codes of test examples by label")
     return drawn
 
