@@ -45,6 +45,7 @@ def test_inertia_is_no_worse_than_scikit_learns(digits):
     assert min(ours) <= 1.01 * min(theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.slow_cases("0")
 @pytest.mark.parametrize("seed", range(3))
 def test_lloyd_ends_where_scikit_learn_has_nothing_to_improve(digits, seed):

@@ -52,6 +52,7 @@ def test_divergence_is_no_worse_than_scikit_learns(digits):
     assert fit.history[-1] <= 1.01 * theirs
 
 
+@pytest.mark.slow
 @pytest.mark.slow_cases("frobenius")
 @pytest.mark.parametrize("divergence", ["frobenius", "kullback_leibler"])
 def test_every_step_decreases_the_objective_and_nothing_is_negative(digits, divergence):

@@ -90,6 +90,7 @@ def _wide():
 WIDE = _wide()
 
 
+@pytest.mark.slow
 @pytest.mark.slow_cases("1")
 @pytest.mark.parametrize("temperatures", [1, 8])
 def test_annealing_from_the_true_posterior_is_exact_at_any_temperatures(temperatures):

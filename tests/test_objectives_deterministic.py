@@ -332,6 +332,7 @@ def test_contractive_penalty_of_a_deep_encoder_is_that_of_its_whole_jacobian(lat
     np.testing.assert_allclose(norm, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_contractive_gradient_is_that_of_the_closed_form():
     model = _one_sigmoid_layer()
     params = _random_params(model)

@@ -72,6 +72,7 @@ def test_only_what_is_in_nats_is_said_to_be(model):
     assert axis_labels(model, "dead_units") == ("epoch", "dead units")
 
 
+@pytest.mark.slow
 def test_samples_are_a_grid_of_those_of_the_model(model):
     axes = plot.samples(model, 9, seed=3)
     expected = tile(model.sample(9, 3, units="model"), 3, 3)

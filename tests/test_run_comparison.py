@@ -60,6 +60,7 @@ def test_a_table_says_what_differs_and_nothing_else(page):
     assert "train.seed" not in rows and "data.name" not in rows
 
 
+@pytest.mark.slow
 def test_values_are_those_of_evaluate(page, models):
     rows = {row["run"]: row for row in table(page[0], "Values on test examples")}
     assert {*rows} == {*models}
