@@ -46,7 +46,6 @@ def test_inertia_is_no_worse_than_scikit_learns(digits):
 
 
 @pytest.mark.slow
-@pytest.mark.slow_cases("0")
 @pytest.mark.parametrize("seed", range(3))
 def test_lloyd_ends_where_scikit_learn_has_nothing_to_improve(digits, seed):
     fit = KMeans(12, tolerance=0.0).fit(digits, jax.random.key(seed))

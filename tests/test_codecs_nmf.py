@@ -53,7 +53,6 @@ def test_divergence_is_no_worse_than_scikit_learns(digits):
 
 
 @pytest.mark.slow
-@pytest.mark.slow_cases("frobenius")
 @pytest.mark.parametrize("divergence", ["frobenius", "kullback_leibler"])
 def test_every_step_decreases_the_objective_and_nothing_is_negative(digits, divergence):
     fit = Nmf(12, divergence=divergence, max_iterations=30).fit(digits, KEY)

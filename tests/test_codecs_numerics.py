@@ -96,7 +96,6 @@ def test_errors_are_those_of_float64_at_any_origin(name, offset, x):
 
 
 @pytest.mark.slow
-@pytest.mark.slow_cases("0.0")
 @pytest.mark.parametrize("offset", [0.0, *OFFSETS])
 def test_codes_of_nmf_are_those_of_least_squares_in_float64_at_any_origin(offset, x):
     moved = (x + offset).astype(np.float32)
@@ -221,7 +220,6 @@ def test_nmf_starts_from_the_same_atoms_in_any_unit(init, x):
 
 
 @pytest.mark.slow
-@pytest.mark.slow_cases("frobenius")
 @pytest.mark.parametrize("divergence", ["frobenius", "kullback_leibler"])
 def test_the_objective_of_nmf_is_that_of_its_residuals_where_the_mean_is_large(divergence, x):
     moved = (x + 60_000).astype(np.float32)

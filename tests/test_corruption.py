@@ -298,7 +298,6 @@ def test_filling_in_converges_to_where_the_reconstruction_agrees():
 
 
 @pytest.mark.slow
-@pytest.mark.slow_cases("1")
 @pytest.mark.parametrize("rounds", [1, 4])
 def test_completion_is_the_error_of_what_was_filled_in(rounds):
     model, params = KNOWN.model, KNOWN.wrong_params(0)

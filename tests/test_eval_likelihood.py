@@ -91,7 +91,6 @@ WIDE = _wide()
 
 
 @pytest.mark.slow
-@pytest.mark.slow_cases("1")
 @pytest.mark.parametrize("temperatures", [1, 8])
 def test_annealing_from_the_true_posterior_is_exact_at_any_temperatures(temperatures):
     """log p(x, z) - log q(z|x) is then log p(x) wherever the chains are."""

@@ -121,7 +121,6 @@ MODELS = {
 
 
 @pytest.mark.slow
-@pytest.mark.slow_cases("label", "conv", "noisy", "normed", "kmeans", "nmf", "sparse_coding")
 @pytest.mark.parametrize("kind", list(MODELS))
 def test_programs_do_what_the_model_does(kind, tmp_path):
     x, y, options = MODELS[kind]

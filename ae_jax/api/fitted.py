@@ -34,6 +34,7 @@ from ae_jax.train.setup import Setup
 PriorChoice = Literal["model", "fitted"]
 Units = Literal["data", "model"]
 MIXTURE_COMPONENTS = 10
+_ROWS = 4096  # examples that are looked at together
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -343,7 +344,11 @@ class Fitted:
     def _refuse_missing(self, split: str, evaluators: Sequence[str | Evaluator]) -> None:
         """Raises UserError where examples lack values and an evaluator needs them all."""
         x = self.setup.dataset.splits[split].x
-        if not self._takes_missing or x.dtype.kind != "f" or not np.isnan(x).any():
+        if not self._takes_missing or x.dtype.kind != "f":
+            return
+        # In parts: a split that streams need not fit into memory.
+        parts = (x[i : i + _ROWS] for i in range(0, len(x), _ROWS))
+        if not any(np.isnan(part).any() for part in parts):
             return
         for given in evaluators:
             evaluator = EVALUATORS.get(given) if isinstance(given, str) else given
