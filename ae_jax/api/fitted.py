@@ -449,9 +449,8 @@ class Fitted:
             dataset = self.setup.dataset
             given = as_examples(x, dataset, self.config.data.layout)
             raw = new_examples(given, dataset, missing=self._takes_missing)
-            if len(raw):
-                whole = bool(((raw == np.round(raw)) | np.isnan(raw)).all())
-                self.setup.check_values(float(np.nanmin(raw)), float(np.nanmax(raw)), whole)
+            if not np.isnan(raw).all():  # something is there, and was observed
+                self.setup.check_values(raw)
         beside = self._given(len(raw), y, condition) if check_condition else {}
         return {"x": raw, **beside}, first_id
 

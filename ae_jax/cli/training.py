@@ -244,11 +244,21 @@ def _configured(
             )
         value = _sizes(value) if name == "hidden" else value
         given.append(f"{paths[name]}={json.dumps(value)}")
+        _refuse_twice(f"--{name.replace('_', '-')}", paths[name], assignments)
     if data is not None:
+        if not data:
+            raise UserError("the name of the data is empty")
         given.append(f"data.name={json.dumps(data)}")
+        _refuse_twice("DATA", "data.name", assignments)
     elif config_file is None:
         raise UserError("name the data to train on, or give --config")
     return from_dict(override(values, [*given, *assignments]))
+
+
+def _refuse_twice(flag: str, path: str, assignments: tuple[str, ...]) -> None:
+    """Raises UserError where `--set` sets what a flag sets."""
+    if any(text.partition("=")[0].strip() == path for text in assignments):
+        raise UserError(f"{flag} and --set {path} set the same: give one of them")
 
 
 def _sizes(text: str) -> list[int]:

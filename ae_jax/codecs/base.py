@@ -8,7 +8,6 @@ decides shapes or branches is declared with `struct.field(pytree_node=False)`.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -20,7 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from ae_jax.codecs.compiled import compiled_method
 from ae_jax.codecs.rows import Rows, as_rows, check_magnitude, dot
-from ae_jax.core.errors import UserError, shortened
+from ae_jax.core.errors import UserError
+from ae_jax.core.fields import refusal, refuse_truth, types_of
 from ae_jax.core.ranges import Count
 
 # progress(iterations done, most iterations there can be, objective)
@@ -137,13 +137,11 @@ class CodecSpec:
     def check_options(self) -> None:
         """Raises UserError naming the first option that is ill-typed or out of its range."""
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        refuse_truth("codec.", types_of(type(self)), options)
         try:
             TypeAdapter(type(self)).validate_python(options)
         except ValidationError as error:
-            first = error.errors()[0]
-            message = first["msg"][0].lower() + first["msg"][1:]
-            given = shortened(json.dumps(first["input"], default=str))
-            raise UserError(f"codec option {first['loc'][0]}: {message}, not {given}") from error
+            raise refusal("codec", error) from error
 
     def at_most(self, limit: int, why: str) -> None:
         """Raises UserError where `latent_dim` exceeds a limit."""

@@ -13,5 +13,7 @@ def _no_truth(value: object) -> object:
 
 # No more than a computer counts to: what lies beyond is a mistake, and no float holds it.
 Count = Annotated[int, Field(ge=1, lt=2**62), BeforeValidator(_no_truth)]
+Whole = Annotated[int, Field(ge=0, lt=2**62), BeforeValidator(_no_truth)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]

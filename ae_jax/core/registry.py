@@ -27,6 +27,8 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
     valid, name = sorted(valid), shortened(name)
     near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
+    if not valid:
+        return UserError(f"unknown {kind} {name!r}: there is none")
     return UserError(f"unknown {kind} {name!r}: {hint}valid: {', '.join(valid)}")
 
 

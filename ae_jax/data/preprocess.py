@@ -45,6 +45,7 @@ class Preprocess:
 
     noise        `none`, `fresh` (drawn anew at each visit) or `fixed` (drawn once an example)
     needs        the field of `Statistics` it uses, if any
+    by_example   a value follows from all of its example, which has to be complete then
     inverse      from model values [N, ...] float64 and `Statistics` to raw ones, and from the raw
                  examples that they are reconstructions of, where there are any; None: they are raw
     """
@@ -52,6 +53,7 @@ class Preprocess:
     function: Callable[[Array, Statistics, Array | None], Array]
     noise: Literal["none", "fresh", "fixed"] = "none"
     needs: Literal["max_value", "mean"] | None = None
+    by_example: bool = False
     inverse: Callable[[np.ndarray, Statistics, np.ndarray | None], np.ndarray] | None = None
 
     def restored(
@@ -204,9 +206,9 @@ PREPROCESSING = Registry[Preprocess](
         "identity": Preprocess(identity),
         "standardization": Preprocess(standardization, needs="mean", inverse=_unstandardised),
         "threshold": Preprocess(threshold, needs="max_value", inverse=_scaled_up),
-        "unit_sum": Preprocess(unit_sum, inverse=_with_sum_of),
-        "unit_sum_log": Preprocess(unit_sum_log, inverse=_exponentiated),
-        "unit_sum_sqrt": Preprocess(unit_sum_sqrt, inverse=_squared),
+        "unit_sum": Preprocess(unit_sum, by_example=True, inverse=_with_sum_of),
+        "unit_sum_log": Preprocess(unit_sum_log, by_example=True, inverse=_exponentiated),
+        "unit_sum_sqrt": Preprocess(unit_sum_sqrt, by_example=True, inverse=_squared),
     },
 )
 

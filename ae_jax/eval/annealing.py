@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import logsumexp
 
+from ae_jax.core.fields import Checked
+from ae_jax.core.ranges import Count, Positive, Whole
 from ae_jax.data.passes import EvaluationData
 from ae_jax.eval.estimates import check_gradients, mean_and_error
 from ae_jax.models import Batch, BoundModel
@@ -20,7 +22,7 @@ SHARPNESS = 4.0  # of the schedule: both ends of it are slow
 
 
 @dataclasses.dataclass(frozen=True)
-class AnnealedLikelihood:
+class AnnealedLikelihood(Checked):
     """log p(x) by annealed importance sampling (Neal 2001), as Wu et al. 2017 use it on decoders.
 
     Chains start from `start`, the prior or the encoder's q(z|x), and go through `temperatures`
@@ -37,12 +39,12 @@ class AnnealedLikelihood:
     step_size       with which the rehearsal begins
     """
 
-    chains: int = 4
-    temperatures: int = 100
-    leapfrog_steps: int = 5
-    burn_in: int = 25
+    chains: Count = 4
+    temperatures: Count = 100
+    leapfrog_steps: Count = 5
+    burn_in: Whole = 25
     start: Literal["prior", "posterior"] = "prior"
-    step_size: float = 0.2
+    step_size: Positive = 0.2
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array

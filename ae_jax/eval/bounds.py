@@ -10,6 +10,8 @@ import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 
+from ae_jax.core.fields import Checked
+from ae_jax.core.ranges import Count, Share
 from ae_jax.data.passes import EvaluationData
 from ae_jax.distributions import has_kl
 from ae_jax.eval.estimates import check_density, codes_of, mean_and_error, standard_error
@@ -36,7 +38,7 @@ def elbo_terms(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImportanceSampledLikelihood:
+class ImportanceSampledLikelihood(Checked):
     """log p(x) by importance sampling from q(z|x): log mean_k p(x, z_k) / q(z_k|x), in nats.
 
     proposal         what codes are drawn from: the `posterior`, or the `prior`, which has not seen
@@ -50,12 +52,12 @@ class ImportanceSampledLikelihood:
     With `repetitions` the whole estimate is made so many times with other samples.
     """
 
-    num_samples: int = 100
-    part: int = 10
-    repetitions: int = 1
+    num_samples: Count = 100
+    part: Count = 10
+    repetitions: Count = 1
     proposal: Literal["posterior", "prior"] = "posterior"
     pattern: str = "none"
-    share: float = 0.0
+    share: Share = 0.0
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array

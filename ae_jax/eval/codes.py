@@ -1,19 +1,22 @@
 """What the codes of a model are like, whatever it reconstructs."""
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from pydantic import Field
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.fields import Checked
+from ae_jax.core.ranges import Count, NonNegative, Positive
 from ae_jax.data.passes import EvaluationData
 from ae_jax.models import Batch, BoundModel
 
 
 @dataclasses.dataclass(frozen=True)
-class CodeUse:
+class CodeUse(Checked):
     """How much of the code is in use; the code is the posterior mean.
 
     A unit is active on an example where its absolute value is above `threshold`. Returns `l0`
@@ -21,7 +24,7 @@ class CodeUse:
     (over examples and units).
     """
 
-    threshold: float = 0.0
+    threshold: NonNegative = 0.0
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array
@@ -40,15 +43,15 @@ class CodeUse:
 
 
 @dataclasses.dataclass(frozen=True)
-class LinearProbe:
+class LinearProbe(Checked):
     """Accuracy of logistic regression on standardised codes: what they tell of the labels.
 
     Cross-validated within the evaluated split, in `folds` stratified parts, unless `train` holds
     other examples to fit on. `strength` is the inverse of the L2 penalty (scikit-learn's C).
     """
 
-    folds: int = 5
-    strength: float = 1.0
+    folds: Annotated[Count, Field(ge=2)] = 5
+    strength: Positive = 1.0
     train: EvaluationData | None = None
 
     def __call__(

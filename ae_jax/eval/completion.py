@@ -5,13 +5,15 @@ from typing import Any, ClassVar
 
 from jax import Array
 
+from ae_jax.core.fields import Checked
+from ae_jax.core.ranges import Count, Share
 from ae_jax.data.missing import fill_in, hidden_entries, observed_entries, observed_squared_error
 from ae_jax.data.passes import EvaluationData
 from ae_jax.models import Batch, BoundModel
 
 
 @dataclasses.dataclass(frozen=True)
-class Completion:
+class Completion(Checked):
     """Squared error on entries that a pattern hides and the model fills in, an entry.
 
     pattern, share   as in `MaskedReconstruction`: which entries, and what share of an example
@@ -22,8 +24,8 @@ class Completion:
     """
 
     pattern: str = "pixels"
-    share: float = 0.5
-    rounds: int = 1
+    share: Share = 0.5
+    rounds: Count = 1
     fill: float = 0.0
 
     accepts_missing: ClassVar[bool] = True

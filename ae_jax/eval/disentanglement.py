@@ -16,13 +16,14 @@ from jax import Array
 from jaxtyping import Float, Integer
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.fields import Checked
 from ae_jax.core.ranges import Count, NonNegative
 from ae_jax.data.passes import EvaluationData
 from ae_jax.eval.codes import mean_codes
 
 
 @dataclasses.dataclass(frozen=True)
-class Disentanglement:
+class Disentanglement(Checked):
     """All measures of this file over the evaluated split, which needs factors.
 
     bins      of equal width that a dimension is cut into for its mutual information (Locatello et

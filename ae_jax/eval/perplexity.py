@@ -15,6 +15,7 @@ from jax import Array
 from pydantic import Field
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.fields import Checked
 from ae_jax.core.ranges import Count
 from ae_jax.data.passes import EvaluationData
 from ae_jax.distributions import Multinomial
@@ -42,7 +43,7 @@ def _bound_and_words(model: BoundModel, batch: Batch, key: Array) -> dict[str, A
 
 
 @dataclasses.dataclass(frozen=True)
-class DocumentCompletion:
+class DocumentCompletion(Checked):
     """Perplexity of the words of a document that the encoder has not seen.
 
     share         how likely each different word of a document is seen, with all its occurrences;

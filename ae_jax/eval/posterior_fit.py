@@ -10,6 +10,8 @@ from jax import Array
 from jax.scipy.special import logsumexp
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.fields import Checked
+from ae_jax.core.ranges import Count, Positive, Whole
 from ae_jax.data.passes import EvaluationData
 from ae_jax.eval.estimates import check_gradients, mean_and_error
 from ae_jax.models import Batch, BoundModel
@@ -21,7 +23,7 @@ CHAINS = 0xD0  # folded into an example's key
 
 
 @dataclasses.dataclass(frozen=True)
-class PosteriorFitLikelihood:
+class PosteriorFitLikelihood(Checked):
     """log p(x) = -log E_p(z|x)[f(z) / p(x, z)] for any density f (Kingma & Welling 2014, App. D).
 
     Chains of Hamiltonian Monte Carlo, begun at the encoder's codes, draw from p(z|x); a Gaussian f
@@ -33,11 +35,11 @@ class PosteriorFitLikelihood:
     leapfrog_steps  of a transition
     """
 
-    chains: int = 4
-    draws: int = 50
-    burn_in: int = 50
-    leapfrog_steps: int = 5
-    step_size: float = 0.2
+    chains: Count = 4
+    draws: Count = 50
+    burn_in: Whole = 50
+    leapfrog_steps: Count = 5
+    step_size: Positive = 0.2
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array

@@ -13,6 +13,8 @@ from jax import Array
 from scipy.special import logsumexp
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.fields import Checked
+from ae_jax.core.ranges import NonNegative
 from ae_jax.data.passes import EvaluationData
 from ae_jax.distributions import kl_per_dim
 from ae_jax.eval.estimates import check_density, codes_of, standard_error
@@ -23,14 +25,14 @@ BLOCK = 256  # codes that are scored under all posteriors at once
 
 
 @dataclasses.dataclass(frozen=True)
-class ActiveUnits:
+class ActiveUnits(Checked):
     """Dimensions u of the code with Cov_x(E_q(u|x)[u]) above `threshold` (Burda et al. 2016).
 
     The variance over the evaluated examples of the posterior mean, which is 0 where the posterior
     has collapsed to a prior. Of a chain of codes the mean is that of `Chain.mean`.
     """
 
-    threshold: float = 0.01
+    threshold: NonNegative = 0.01
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array

@@ -2,15 +2,18 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import logsumexp
+from pydantic import Field
 
 from ae_jax.codecs.model import CodecModel
 from ae_jax.core.errors import UserError
+from ae_jax.core.fields import Checked
+from ae_jax.core.ranges import Count, Positive
 from ae_jax.data.passes import EvaluationData
 from ae_jax.distributions.base import REAL_LINE
 from ae_jax.eval.bounds import codes_of
@@ -22,7 +25,7 @@ _ROUNDINGS = 4 * float(jnp.finfo(jnp.float32).eps)
 
 
 @dataclasses.dataclass(frozen=True)
-class PlaneQuadrature:
+class PlaneQuadrature(Checked):
     """log p(x) = log of the integral of p(z) p(x|z) over the plane, by the trapezoidal rule, nats.
 
     points   of the grid along each coordinate, from -reach to reach; odd, so that every second
@@ -39,8 +42,8 @@ class PlaneQuadrature:
                                    it is not small, the reach is too
     """
 
-    points: int = 201
-    reach: float = 6.0
+    points: Annotated[Count, Field(ge=2)] = 201
+    reach: Positive = 6.0
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array

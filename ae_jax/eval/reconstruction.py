@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from ae_jax.core.fields import Checked
+from ae_jax.core.ranges import NonNegative, Positive
 from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.data.passes import EvaluationData
 from ae_jax.models import Batch, BoundModel
@@ -35,7 +37,7 @@ def squared_errors(model: BoundModel, batch: Batch, key: Array) -> dict[str, Flo
 
 
 @dataclasses.dataclass(frozen=True)
-class PeakSignalToNoise:
+class PeakSignalToNoise(Checked):
     """PSNR = 10 log10(peak^2 / mean squared error) of each example, in dB, and their mean.
 
     With a `corruption` of a `level` the model sees corrupted examples, and what it makes of them
@@ -43,9 +45,9 @@ class PeakSignalToNoise:
     has an infinite one.
     """
 
-    peak: float = 1.0
+    peak: Positive = 1.0
     corruption: str | None = None
-    level: float = 0.3
+    level: NonNegative = 0.3
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array

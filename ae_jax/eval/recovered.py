@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.fields import Checked
 from ae_jax.core.registry import Registry
 from ae_jax.data.passes import EvaluationData
 from ae_jax.models import Batch, BoundModel
@@ -26,7 +27,7 @@ DOWNSTREAM = Registry[Downstream]("function downstream", {"distance": distance})
 
 
 @dataclasses.dataclass(frozen=True)
-class LossRecovered:
+class LossRecovered(Checked):
     """(L(ablated) - L(reconstructed)) / (L(ablated) - L(original)), of mean losses downstream.
 
     1 where a reconstruction does as well as the example, 0 where it does as badly as what stands in

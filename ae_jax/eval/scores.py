@@ -16,6 +16,8 @@ from jax import Array
 from jaxtyping import Float, Int32, Real
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.fields import Checked
+from ae_jax.core.ranges import Count
 from ae_jax.core.registry import Registry
 from ae_jax.distributions import DiagonalGaussian, FullGaussian, OneHot, StandardNormal, has_kl
 from ae_jax.distributions.base import only
@@ -43,13 +45,13 @@ class ReconstructionError:
 
 
 @dataclasses.dataclass(frozen=True)
-class NegativeBound:
+class NegativeBound(Checked):
     """-ELBO, nats: the mean over `num_samples` codes of -log p(x|z), and the KL.
 
     The KL is analytic where the pair of posterior and prior has a closed form.
     """
 
-    num_samples: int = 10
+    num_samples: Count = 10
 
     @property
     def codes_at_once(self) -> int:
@@ -69,14 +71,14 @@ class NegativeBound:
 
 
 @dataclasses.dataclass(frozen=True)
-class NegativeLogLikelihood:
+class NegativeLogLikelihood(Checked):
     """-log p(x), nats: exact for a codec with a density, else by importance sampling.
 
     The estimate takes `num_samples` codes from q(z|x) and is an upper bound in expectation (Burda
     et al. 2016, Eq. 8).
     """
 
-    num_samples: int = 100
+    num_samples: Count = 100
 
     @property
     def codes_at_once(self) -> int:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, Real
 from pydantic import Field
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.fields import Checked
 from ae_jax.core.ranges import Count
 from ae_jax.data.passes import EvaluationData
 from ae_jax.distributions import COUNTS
@@ -26,7 +27,7 @@ _SMOOTHING = 1e-12  # gensim's
 
 
 @dataclasses.dataclass(frozen=True)
-class TopicQuality:
+class TopicQuality(Checked):
     """Coherence of topics by NPMI over documents, and their diversity.
 
     words             so many of each topic are compared, all pairs of them

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 import flax.linen as nn
 from pydantic import TypeAdapter, ValidationError
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.fields import refusal, refuse_truth, types_of
 from ae_jax.core.registry import Registry, unknown_name
 from ae_jax.models.autoencoder import Autoencoder
 from ae_jax.models.config import PARTS, Examples, ModelConfig
@@ -113,20 +114,18 @@ def own_options(part: str, name: str) -> dict[str, dataclasses.Field]:
 
 def checked_options(part: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a part in the types that it declares. Raises UserError for the first wrong one."""
-    own, kinds = own_options(part, name), _types_of(part_class(part, name))
+    own, kinds = own_options(part, name), types_of(part_class(part, name))
     checked = {}
     for option, value in given.items():
         if option not in own:
             if option in FILLED_IN[part]:
                 raise UserError(f"model.{part}.{option} is decided by {FILLED_IN[part][option]}")
             raise unknown_name(f"option of {part} {name}", option, own)
+        refuse_truth(f"model.{part}.", kinds, {option: value})
         try:
             checked[option] = TypeAdapter(kinds[option]).validate_python(value)
         except ValidationError as error:
-            message = error.errors()[0]["msg"]
-            raise UserError(
-                f"model.{part}.{option}: {message[0].lower()}{message[1:]}, not {value!r}"
-            ) from error
+            raise refusal(f"model.{part}.{option}", error) from error
     return checked
 
 
@@ -147,11 +146,6 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, bool | int | float | str)
-
-
-def _types_of(kind: type) -> dict[str, Any]:
-    """The declared types of a class's fields, also where they are written as text."""
-    return get_type_hints(kind, include_extras=True)
 
 
 def nested(config: ModelConfig) -> dict[str, Any]:
@@ -220,18 +214,18 @@ def _built(part: str, name: str, known: Mapping[str, Any], given: Mapping[str, A
 def _check_used(config: ModelConfig, names: Mapping[str, str]) -> None:
     """Raises UserError for a size or scale that was given and that no part would look at."""
     plain, latent = ModelConfig(), part_class("latent", names["latent"])
-    if config.latent_k != plain.latent_k and "k" not in _types_of(latent):
+    if config.latent_k != plain.latent_k and "k" not in types_of(latent):
         raise UserError(
             f"model.latent_k={config.latent_k} is for codes that keep their k highest units "
             f"(top_k, batch_top_k), and model.latent is {names['latent']}"
         )
-    if config.decoder_hidden and "hidden" not in _types_of(part_class("decoder", names["decoder"])):
+    if config.decoder_hidden and "hidden" not in types_of(part_class("decoder", names["decoder"])):
         raise UserError(
             f"model.decoder_hidden={list(config.decoder_hidden)} is for a decoder with layers, and "
             f"model.decoder is {names['decoder']}"
         )
     head = part_class("head", names["head"])
-    own = "has_scale" not in dir(head) and "scale" in _types_of(head)  # a user's, with its field
+    own = "has_scale" not in dir(head) and "scale" in types_of(head)  # a user's, with its field
     if config.head_scale != plain.head_scale and not (own or getattr(head, "has_scale", False)):
         raise UserError(
             f"model.head_scale={config.head_scale:g} is for a head with a scale of its own "

@@ -6,10 +6,11 @@ from typing import ClassVar, Self
 from flax import struct
 from jax import Array
 
+from ae_jax.core.ranges import Share
 from ae_jax.data.missing import PATTERNS, hidden_entries, observed_log_prob
 from ae_jax.objectives.base import Batch, BoundModel, Draws
 from ae_jax.objectives.elbo import Elbo
-from ae_jax.objectives.masked import Share, refuse_nothing_hidden
+from ae_jax.objectives.masked import refuse_nothing_hidden
 
 
 @struct.dataclass
@@ -33,7 +34,7 @@ class CompletionElbo(Elbo):
     def bind(self, num_examples: int) -> Self:
         """With N set. Raises UserError for an unknown pattern, and for one that hides nothing."""
         PATTERNS.get(self.pattern)
-        refuse_nothing_hidden(self.pattern)
+        refuse_nothing_hidden(self.pattern, self.share)
         return super().bind(num_examples)
 
     def drawn(self, model: BoundModel, batch: Batch, key: Array) -> Draws:

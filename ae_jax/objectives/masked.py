@@ -1,15 +1,16 @@
 """Reconstruction of data of which only a part is observed."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
-from pydantic import Field
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.ranges import Share
 from ae_jax.data.missing import (
+    NUM_QUADRANTS,
     PATTERNS,
     hidden_entries,
     observed_entries,
@@ -18,8 +19,6 @@ from ae_jax.data.missing import (
 )
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives.base import Batch, BoundModel, Objective, Terms, draw
-
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @struct.dataclass
@@ -53,11 +52,25 @@ class MaskedReconstruction(Objective):
     accepts_missing: ClassVar[bool] = True
 
     def bind(self, num_examples: int) -> "MaskedReconstruction":
-        """Raises UserError for an unknown pattern, and for one that leaves nothing to learn."""
+        """Raises UserError for an unknown pattern, for one that leaves nothing to learn, and for a
+        share or a pattern of which nothing follows."""
         PATTERNS.get(self.pattern)
         PATTERNS.get(self.withheld_pattern)
         if self.scored == "hidden":
-            refuse_nothing_hidden(self.pattern)
+            refuse_nothing_hidden(self.pattern, self.share)
+        plain = type(self)()
+        if self.pattern == "none" and self.share != plain.share:
+            raise UserError(
+                f"objective.share={self.share:g} is what a pattern hides, and objective.pattern is "
+                "none"
+            )
+        if self.withheld == 0 and self.withheld_pattern != plain.withheld_pattern:
+            raise UserError(
+                f"objective.withheld_pattern={self.withheld_pattern} needs a share: "
+                "objective.withheld is 0"
+            )
+        if self.withheld > 0:
+            refuse_nothing_hidden(self.withheld_pattern, self.withheld, "withheld")
         return self
 
     def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
@@ -82,9 +95,15 @@ class MaskedReconstruction(Objective):
         return Terms(-reconstruction, metrics)
 
 
-def refuse_nothing_hidden(pattern: str) -> None:
-    """Raises UserError where what is hidden is scored, and nothing is."""
+def refuse_nothing_hidden(pattern: str, share: float, option: str = "share") -> None:
+    """Raises UserError where something has to be hidden, and the pattern hides nothing of any."""
+    name = "pattern" if option == "share" else f"{option}_pattern"
     if pattern == "none":
         raise UserError(
-            "what objective.pattern hides is scored, and the pattern none hides nothing"
+            f"objective.{name}=none hides nothing, and there has to be something hidden"
+        )
+    if share == 0 or "quadrants" in pattern and round(NUM_QUADRANTS * share) == 0:
+        raise UserError(
+            f"objective.{option}={share:g} of the pattern {pattern} hides nothing, and there has "
+            "to be something hidden"
         )

@@ -125,11 +125,10 @@ class CodecSetup:
             batch,
         )
 
-    def check_values(self, low: float, high: float, whole: bool) -> None:
-        """Raises UserError for new raw values between these, where the fit had refused them."""
-        del whole  # no codec asks for whole numbers
+    def check_values(self, raw: np.ndarray) -> None:
+        """Raises UserError for new raw examples [N, ...] with values that the fit had refused."""
         preprocess, statistics = self.architecture.preprocess, self.numbers.statistics
-        values = input_range(self.dataset, preprocess, statistics, low, high)
+        values = input_range(raw, self.dataset, preprocess, statistics)
         self.config.codec.check_values(values.low, values.high)
 
     def own_metrics(self, variables: Any, step: int, split: str) -> dict[str, float]:

@@ -18,6 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ae_jax.codecs import CODECS, CodecSpec, Pca
 from ae_jax.core.errors import UserError, shortened
+from ae_jax.core.fields import refusal, refuse_truth, types_of
 from ae_jax.core.ranges import Count
 from ae_jax.core.registry import Registry, absolute_reference, unknown_name
 from ae_jax.data import absolute_name
@@ -418,15 +419,11 @@ def _adapter(kind: type) -> TypeAdapter:
 def _section(name: str, kind: type, options: dict[str, Any]) -> Any:
     fields = [field.name for field in dataclasses.fields(kind)]
     _check_names("option", f"{name}.", options, fields)
+    refuse_truth(f"{name}.", types_of(kind), options)
     try:
         return _adapter(kind).validate_python(options)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join([name, *(str(part) for part in first["loc"])])
-        message = first["msg"][0].lower() + first["msg"][1:]
-        raise UserError(
-            f"{where}: {message}, not {shortened(json.dumps(first['input'], default=str))}"
-        ) from error
+        raise refusal(name, error) from error
 
 
 def _check_names(kind: str, prefix: str, names, valid: Sequence[str]) -> None:

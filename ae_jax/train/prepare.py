@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, cast
 
 import jax
+from jax.extend.core import Literal
 
 from ae_jax.core.errors import UserError, present
 from ae_jax.core.registry import unknown_name
@@ -23,7 +24,7 @@ from ae_jax.models.build import settled_prior, settled_start
 from ae_jax.nn.initialisers import INITIALISERS
 from ae_jax.objectives import Batch, Terms
 from ae_jax.objectives.base import check_needs
-from ae_jax.train.config import DataConfig, RunConfig, TrainConfig
+from ae_jax.train.config import DataConfig, EvalConfig, RunConfig, TrainConfig, method_name
 from ae_jax.train.placement import bytes_of, devices_here, placement_of, refuse_beyond_memory
 from ae_jax.train.program import REST, Architecture, Execution, Numbers, execution_for
 from ae_jax.train.seal import name_of
@@ -52,11 +53,17 @@ def prepare_run(
     num_train = len(dataset.splits["train"])
     config = _with_batch_for(config, num_train)
     _check_batch(config, num_train)
+    _check_looks(config.eval)
     preprocess_name = settled_preprocess(config, dataset)
     preprocess = PREPROCESSING.get(preprocess_name)
     execution = execution_for(config.train.parallel)
     splits, statistics, values = _examples(config, dataset, preprocess, execution, like)
     values.check_missing(dataset, config.objective.accepts_missing)
+    if values.missing_in is not None and preprocess.by_example:
+        raise UserError(
+            f"data.preprocess={preprocess_name} needs all values of an example, and in the "
+            f"{values.missing_in} split some are missing"
+        )
     fill = getattr(config.objective, "fill", 0.0)
     if values.missing_in is not None and fill != 0.0:
         raise UserError(
@@ -140,6 +147,14 @@ def _check_batch(config: RunConfig, num_train: int) -> None:
         )
 
 
+def _check_looks(config: EvalConfig) -> None:
+    if config.per_decade is not None and config.every != EvalConfig().every:
+        raise UserError(
+            f"eval.every={config.every} and eval.per_decade={config.per_decade} both say when a "
+            "run looks at itself: give one of them"
+        )
+
+
 def _check_conditions(kind: str, dataset: DataSet) -> None:
     """Raises UserError for a split without what the model is conditioned on: looks need it too."""
     for name, split in dataset.splits.items():
@@ -216,10 +231,37 @@ def _check_optimisers(setup: Setup, state: TrainState) -> None:
 
 
 def _check_objective(setup: Setup, state: TrainState) -> None:
-    """Traces the objective once, so that a wrong form of its terms is refused before any work."""
-    _objective_terms.eval_shape(
+    """Traces the objective once, so that a wrong form of its terms is refused before any work, and
+    a learned prior that no loss looks at."""
+    traced = _objective_terms.trace(
         state, setup.batch_shapes(), setup.numbers, architecture=setup.architecture
     )
+    if "prior_part" not in state.params:
+        return
+    place = jax.tree.map(lambda _: False, state)
+    of_prior = {
+        **place.params,
+        "prior_part": jax.tree.map(lambda _: True, place.params["prior_part"]),
+    }
+    marks = jax.tree.leaves(dataclasses.replace(place, params=of_prior))
+    program = traced.jaxpr.jaxpr
+    needed = _needed(program, len(jax.tree.leaves(traced.out_info.loss)))
+    inputs = zip(marks, program.invars[: len(marks)], strict=True)
+    if not any(is_of_prior and value in needed for is_of_prior, value in inputs):
+        config = setup.config
+        raise UserError(
+            f"model.prior={config.model.prior} is learned, and the loss of objective "
+            f"{method_name(config)} does not depend on it: choose a fixed prior, or a bound"
+        )
+
+
+def _needed(program: Any, num_losses: int) -> set[Any]:
+    """The values of a traced program that its first outputs, the losses, may depend on."""
+    needed = {value for value in program.outvars[:num_losses] if not isinstance(value, Literal)}
+    for step in reversed(program.eqns):
+        if not needed.isdisjoint(step.outvars):
+            needed.update(value for value in step.invars if not isinstance(value, Literal))
+    return needed
 
 
 # Compiled never, but kept, as a trace.

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from ae_jax.data.base import DataSet, Split
@@ -105,14 +106,10 @@ class Setup:
         """Whether larger values of the headline are better."""
         return self.numbers.objective.maximise
 
-    def check_values(self, low: float, high: float, whole: bool) -> None:
-        """Raises UserError for new raw values between these, where training had refused them.
-
-        `whole` says whether all are whole numbers.
-        """
+    def check_values(self, raw: np.ndarray) -> None:
+        """Raises UserError for new raw examples [N, ...] with values that training had refused."""
         preprocess, statistics = self.architecture.preprocess, self.numbers.statistics
-        values = input_range(self.dataset, preprocess, statistics, low, high)
-        values = dataclasses.replace(values, integer=whole)
+        values = input_range(raw, self.dataset, preprocess, statistics)
         head = head_of(self.architecture.model, self.config)
         given = dataclasses.replace(self.dataset, name="what was given")
         check_support(self.config, head, given, values)

@@ -33,18 +33,44 @@ def settled_preprocess(config: AnyConfig, dataset: DataSet) -> str:
 
 
 def extreme_examples(dataset: DataSet) -> dict[str, DeviceSplit]:
-    """In place of splits too large to look through: the first examples, and those of extremes.
-
-    The bounds that follow are those of all examples where preprocessing is monotone in each value.
-    """
+    """In place of splits too large to look through on a device: the first examples, and those that
+    tell the most (`telling_rows`)."""
     extremes = {}
     for name, split in dataset.splits.items():
-        bounds = [
-            np.full(dataset.shape, value, split.x.dtype) for value in (split.x.min(), split.x.max())
-        ]
         head = np.asarray(split.x[: min(len(split), CHECK_BATCH)])
-        extremes[name] = DeviceSplit.put(Split(np.concatenate([bounds, head]), first_id=0))
+        rows = np.concatenate([telling_rows(split.x, dataset.shape), head])
+        extremes[name] = DeviceSplit.put(Split(rows, first_id=0))
     return extremes
+
+
+def telling_rows(x: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Of examples [N, *shape], in memory or not, the few by which all are judged, [R, *shape].
+
+    Two whose values are all the smallest and all the largest, by which follows the range of model
+    inputs where preprocessing is monotone in each value; and of real numbers the examples
+    that hold these, and the first with a fraction.
+    """
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+        low, high = x.min(), x.max()  # what is on disk as records knows them
+        return np.stack([np.full(shape, value, x.dtype) for value in (low, high)])
+    low, high, fraction = (np.inf, 0), (-np.inf, 0), None
+    flat = x.reshape(len(x), -1)
+    for start in range(0, len(x), CHECK_BATCH):
+        part = np.asarray(flat[start : start + CHECK_BATCH])
+        known = ~np.isnan(part)
+        lows = np.where(known, part, np.inf).min(axis=1)
+        highs = np.where(known, part, -np.inf).max(axis=1)
+        low = min(low, (float(lows.min()), start + int(lows.argmin())))
+        highest = float(highs.max()), start + int(highs.argmax())
+        high = high if high[0] >= highest[0] else highest
+        if fraction is None:
+            cut = (known & (part != np.round(part))).any(axis=1)
+            fraction = start + int(cut.argmax()) if cut.any() else None
+    bounds = [
+        np.full(shape, value if np.isfinite(value) else np.nan, x.dtype) for value, _ in (low, high)
+    ]
+    places = [low[1], high[1], *([] if fraction is None else [fraction])]
+    return np.concatenate([bounds, np.asarray(x[places])])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,12 +117,23 @@ def _not_finite(name: str, dataset: DataSet) -> UserError:
 
 
 def input_range(
-    dataset: DataSet, preprocess: Preprocess, statistics: Statistics, low: float, high: float
+    raw: np.ndarray, dataset: DataSet, preprocess: Preprocess, statistics: Statistics
 ) -> ValueRange:
-    """The range of model inputs from raw values between two bounds, as in `extreme_examples`."""
-    raw = np.stack([np.full(dataset.shape, value, np.float32) for value in (low, high)])
-    x = preprocess(jnp.asarray(raw), statistics, jax.random.key(0), jnp.arange(2))
-    return ValueRange(float(x.min()), float(x.max()), None)
+    """The range of model inputs of new examples [N, ...], as in `extreme_examples`.
+
+    Raises UserError for values of which preprocessing makes no numbers.
+    """
+    rows = telling_rows(raw, dataset.shape)
+    x = preprocess(jnp.asarray(rows), statistics, jax.random.key(0), jnp.arange(len(rows)))
+    inputs = np.asarray(x)
+    known = inputs[~np.isnan(rows)]
+    if np.isnan(known).any():
+        raise UserError(
+            "the preprocessing of the data makes no numbers of some values of what was given: it "
+            "takes examples that are complete and of its range"
+        )
+    whole = bool((known == np.round(known)).all())
+    return ValueRange(float(known.min()), float(known.max()), None, whole)
 
 
 @partial(jax.jit, static_argnames="preprocess")
