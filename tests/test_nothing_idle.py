@@ -1,7 +1,10 @@
 """Options that could change nothing, and values that would be taken for others, are refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from flax import struct
 
 import ae_jax
 from ae_jax.api import UserError, as_dataset, configure, prepare
@@ -9,6 +12,7 @@ from ae_jax.core.fields import Checked
 from ae_jax.data import DataSet, Split
 from ae_jax.eval import EVALUATORS
 from ae_jax.eval.bounds import ImportanceSampledLikelihood
+from ae_jax.objectives import Objective, Terms, draw
 from ae_jax.train.values import telling_rows
 
 SMALL = {"latent_dim": 2, "hidden": [4], "epochs": 1, "batch_size": 16}
@@ -149,3 +153,20 @@ def test_new_examples_are_judged_by_themselves():
     with pytest.raises(UserError, match="head 'bernoulli' needs data in .*what was given"):
         model.encode(below)
     assert model.encode(positive(3)).shape == (3, 2)
+
+
+@struct.dataclass
+class Counted(Objective):
+    """An option that decides a shape and is traced."""
+
+    blocks: int = 2
+
+    def __call__(self, model, batch, key, step):
+        terms = draw(model, batch, key, self.blocks).log_likelihood.mean(axis=0)
+        return Terms(-terms, {})
+
+
+def test_a_traced_number_that_decides_a_shape_is_named():
+    config = dataclasses.replace(configure(None, SMALL), objective=Counted())
+    with pytest.raises(UserError, match="Counted needs the value of a number.*pytree_node=False"):
+        prepare(config, as_dataset(positive(), None, config.data))

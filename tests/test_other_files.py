@@ -106,4 +106,4 @@ def test_a_class_goes_by_its_name_or_its_number(folder, rows, command):
             drawn.append(archive[archive.files[0]])
     np.testing.assert_array_equal(*drawn)
     status, _, err = command("sample", "named", "--label", "wasp", "--out", "drawn.npz")
-    assert status == 2 and "--label is one of ant, bee, not 'wasp'" in err
+    assert status == 2 and "unknown class 'wasp': valid: ant, bee" in err

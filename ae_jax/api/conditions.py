@@ -1,23 +1,43 @@
 """Conditions of a fitted model's examples, as people give them: one for each, or one for all."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.registry import unknown_name
 
 
-def checked_labels(y: Any, count: int, classes: int) -> np.ndarray:
-    """Labels [count] int32. Raises UserError for what are none of so many classes."""
+def checked_labels(
+    y: Any, count: int, classes: int, names: Sequence[str] | None = None
+) -> np.ndarray:
+    """Labels [count] int32, given as numbers or by the `names` of classes.
+
+    Raises UserError for what are none of so many classes.
+    """
     if y is None:
         raise UserError("the model is conditioned on the label: give labels as y (--label)")
     labels = np.asarray(_unmasked(y, "labels y"))
+    if labels.dtype.kind in "US":
+        labels = _numbered(labels.astype(str), names or ())
     if labels.dtype.kind not in "iu" or labels.shape not in ((), (count,)):
         raise UserError(f"labels y have to be one whole number, or one for each of {count}")
     if labels.size and not (labels.min() >= 0 and labels.max() < classes):
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise UserError(f"labels lie between 0 and {classes - 1}, and there is {wrong}")
     return np.broadcast_to(labels, (count,)).astype(np.int32)
+
+
+def _numbered(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """The numbers of classes that are given by their names."""
+    if not names:
+        raise UserError("the classes of this model have no names: labels y are whole numbers")
+    numbers = {name: number for number, name in enumerate(names)}
+    unknown = [name for name in np.unique(labels) if name not in numbers]
+    if unknown:
+        raise unknown_name("class", str(unknown[0]), names)
+    return np.array([numbers[name] for name in labels.ravel()]).reshape(labels.shape)
 
 
 def checked_conditions(condition: Any, count: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -352,7 +352,7 @@ class Fitted:
             return
         for given in evaluators:
             evaluator = EVALUATORS.get(given) if isinstance(given, str) else given
-            if given != "squared_error" and not getattr(evaluator, "accepts_missing", False):
+            if not getattr(evaluator, "accepts_missing", False):
                 name = given if isinstance(given, str) else _name_of(evaluator)
                 raise UserError(
                     f"the evaluator {name} needs all values of an example, and in the {split} "
@@ -468,7 +468,8 @@ class Fitted:
             raise UserError("a condition is given, and the model is not conditioned on an input")
         if kind == "label":
             model: Any = self.setup.architecture.model
-            return {"y": checked_labels(y, count, model.classes)}
+            names = self.setup.dataset.classes
+            return {"y": checked_labels(y, count, model.classes, names)}
         if kind == "input":
             shape = present(self.setup.dataset.condition_shape, "condition_shape")
             return {"condition": checked_conditions(condition, count, shape)}

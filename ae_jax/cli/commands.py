@@ -82,7 +82,7 @@ def sample(
     _check_arrays(out)
     model = load(run, checkpoint, **allowed)
     make_directory(run if out is None else out.parent)
-    y = None if label is None else _class_named(label, model.setup.dataset.classes or ())
+    y = None if label is None else _class_given(label, model.setup.dataset.classes or ())
     samples = model.sample(count, seed, y=y, prior=prior, units="model")
     if prior == "fitted":
         click.echo("codes: from a mixture of Gaussians that is fitted to the training codes")
@@ -129,15 +129,9 @@ def encode(run: Path, checkpoint: Which, split: str, out: Path, **allowed: Any) 
     _save_arrays(out, **arrays)
 
 
-def _class_named(label: str, names: tuple[str, ...]) -> int:
-    """The number of a class by its name or number. Raises UserError."""
-    if label in names:
-        return names.index(label)
-    try:
-        return int(label)
-    except ValueError as error:
-        known = f"one of {', '.join(names)}" if names else "a whole number"
-        raise UserError(f"--label is {known}, not {label!r}") from error
+def _class_given(label: str, names: tuple[str, ...]) -> int | str:
+    """A class as it is typed: its name, or its number."""
+    return int(label) if label not in names and label.lstrip("-").isdecimal() else label
 
 
 def score(

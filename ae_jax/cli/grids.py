@@ -23,6 +23,7 @@ from ae_jax.core.trust import choose, only_known_code
 from ae_jax.data import DataSet
 from ae_jax.report import comparisons
 from ae_jax.report.claims import environment
+from ae_jax.report.courses import with_unit
 from ae_jax.report.pages import (
     AWAY,
     Shown,
@@ -266,7 +267,7 @@ def _cell(value: Any) -> Any:
 def _figure(settings: Settings, looks: Looks, names: Mapping[str, str], metric: str) -> Figure:
     """A metric over the option with the most numbers; over epochs, where none has two."""
     split, _, headline = metric.partition("/")
-    y_label = f"{display_name(headline)}, {split} examples"
+    y_label = f"{with_unit(headline, headline)}, {split} examples"
     axis = _longest_axis([setting for setting, _ in settings.values()])
     if axis is None:
         over_epochs = {

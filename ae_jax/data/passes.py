@@ -18,6 +18,12 @@ Evaluator = Callable[[Any, Any, "EvaluationData", Array], dict[str, float]]
 ValuesOf = Callable[..., dict[str, Array]]
 
 
+def taking_missing(evaluator: Evaluator) -> Evaluator:
+    """Declares of a function that NaN in the data is a missing value to it."""
+    vars(evaluator)["accepts_missing"] = True
+    return evaluator
+
+
 @struct.dataclass
 class EvaluationData:
     """Examples on the device and their preprocessing; results do not depend on batch_size.

@@ -1,4 +1,5 @@
-"""Whether the columns of a table differ so much in scale that most of them would go unseen."""
+"""Whether values are of a scale that is hardly meant: columns that most would go unseen beside, and
+grey levels up to 255 that are taken for real numbers."""
 
 import sys
 
@@ -8,6 +9,7 @@ from ae_jax.data.base import DataSet
 
 LARGE_RATIO = 1e3
 _ROWS = 10_000
+_PICTURES = 100
 
 
 def scale_advice(data: DataSet) -> str | None:
@@ -36,8 +38,26 @@ def scale_advice(data: DataSet) -> str | None:
     )
 
 
+def grey_advice(data: DataSet) -> str | None:
+    """One sentence where pictures of real numbers look like grey levels from 0 to 255.
+
+    Looked at over the first 100 training examples.
+    """
+    if data.max_value is not None or data.is_counts or len(data.shape) != 3:
+        return None
+    first = np.asarray(data.splits["train"].x[:_PICTURES], np.float64)
+    first = first[np.isfinite(first)]
+    if not first.size or not (first.min() >= 0 and 1 < first.max() <= 255):
+        return None
+    return (
+        f"{data.name}: pictures with values up to {first.max():g} are taken for real numbers; as "
+        "uint8, or divided by 255, they are grey levels in [0, 1]"
+    )
+
+
 def advise(data: DataSet, preprocess: str) -> None:
     """Says so on stderr where values will be taken as they are (`auto` or `identity`)."""
-    advice = scale_advice(data) if preprocess in ("auto", "identity") else None
-    if advice is not None:
-        print(advice, file=sys.stderr)
+    if preprocess in ("auto", "identity"):
+        for advice in (scale_advice(data), grey_advice(data)):
+            if advice is not None:
+                print(advice, file=sys.stderr)

@@ -10,11 +10,12 @@ from jaxtyping import Float
 from ae_jax.core.fields import Checked
 from ae_jax.core.ranges import NonNegative, Positive
 from ae_jax.data.corruption import CORRUPTIONS
-from ae_jax.data.passes import EvaluationData
+from ae_jax.data.passes import EvaluationData, taking_missing
 from ae_jax.models import Batch, BoundModel
 from ae_jax.numerics.noise import example_keys
 
 
+@taking_missing
 def squared_error(
     module: Any, variables: Any, data: EvaluationData, key: Array
 ) -> dict[str, float]:

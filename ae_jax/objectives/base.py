@@ -135,6 +135,12 @@ class Objective:
         They are as `encode` and `prior` of the model give them, with shapes in place of arrays.
         """
 
+    def check_missing(self) -> None:
+        """Raises UserError for options that do not go with data of which some values are missing.
+
+        Of objectives that say `accepts_missing`.
+        """
+
     def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
         """Terms of a batch: x [B, ...], id [B], mask [B]; `key` is the noise of this step."""
         raise NotImplementedError(f"{type(self).__name__} does not define __call__")

@@ -73,6 +73,13 @@ class MaskedReconstruction(Objective):
             refuse_nothing_hidden(self.withheld_pattern, self.withheld, "withheld")
         return self
 
+    def check_missing(self) -> None:
+        if self.fill != 0.0:
+            raise UserError(
+                f"objective.fill is {self.fill:g}, and some values are missing: for these "
+                "the encoder sees 0 wherever the model is used, and so it has to in training"
+            )
+
     def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
         withheld_key, draw_key = jax.random.split(key)
         x, ids = batch["x"], batch["id"]

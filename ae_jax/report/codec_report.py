@@ -8,7 +8,7 @@ from ae_jax.api import Fitted
 from ae_jax.codecs.form import FORMS
 from ae_jax.report import dictionaries, figures
 from ae_jax.report.pages import Shown, Table, write_model_report
-from ae_jax.report.style import display_name
+from ae_jax.report.style import data_name, display_name
 from ae_jax.train.config import to_dict
 from ae_jax.train.rundir import RunDirectory
 
@@ -27,7 +27,7 @@ def write(model: Fitted, directory: RunDirectory) -> Path:
         f"{inputs} inputs, {model.setup.latent_dim} atoms; {ended} after "
         f"{model.step:,} iterations. "
     ) + (f"Minimised: {form.minimised}. Atoms: {form.atoms}. Codes: {form.codes}." if form else "")
-    title = f"{display_name(model.setup.dataset.name)}: {display_name(name)}"
+    title = f"{data_name(model.setup.dataset.name)}: {display_name(name)}"
     return write_model_report(
         directory, model.config, title, summary, [_values(model)], _figures(model)
     )

@@ -54,5 +54,10 @@ def axis_labels(model: Fitted, metric: str | None = None) -> tuple[str, str]:
     if isinstance(model.setup, CodecSetup):
         return "iteration", "objective"
     metric = metric or model.setup.headline
-    unit = " (nats per example)" if metric in {*IN_NATS, model.setup.headline} else ""
-    return "epoch", f"{display_name(metric)}{unit}"
+    return "epoch", with_unit(metric, model.setup.headline)
+
+
+def with_unit(metric: str, headline: str) -> str:
+    """What a metric is called on an axis: the headline of an objective is in nats per example."""
+    unit = " (nats per example)" if metric in {*IN_NATS, headline} else ""
+    return f"{display_name(metric)}{unit}"

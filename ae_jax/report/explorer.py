@@ -33,7 +33,7 @@ from ae_jax.nn import ACTIVATIONS
 from ae_jax.nn.decoders import MLPDecoder
 from ae_jax.nn.tying import decoder_chain, untie
 from ae_jax.report.pages import EXPLORER
-from ae_jax.report.style import class_colors, display_name
+from ae_jax.report.style import class_colors, data_name, display_name
 from ae_jax.train.config import RunConfig, method_name
 from ae_jax.train.rundir import RunDirectory
 
@@ -56,6 +56,7 @@ LATTICE_BYTES = 1_000_000
 MOST_EXAMPLES = 1000
 FEWEST_EXAMPLES = 60
 SURVEYED = 10_000  # test examples that ranges and examples are taken from
+_FILLED = " What is missing in test examples is shown as the model fills it in."
 DRAWS = 256  # from a prior that the page cannot draw from
 CHECKED = 32  # codes at which the page's arithmetic is compared with the model's
 TOLERANCE = 1e-2  # of the range of values
@@ -112,6 +113,9 @@ def specification(model: Fitted) -> dict[str, Any]:
     survey = model.setup.dataset.splits[model.split_named("test")].head(SURVEYED)
     posterior = model.posterior(survey)
     codes, inputs = np.asarray(posterior.mean(), np.float32), model.inputs(survey)
+    lacks = np.isnan(inputs)
+    if lacks.any():  # no picture of an example has holes
+        inputs = np.where(lacks, model.reconstruct(survey, units="model"), inputs)
     chosen = _spaced(len(codes), _example_count(math.prod(model.setup.dataset.shape)))
     data = _data(model, inputs[chosen])
     prior = _prior(model)
@@ -119,8 +123,8 @@ def specification(model: Fitted) -> dict[str, Any]:
     conditions = conditions_of(model)
     labels = _labels(survey, chosen, model.setup.dataset.classes)
     return {
-        "title": f"{display_name(model.setup.dataset.name)}: {_method(model)}",
-        "summary": _summary(model),
+        "title": f"{data_name(model.setup.dataset.name)}: {_method(model)}",
+        "summary": _summary(model) + (_FILLED if lacks.any() else ""),
         "data": data,
         "code": code,
         "prior": prior,

@@ -27,7 +27,7 @@ from ae_jax.report.pages import (
     write_report,
 )
 from ae_jax.report.pictures import in_unit
-from ae_jax.report.style import display_name
+from ae_jax.report.style import as_given, data_name, display_name
 from ae_jax.train.codec_fit import CodecSetup
 from ae_jax.train.config import flat, to_dict
 from ae_jax.train.loop import is_look
@@ -59,7 +59,7 @@ def page_name(names: Iterable[str]) -> str:
 
 def write(models: Models, directories: Mapping[str, RunDirectory], path: Path) -> Path:
     """Writes a page about several runs to `path`, and its figures beside it; returns the path."""
-    titles = list(dict.fromkeys(display_name(m.setup.dataset.name) for m in models.values()))
+    titles = list(dict.fromkeys(data_name(m.setup.dataset.name) for m in models.values()))
     summary = (
         f"Runs: {', '.join(models)}. Bounds are in nats per example, summed over dimensions; what "
         "is decoded is shown in the units of the data."
@@ -126,21 +126,34 @@ def _values(models: Models) -> Table:
 def _curves(models: Models) -> dict[str, Shown]:
     """The course of each headline in one axes, of all runs that have it."""
     drawn: dict[str, Shown] = {}
-    groups: dict[tuple[str, str], dict[str, Fitted]] = {}
+    groups: dict[Any, dict[str, Fitted]] = {}
     for name, model in models.items():
         is_codec = isinstance(model.setup, CodecSetup)
         # One point, of a codec in closed form, is no course.
         if len(model.records) > 1 if is_codec else any(map(is_look, model.records)):
-            groups.setdefault(axis_labels(model), {})[name] = model
-    for labels, members in groups.items():
+            groups.setdefault((axis_labels(model), _scored(model)), {})[name] = model
+    for (labels, scored), members in groups.items():
         held_out = all("valid" in model.setup.splits for model in members.values())
         is_codec = labels[0] == "iteration"
         split = "valid" if held_out and not is_codec else "train"
-        lines = {name: courses(model, splits=[split])[split] for name, model in members.items()}
+        lines = {
+            as_given(name): courses(model, splits=[split])[split] for name, model in members.items()
+        }
         key = "training" if not drawn else f"training_{len(drawn) + 1}"
         caption = f"On {'validation' if split == 'valid' else 'training'} examples."
+        caption += f" Of {scored}." if scored else ""
         drawn[key] = Shown(figures.loss_curves(lines, *labels), "Training", caption)
     return drawn
+
+
+def _scored(model: Fitted) -> str:
+    """What of an example the objective is about, where that is a part of it: no two parts share
+    axes."""
+    objective: Any = getattr(model.config, "objective", None)
+    if not hasattr(objective, "pattern"):
+        return ""
+    part = getattr(objective, "scored", "hidden")
+    return f"the {part} values, a share {objective.share:g} being hidden ({objective.pattern})"
 
 
 def _reconstructions(models: Models) -> dict[str, Shown]:
@@ -157,10 +170,10 @@ def _reconstructions(models: Models) -> dict[str, Shown]:
         rows = {"original": _grey(originals, data.max_value)}
         for name, model in members.items():
             made = model.reconstruct(model.setup.dataset.splits["test"].head(SHOWN))
-            rows[name] = _grey(made, data.max_value, originals)
+            rows[as_given(name)] = _grey(made, data.max_value, originals)
         figure = figures.image_rows(rows)
         key = "reconstructions" if number == 1 else f"reconstructions_{number}"
-        drawn[key] = Shown(figure, "Reconstructions of test examples", display_name(data.name))
+        drawn[key] = Shown(figure, "Reconstructions of test examples", data_name(data.name))
     return drawn
 
 
@@ -175,7 +188,9 @@ def _samples(models: Models) -> dict[str, Shown]:
         if model.condition_kind == "label":
             network: Any = model.setup.architecture.model
             labels = np.arange(SAMPLED) % network.classes
-        panels[name] = _grey(_channels_last(model, model.sample(SAMPLED, y=labels)), data.max_value)
+        panels[as_given(name)] = _grey(
+            _channels_last(model, model.sample(SAMPLED, y=labels)), data.max_value
+        )
     drawn, names = {}, list(panels)
     for start in range(0, len(names), IN_A_ROW):
         part = {name: panels[name] for name in names[start : start + IN_A_ROW]}

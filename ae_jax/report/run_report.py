@@ -11,7 +11,7 @@ from ae_jax.models import parameter_counts
 from ae_jax.report import figures
 from ae_jax.report.courses import axis_labels, courses
 from ae_jax.report.pages import Shown, Table, write_model_report
-from ae_jax.report.style import display_name
+from ae_jax.report.style import as_given, data_name, display_name
 from ae_jax.train.config import RunConfig, to_dict
 from ae_jax.train.loop import is_look
 from ae_jax.train.rundir import RunDirectory
@@ -25,7 +25,7 @@ def write(model: Fitted, directory: RunDirectory) -> Path:
     """Writes `figures/` and `report.html` of a run; returns the path of the report."""
     config = cast(RunConfig, model.config)
     objective = display_name(to_dict(config)["objective"]["name"])
-    title = f"{display_name(model.setup.dataset.name)}: {objective}"
+    title = f"{data_name(model.setup.dataset.name)}: {objective}"
     inputs, head = display_name(config.data.preprocess), display_name(config.model.head)
     summary = (
         f"{inputs} inputs, {head} likelihood, code of "
@@ -72,8 +72,12 @@ def _samples(model: Fitted) -> dict[str, Shown]:
         return {"samples": Shown(grid, "Means of p(x|z) for codes from the prior")}
     network: Any = model.setup.architecture.model
     classes = np.arange(network.classes)
-    rows = [model.sample(SHOWN, y=int(label), units="model") for label in classes]
-    grid = figures.image_grid(np.concatenate(rows), len(classes), SHOWN)
+    names = model.setup.dataset.classes or classes
+    rows = {
+        as_given(name): model.sample(SHOWN, y=int(label), units="model")
+        for name, label in zip(names, classes, strict=True)
+    }
+    grid = figures.image_rows(rows)
     return {"samples": Shown(grid, "Means of p(x|z, y): a label a row, a draw of z a column")}
 
 

@@ -126,12 +126,30 @@ _NAMES = {
 }
 
 
+class _AsGiven(str):
+    """What `as_given` marks."""
+
+
+def as_given(name: object) -> str:
+    """A name that is the user's own, of a run, a class or a file: `display_name` leaves it so."""
+    return _AsGiven(name)
+
+
+def data_name(name: str) -> str:
+    """What a data set is called: the field's name of a registered one, else that of the file."""
+    path = name.partition(".py:")[0]
+    is_file = "/" in path or "." in path
+    return as_given(name.rpartition("/")[2]) if is_file else display_name(name)
+
+
 def display_name(identifier: str) -> str:
     """The field's name for what code calls `identifier`: `sparse_coding` is sparse coding.
 
     Of a user's `path/to/file.py:Name` it is the name alone; what has no underscore and no entry
-    here is left as it is.
+    here is left as it is, and so is what is `as_given`.
     """
+    if isinstance(identifier, _AsGiven):
+        return identifier
     name = identifier.rpartition(".py:")[2] if ".py:" in identifier else identifier
     is_text = " " in name or "$" in name
     return _NAMES.get(name, name if is_text else name.replace("_", " ").strip())

@@ -59,17 +59,9 @@ def prepare_run(
     execution = execution_for(config.train.parallel)
     splits, statistics, values = _examples(config, dataset, preprocess, execution, like)
     values.check_missing(dataset, config.objective.accepts_missing)
-    if values.missing_in is not None and preprocess.by_example:
-        raise UserError(
-            f"data.preprocess={preprocess_name} needs all values of an example, and in the "
-            f"{values.missing_in} split some are missing"
-        )
-    fill = getattr(config.objective, "fill", 0.0)
-    if values.missing_in is not None and fill != 0.0:
-        raise UserError(
-            f"objective.fill is {fill:g}, and some values are missing: for these "
-            "the encoder sees 0 wherever the model is used, and so it has to in training"
-        )
+    if values.missing_in is not None:
+        config.objective.check_missing()
+        values.check_complete(preprocess_name, preprocess)
     config = _settled(config, dataset, preprocess_name, values)
     INITIALISERS.get(config.model.init)
     check_needs(config.objective, config, dataset.num_classes is not None)

@@ -185,6 +185,15 @@ def gradients(
     return losses, {part: whole[by_part[part]][part] for part in params}, rest
 
 
+# What JAX raises where a program asks a traced number for its value.
+_NEEDS_VALUES = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerBoolConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
 def evaluate_objective(
     objective: Objective,
     model: BoundModel,
@@ -203,6 +212,11 @@ def evaluate_objective(
         terms = objective(model, batch, key, step, **extra)
     except jax.errors.UnexpectedTracerError as error:
         raise written_inside(objective) from error
+    except _NEEDS_VALUES as error:
+        raise UserError(
+            f"objective {name} needs the value of a number while it is traced, as for a shape, a "
+            "range or a branch: declare such a field with struct.field(pytree_node=False)"
+        ) from error
     if not isinstance(terms, Terms):
         raise UserError(f"objective {name} returns {type(terms).__name__}, not Terms")
     _check_terms(objective, terms, batch["mask"].shape)

@@ -88,6 +88,14 @@ class ValueRange:
         if self.missing_in is not None and not accepts_missing:
             raise _not_finite(self.missing_in, dataset)
 
+    def check_complete(self, name: str, preprocess: Preprocess) -> None:
+        """Raises UserError for missing values where a value follows from all of its example."""
+        if self.missing_in is not None and preprocess.by_example:
+            raise UserError(
+                f"data.preprocess={name} needs all values of an example, and in the "
+                f"{self.missing_in} split some are missing"
+            )
+
 
 def value_range(
     dataset: DataSet,
