@@ -117,6 +117,24 @@ def test_negative_binomial_keeps_its_digits_at_large_counts():
 
 
 @pytest.mark.slow
+def test_negative_binomial_keeps_its_digits_far_from_its_mean():
+    """Where the shape is small beside the count: all of the logarithm cancels but what it says."""
+    count, mean = (10.0 ** np.linspace(low, 7, 40) for low in (0, -3))
+    count, mean, shape = np.meshgrid(np.floor(count), mean, 10.0 ** np.linspace(-3, 3, 13))
+    count, log_mean, log_dispersion = (
+        np.float32(each.ravel()) for each in (count, np.log(mean), -np.log(shape))
+    )
+    shape = np.exp(-log_dispersion.astype(np.float64))
+    of_count = shape / (shape + np.exp(log_mean.astype(np.float64)))
+    expected = stats.nbinom.logpmf(count.astype(np.float64), shape, of_count)
+    x, *parameters = _columns(count, log_mean, log_dispersion)
+    error = np.abs(np.asarray(NegativeBinomial(*parameters).log_prob(x)) - expected)
+    known = np.isfinite(expected)
+    assert known.mean() > 0.9
+    assert (error <= 5e-3 + 2e-5 * np.abs(expected))[known].all()
+
+
+@pytest.mark.slow
 def test_negative_binomial_of_little_dispersion_is_nearly_poisson():
     """log p = log Poisson + dispersion ((x - mean)^2 - x) / 2, to first order."""
     x, log_rate, dispersion = np.arange(40.0), 2.5, np.exp(-10.0)

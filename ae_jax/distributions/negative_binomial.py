@@ -70,4 +70,14 @@ def _of_positive(x: Array, log_mean: Array, log_shape: Array) -> Array:
     excess = x * jnp.expm1(u) / n  # (mean + r) / n - 1
     near = jnp.log1p(jnp.maximum(excess, -0.5))
     far = jnp.logaddexp(log_mean, log_shape) - jnp.log(n)
-    return highest + x * u - n * jnp.where(excess > -0.5, near, far)
+    share = jnp.where(excess > -0.5, near, far)
+    # The same with what is lost in x u where r is small beside x, and x far from the mean:
+    # x u - n log((mean + r) / n) = x (log(1 + r / x) - log(1 + r / mean)) - r log((mean + r) / n)
+    log_odds = log_shape - log_mean
+    is_small = (log_shape < jnp.log(x)) & (
+        shape * (1 + jnp.exp(jnp.minimum(-u, 80.0))) < x * jnp.abs(u)
+    )
+    small = (
+        x * (jnp.log1p(jnp.where(is_small, shape / x, 0.0)) - softplus(log_odds)) - shape * share
+    )
+    return highest + jnp.where(is_small, small, x * u - n * share)
