@@ -1,6 +1,7 @@
 """The Python interface, against the model that it wraps."""
 
 import dataclasses
+import shutil
 
 import chex
 import jax
@@ -259,9 +260,21 @@ def test_load_refuses_other_data_and_folders_without_a_run(workdir, images, labe
         api.load(tmp_path)
 
 
-def test_an_array_that_no_file_holds_has_to_be_given_again(workdir):
+def test_a_run_on_an_array_opens_without_it(workdir, fitted, images, tmp_path):
+    model = api.load(workdir)
+    np.testing.assert_array_equal(model.encode(images[:5]), fitted.encode(images[:5]))
+    np.testing.assert_array_equal(model.sample(4, seed=1), fitted.sample(4, seed=1))
+    for asked in (model.evaluate, lambda: model.sample(3, prior="fitted")):
+        with pytest.raises(UserError, match="data of the model are not at hand.*data=x"):
+            asked()
+    assert api.load(workdir, "best").step <= model.step
+    bare = shutil.copytree(workdir, tmp_path / "bare")
+    (bare / "facts.npz").write_bytes(b"torn")
+    with pytest.raises(UserError, match="facts.npz is no saved model, or it is damaged"):
+        api.load(bare)
+    (bare / "facts.npz").unlink()
     with pytest.raises(UserError, match=r"the data of .* \(array\) is not at hand: give it"):
-        api.load(workdir)
+        api.load(bare)
 
 
 @pytest.mark.parametrize(

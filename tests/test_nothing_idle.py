@@ -51,9 +51,15 @@ def prepared(x=None, **options):
             "share=0.1 of the pattern quadrants hides nothing",
         ),
         ({"eval__every": 3, "eval__per_decade": 5}, "eval.every=3 and eval.per_decade=5"),
-        ({"objective__beta": True}, "objective.beta: input should not be true"),
-        ({"optim__learning_rate": False}, "optim.learning_rate: input should not be false"),
-        ({"model__encoder__dropout": True}, "model.encoder.dropout: input should not be true"),
+        ({"objective__beta": True}, "objective.beta: input should be a number, not true"),
+        (
+            {"optim__learning_rate": False},
+            "optim.learning_rate: input should be a number, not false",
+        ),
+        (
+            {"model__encoder__dropout": True},
+            "model.encoder.dropout: input should be a number, not true",
+        ),
     ],
 )
 def test_what_would_change_nothing_is_refused(options, message):
@@ -70,7 +76,7 @@ def test_a_learned_prior_that_a_loss_looks_at_is_taken(objective):
 
 
 def test_true_is_a_number_for_no_codec():
-    with pytest.raises(UserError, match="codec.tolerance: input should not be true"):
+    with pytest.raises(UserError, match="codec.tolerance: input should be a number, not true"):
         ae_jax.fit(positive(), codec="kmeans", latent_dim=2, codec__tolerance=True)
 
 

@@ -75,7 +75,7 @@ def test_a_saved_model_does_what_it_did(kind, way, tmp_path, request):
     )
     assert repr(other) == repr(model)
     for needs_data in (lambda: other.evaluate(), lambda: other.draw(3, y=label, prior="fitted")):
-        with pytest.raises(UserError, match="saved without its data"):
+        with pytest.raises(UserError, match="data of the model are not at hand"):
             needs_data()
 
 

@@ -12,6 +12,7 @@ from ae_jax.api.options import by_path, in_json
 from ae_jax.api.progress import shown
 from ae_jax.api.trackers import tracking
 from ae_jax.core.errors import UserError
+from ae_jax.core.files import write_atomically
 from ae_jax.core.trust import only_known_code
 from ae_jax.data import can_load, from_object
 from ae_jax.data import load as load_data
@@ -30,6 +31,7 @@ from ae_jax.train.config import (
 )
 from ae_jax.train.loop import Record, train
 from ae_jax.train.prepare import prepare_run
+from ae_jax.train.processes import is_first
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup
 from ae_jax.train.start import check_form
@@ -89,6 +91,8 @@ def fit(
     with shown(setup, progress) as bar, tracking(names, setup, directory) as trackers:
         heard = (*listeners, *trackers, *bar)
         outcome = run(setup, directory, listeners=heard, accept_code=accept_code)
+    if directory is not None and is_first() and not can_load(setup.dataset.name):
+        write_atomically(directory.facts_file, saved.facts_of(setup))
     return fitted(setup, outcome.state, outcome.records)
 
 
@@ -145,7 +149,8 @@ def load(
 
     Raises UserError.
 
-    `data` (and `y`, if there were labels) is needed where no file or name leads to the examples.
+    `data` (and `y`, if there were labels) are the examples, where no file or name leads to them:
+    without, the run encodes, decodes, samples and scores as a saved model does.
 
     A run may name Python files, which to load it executes: those that this user has run before on
     this machine, and any with `trust`. Where they were edited since the run was trained, it is
@@ -173,6 +178,9 @@ def load(
             dataset = load_data(
                 source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
             )
+    elif directory.facts_file.is_file():
+        setup = saved.setup_from(directory.facts_file, trust=trust, accept_code=accept_code)
+        return restore(directory, setup, which)
     else:
         raise UserError(
             f"the data of {workdir} ({source.name}) is not at hand: give it as data, "
@@ -194,9 +202,9 @@ def restore(
         setup.headline,
         setup.maximise,
         read_only=True,
-        run=directory.identity(setup.dataset),
-    ) as saved:
-        state, sealed = saved.load(setup.initial_state(), which)
+        run=directory.identity(setup.dataset if setup.splits else None),
+    ) as checkpoints:
+        state, sealed = checkpoints.load(setup.initial_state(), which)
     last = None if sealed is None else sealed.record
     records = directory.records()
     if last is not None:  # within an epoch, that of the one before

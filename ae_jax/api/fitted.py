@@ -373,7 +373,10 @@ class Fitted:
     def split_named(self, name: str) -> str:
         """The name itself. Raises UserError if the data set has no such split."""
         if not self.setup.splits:
-            raise UserError("the model was saved without its data, and this needs examples of them")
+            raise UserError(
+                "the data of the model are not at hand, and this needs examples of them; a run "
+                "finds them again where they are a file, or by ae_jax.load(RUN, data=x)"
+            )
         if not isinstance(name, str):
             raise UserError(
                 f"splits go by their names, {', '.join(self.setup.dataset.splits)}, and what was "

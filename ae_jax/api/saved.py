@@ -29,7 +29,7 @@ from ae_jax.train.codec_fit import CodecArchitecture, CodecNumbers, CodecSetup
 from ae_jax.train.config import CodecConfig, from_dict, to_dict
 from ae_jax.train.identity import changed_files
 from ae_jax.train.program import execution_for
-from ae_jax.train.setup import assembled
+from ae_jax.train.setup import Setup, assembled
 from ae_jax.train.values import ValueRange
 
 FORMAT = 1
@@ -37,18 +37,28 @@ FORMAT = 1
 
 def to_bytes(model: Fitted) -> bytes:
     """The file of a model."""
-    setup, dataset = model.setup, model.setup.dataset
+    own = {"step": model.step, "records": [finite_or_none(record) for record in model.records]}
+    return _archive(model.setup, {"state": model.variables}, own)
+
+
+def facts_of(setup: Setup | CodecSetup) -> bytes:
+    """A file of all but the parameters: beside a run, it stands in for data that cannot be found
+    again."""
+    return _archive(setup, {}, {})
+
+
+def _archive(setup: Setup | CodecSetup, tree: dict[str, Any], own: dict[str, Any]) -> bytes:
+    """An archive of values, with what has to be known of the data for them to mean something."""
+    dataset = setup.dataset
     statistics = jax.tree.map(np.asarray, setup.numbers.statistics)
-    tree = {"state": model.variables, "statistics": statistics}
-    values, form = seal.packed(tree)
+    values, form = seal.packed({**tree, "statistics": statistics})
     train = dataset.splits["train"]
     config = to_dict(setup.config)
     header = {
         "format": FORMAT,
         "config": config,
         "code": code_of(config),
-        "step": model.step,
-        "records": [finite_or_none(record) for record in model.records],
+        **own,
         "data": {
             "name": dataset.name,
             "shape": list(dataset.shape),
@@ -77,6 +87,29 @@ def from_bytes(content: bytes, name: str, *, trust: bool, accept_code: bool) -> 
     Without `trust` it may name files of code only that this user has run before.
     """
     header, values = _parts(content, name)
+    setup, tree = _opened(header, values, name, True, trust=trust, accept_code=accept_code)
+    collections = {key: value for key, value in tree["state"].items() if key != "params"}
+    params = tree["state"]["params"]
+    return Fitted(setup, params, header["step"], header["records"], collections)
+
+
+def setup_from(path: Path, *, trust: bool, accept_code: bool) -> Setup | CodecSetup:
+    """The setup of a run from a file of `facts_of`, without its examples. Raises UserError."""
+    name = str(path)
+    header, values = _parts(path.read_bytes(), name)
+    return _opened(header, values, name, False, trust=trust, accept_code=accept_code)[0]
+
+
+def _opened(
+    header: dict[str, Any],
+    values: np.ndarray,
+    name: str,
+    with_state: bool,
+    *,
+    trust: bool,
+    accept_code: bool,
+) -> tuple[Any, dict[str, Any]]:
+    """The setup with its statistics, and all values. Raises UserError."""
     saved = header["config"]
     with only_known_code(trust):
         check_all(user_files(saved))
@@ -88,16 +121,13 @@ def from_bytes(content: bytes, name: str, *, trust: bool, accept_code: bool) -> 
             )
         config, dataset = from_dict(saved), _dataset(header["data"])
         setup, state = _setup(config, dataset, header)
-    like = {"state": state, "statistics": setup.numbers.statistics}
+    like = {"statistics": setup.numbers.statistics} | ({"state": state} if with_state else {})
     changes = seal.changes_of(header["form"], seal.form_of(like))
     if changes:
         raise UserError(f"the model in {name} has another form: {changes[0]}")
     tree = seal.unpacked(values, like)
     numbers = dataclasses.replace(setup.numbers, statistics=tree["statistics"])
-    setup = dataclasses.replace(setup, numbers=numbers)
-    collections = {key: value for key, value in tree["state"].items() if key != "params"}
-    params = tree["state"]["params"]
-    return Fitted(setup, params, header["step"], header["records"], collections)
+    return dataclasses.replace(setup, numbers=numbers), tree
 
 
 def _parts(content: bytes, name: str) -> tuple[dict[str, Any], np.ndarray]:

@@ -206,6 +206,7 @@ def report(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allowe
         raise UserError("--out is for the page that compares several runs; one keeps its own")
     (run,) = runs
     model = load(run, checkpoint, **allowed)
+    model.split_named("test")
     make_directory(run)
     path = write(model, RunDirectory(run))
     click.echo(f"report: {path}")

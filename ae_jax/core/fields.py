@@ -27,8 +27,8 @@ def refuse_truth(where: str, kinds: Mapping[str, Any], options: Mapping[str, Any
     """
     for option, value in options.items():
         if isinstance(value, bool) and option in kinds and not _takes_truth(kinds[option]):
-            shown = json.dumps(value)
-            raise UserError(f"{where}{option}: input should not be {shown}, which is no number")
+            wanted = "a number" if "float" in str(kinds[option]) else "a whole number"
+            raise UserError(f"{where}{option}: input should be {wanted}, not {json.dumps(value)}")
 
 
 def _takes_truth(kind: Any) -> bool:

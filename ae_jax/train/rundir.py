@@ -50,6 +50,7 @@ class RunDirectory:
         self.provenance_file = self.path / "provenance.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.results_file = self.path / "results.json"
+        self.facts_file = self.path / "facts.npz"
         self.report_file = self.path / "report.html"
         self.checkpoints = self.path / "checkpoints"
         self.figures = self.path / "figures"
@@ -177,13 +178,15 @@ class RunDirectory:
             return history
         raise UserError(f"{self.provenance_file} is damaged: it has another form")
 
-    def identity(self, dataset: DataSet) -> Identity:
-        """What run this is, on data that were found to be its own. Raises UserError."""
+    def identity(self, dataset: DataSet | None) -> Identity:
+        """What run this is, on data that were found to be its own; None where they are not at
+        hand. Raises UserError."""
         saved = self._saved_run(required=True)
         history = self._provenance(saved)
         code = code_of(saved["config"]) if history["code"] is None else history["code"]
         earlier = [change["code"] for change in history["changes"] if "code" in change]
-        return Identity(saved["config"], describe(dataset), saved["start"], code, earlier)
+        data = saved["data"] if dataset is None else describe(dataset)
+        return Identity(saved["config"], data, saved["start"], code, earlier)
 
     def check_code(self, *, accept_code: bool = False) -> bool:
         """Whether the run is of this user and its files of code may have been edited since.
