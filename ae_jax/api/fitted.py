@@ -46,11 +46,11 @@ class Fitted:
 
     Where examples are asked for, an array [N, ...] in the units of the training data is taken, or
     a `Split` of the data set, whose examples then meet their own noise (fixed binarisation). A
-    model that is conditioned takes labels `y` [N] or a `condition` [N, ...] with them; of a split,
-    its own. What is decoded has the units of the training data, and what is made of examples their
-    shape, so that `x - model.reconstruct(x)` is an error of the model; images that are decoded from
-    codes alone have their channels. With `units="model"` it is what the model sees, after
-    preprocessing.
+    model that is conditioned takes labels `y` [N], numbers or names of classes, or a `condition`
+    [N, ...] with them; of a split, its own. What is decoded has the units of the training data, and
+    what is made of examples their shape, so that `x - model.reconstruct(x)` is an error of the
+    model; images that are decoded from codes alone have their channels. With `units="model"` it is
+    what the model sees, after preprocessing.
     """
 
     setup: Setup | CodecSetup
