@@ -12,8 +12,8 @@ Command python -m experiments.topics --preset smoke|quick|standard [--workdir DI
         quick     20 Newsgroups, where AE_JAX_DATA has 20news_prodlda.npz, otherwise Reuters, which
                   any package registry has; three seeds; about 9 minutes on two idle CPU cores, as
                   reckoned from the time of a step
-        standard  these two and the drawn documents, and ProdLDA at three rates of dropout; not
-                  run yet, reckoned at 20 minutes
+        standard  these two and the drawn documents, and ProdLDA at three rates of dropout; half an
+                  hour
 
 Protocol  All training documents, counts as they are. ProdLDA and NVLDA: V-100-100-K, softplus,
         dropout after the second layer and of the shares of topics, both heads of q(z|x) and, for
