@@ -51,6 +51,7 @@ def prepared(x=None, **options):
             "share=0.1 of the pattern quadrants hides nothing",
         ),
         ({"eval__every": 3, "eval__per_decade": 5}, "eval.every=3 and eval.per_decade=5"),
+        ({"optim__final_fraction": 0.5}, "optim.final_fraction is what a rate ends at.*constant"),
         ({"objective__beta": True}, "objective.beta: input should be a number, not true"),
         (
             {"optim__learning_rate": False},

@@ -75,8 +75,8 @@ class TrainConfig:
     parallel    `jit` (one device), or the same step on all devices: `sharded`, `shard_map`, `pmap`
     precision   of matrix products: `float32`, or faster and coarser on devices that have them
                 `tensorfloat32` (10 bits of mantissa) and `bfloat16` (7)
-    patience    stop after so many looks without a better bound on the validation split; never by
-                default
+    patience    stop after so many looks without a better bound on the validation split (the
+                training split, where none is held out); never by default
     """
 
     batch_size: Count = 100

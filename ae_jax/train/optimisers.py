@@ -106,6 +106,10 @@ class Optimiser:
                 f"{where}.accumulate is {self.accumulate}, more than the {steps_per_epoch} batches "
                 "of an epoch"
             )
+        if self.schedule == "constant" and self.final_fraction != Optimiser().final_fraction:
+            raise UserError(
+                f"{where}.final_fraction is what a rate ends at, and {where}.schedule is constant"
+            )
         for option in ("plateau_factor", "plateau_patience", "plateau_tolerance"):
             default = type(self).__dataclass_fields__[option].default
             if self.schedule != "plateau" and getattr(self, option) != default:
