@@ -12,7 +12,7 @@ from flax import struct
 from jaxtyping import Shaped, jaxtyped
 
 import ae_jax.api as api
-from ae_jax.api import compiled
+from ae_jax.api import compiled, saved
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, from_array, passes
 from ae_jax.data.batches import sequential_order, take_batch
@@ -268,6 +268,8 @@ def test_a_run_on_an_array_opens_without_it(workdir, fitted, images, tmp_path):
         with pytest.raises(UserError, match="data of the model are not at hand.*data=x"):
             asked()
     assert api.load(workdir, "best").step <= model.step
+    facts = dataclasses.replace(fitted.setup.dataset, classes=np.array(["a", "b"]))
+    saved.facts_of(dataclasses.replace(fitted.setup, dataset=facts))
     bare = shutil.copytree(workdir, tmp_path / "bare")
     (bare / "facts.npz").write_bytes(b"torn")
     with pytest.raises(UserError, match="facts.npz is no saved model, or it is damaged"):
@@ -275,6 +277,17 @@ def test_a_run_on_an_array_opens_without_it(workdir, fitted, images, tmp_path):
     (bare / "facts.npz").unlink()
     with pytest.raises(UserError, match=r"the data of .* \(array\) is not at hand: give it"):
         api.load(bare)
+
+
+def test_a_fit_that_was_ended_opens_without_its_array_too(images, tmp_path):
+    def ends(record):
+        if record["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        api.fit(images, workdir=tmp_path, listeners=[ends], **OPTIONS | {"epochs": 3})
+    model = api.load(tmp_path)
+    assert (model.config.train.epochs, model.records[-1]["epoch"]) == (3, 2)
 
 
 @pytest.mark.parametrize(

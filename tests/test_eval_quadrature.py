@@ -131,7 +131,9 @@ def test_other_codes_are_refused(options, message):
         PlaneQuadrature()(model, {"params": initial(model, X)}, data_of(X), KEY)
 
 
-@pytest.mark.parametrize("points, reach", [(200, 6.0), (3, 6.0), (101, 0.0)])
-def test_a_grid_that_is_none_is_refused(points, reach):
-    with pytest.raises(UserError, match="odd number of points"):
-        PlaneQuadrature(points, reach)(MODEL, VARIABLES, data_of(X), KEY)
+@pytest.mark.parametrize(
+    ("points", "reach", "wrong"), [(200, 6.0, "odd"), (3, 6.0, "equal to 5"), (101, 0.0, "than 0")]
+)
+def test_a_grid_that_is_none_is_refused(points, reach, wrong):
+    with pytest.raises(UserError, match=f"PlaneQuadrature.*{wrong}"):
+        PlaneQuadrature(points, reach)

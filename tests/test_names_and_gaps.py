@@ -7,7 +7,7 @@ import ae_jax
 from ae_jax.api import UserError
 from ae_jax.data import DataSet, Split
 from ae_jax.data.scales import grey_advice
-from ae_jax.report import explorer, run_comparison, run_report
+from ae_jax.report import explorer, figures, run_comparison, run_report
 from ae_jax.report.style import as_given, data_name, display_name
 
 SMALL = {"latent_dim": 2, "hidden": [4], "epochs": 1, "batch_size": 16, "progress": False}
@@ -44,6 +44,8 @@ def test_classes_go_by_their_names(conditional):
         conditional.decode(z, ["ant_hill", "bee"]), conditional.decode(z, [0, 1])
     )
     assert conditional.sample(3, y="ant_hill").shape == (3, 4, 4, 1)
+    by_object = np.array(["ant_hill", "bee"], dtype=object)  # as a column of pandas has them
+    np.testing.assert_array_equal(conditional.decode(z, by_object), conditional.decode(z, [0, 1]))
     with pytest.raises(UserError, match="unknown class 'cat'.*valid: ant_hill, bee"):
         conditional.sample(1, y="cat")
 
@@ -57,6 +59,9 @@ def test_samples_of_a_conditional_model_name_their_rows(conditional):
 def test_names_of_users_are_shown_as_they_are():
     assert display_name("run_a_1") == "run a 1"
     assert display_name(as_given("run_a_1")) == "run_a_1"
+    drawn = figures.loss_curves({as_given("_a"): (np.arange(3), np.arange(3.0) ** 2)})
+    (legend,) = drawn.legends
+    assert [text.get_text().strip() for text in legend.get_texts()] == ["_a"]
     assert data_name("/home/me/my_data_v2.npy") == "my_data_v2.npy"
     assert data_name("/home/me/tools.py:load_all") == "tools.py:load_all"
     assert data_name("fashion_mnist") == "Fashion-MNIST"
@@ -75,7 +80,7 @@ def test_curves_of_different_parts_of_examples_have_axes_of_their_own(incomplete
     drawn = run_comparison._curves({"run_a": incomplete, "run_b": whole, "run_c": other})
     lines = [one.figure.axes[0].get_legend_handles_labels()[1] for one in drawn.values()]
     assert [len(names) for names in lines] == [1, 2]
-    assert "observed values" in drawn["training"].caption
+    assert drawn["training"].caption.endswith("Of the observed values.")  # nothing is hidden
     assert {*lines[1]} == {"run_b", "run_c"}
 
 

@@ -1,6 +1,7 @@
 """Options that could change nothing, and values that would be taken for others, are refused."""
 
 import dataclasses
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from flax import struct
 
 import ae_jax
 from ae_jax.api import UserError, as_dataset, configure, prepare
-from ae_jax.core.fields import Checked
+from ae_jax.core.errors import RunWarning
+from ae_jax.core.fields import Checked, refuse_truth
+from ae_jax.core.ranges import NonNegative
 from ae_jax.data import DataSet, Split
 from ae_jax.eval import EVALUATORS
 from ae_jax.eval.bounds import ImportanceSampledLikelihood
@@ -36,10 +39,7 @@ def prepared(x=None, **options):
         (POINTS | {"objective__kl_form": "monte_carlo"}, "kl_form=monte_carlo changes nothing"),
         (POINTS | {"objective__beta": 2.0}, "beta=2.0 changes nothing"),
         (POINTS | {"objective__free_bits": 0.5}, "free_bits=0.5 changes nothing"),
-        ({"model__prior": "mixture", "objective": "reconstruction"}, "mixture is learned.*loss"),
-        ({"model__prior": "mixture", "objective": "denoising"}, "mixture is learned.*denoising"),
         (MASKED | {"objective__pattern": "none", "objective__share": 0.3}, "pattern is none"),
-        (MASKED | {"objective__withheld_pattern": "none"}, "objective.withheld is 0"),
         (
             MASKED | {"objective__withheld_pattern": "none", "objective__withheld": 0.2},
             "withheld_pattern=none hides nothing",
@@ -53,6 +53,7 @@ def prepared(x=None, **options):
         ({"eval__every": 3, "eval__per_decade": 5}, "eval.every=3 and eval.per_decade=5"),
         ({"optim__final_fraction": 0.5}, "optim.final_fraction is what a rate ends at.*constant"),
         ({"objective__beta": True}, "objective.beta: input should be a number, not true"),
+        ({"optim__clip_norm": True}, "optim.clip_norm: input should be a number, not true"),
         (
             {"optim__learning_rate": False},
             "optim.learning_rate: input should be a number, not false",
@@ -66,6 +67,28 @@ def prepared(x=None, **options):
 def test_what_would_change_nothing_is_refused(options, message):
     with pytest.raises(UserError, match=message):
         prepared(**options)
+
+
+def test_what_was_trained_with_idle_options_opens_with_them():
+    config = configure(None, SMALL | POINTS | {"objective__num_samples": 5})
+    prepare(config, as_dataset(positive(), None, config.data), begins=False)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        MASKED | {"objective__pattern": "none", "objective__share": 0.0},
+        MASKED | {"objective__withheld_pattern": "quadrants"},  # one end of a grid of shares
+    ],
+)
+def test_what_is_consistent_is_taken(options):
+    prepared(np.resize(positive(), (40, 4, 4, 1)), **options)
+
+
+@pytest.mark.parametrize("objective", ["reconstruction", "denoising"])
+def test_a_learned_prior_that_no_loss_looks_at_is_pointed_out(objective):
+    with pytest.warns(RunWarning, match=f"mixture is learned.*{objective} does not depend on it"):
+        prepared(model__prior="mixture", objective=objective)
 
 
 @pytest.mark.parametrize("objective", ["wake_sleep", "wae_mmd", "iwae", "elbo"])
@@ -129,6 +152,9 @@ def test_a_streamed_set_is_judged_by_all_of_its_values():
     config = configure(None, SMALL | {"model__head": "poisson", "data__memory_budget": 40_000})
     with pytest.raises(UserError, match="whole numbers.*holds other values"):
         prepare(config, data)
+    x[2345, 2] = np.nan
+    with pytest.raises(UserError, match="the train split of mine holds NaN"):
+        prepare(config, data)
     x[2345, 2] = 1.0
     assert prepare(config, data).streams
 
@@ -136,11 +162,11 @@ def test_a_streamed_set_is_judged_by_all_of_its_values():
 def test_telling_rows_hold_the_extremes_and_a_fraction():
     x = np.arange(24_000, dtype=np.float32).reshape(-1, 4) - 7
     x[4000, 1], x[5000, 2], x[17, 0] = -1e3, 1e6, np.nan
-    assert len(telling_rows(x, (4,))) == 4
+    assert len(telling_rows(x, (4,))) == 5
     x[3000, 3] = 0.25
     rows = telling_rows(x, (4,))
     np.testing.assert_array_equal(rows[:2], [[-1e3] * 4, [1e6] * 4])
-    np.testing.assert_array_equal(rows[2:], x[[4000, 5000, 3000]])
+    np.testing.assert_array_equal(rows[2:], x[[4000, 5000, 17, 3000]])
     np.testing.assert_array_equal(telling_rows(np.uint8([[3, 9]]), (2,)), [[3, 3], [9, 9]])
 
 
@@ -160,6 +186,38 @@ def test_new_examples_are_judged_by_themselves():
     with pytest.raises(UserError, match="head 'bernoulli' needs data in .*what was given"):
         model.encode(below)
     assert model.encode(positive(3)).shape == (3, 2)
+
+
+def test_shares_of_incomplete_new_examples_are_refused_whatever_is_beside_them():
+    options = MASKED | {"data__preprocess": "unit_sum", "model__head": "gaussian_fixed"}
+    model = ae_jax.fit(positive(), **SMALL, **options)
+    holes = positive(30)
+    holes[7, 2] = np.nan
+    for some in (holes, holes[7:8]):
+        with pytest.raises(UserError, match="needs all values of an example"):
+            model.encode(some)
+
+
+@pytest.mark.parametrize(
+    ("kind", "takes"),
+    [
+        (bool | float, True),
+        (bool, True),
+        (Any, True),
+        (str, True),
+        (Literal["auto", True], True),
+        (float | None, False),
+        (float | Literal["auto"], False),
+        (int | None, False),
+        (NonNegative, False),
+    ],
+)
+def test_what_takes_true_and_false(kind, takes):
+    if takes:
+        refuse_truth("", {"it": kind}, {"it": True})
+    else:
+        with pytest.raises(UserError, match="it: input should be a"):
+            refuse_truth("", {"it": kind}, {"it": True})
 
 
 @struct.dataclass

@@ -89,21 +89,43 @@ def fit(
     if names and directory is None:
         raise UserError(f"track={track!r} keeps its files with the run: give a workdir")
     with shown(setup, progress) as bar, tracking(names, setup, directory) as trackers:
-        heard = (*listeners, *trackers, *bar)
+        keeps = _keeps_facts(setup, directory)
+        # First: what others do with a record may end the run.
+        heard = (*keeps, *listeners, *trackers, *bar)
         outcome = run(setup, directory, listeners=heard, accept_code=accept_code)
-    if directory is not None and is_first() and not can_load(setup.dataset.name):
-        write_atomically(directory.facts_file, saved.facts_of(setup))
+    for keep in keeps:  # of a fit that was over before
+        keep()
     return fitted(setup, outcome.state, outcome.records)
 
 
-def prepare(config: AnyConfig, dataset: DataSet, start: Any = None) -> Setup | CodecSetup:
+def _keeps_facts(
+    setup: Setup | CodecSetup, directory: RunDirectory | None
+) -> list[Callable[..., None]]:
+    """A listener that leaves the facts of data that no name leads to with the run, once."""
+    if directory is None or not is_first() or can_load(setup.dataset.name):
+        return []
+    file, kept = directory.facts_file, False
+
+    def keep(*_: Any) -> None:
+        nonlocal kept
+        if not kept:
+            write_atomically(file, saved.facts_of(setup))
+        kept = True
+
+    return [keep]
+
+
+def prepare(
+    config: AnyConfig, dataset: DataSet, start: Any = None, *, begins: bool = True
+) -> Setup | CodecSetup:
     """Everything that a run of this configuration needs. Raises UserError.
 
-    `start` is a model of the same form, or the parameters of one.
+    `start` is a model of the same form, or the parameters of one. One that `begins` is refused
+    options that change nothing; what was trained before is opened with them.
     """
     if isinstance(config, RunConfig):
         if not isinstance(start, Fitted):
-            return prepare_run(config, dataset, start=start)
+            return prepare_run(config, dataset, start=start, begins=begins)
         setup = prepare_run(config, dataset, start=start.params)
         check_form(cast(RunConfig, start.config).model, setup.config.model)
         return setup
@@ -179,7 +201,7 @@ def load(
                 source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
             )
     elif directory.facts_file.is_file():
-        setup = saved.setup_from(directory.facts_file, trust=trust, accept_code=accept_code)
+        setup = saved.setup_from(directory.facts_file, config, trust=trust)
         return restore(directory, setup, which)
     else:
         raise UserError(
@@ -188,7 +210,7 @@ def load(
         )
     directory.check_data(dataset)
     with only_known_code(trust):
-        return restore(directory, prepare(config.on_one_device(), dataset), which)
+        return restore(directory, prepare(config.on_one_device(), dataset, begins=False), which)
 
 
 def restore(

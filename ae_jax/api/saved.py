@@ -26,7 +26,7 @@ from ae_jax.data.base import DataSet, Facts, Split
 from ae_jax.data.preprocess import PREPROCESSING, Statistics
 from ae_jax.train import seal
 from ae_jax.train.codec_fit import CodecArchitecture, CodecNumbers, CodecSetup
-from ae_jax.train.config import CodecConfig, from_dict, to_dict
+from ae_jax.train.config import AnyConfig, CodecConfig, from_dict, to_dict
 from ae_jax.train.identity import changed_files
 from ae_jax.train.program import execution_for
 from ae_jax.train.setup import Setup, assembled
@@ -76,7 +76,7 @@ def _archive(setup: Setup | CodecSetup, tree: dict[str, Any], own: dict[str, Any
         "form": form,
     }
     file = io.BytesIO()
-    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    text = np.frombuffer(json.dumps(header, default=_plain).encode(), np.uint8)
     np.savez(file, header=text, values=values, sha256=_digest(text, values))
     return file.getvalue()
 
@@ -87,29 +87,6 @@ def from_bytes(content: bytes, name: str, *, trust: bool, accept_code: bool) -> 
     Without `trust` it may name files of code only that this user has run before.
     """
     header, values = _parts(content, name)
-    setup, tree = _opened(header, values, name, True, trust=trust, accept_code=accept_code)
-    collections = {key: value for key, value in tree["state"].items() if key != "params"}
-    params = tree["state"]["params"]
-    return Fitted(setup, params, header["step"], header["records"], collections)
-
-
-def setup_from(path: Path, *, trust: bool, accept_code: bool) -> Setup | CodecSetup:
-    """The setup of a run from a file of `facts_of`, without its examples. Raises UserError."""
-    name = str(path)
-    header, values = _parts(path.read_bytes(), name)
-    return _opened(header, values, name, False, trust=trust, accept_code=accept_code)[0]
-
-
-def _opened(
-    header: dict[str, Any],
-    values: np.ndarray,
-    name: str,
-    with_state: bool,
-    *,
-    trust: bool,
-    accept_code: bool,
-) -> tuple[Any, dict[str, Any]]:
-    """The setup with its statistics, and all values. Raises UserError."""
     saved = header["config"]
     with only_known_code(trust):
         check_all(user_files(saved))
@@ -119,8 +96,27 @@ def _opened(
                 f"{', '.join(edited)} was edited since the model in {name} was saved: it is loaded "
                 "with the code as it is now by accept_code=True"
             )
-        config, dataset = from_dict(saved), _dataset(header["data"])
-        setup, state = _setup(config, dataset, header)
+        setup, tree = _opened(header, values, name, from_dict(saved), with_state=True)
+    collections = {key: value for key, value in tree["state"].items() if key != "params"}
+    params = tree["state"]["params"]
+    return Fitted(setup, params, header["step"], header["records"], collections)
+
+
+def setup_from(path: Path, config: AnyConfig, *, trust: bool) -> Setup | CodecSetup:
+    """The setup of a run of this configuration from a file of `facts_of`, without its examples.
+
+    Raises UserError. The code that it names is for the run to check.
+    """
+    header, values = _parts(path.read_bytes(), str(path))
+    with only_known_code(trust):
+        return _opened(header, values, str(path), config, with_state=False)[0]
+
+
+def _opened(
+    header: dict[str, Any], values: np.ndarray, name: str, config: AnyConfig, *, with_state: bool
+) -> tuple[Any, dict[str, Any]]:
+    """The setup with its statistics, and all values. Raises UserError."""
+    setup, state = _setup(config, _dataset(header["data"]), header)
     like = {"statistics": setup.numbers.statistics} | ({"state": state} if with_state else {})
     changes = seal.changes_of(header["form"], seal.form_of(like))
     if changes:
@@ -143,6 +139,11 @@ def _parts(content: bytes, name: str) -> tuple[dict[str, Any], np.ndarray]:
     if not known:
         raise broken
     return header, values
+
+
+def _plain(value: Any) -> Any:
+    """A number or a list of NumPy, which facts about data may hold, as Python's own."""
+    return np.asarray(value).tolist()
 
 
 def _digest(text: np.ndarray, values: np.ndarray) -> np.ndarray:

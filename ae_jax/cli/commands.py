@@ -131,7 +131,7 @@ def encode(run: Path, checkpoint: Which, split: str, out: Path, **allowed: Any) 
 
 def _class_given(label: str, names: tuple[str, ...]) -> int | str:
     """A class as it is typed: its name, or its number."""
-    return int(label) if label not in names and label.lstrip("-").isdecimal() else label
+    return int(label) if label not in names and label.removeprefix("-").isdecimal() else label
 
 
 def score(
@@ -223,6 +223,8 @@ def _compare(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allo
     if path.suffix != ".html":
         raise UserError(f"--out takes a .html file, not {path.name}")
     models = {name: load(run, checkpoint, **allowed) for name, run in folders.items()}
+    for model in models.values():
+        model.split_named("test")
     make_directory(path.parent)
     directories = {name: RunDirectory(run) for name, run in folders.items()}
     click.echo(f"report: {_as_typed(run_comparison.write(models, directories, path))}")

@@ -4,7 +4,8 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -16,8 +17,14 @@ _AS_IT_IS = ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
 def types_of(kind: type) -> dict[str, Any]:
-    """The declared types of a class's fields, also where they are written as text."""
-    return get_type_hints(kind, include_extras=True)
+    """The declared types of a class's fields, also where they are written as text.
+
+    Raises UserError for one that names what is not there.
+    """
+    try:
+        return get_type_hints(kind, include_extras=True)
+    except NameError as error:
+        raise UserError(f"a type that {kind.__name__} declares is not known: {error}") from error
 
 
 def refuse_truth(where: str, kinds: Mapping[str, Any], options: Mapping[str, Any]) -> None:
@@ -32,12 +39,21 @@ def refuse_truth(where: str, kinds: Mapping[str, Any], options: Mapping[str, Any
 
 
 def _takes_truth(kind: Any) -> bool:
-    if get_origin(kind) is Literal:
-        return True  # which says by itself what it takes
-    inner = get_args(kind)
-    if get_origin(kind) is Annotated:
-        return _takes_truth(inner[0])
-    return any(map(_takes_truth, inner)) if inner else kind not in (int, float)
+    members = _members(kind)
+    return bool in members or not members & {int, float}
+
+
+def _members(kind: Any) -> set[Any]:
+    """The types that a declared type takes: those of a union each, of a Literal those of its
+    values."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return {type(value) for value in inner}
+    if origin is Annotated:
+        return _members(inner[0])
+    if origin in (Union, UnionType):
+        return set().union(*map(_members, inner))
+    return {bool if kind is Any else kind}
 
 
 def refusal(where: str, error: ValidationError) -> UserError:

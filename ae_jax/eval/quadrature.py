@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import logsumexp
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ae_jax.codecs.model import CodecModel
 from ae_jax.core.errors import UserError
@@ -22,6 +22,12 @@ from ae_jax.models import Batch, BoundModel
 # Examples at a time: every one of them meets a row of the grid at once.
 _EXAMPLES = 32
 _ROUNDINGS = 4 * float(jnp.finfo(jnp.float32).eps)
+
+
+def _odd(count: int) -> int:
+    if count % 2 == 0:
+        raise ValueError("input should be odd")
+    return count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +48,7 @@ class PlaneQuadrature(Checked):
                                    it is not small, the reach is too
     """
 
-    points: Annotated[Count, Field(ge=2)] = 201
+    points: Annotated[Count, Field(ge=5), AfterValidator(_odd)] = 201
     reach: Positive = 6.0
 
     def __call__(
@@ -61,11 +67,6 @@ class PlaneQuadrature(Checked):
         return dataclasses.replace(data, batch_size=min(data.batch_size, _EXAMPLES))
 
     def _values_of(self, module: Any, is_located: bool = False) -> "_Values":
-        if self.points < 5 or self.points % 2 == 0 or not self.reach > 0:
-            raise UserError(
-                f"a grid has an odd number of points, at least 5, and a reach above 0, not "
-                f"{self.points} and {self.reach:g}"
-            )
         return _Values(self, _decodes_alike(module), is_located)
 
 

@@ -48,8 +48,6 @@ class LossRecovered(Checked):
     ) -> dict[str, float]:
         count = len(data.split)
         mean = jnp.asarray(data.sums(_inputs, module, variables, key)["x"] / count)
-        if self.ablation not in ("mean", "zero"):
-            raise UserError(f"an ablation is by the mean or by zero, not by {self.ablation!r}")
         instead = mean if self.ablation == "mean" else jnp.zeros_like(mean)
         sums = data.sums(self.values_of, module, variables, key, instead)
         means = {name: float(value / count) for name, value in sums.items()}

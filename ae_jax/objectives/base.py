@@ -135,6 +135,12 @@ class Objective:
         They are as `encode` and `prior` of the model give them, with shapes in place of arrays.
         """
 
+    def check_idle(self, posterior: Any, prior: Any) -> None:
+        """Raises UserError for options that change nothing; a run is asked when it begins.
+
+        Arguments as of `check`.
+        """
+
     def check_missing(self) -> None:
         """Raises UserError for options that do not go with data of which some values are missing.
 

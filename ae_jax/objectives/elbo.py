@@ -40,11 +40,8 @@ class Elbo(Bound):
     whole_batch: ClassVar[bool] = True  # free bits compare a mean over the batch
 
     def check(self, posterior: Any, prior: Any) -> None:
-        """Raises UserError for a KL that is not known, for free bits on one not by dimension, and
-        for what is asked of draws or of the KL of a code that has neither."""
+        """Raises UserError for a KL that is not known, or free bits on one not by dimension."""
         refuse_other_values(posterior, prior)
-        if posterior.is_deterministic:
-            self._refuse_idle()
         if self.kl_form == "monte_carlo":
             if self.free_bits > 0:
                 raise UserError(
@@ -54,8 +51,10 @@ class Elbo(Bound):
         else:
             jax.eval_shape(kl_per_dim if self.free_bits > 0 else kl, posterior, prior)
 
-    def _refuse_idle(self) -> None:
-        """Raises UserError for an option that changes nothing where codes are deterministic."""
+    def check_idle(self, posterior: Any, prior: Any) -> None:
+        """Raises UserError for what is asked of draws or of the KL of a code that has neither."""
+        if not posterior.is_deterministic or type(self).__call__ is not Elbo.__call__:
+            return
         for option in ("beta", "beta_warmup", "free_bits", "num_samples", "kl_form"):
             value = getattr(self, option)
             if value != type(self).__dataclass_fields__[option].default:

@@ -1,6 +1,6 @@
 """Reconstruction of data of which only a part is observed."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -52,26 +52,21 @@ class MaskedReconstruction(Objective):
     accepts_missing: ClassVar[bool] = True
 
     def bind(self, num_examples: int) -> "MaskedReconstruction":
-        """Raises UserError for an unknown pattern, for one that leaves nothing to learn, and for a
-        share or a pattern of which nothing follows."""
+        """Raises UserError for an unknown pattern, and for one that leaves nothing to learn."""
         PATTERNS.get(self.pattern)
         PATTERNS.get(self.withheld_pattern)
         if self.scored == "hidden":
             refuse_nothing_hidden(self.pattern, self.share)
-        plain = type(self)()
-        if self.pattern == "none" and self.share != plain.share:
+        return self
+
+    def check_idle(self, posterior: Any, prior: Any) -> None:
+        if self.pattern == "none" and self.share not in (0.0, type(self)().share):
             raise UserError(
                 f"objective.share={self.share:g} is what a pattern hides, and objective.pattern is "
                 "none"
             )
-        if self.withheld == 0 and self.withheld_pattern != plain.withheld_pattern:
-            raise UserError(
-                f"objective.withheld_pattern={self.withheld_pattern} needs a share: "
-                "objective.withheld is 0"
-            )
         if self.withheld > 0:
             refuse_nothing_hidden(self.withheld_pattern, self.withheld, "withheld")
-        return self
 
     def check_missing(self) -> None:
         if self.fill != 0.0:
@@ -109,7 +104,8 @@ def refuse_nothing_hidden(pattern: str, share: float, option: str = "share") -> 
         raise UserError(
             f"objective.{name}=none hides nothing, and there has to be something hidden"
         )
-    if share == 0 or "quadrants" in pattern and round(NUM_QUADRANTS * share) == 0:
+    by_quarters = pattern in ("quadrants", "fixed_quadrants")
+    if share == 0 or by_quarters and round(NUM_QUADRANTS * share) == 0:
         raise UserError(
             f"objective.{option}={share:g} of the pattern {pattern} hides nothing, and there has "
             "to be something hidden"

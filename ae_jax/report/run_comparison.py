@@ -12,6 +12,7 @@ import numpy as np
 
 from ae_jax.api import Fitted
 from ae_jax.core.errors import UserError
+from ae_jax.objectives import CompletionElbo, MaskedReconstruction
 from ae_jax.report import comparisons, figures
 from ae_jax.report.claims import environment
 from ae_jax.report.courses import axis_labels, courses
@@ -150,9 +151,11 @@ def _scored(model: Fitted) -> str:
     """What of an example the objective is about, where that is a part of it: no two parts share
     axes."""
     objective: Any = getattr(model.config, "objective", None)
-    if not hasattr(objective, "pattern"):
+    if not isinstance(objective, MaskedReconstruction | CompletionElbo):
         return ""
-    part = getattr(objective, "scored", "hidden")
+    part = "observed" if getattr(objective, "scored", "hidden") == "observed" else "hidden"
+    if objective.pattern == "none":
+        return f"the {part} values"
     return f"the {part} values, a share {objective.share:g} being hidden ({objective.pattern})"
 
 

@@ -71,11 +71,13 @@ def _samples(model: Fitted) -> dict[str, Shown]:
         grid = figures.image_grid(model.sample(100, units="model"), 10, 10)
         return {"samples": Shown(grid, "Means of p(x|z) for codes from the prior")}
     network: Any = model.setup.architecture.model
-    classes = np.arange(network.classes)
-    names = model.setup.dataset.classes or classes
+    names = model.setup.dataset.classes or tuple(map(str, range(network.classes)))
     rows = {
-        as_given(name): model.sample(SHOWN, y=int(label), units="model")
-        for name, label in zip(names, classes, strict=True)
+        # By number too, where two classes have one name.
+        as_given(name if names.count(name) == 1 else f"{name} ({label})"): model.sample(
+            SHOWN, y=label, units="model"
+        )
+        for label, name in enumerate(names[: network.classes])
     }
     grid = figures.image_rows(rows)
     return {"samples": Shown(grid, "Means of p(x|z, y): a label a row, a draw of z a column")}

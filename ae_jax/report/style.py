@@ -149,7 +149,8 @@ def display_name(identifier: str) -> str:
     here is left as it is, and so is what is `as_given`.
     """
     if isinstance(identifier, _AsGiven):
-        return identifier
+        # No legend shows a label that begins with an underscore: a hair space stands before it.
+        return f"\u200a{identifier}" if identifier.startswith("_") else identifier
     name = identifier.rpartition(".py:")[2] if ".py:" in identifier else identifier
     is_text = " " in name or "$" in name
     return _NAMES.get(name, name if is_text else name.replace("_", " ").strip())

@@ -4,6 +4,7 @@ An optimiser is a frozen dataclass of numbers; `build` turns it into an optax tr
 numbers may be traced: runs that differ in a step size share one compiled program.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -106,13 +107,20 @@ class Optimiser:
                 f"{where}.accumulate is {self.accumulate}, more than the {steps_per_epoch} batches "
                 "of an epoch"
             )
-        if self.schedule == "constant" and self.final_fraction != Optimiser().final_fraction:
+
+    def check_idle(self, where: str) -> None:
+        """Raises UserError for an option that changes nothing; a run is asked when it begins."""
+        changed = {
+            option
+            for option, field in type(self).__dataclass_fields__.items()
+            if field.default is not dataclasses.MISSING and getattr(self, option) != field.default
+        }
+        if self.schedule == "constant" and "final_fraction" in changed:
             raise UserError(
                 f"{where}.final_fraction is what a rate ends at, and {where}.schedule is constant"
             )
         for option in ("plateau_factor", "plateau_patience", "plateau_tolerance"):
-            default = type(self).__dataclass_fields__[option].default
-            if self.schedule != "plateau" and getattr(self, option) != default:
+            if self.schedule != "plateau" and option in changed:
                 raise UserError(
                     f"{where}.{option} is for {where}.schedule=plateau, which is {self.schedule}"
                 )

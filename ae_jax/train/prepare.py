@@ -12,7 +12,7 @@ from typing import Any, cast
 import jax
 from jax.extend.core import Literal
 
-from ae_jax.core.errors import UserError, present
+from ae_jax.core.errors import UserError, present, warn
 from ae_jax.core.registry import unknown_name
 from ae_jax.data.base import DataSet
 from ae_jax.data.batches import DeviceSplit
@@ -41,7 +41,12 @@ from ae_jax.train.values import (
 
 
 def prepare_run(
-    config: RunConfig, dataset: DataSet, start: Any = None, like: Setup | None = None
+    config: RunConfig,
+    dataset: DataSet,
+    start: Any = None,
+    like: Setup | None = None,
+    *,
+    begins: bool = True,
 ) -> Setup:
     """Builds a run, with every `auto` of the configuration settled. Raises UserError.
 
@@ -49,11 +54,12 @@ def prepare_run(
              makes it. They are part of what the run is: its directory refuses any others.
     like     an earlier setup on the same data set: its examples on the devices, and what was found
              out about their values, are shared as far as both runs take them alike
+    begins   whether it is to be trained: options that change nothing are refused then, and not
+             where a run is opened that had them
     """
     num_train = len(dataset.splits["train"])
     config = _with_batch_for(config, num_train)
     _check_batch(config, num_train)
-    _check_looks(config.eval)
     preprocess_name = settled_preprocess(config, dataset)
     preprocess = PREPROCESSING.get(preprocess_name)
     execution = execution_for(config.train.parallel)
@@ -68,11 +74,14 @@ def prepare_run(
     setup = assembled(config, dataset, preprocess, statistics, values, splits, execution, num_train)
     check_support(config, head_of(setup.architecture.model, config), dataset, values)
     _check_conditions(config.model.condition, dataset)
-    config.objective.check(*setup.code_shapes())
+    codes = setup.code_shapes()
+    config.objective.check(*codes)
     state = setup.state_shapes()
     _check_optimisers(setup, state)
     _check_size(setup, state)
     _check_objective(setup, state)
+    if begins:
+        _check_idle(setup, state, codes)
     if start is None:
         return setup
     check_start(start, state.params)
@@ -136,14 +145,6 @@ def _check_batch(config: RunConfig, num_train: int) -> None:
         raise UserError(
             f"train.batch_size {size} does not divide among {devices} devices "
             f"(train.parallel={config.train.parallel})"
-        )
-
-
-def _check_looks(config: EvalConfig) -> None:
-    if config.per_decade is not None and config.every != EvalConfig().every:
-        raise UserError(
-            f"eval.every={config.every} and eval.per_decade={config.per_decade} both say when a "
-            "run looks at itself: give one of them"
         )
 
 
@@ -223,27 +224,42 @@ def _check_optimisers(setup: Setup, state: TrainState) -> None:
 
 
 def _check_objective(setup: Setup, state: TrainState) -> None:
-    """Traces the objective once, so that a wrong form of its terms is refused before any work, and
-    a learned prior that no loss looks at."""
+    """Traces the objective once, so that a wrong form of its terms is refused before any work."""
+    _objective_terms.eval_shape(
+        state, setup.batch_shapes(), setup.numbers, architecture=setup.architecture
+    )
+
+
+def _check_idle(setup: Setup, state: TrainState, codes: tuple[Any, Any]) -> None:
+    """Raises UserError for options that change nothing; warns of a prior that learns nothing."""
+    looks, config = setup.config.eval, setup.config
+    if looks.per_decade is not None and looks.every != EvalConfig().every:
+        raise UserError(
+            f"eval.every={looks.every} and eval.per_decade={looks.per_decade} both say when a run "
+            "looks at itself: give one of them"
+        )
+    config.objective.check_idle(*codes)
+    for name, optimiser in {"": config.optim, **dict(config.groups)}.items():
+        optimiser.check_idle(f"groups.{name}" if name else "optim")
+    if "prior_part" in state.params and not config.objective.revises:
+        _warn_of_idle_prior(setup, state)
+
+
+def _warn_of_idle_prior(setup: Setup, state: TrainState) -> None:
+    """Says so where no loss depends on the parameters of the prior: they stay as they start."""
     traced = _objective_terms.trace(
         state, setup.batch_shapes(), setup.numbers, architecture=setup.architecture
     )
-    if "prior_part" not in state.params:
-        return
     place = jax.tree.map(lambda _: False, state)
-    of_prior = {
-        **place.params,
-        "prior_part": jax.tree.map(lambda _: True, place.params["prior_part"]),
-    }
-    marks = jax.tree.leaves(dataclasses.replace(place, params=of_prior))
-    program = traced.jaxpr.jaxpr
+    prior = jax.tree.map(lambda _: True, place.params["prior_part"])
+    marked = dataclasses.replace(place, params={**place.params, "prior_part": prior})
+    program, marks = traced.jaxpr.jaxpr, jax.tree.leaves(marked)
     needed = _needed(program, len(jax.tree.leaves(traced.out_info.loss)))
     inputs = zip(marks, program.invars[: len(marks)], strict=True)
     if not any(is_of_prior and value in needed for is_of_prior, value in inputs):
-        config = setup.config
-        raise UserError(
-            f"model.prior={config.model.prior} is learned, and the loss of objective "
-            f"{method_name(config)} does not depend on it: choose a fixed prior, or a bound"
+        warn(
+            f"model.prior={setup.config.model.prior} is learned, and the loss of objective "
+            f"{method_name(setup.config)} does not depend on it: it stays as it starts"
         )
 
 

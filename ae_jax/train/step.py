@@ -215,7 +215,8 @@ def evaluate_objective(
     except _NEEDS_VALUES as error:
         raise UserError(
             f"objective {name} needs the value of a number while it is traced, as for a shape, a "
-            "range or a branch: declare such a field with struct.field(pytree_node=False)"
+            "range or a branch; if it is a field of its own, declare it with "
+            "struct.field(pytree_node=False)"
         ) from error
     if not isinstance(terms, Terms):
         raise UserError(f"objective {name} returns {type(terms).__name__}, not Terms")

@@ -48,12 +48,13 @@ def telling_rows(x: Any, shape: tuple[int, ...]) -> np.ndarray:
 
     Two whose values are all the smallest and all the largest, by which follows the range of model
     inputs where preprocessing is monotone in each value; and of real numbers the examples
-    that hold these, and the first with a fraction.
+    that hold these, the first with a fraction, and the first that lacks a value.
     """
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
         low, high = x.min(), x.max()  # what is on disk as records knows them
         return np.stack([np.full(shape, value, x.dtype) for value in (low, high)])
-    low, high, fraction = (np.inf, 0), (-np.inf, 0), None
+    low, high = (np.inf, 0), (-np.inf, 0)
+    firsts: dict[str, int] = {}
     flat = x.reshape(len(x), -1)
     for start in range(0, len(x), CHECK_BATCH):
         part = np.asarray(flat[start : start + CHECK_BATCH])
@@ -63,13 +64,14 @@ def telling_rows(x: Any, shape: tuple[int, ...]) -> np.ndarray:
         low = min(low, (float(lows.min()), start + int(lows.argmin())))
         highest = float(highs.max()), start + int(highs.argmax())
         high = high if high[0] >= highest[0] else highest
-        if fraction is None:
-            cut = (known & (part != np.round(part))).any(axis=1)
-            fraction = start + int(cut.argmax()) if cut.any() else None
+        cut = known & (part != np.round(part))
+        for name, found in (("fraction", cut.any(axis=1)), ("gap", ~known.all(axis=1))):
+            if name not in firsts and found.any():
+                firsts[name] = start + int(found.argmax())
     bounds = [
         np.full(shape, value if np.isfinite(value) else np.nan, x.dtype) for value, _ in (low, high)
     ]
-    places = [low[1], high[1], *([] if fraction is None else [fraction])]
+    places = [low[1], high[1], *firsts.values()]
     return np.concatenate([bounds, np.asarray(x[places])])
 
 
@@ -131,14 +133,19 @@ def input_range(
 
     Raises UserError for values of which preprocessing makes no numbers.
     """
+    if preprocess.by_example and np.isnan(raw).any():
+        raise UserError(
+            "the preprocessing of the data needs all values of an example, and of what was given "
+            "some are missing"
+        )
     rows = telling_rows(raw, dataset.shape)
     x = preprocess(jnp.asarray(rows), statistics, jax.random.key(0), jnp.arange(len(rows)))
     inputs = np.asarray(x)
     known = inputs[~np.isnan(rows)]
     if np.isnan(known).any():
         raise UserError(
-            "the preprocessing of the data makes no numbers of some values of what was given: it "
-            "takes examples that are complete and of its range"
+            "the preprocessing of the data makes no numbers of some values of what was given: "
+            "they are out of its range"
         )
     whole = bool((known == np.round(known)).all())
     return ValueRange(float(known.min()), float(known.max()), None, whole)
