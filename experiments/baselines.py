@@ -6,6 +6,7 @@ Examples are rows [N, D] in model units, grey levels in [0, 1] for images.
 import jax
 import numpy as np
 
+from ae_jax.api import Fitted
 from ae_jax.codecs import Pca, as_rows
 from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import DataSet, Split
@@ -28,6 +29,18 @@ def pca_of(dataset: DataSet, count: int) -> PcaCodec:
 def pca_of_rows(x: np.ndarray, count: int, scale: float = 1.0) -> PcaCodec:
     """The first `count` principal components of rows [N, D] times `scale`, exactly."""
     return Pca(count, solver="gram").fit(as_rows(x, scale=scale), jax.random.key(0)).codec
+
+
+def image_errors(model: Fitted, rows: np.ndarray) -> np.ndarray:
+    """Squared error of every test image [N] of a model, from its pixels in [0, 1], [N, D]."""
+    test = model.setup.dataset.splits["test"]
+    made = model.reconstruct(test, units="model").reshape(rows.shape)
+    return np.square(np.asarray(made, np.float64) - rows).sum(axis=1)
+
+
+def pca_errors(codec: PcaCodec, x: np.ndarray) -> np.ndarray:
+    """Squared error of each of the rows x [N, D] from its components, [N]."""
+    return np.square(np.asarray(pca_reconstructions(codec, x), np.float64) - x).sum(axis=1)
 
 
 def pca_error(codec: PcaCodec, x: np.ndarray) -> float:

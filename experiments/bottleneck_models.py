@@ -6,9 +6,16 @@ import numpy as np
 
 from ae_jax.api import Fitted
 from ae_jax.data import DataSet
-from ae_jax.lab import Lab, Member, Rows, Shown, along, autoencoder, reconstructed, shown
+from ae_jax.lab import Estimate, Lab, Member, Rows, Shown, along, autoencoder, reconstructed, shown
 from ae_jax.train.optimisers import Adam, Optimiser, RmsProp, Sgd
-from experiments.baselines import first_components, one_of_each, pca_error, pca_of, rows_of
+from experiments.baselines import (
+    first_components,
+    image_errors,
+    one_of_each,
+    pca_errors,
+    pca_of,
+    rows_of,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +23,8 @@ class Preset:
     """How far to go.
 
     sizes      of the code, trained as one grid with `hidden`
-    depths     encoders that are compared at code size `depth_size`; the first is `hidden`
+    depths     encoders that are compared at code size `depth_size`, each with `depth_epochs` and
+               its own step size; the first is `hidden`
     limit      training examples of the comparison of optimisers, at code size `optimiser_size`
     """
 
@@ -25,6 +33,7 @@ class Preset:
     sizes: tuple[int, ...]
     depths: tuple[tuple[int, ...], ...]
     depth_size: int
+    depth_epochs: int
     optimiser_size: int
     limit: int
     optimiser_epochs: int
@@ -49,23 +58,31 @@ def name_of(size: int, hidden: tuple[int, ...]) -> str:
 
 
 def member(
-    name: str, dataset: DataSet, size: int, hidden: tuple[int, ...], how: Optimiser, epochs: int
+    name: str,
+    dataset: DataSet,
+    size: int,
+    hidden: tuple[int, ...],
+    how: Optimiser,
+    epochs: int,
+    head: str = "bernoulli",
 ) -> Member:
     """An autoencoder of grey levels: `hidden` rectified layers, a linear code, their mirror."""
-    form = {"hidden": hidden, "activation": "relu", "init": "glorot_uniform", "head": "bernoulli"}
+    form = {"hidden": hidden, "activation": "relu", "init": "glorot_uniform", "head": head}
     config = autoencoder(
         dataset, epochs=epochs, optimiser=how, batch_size=128, latent_dim=size, **form
     )
     return Member(name, config)
 
 
-def by_layout(preset: Preset, lab: Lab, dataset: DataSet) -> dict[str, Fitted]:
-    """Every code size with one hidden layer, and every depth at one code size, by `name_of`."""
-    layouts = [(size, preset.hidden) for size in preset.sizes]
-    layouts += [(preset.depth_size, hidden) for hidden in preset.depths[1:]]
-    adam = Adam(learning_rate=LEARNING_RATE)
-    members = [member(name_of(*one), dataset, *one, adam, preset.epochs) for one in layouts]
-    return lab.train(members, dataset)
+def by_size(preset: Preset, lab: Lab, dataset: DataSet) -> dict[int, Fitted]:
+    """Every code size with one hidden layer; those that diverged are left out."""
+    adam, hidden = Adam(learning_rate=LEARNING_RATE), preset.hidden
+    names = {size: name_of(size, hidden) for size in preset.sizes}
+    members = [
+        member(name, dataset, size, hidden, adam, preset.epochs) for size, name in names.items()
+    ]
+    fitted = lab.train(members, dataset)
+    return {size: fitted[name] for size, name in names.items() if name in fitted}
 
 
 def by_optimiser(preset: Preset, lab: Lab, dataset: DataSet) -> dict[str, Fitted]:
@@ -82,33 +99,42 @@ def by_optimiser(preset: Preset, lab: Lab, dataset: DataSet) -> dict[str, Fitted
     return lab.train(members, dataset)
 
 
-def size_rows(preset: Preset, dataset: DataSet, fitted: dict[str, Fitted]) -> Rows:
-    """One row a code size: the errors on the test split of the autoencoder and of PCA."""
+@dataclasses.dataclass(frozen=True)
+class SizeErrors:
+    """Squared errors of the test images at one code size, of the autoencoder and of PCA, [N]."""
+
+    ours: np.ndarray
+    pca: np.ndarray
+
+    @property
+    def gain(self) -> Estimate:
+        """By how much the autoencoder is better, over images."""
+        return Estimate.of(self.pca - self.ours)
+
+
+def size_errors(
+    preset: Preset, dataset: DataSet, fitted: dict[int, Fitted]
+) -> dict[int, SizeErrors]:
     test, components = rows_of(dataset, "test"), pca_of(dataset, max(preset.sizes))
+    return {
+        size: SizeErrors(
+            image_errors(model, test), pca_errors(first_components(components, size), test)
+        )
+        for size, model in fitted.items()
+    }
+
+
+def size_rows(dataset: DataSet, found: dict[int, SizeErrors]) -> Rows:
+    """One row a code size: the errors on the test split of the autoencoder and of PCA."""
+    pixels = int(np.prod(dataset.shape))
     rows = []
-    for size, model in of_sizes(preset, fitted).items():
-        ours = model.records[-1]["test/squared_error"]
-        pca = pca_error(first_components(components, size), test)
-        per_pixel = {"per pixel": ours / test.shape[1], "PCA per pixel": pca / test.shape[1]}
-        row = {"code size": size, "autoencoder": ours, "PCA": pca, **per_pixel}
+    for size, errors in found.items():
+        ours, pca = float(errors.ours.mean()), float(errors.pca.mean())
+        row = {"code size": size, "autoencoder": ours, "PCA": pca}
+        row |= {"PCA - autoencoder": errors.gain.mean, "±": errors.gain.standard_error}
+        row |= {"per pixel": ours / pixels, "PCA per pixel": pca / pixels}
         rows.append(row | {"PCA / autoencoder": pca / ours})
     return rows
-
-
-def of_sizes(preset: Preset, fitted: dict[str, Fitted]) -> dict[int, Fitted]:
-    """The models with one hidden layer by the size of their code."""
-    names = {size: name_of(size, preset.hidden) for size in preset.sizes}
-    return {size: fitted[name] for size, name in names.items() if name in fitted}
-
-
-def depth_rows(preset: Preset, fitted: dict[str, Fitted]) -> Rows:
-    """One row an encoder at one code size, the shallowest first."""
-    names = {hidden: name_of(preset.depth_size, hidden) for hidden in preset.depths}
-    return [
-        {"hidden layers": "-".join(map(str, hidden)), **errors(fitted[name])}
-        for hidden, name in names.items()
-        if name in fitted
-    ]
 
 
 def optimiser_rows(optimised: dict[str, Fitted]) -> Rows:
@@ -136,7 +162,7 @@ def errors(model: Fitted) -> dict[str, float]:
 def pictures(
     preset: Preset,
     dataset: DataSet,
-    fitted: dict[str, Fitted],
+    fitted: dict[int, Fitted],
     sizes: Rows,
     optimised: dict[str, Fitted],
 ) -> dict[str, Shown]:
@@ -150,7 +176,7 @@ def pictures(
     return {
         "reconstructions": reconstructed(
             test.x[one_of_each(test)],
-            {f"z = {size}": model for size, model in of_sizes(preset, fitted).items()},
+            {f"z = {size}": model for size, model in fitted.items()},
             "Original digits over their reconstructions, by code size",
             "Test digits, one of each class.",
         ),

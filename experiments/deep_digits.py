@@ -31,7 +31,7 @@ from ae_jax.data import load
 from ae_jax.eval.estimates import standard_error
 from ae_jax.lab import Claim, Findings, Lab, claim, experiment, run_command, run_rows
 from experiments import deep_digits_models as digits
-from experiments.baselines import pca_of, pca_reconstructions, rows_of
+from experiments.baselines import image_errors, pca_errors, pca_of, rows_of
 from experiments.deep import SOURCE, UNIT, error_on_test, published
 from experiments.deep_digits_models import LOGISTIC, PCA, PRETRAINED, SCRATCH, Models, Preset
 
@@ -54,9 +54,9 @@ def main(preset: Preset, lab: Lab) -> Findings:
     depths = range(1, len(models.layers.stages) + 1)
     unrolled = [error_on_test(models.layers.model(held_out, depth)) for depth in depths]
     test = rows_of(dataset, "test")
-    errors = {name: digits.image_errors(models.model(name), test) for name in models.tuned}
-    errors[LOGISTIC] = digits.image_errors(models.logistic, test)
-    errors[PCA] = np.square(pca_reconstructions(codec, test) - test).sum(axis=1)
+    errors = {name: image_errors(models.model(name), test) for name in models.tuned}
+    errors[LOGISTIC] = image_errors(models.logistic, test)
+    errors[PCA] = pca_errors(codec, test)
     shape = preset.shape_and_size(held_out)
     return Findings(
         protocol=f"{dataset.name}, pixels in [0, 1], {shape}, cross-entropy",

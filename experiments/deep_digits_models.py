@@ -69,13 +69,6 @@ def train_all(preset: Preset, lab: Lab, held_out: DataSet, dataset: DataSet) -> 
     return Models(layers, found, bench.train("logistic_pca", shallow, dataset), bench.runs)
 
 
-def image_errors(model: Fitted, rows: np.ndarray) -> np.ndarray:
-    """Squared error of every test image [N], from its pixels in [0, 1], [N, D]."""
-    test = model.setup.dataset.splits["test"]
-    reconstructed = model.reconstruct(test, units="model").reshape(rows.shape)
-    return np.square(np.asarray(reconstructed, np.float64) - rows).sum(axis=1)
-
-
 def error_rows(preset: Preset, errors: dict[str, np.ndarray], models: Models) -> Rows:
     sources = published(preset.dataset)
     sources = {PRETRAINED: sources.get("autoencoder", ""), **sources}

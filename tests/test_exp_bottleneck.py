@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ae_jax
-from experiments import bottleneck, bottleneck_models
+from experiments import bottleneck, bottleneck_layers, bottleneck_models
 from experiments.published import pca_errors
 from tests.smoke_runs import check_pictures, digit_rows, run_smoke, svd_error
 
@@ -48,13 +48,32 @@ def test_training_helps_and_a_larger_code_helps_more(smoke):
 @pytest.mark.slow
 def test_verdicts_follow_from_the_numbers(smoke):
     _, results = smoke
-    factors = [row["PCA / autoencoder"] for row in results["tables"][SIZES]]
-    held = [claim["holds"] for claim in results["claims"]]
-    assert held[:-1] == [factor >= 1 for factor in factors]
-    few, many = (
-        row["test"] for row in next(v for k, v in results["tables"].items() if "layers" in k)
-    )
-    assert held[-1] == (many <= few)
+    *sizes, deeper, loss = results["claims"]
+    for claim, row in zip(sizes, results["tables"][SIZES], strict=True):
+        assert claim["value"] == pytest.approx(row["PCA - autoencoder"], abs=1e-3)
+        assert claim["target"] == pytest.approx(2 * row["±"], abs=2e-3)
+        assert claim["holds"] == (claim["value"] >= claim["target"])
+    rows = next(v for k, v in results["tables"].items() if "layers" in k)
+    few, many, other = (row["test"] for row in rows)
+    assert deeper["value"] == pytest.approx(few - many, abs=0.011)
+    assert loss["value"] == pytest.approx(other - few, abs=0.011)
+
+
+@pytest.mark.slow
+def test_the_step_size_of_more_layers_is_that_with_the_least_error_on_held_out_digits(smoke):
+    workdir, results = smoke
+    rows = next(v for k, v in results["tables"].items() if "layers" in k)
+    for row in rows:
+        loss = row["trained by"].replace(" ", "_")
+        folder = workdir / f"layers/hidden={row['hidden layers']}/loss={loss}"
+        errors = {
+            rate: ae_jax.load(folder / f"rate={rate:g}").evaluate("valid")[
+                "squared_error_per_example"
+            ]
+            for rate in bottleneck_layers.RATES
+        }
+        assert row["step size"].split()[0] == f"{min(errors, key=errors.get):g}"
+        assert row["held out"] == pytest.approx(min(errors.values()), abs=0.006)
 
 
 @pytest.mark.slow
