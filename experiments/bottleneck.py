@@ -19,7 +19,7 @@ Protocol  784-256-z-256-784, rectified hidden units, a linear code, pixels limit
         trained by cross-entropy; 60,000 training digits in [0, 1], Adam with a cosine schedule,
         batches of 128. Deeper encoders (mirrored decoders), and one trained by squared error, whose
         pixels are not limited, at one code size: for these 10,000 training digits are held out and
-        choose the step size of each from the same three. Optimisers at one code size on the first
+        choose the step size of each from the same four. Optimisers at one code size on the first
         10,000 digits; of each, the step size with the smallest error on its training digits is
         shown in the figure. The test split chooses nothing.
 

@@ -13,7 +13,7 @@ from experiments.baselines import image_errors, rows_of
 from experiments.bottleneck_models import Preset, member
 from experiments.deep import Bench, Tuned, tuned
 
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 LOSSES = {"cross-entropy": "bernoulli", "squared error": "gaussian_fixed"}
 
 
