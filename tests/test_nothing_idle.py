@@ -87,7 +87,8 @@ def test_what_is_consistent_is_taken(options):
 
 @pytest.mark.parametrize("objective", ["reconstruction", "denoising"])
 def test_a_learned_prior_that_no_loss_looks_at_is_pointed_out(objective):
-    with pytest.warns(RunWarning, match=f"mixture is learned.*{objective} does not depend on it"):
+    said = f"mixture is learned.*{objective.capitalize()} does not depend on it"
+    with pytest.warns(RunWarning, match=said):
         prepared(model__prior="mixture", objective=objective)
 
 

@@ -24,7 +24,7 @@ from ae_jax.models.build import settled_prior, settled_start
 from ae_jax.nn.initialisers import INITIALISERS
 from ae_jax.objectives import Batch, Terms
 from ae_jax.objectives.base import check_needs
-from ae_jax.train.config import DataConfig, EvalConfig, RunConfig, TrainConfig, method_name
+from ae_jax.train.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from ae_jax.train.placement import bytes_of, devices_here, placement_of, refuse_beyond_memory
 from ae_jax.train.program import REST, Architecture, Execution, Numbers, execution_for
 from ae_jax.train.seal import name_of
@@ -259,7 +259,7 @@ def _warn_of_idle_prior(setup: Setup, state: TrainState) -> None:
     if not any(is_of_prior and value in needed for is_of_prior, value in inputs):
         warn(
             f"model.prior={setup.config.model.prior} is learned, and the loss of objective "
-            f"{method_name(setup.config)} does not depend on it: it stays as it starts"
+            f"{type(setup.config.objective).__name__} does not depend on it: it stays as it starts"
         )
 
 
