@@ -8,8 +8,8 @@ Command python -m experiments.deep_faces --preset smoke|quick|standard [--workdi
             [--print-only]
 
         smoke     seconds; the 8x8 digits, enlarged, in place of faces
-        quick     120 patches a face, 5 epochs a layer, 4 of fine-tuning; reckoned at four minutes
-                  on two idle CPU cores, and not run yet
+        quick     120 patches a face, 5 epochs a layer, 4 of fine-tuning; about five minutes on two
+                  CPU cores
         standard  414 patches a face, 5 epochs a layer, 8 of fine-tuning; about twenty minutes
 
         The faces are `olivetti.npz` in the folder named by AE_JAX_DATA, or scikit-learn downloads

@@ -73,7 +73,13 @@ METHODS = (
         "RBMs, layer by layer, fine-tuned",
         "enumeration; closed forms",
         "Hinton & Salakhutdinov 2006, digits (faces: not reached)",
-        ("deep_digits", "deep_digits/standard", "stacked", "deep_faces/standard"),
+        (
+            "deep_digits",
+            "deep_digits/standard",
+            "stacked",
+            "deep_faces/quick",
+            "deep_faces/standard",
+        ),
         "experiments/deep_digits.md",
     ),
     Method(
