@@ -38,14 +38,14 @@ def image_errors(model: Fitted, rows: np.ndarray) -> np.ndarray:
     return np.square(np.asarray(made, np.float64) - rows).sum(axis=1)
 
 
-def pca_errors(codec: PcaCodec, x: np.ndarray) -> np.ndarray:
+def pca_image_errors(codec: PcaCodec, x: np.ndarray) -> np.ndarray:
     """Squared error of each of the rows x [N, D] from its components, [N]."""
     return np.square(np.asarray(pca_reconstructions(codec, x), np.float64) - x).sum(axis=1)
 
 
 def pca_error(codec: PcaCodec, x: np.ndarray) -> float:
     """Squared error of rows x [N, D] from their components, as `squared_error`."""
-    return squared_error(x, pca_reconstructions(codec, x))
+    return float(pca_image_errors(codec, x).mean())
 
 
 def first_components(codec: PcaCodec, count: int) -> PcaCodec:

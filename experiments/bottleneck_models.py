@@ -12,7 +12,7 @@ from experiments.baselines import (
     first_components,
     image_errors,
     one_of_each,
-    pca_errors,
+    pca_image_errors,
     pca_of,
     rows_of,
 )
@@ -115,10 +115,11 @@ class SizeErrors:
 def size_errors(
     preset: Preset, dataset: DataSet, fitted: dict[int, Fitted]
 ) -> dict[int, SizeErrors]:
+    """The errors at each code size, PCA being of the training split."""
     test, components = rows_of(dataset, "test"), pca_of(dataset, max(preset.sizes))
     return {
         size: SizeErrors(
-            image_errors(model, test), pca_errors(first_components(components, size), test)
+            image_errors(model, test), pca_image_errors(first_components(components, size), test)
         )
         for size, model in fitted.items()
     }

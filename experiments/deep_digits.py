@@ -31,7 +31,7 @@ from ae_jax.data import load
 from ae_jax.eval.estimates import standard_error
 from ae_jax.lab import Claim, Findings, Lab, claim, experiment, run_command, run_rows
 from experiments import deep_digits_models as digits
-from experiments.baselines import image_errors, pca_errors, pca_of, rows_of
+from experiments.baselines import image_errors, pca_image_errors, pca_of, rows_of
 from experiments.deep import SOURCE, UNIT, error_on_test, published
 from experiments.deep_digits_models import LOGISTIC, PCA, PRETRAINED, SCRATCH, Models, Preset
 
@@ -56,7 +56,7 @@ def main(preset: Preset, lab: Lab) -> Findings:
     test = rows_of(dataset, "test")
     errors = {name: image_errors(models.model(name), test) for name in models.tuned}
     errors[LOGISTIC] = image_errors(models.logistic, test)
-    errors[PCA] = pca_errors(codec, test)
+    errors[PCA] = pca_image_errors(codec, test)
     shape = preset.shape_and_size(held_out)
     return Findings(
         protocol=f"{dataset.name}, pixels in [0, 1], {shape}, cross-entropy",

@@ -15,6 +15,8 @@ from ae_jax.core.ranges import NonNegative
 from ae_jax.data import DataSet, Split
 from ae_jax.eval import EVALUATORS
 from ae_jax.eval.bounds import ImportanceSampledLikelihood
+from ae_jax.eval.completion import Completion
+from ae_jax.eval.reconstruction import PeakSignalToNoise
 from ae_jax.objectives import Objective, Terms, draw
 from ae_jax.train.values import telling_rows
 
@@ -137,7 +139,21 @@ def test_an_option_of_what_has_none_is_said_to_be_of_none():
 def test_an_evaluator_is_checked_when_it_is_made(options, message):
     with pytest.raises(UserError, match=f"ImportanceSampledLikelihood.*{message}"):
         ImportanceSampledLikelihood(**options)
-    ImportanceSampledLikelihood(np.int64(5), share=np.float32(0.5))
+    ImportanceSampledLikelihood(np.int64(5), pattern="pixels", share=np.float32(0.5))
+
+
+@pytest.mark.parametrize("options", [{"share": 0.5}, {"pattern": "pixels"}])
+def test_a_pattern_and_a_share_go_together(options):
+    with pytest.raises(UserError, match="a pattern hides a share.*do not go together"):
+        ImportanceSampledLikelihood(**options)
+
+
+def test_what_an_evaluator_does_not_look_at_is_refused():
+    with pytest.raises(UserError, match="a level of 0.5 is that of a corruption"):
+        PeakSignalToNoise(level=0.5)
+    model = ae_jax.fit(positive(), **SMALL)
+    with pytest.raises(UserError, match="completion: the pattern none.*hides no known value"):
+        model.evaluate("train", [Completion(pattern="none")])
 
 
 def test_every_evaluator_with_options_checks_them():

@@ -126,7 +126,7 @@ def prepare(
     if isinstance(config, RunConfig):
         if not isinstance(start, Fitted):
             return prepare_run(config, dataset, start=start, begins=begins)
-        setup = prepare_run(config, dataset, start=start.params)
+        setup = prepare_run(config, dataset, start=start.params, begins=begins)
         check_form(cast(RunConfig, start.config).model, setup.config.model)
         return setup
     if start is not None:

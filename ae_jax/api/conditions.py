@@ -7,6 +7,7 @@ import numpy as np
 
 from ae_jax.core.errors import UserError
 from ae_jax.core.registry import unknown_name
+from ae_jax.data.arrays import holds_text
 
 
 def checked_labels(
@@ -19,7 +20,7 @@ def checked_labels(
     if y is None:
         raise UserError("the model is conditioned on the label: give labels as y (--label)")
     labels = np.asarray(_unmasked(y, "labels y"))
-    if labels.dtype.kind in "US" or labels.dtype.kind == "O" and _are_texts(labels):
+    if holds_text(labels):
         labels = _numbered(labels.astype(str), names or ())
     if labels.dtype.kind not in "iu" or labels.shape not in ((), (count,)):
         raise UserError(f"labels y have to be one whole number, or one for each of {count}")
@@ -27,10 +28,6 @@ def checked_labels(
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise UserError(f"labels lie between 0 and {classes - 1}, and there is {wrong}")
     return np.broadcast_to(labels, (count,)).astype(np.int32)
-
-
-def _are_texts(labels: np.ndarray) -> bool:
-    return all(isinstance(label, str) for label in labels.ravel())
 
 
 def _numbered(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:

@@ -34,7 +34,7 @@ def refuse_truth(where: str, kinds: Mapping[str, Any], options: Mapping[str, Any
     """
     for option, value in options.items():
         if isinstance(value, bool) and option in kinds and not _takes_truth(kinds[option]):
-            wanted = "a number" if "float" in str(kinds[option]) else "a whole number"
+            wanted = "a number" if float in _members(kinds[option]) else "a whole number"
             raise UserError(f"{where}{option}: input should be {wanted}, not {json.dumps(value)}")
 
 

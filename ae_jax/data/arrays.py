@@ -150,13 +150,19 @@ def labels_of(y: Any, count: int, origin: str) -> tuple[np.ndarray, tuple[str, .
     if isinstance(y, np.ma.MaskedArray) and np.ma.is_masked(y):
         raise UserError(f"{origin}: some labels are masked: leave those examples out")
     y = np.asarray(y)
-    if y.dtype.kind in "US" or y.dtype.kind == "O" and all(isinstance(name, str) for name in y):
+    if holds_text(y):
         names, codes = np.unique(y.astype(str), return_inverse=True)
         return codes.astype(np.int32), tuple(names.tolist())
     limits = np.iinfo(np.int32)
     if y.dtype.kind not in "bui" or y.min() < limits.min or y.max() > limits.max:
         raise UserError(f"{origin}: labels of type {y.dtype} are neither 32-bit integers nor text")
     return y.astype(np.int32), None
+
+
+def holds_text(values: np.ndarray) -> bool:
+    """Whether all values of an array are text, in NumPy's types or as Python's own."""
+    kind = values.dtype.kind
+    return kind in "US" or kind == "O" and all(isinstance(one, str) for one in values.ravel())
 
 
 def new_examples(x: Any, dataset: DataSet, *, missing: bool = False) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 
+from ae_jax.core.errors import UserError
 from ae_jax.core.fields import Checked
 from ae_jax.core.ranges import Count, Share
 from ae_jax.data.passes import EvaluationData
@@ -58,6 +59,13 @@ class ImportanceSampledLikelihood(Checked):
     proposal: Literal["posterior", "prior"] = "posterior"
     pattern: str = "none"
     share: Share = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.pattern == "none") != (self.share == 0):
+            raise UserError(
+                f"a pattern hides a share: {self.pattern} and {self.share:g} do not go together"
+            )
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array

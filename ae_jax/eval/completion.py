@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from jax import Array
 
+from ae_jax.core.errors import UserError
 from ae_jax.core.fields import Checked
 from ae_jax.core.ranges import Count, Share
 from ae_jax.data.missing import fill_in, hidden_entries, observed_entries, observed_squared_error
@@ -34,6 +35,11 @@ class Completion(Checked):
         self, module: Any, variables: Any, data: EvaluationData, key: Array
     ) -> dict[str, float]:
         sums = data.sums(self.values_of, module, variables, key)
+        if sums["count"] == 0:
+            raise UserError(
+                f"completion: the pattern {self.pattern} with a share of {self.share:g} hides no "
+                "known value of any example"
+            )
         return {"completion_squared_error_per_pixel": float(sums["error"] / sums["count"])}
 
     def values_of(self, model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from ae_jax.core.errors import UserError
 from ae_jax.core.fields import Checked
 from ae_jax.core.ranges import NonNegative, Positive
 from ae_jax.data.corruption import CORRUPTIONS
@@ -49,6 +50,11 @@ class PeakSignalToNoise(Checked):
     peak: Positive = 1.0
     corruption: str | None = None
     level: NonNegative = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.corruption is None and self.level != type(self).level:
+            raise UserError(f"a level of {self.level:g} is that of a corruption: name one")
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array
