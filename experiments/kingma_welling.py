@@ -14,7 +14,7 @@ Command python -m experiments.kingma_welling --preset smoke|quick|standard|paper
         smoke     seconds; the 8x8 digits, nothing to compare with
         quick     1e6 training samples a latent size by either method; about 25 minutes on two
                   cores that do 110 GFLOP/s of matrix products together, less on faster ones
-        standard  1e7; about three hours on two cores
+        standard  1e7, and 2e6 of wake-sleep; about two hours on two cores
         paper     1e8 and five seeds of AEVB, 1e7 of wake-sleep and 1e8 at size 20, for an
                   accelerator
 
@@ -66,7 +66,7 @@ LONG = ((1e6, 2), (2.5e6, 1))
 # A step of wake-sleep is about twice one of AEVB: its trials are shorter.
 ASLEEP = {
     "quick": WakeSleepRuns(1e6, ((5e4, 2), (2e5, 1))),
-    "standard": WakeSleepRuns(1e7, ((5e5, 2), (1e6, 1))),
+    "standard": WakeSleepRuns(2e6, ((5e4, 2), (2e5, 1))),
     "paper": WakeSleepRuns(1e7, LONG, further={20: 1e8}),
 }
 FIVE = (0, 1, 2, 3, 4)
