@@ -18,6 +18,8 @@ from ae_jax.data import DataSet, Split
 from ae_jax.nn import ACTIVATIONS, HEADS
 from ae_jax.report import explorer
 from ae_jax.report.explorer import Layer, packed, specification, unpacked, write_page
+from ae_jax.report.pages import EXPLORER_LINK, Text, link_to_explorer, write_report
+from ae_jax.train.rundir import RunDirectory
 
 HOSTILE = "</script><img src=x onerror='window.injected=1'>&amp;"
 
@@ -381,14 +383,32 @@ def test_a_page_of_500_hidden_units_is_small_and_fast(open_page, tmp_path):
 def test_the_command_writes_the_page_and_the_report_links_to_it(folder, command):
     run = folder / "run"
     assert command("train", "iris", "--codec", "pca", "--latent-dim", 2, "--workdir", run)[0] == 0
+    assert command("evaluate", run)[0] == command("report", run)[0] == 0
+    assert "explorer.html" not in (run / "report.html").read_text()
     status, output, _ = command("explore", run)
     assert status == 0 and f"explorer: {run / 'explorer.html'}" in output
-    assert command("evaluate", run)[0] == command("report", run)[0] == 0
     report = (run / "report.html").read_text()
     assert '<a href="explorer.html">' in report
+    assert command("report", run)[0] == 0
+    assert '<a href="explorer.html">' in (run / "report.html").read_text()
     assert "<h2>Evaluated</h2>" in report
     status, _, error = command("explore", folder / "nothing")
     assert status == 2 and "is not a run's directory" in error
+
+
+def test_a_report_that_was_written_first_links_to_the_page_once(tmp_path):
+    directory, sections = RunDirectory(tmp_path), [Text("A section", "Nothing to see.")]
+    link_to_explorer(directory)
+    assert not directory.report_file.exists()
+    write_report(directory.report_file, "A run", "Its summary.", sections)
+    before = directory.report_file.read_text()
+    write_report(directory.report_file, "A run", "Its summary.", sections, EXPLORER_LINK)
+    linked = directory.report_file.read_text()
+    assert linked.count('<p><a href="explorer.html">Walk through the codes</a></p>\n') == 1
+    write_report(directory.report_file, "A run", "Its summary.", sections)
+    for _ in range(2):
+        link_to_explorer(directory)
+        assert directory.report_file.read_text() == linked != before
 
 
 def test_draws_of_a_prior_that_looks_at_the_label_are_under_each(image_set):

@@ -32,7 +32,7 @@ from ae_jax.models.rbm import RestrictedBoltzmannMachine
 from ae_jax.nn import ACTIVATIONS
 from ae_jax.nn.decoders import MLPDecoder
 from ae_jax.nn.tying import decoder_chain, untie
-from ae_jax.report.pages import EXPLORER
+from ae_jax.report.pages import EXPLORER, link_to_explorer
 from ae_jax.report.style import class_colors, data_name, display_name
 from ae_jax.train.config import RunConfig, method_name
 from ae_jax.train.rundir import RunDirectory
@@ -84,8 +84,13 @@ class Untranslatable(Exception):
 
 
 def write(model: Fitted, directory: RunDirectory) -> Path:
-    """Writes `explorer.html` of a run or a codec; returns its path."""
-    return write_page(directory.path / EXPLORER, specification(model))
+    """Writes `explorer.html` of a run or a codec, and a link to it into its report if it has one.
+
+    Returns the path. Raises UserError where a page cannot be written.
+    """
+    path = write_page(directory.path / EXPLORER, specification(model))
+    link_to_explorer(directory)
+    return path
 
 
 def write_page(path: Path, spec: dict[str, Any]) -> Path:

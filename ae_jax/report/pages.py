@@ -31,6 +31,7 @@ from ae_jax.train.rundir import RunDirectory
 Row = Mapping[str, object]
 
 EXPLORER = "explorer.html"  # beside a report, the page to walk through the codes
+EXPLORER_LINK = MappingProxyType({"Walk through the codes": EXPLORER})
 PADDED_TO = 40  # characters of a cell
 LARGEST = 1e9  # that is written without an exponent
 AWAY = "diverged"  # in place of a number
@@ -184,10 +185,22 @@ def write_model_report(
     sections: list[Section] = [tables[0], *evaluated_tables(directory)]
     sections += [*kept_pictures(directory.figures, drawn), *tables[1:]]
     sections += [configuration_table(to_dict(config)), environment_table(environment())]
-    links = {}
-    if (directory.path / EXPLORER).exists():
-        links["Walk through the codes"] = EXPLORER
+    links = EXPLORER_LINK if (directory.path / EXPLORER).exists() else {}
     return write_report(directory.report_file, title, summary, sections, links)
+
+
+def link_to_explorer(directory: RunDirectory) -> None:
+    """Makes the report of a run, where one was written before its explorer, link to that.
+
+    Raises UserError where the file cannot be written.
+    """
+    if not directory.report_file.is_file():
+        return
+    page = directory.report_file.read_text(encoding="utf-8")
+    link = _environment().get_template("links.html").render(links=EXPLORER_LINK)
+    if link not in page:
+        page = page.replace("</header>", f"{link}</header>", 1)
+        write_atomically(directory.report_file, page.encode("utf-8"))
 
 
 def write_report(
@@ -202,21 +215,28 @@ def write_report(
     `links` are files beside it, by what they are called. Raises UserError where the file cannot be
     written.
     """
-    environment = Environment(
+    page = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            summary=_paragraphs(summary),
+            sections=sections,
+            links=links,
+            is_verdict=is_verdict,
+        )
+    )
+    return write_atomically(path, page.encode("utf-8"))
+
+
+def _environment() -> Environment:
+    return Environment(
         loader=PackageLoader("ae_jax.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("page.html").render(
-        title=title,
-        summary=_paragraphs(summary),
-        sections=sections,
-        links=links,
-        is_verdict=is_verdict,
-    )
-    return write_atomically(path, page.encode("utf-8"))
 
 
 def markdown_table(rows: Sequence[Row], padded_to: int = PADDED_TO) -> str:
