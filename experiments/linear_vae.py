@@ -11,7 +11,7 @@ Command python -m experiments.linear_vae --preset smoke|quick|standard [--workdi
 
         smoke     seconds; the 8x8 digits
         quick     20 epochs; 5 minutes on two CPU cores
-        standard  200 epochs; about 50 minutes on two CPU cores
+        standard  200 epochs; about 45 minutes on one CPU core
 
 Protocol  60,000 training and 10,000 test digits in [0, 1], not binarised, not centred. Encoder and
         decoder are affine, q(z|x) is a diagonal Gaussian, p(z) is N(0, I), p(x|z) has one noise

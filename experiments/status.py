@@ -147,7 +147,7 @@ METHODS = (
         "linear VAE",
         "probabilistic PCA in closed form",
         "Lucas et al. 2019: noise, log p(x), dimensions alive on MNIST",
-        ("linear_vae",),
+        ("linear_vae", "linear_vae/standard"),
         page="experiments/linear_vae.md",
     ),
     Method(
