@@ -8,9 +8,9 @@ Command python -m experiments.deep_faces --preset smoke|quick|standard [--workdi
             [--print-only]
 
         smoke     seconds; the 8x8 digits, enlarged, in place of faces
-        quick     120 patches a face, 5 epochs a layer, 4 of fine-tuning; about five minutes on two
-                  CPU cores
-        standard  414 patches a face, 5 epochs a layer, 8 of fine-tuning; about twenty minutes
+        quick     120 patches a face, 4 epochs a layer, 6 of fine-tuning; about five minutes on two
+                  idle CPU cores
+        standard  414 patches a face, 5 epochs a layer, 12 of fine-tuning; about half an hour
 
         The faces are `olivetti.npz` in the folder named by AE_JAX_DATA, or scikit-learn downloads
         them.
@@ -26,9 +26,13 @@ Protocol  25x25 patches of the 400 Olivetti faces (64x64), turned by -90 to 90 d
         and scales are not known, nor how they sampled: from points instead of means, which alias,
         the error of PCA is about an eighth larger.
 
-        Why it has to be stopped: 300 photographs of thirty people are soon learned by heart. After
-        eight epochs with a constant step, without people held out, an error of 27 on people that
-        trained went with one of 149 on those that test, where PCA has 128.
+        Why faces are varied: 300 photographs of thirty people are soon learned by heart. The
+        network trains on faces that are made of those of the 25 people, each patch of another one:
+        mirrored, blended by twos, stretched, with another contrast, brightness and light from a
+        side (`varied_faces`). How far was chosen on the five people with a quarter of the patches,
+        where PCA has 117.5 and the network, as the faces were taken, 112.2: 109.3 with mirrored
+        ones, 108.6 with blends too, 106.8 with all of it. PCA is of the faces as they were taken;
+        of varied ones it is a row of the table. Errors of means are over the ten test people.
 
 Figures figures/reconstructions.png (test samples, autoencoder, PCA), error_by_epoch.png.
 """
@@ -38,27 +42,30 @@ import dataclasses
 import numpy as np
 
 from ae_jax.api.layerwise import WHOLE
-from ae_jax.lab import Claim, Findings, Lab, claim, experiment, run_command, run_rows
+from ae_jax.lab import Claim, Estimate, Findings, Lab, claim, experiment, run_command, run_rows
 from ae_jax.train.config import DataConfig
 from ae_jax.train.optimisers import Momentum
-from experiments.baselines import pca_error, rows_of
+from experiments.baselines import image_errors, pca_image_errors, pca_of_rows, rows_of
 from experiments.deep import RBMS, SOURCE, UNIT, Bench, error_on_test, published
 from experiments.deep_faces_patches import (
     Preset,
+    by_person,
     error_rows,
     faces_of,
     mean_error,
     patches_of,
     pca_of_all_people,
+    person_rows,
     pictures,
+    ratio,
 )
 
 HIDDEN = (2000, 1000, 500)
 PUBLISHED_PATCHES = 414
 PRESETS = {
     "smoke": Preset("digits", (48,), 6, 2, 6, 1, 4),
-    "quick": Preset("olivetti", HIDDEN, 30, 5, 4, 1, 120),
-    "standard": Preset("olivetti", HIDDEN, 30, 5, 8, 1, PUBLISHED_PATCHES),
+    "quick": Preset("olivetti", HIDDEN, 30, 4, 6, 1, 120),
+    "standard": Preset("olivetti", HIDDEN, 30, 5, 12, 1, PUBLISHED_PATCHES),
 }
 # At 0.1 with this momentum the units of the second layer all switch off within two epochs.
 SLOWER_RBMS = dataclasses.replace(RBMS, optim=Momentum(0.02))
@@ -73,7 +80,7 @@ def main(preset: Preset, lab: Lab) -> Findings:
     """Deep autoencoder of face patches with a code of 30, beside PCA."""
     faces, bench = faces_of(preset.dataset), Bench(lab)
     patches = patches_of(faces, preset.patches)
-    data, codec = patches.dataset, pca_of_all_people(patches.dataset, preset.code)
+    data, codec = patches.dataset, pca_of_all_people(patches, preset.code)
     # Linear pixels of unit variance: squared error.
     deep = preset.config(data, "identity", head="gaussian_fixed")
     # Existing runs are known without a name for their patches.
@@ -82,9 +89,13 @@ def main(preset: Preset, lab: Lab) -> Findings:
     model = bench.train(f"rbm/{WHOLE}", layers.config, data, layers.params(), "best")
     taken = next(record["epoch"] for record in model.records if record["step"] == model.step)
     before = error_on_test(layers.model(data))
-    errors = {
-        "autoencoder": error_on_test(model), "PCA": pca_error(codec, rows_of(data, "test"))
-    }  # fmt: skip
+    test, too = rows_of(data, "test"), pca_of_rows(rows_of(data, "train"), preset.code)
+    of_patches = {
+        "autoencoder": image_errors(model, test),
+        "PCA": pca_image_errors(codec, test),
+        "PCA of varied faces": pca_image_errors(too, test),
+    }
+    errors = {name: by_person(preset, values) for name, values in of_patches.items()}
     return Findings(
         protocol=(
             f"25x25 patches of {preset.dataset}, {preset.patches} an image, zero mean and average "
@@ -92,44 +103,55 @@ def main(preset: Preset, lab: Lab) -> Findings:
         ),
         note=(
             "Squared error summed over the pixels of a test patch, in units of the average pixel "
-            f"variance: the mean patch has {mean_error(data):.4g}. Layers had "
+            f"variance: the mean patch has {mean_error(data):.4g}; ± is the standard error over "
+            f"the {len(errors['PCA'])} test people. Layers had "
             f"{preset.layer_epochs} epochs of contrastive divergence each, the unrolled network "
             f"{preset.epochs} of fine-tuning, of which epoch {taken} is kept, by the people "
             "that are held out."
         ),
-        tables={"Test error": error_rows(preset, errors, before)},
+        tables={
+            "Test error": error_rows(preset, errors, before),
+            "Person by person": person_rows(errors),
+        },
         pictures=pictures(preset, patches, model, codec, errors, before),
         claims=claims(preset, faces, errors),
         runs=run_rows(bench.runs),
     )
 
 
-def claims(preset: Preset, faces: dict[str, np.ndarray], errors: dict[str, float]) -> list[Claim]:
-    """The autoencoder against PCA of the same patches; PCA of the published number of patches."""
+def claims(
+    preset: Preset, faces: dict[str, np.ndarray], errors: dict[str, np.ndarray]
+) -> list[Claim]:
+    """The autoencoder against PCA of the same people; PCA of the published number of patches."""
     theirs = published(preset.dataset)
     if not theirs:
         return []
-    if preset.patches == PUBLISHED_PATCHES:
-        whole = errors["PCA"]
-    else:
-        as_many = patches_of(faces, PUBLISHED_PATCHES).dataset
-        whole = pca_error(pca_of_all_people(as_many, preset.code), rows_of(as_many, "test"))
+    whole = errors["PCA"]
+    if preset.patches != PUBLISHED_PATCHES:
+        as_many = dataclasses.replace(preset, patches=PUBLISHED_PATCHES)
+        patches = patches_of(faces, PUBLISHED_PATCHES)
+        codec = pca_of_all_people(patches, preset.code)
+        whole = by_person(as_many, pca_image_errors(codec, rows_of(patches.dataset, "test")))
     by_both = {"unit": UNIT, "source": SOURCE}
     near = (
         f"PCA of {preset.code} components, {PUBLISHED_PATCHES} patches a face, has about the "
         "published squared error"
     )
-    over = "the autoencoder's squared error over that of PCA of the same patches"
-    ratio = errors["autoencoder"] / errors["PCA"]
-    source = f"{SOURCE}: {theirs['autoencoder']:g} / {theirs['PCA']:g}"
+    over = "the autoencoder's squared error over that of PCA, the same test patches"
     found = [
-        claim(near, whole, close_to=theirs["PCA"], tolerance=PCA_TOLERANCE, **by_both),
-        claim(over, ratio, at_most=BEATEN, unit="ratio", source=source),
+        claim(near, Estimate.of(whole), close_to=theirs["PCA"], tolerance=PCA_TOLERANCE, **by_both),
+        claim(
+            over,
+            ratio(errors["autoencoder"], errors["PCA"]),
+            at_most=BEATEN,
+            unit="ratio",
+            source=f"{SOURCE}: {theirs['autoencoder']:g} / {theirs['PCA']:g}",
+        ),
     ]
     if preset.patches == PUBLISHED_PATCHES:
         name = "the autoencoder has no larger squared error than the published one"
-        ours, target = errors["autoencoder"], theirs["autoencoder"]
-        found.append(claim(name, ours, at_most=target, **by_both))
+        ours = Estimate.of(errors["autoencoder"])
+        found.append(claim(name, ours, at_most=theirs["autoencoder"], **by_both))
     return found
 
 

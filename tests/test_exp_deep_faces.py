@@ -41,7 +41,7 @@ def test_patches_are_normalised_and_come_back_as_grey_levels(patches):
         "valid": (80, 25, 25, 1),
         "test": (160, 25, 25, 1),
     }
-    everything = np.concatenate([split.x for split in splits.values()])
+    everything = np.concatenate([split.x for split in patches.as_taken.splits.values()])
     np.testing.assert_allclose(everything.mean(axis=0), 0, atol=1e-4)
     assert everything.var(axis=0).mean() == pytest.approx(1, rel=1e-4)
     grey = patches.grey(splits["test"].x)
@@ -57,14 +57,14 @@ def test_patches_of_test_faces_are_of_no_training_face():
     patches = deep_faces_patches.patches_of(faces, 6)
     found = {
         name: np.unique(np.round(255 * patches.grey(split.x), 3)).tolist()
-        for name, split in patches.dataset.splits.items()
+        for name, split in patches.as_taken.splits.items()
     }
     assert found == {"train": [10, 15, 20, 25, 30], "valid": [35], "test": [40, 50]}
     assert [len(s) for s in patches.dataset.splits.values()] == [30, 6, 12]
 
 
 def test_errors_are_those_of_scikit_learn_and_of_the_kept_run(smoke, patches):
-    train, valid, test = (s.x.reshape(-1, 625) for s in patches.dataset.splits.values())
+    train, valid, test = (s.x.reshape(-1, 625) for s in patches.as_taken.splits.values())
     pca = PCA(6, svd_solver="full").fit(np.concatenate([train, valid]))
     expected = np.square(pca.inverse_transform(pca.transform(test)) - test).sum(axis=1).mean()
     assert errors(smoke)["PCA"] == pytest.approx(expected, abs=0.02)
