@@ -48,6 +48,7 @@ from ae_jax.train.optimisers import Momentum
 from experiments.baselines import image_errors, pca_image_errors, pca_of_rows, rows_of
 from experiments.deep import RBMS, SOURCE, UNIT, Bench, error_on_test, published
 from experiments.deep_faces_patches import (
+    FACES_OF_A_PERSON,
     Preset,
     by_person,
     error_rows,
@@ -96,6 +97,10 @@ def main(preset: Preset, lab: Lab) -> Findings:
         "PCA of varied faces": pca_image_errors(too, test),
     }
     errors = {name: by_person(preset, values) for name, values in of_patches.items()}
+    tables = {"Test error": error_rows(preset, errors, before)}
+    whose = "faces"
+    if preset.dataset in FACES_OF_A_PERSON:
+        whose, tables["Person by person"] = "people", person_rows(errors)
     return Findings(
         protocol=(
             f"25x25 patches of {preset.dataset}, {preset.patches} an image, zero mean and average "
@@ -104,15 +109,12 @@ def main(preset: Preset, lab: Lab) -> Findings:
         note=(
             "Squared error summed over the pixels of a test patch, in units of the average pixel "
             f"variance: the mean patch has {mean_error(data):.4g}; ± is the standard error over "
-            f"the {len(errors['PCA'])} test people. Layers had "
+            f"the {len(errors['PCA'])} test {whose}. Layers had "
             f"{preset.layer_epochs} epochs of contrastive divergence each, the unrolled network "
             f"{preset.epochs} of fine-tuning, of which epoch {taken} is kept, by the people "
             "that are held out."
         ),
-        tables={
-            "Test error": error_rows(preset, errors, before),
-            "Person by person": person_rows(errors),
-        },
+        tables=tables,
         pictures=pictures(preset, patches, model, codec, errors, before),
         claims=claims(preset, faces, errors),
         runs=run_rows(bench.runs),
