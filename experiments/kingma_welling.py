@@ -66,7 +66,7 @@ LONG = ((1e6, 2), (2.5e6, 1))
 # A step of wake-sleep is about twice one of AEVB: its trials are shorter.
 ASLEEP = {
     "quick": WakeSleepRuns(1e6, ((5e4, 2), (2e5, 1))),
-    "standard": WakeSleepRuns(2e6, ((5e4, 2), (2e5, 1))),
+    "standard": WakeSleepRuns(2e6, ((2e5, 2), (5e5, 1))),
     "paper": WakeSleepRuns(1e7, LONG, further={20: 1e8}),
 }
 FIVE = (0, 1, 2, 3, 4)
