@@ -28,8 +28,7 @@ Figures figures/reconstructions.png (test digits, the three methods below each o
 import numpy as np
 
 from ae_jax.data import load
-from ae_jax.eval.estimates import standard_error
-from ae_jax.lab import Claim, Findings, Lab, claim, experiment, run_command, run_rows
+from ae_jax.lab import Claim, Estimate, Findings, Lab, claim, experiment, run_command, run_rows
 from experiments import deep_digits_models as digits
 from experiments.baselines import image_errors, pca_image_errors, pca_of, rows_of
 from experiments.deep import SOURCE, UNIT, error_on_test, published
@@ -88,23 +87,22 @@ def claims(preset: Preset, errors: dict[str, np.ndarray], models: Models) -> lis
     found = []
     for method, tolerance in TOLERANCES.items():
         name = f"{method} of {preset.code} components has the published squared error"
-        error, target = float(errors[method].mean()), sources[method]
+        error, target = Estimate.of(errors[method]), sources[method]
         found.append(claim(name, error, close_to=target, tolerance=tolerance, **theirs))
     best = min(models.tuned, key=lambda name: models.tuned[name].least)
     name = (
         f"the autoencoder that is better on validation digits ({best}) is no worse on test "
         f"digits than the published {preset.beats}"
     )
-    error = float(errors[best].mean())
+    error = Estimate.of(errors[best])
     found.append(claim(name, error, at_most=sources[preset.beats], **theirs))
-    gain = errors[SCRATCH] - errors[PRETRAINED]
+    gain = Estimate.of(errors[SCRATCH] - errors[PRETRAINED])
     name = (
         "by how much pretraining by RBM lowers the test error below that from scratch, after "
         "as many epochs as fine-tuning had, beside twice the standard error over images"
     )
-    twice = 2 * standard_error(gain)
     how = {"unit": UNIT, "source": "measured here"}
-    return [*found, claim(name, float(gain.mean()), at_least=twice, **how)]
+    return [*found, claim(name, gain, at_least=0.0, errors=2, **how)]
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ from experiments.deep_faces_patches import (
     pca_of_all_people,
     person_rows,
     pictures,
-    ratio,
 )
+from experiments.evaluation import ratio
 
 HIDDEN = (2000, 1000, 500)
 PUBLISHED_PATCHES = 414

@@ -9,7 +9,7 @@ from ae_jax.api import Fitted
 from ae_jax.codecs.pca import PcaCodec
 from ae_jax.data import DataSet, Split, load
 from ae_jax.eval.estimates import standard_error
-from ae_jax.lab import Estimate, Rows, Shown, level, shown
+from ae_jax.lab import Rows, Shown, level, shown
 from experiments.baselines import pca_of_rows, pca_reconstructions, rows_of, squared_error
 from experiments.deep import DeepPreset, error_curve, published
 from experiments.patches import PATCH_SEED, turned_patches
@@ -110,13 +110,6 @@ def by_person(preset: Preset, errors: np.ndarray) -> np.ndarray:
     """
     faces = FACES_OF_A_PERSON.get(preset.dataset, 1)
     return errors.reshape(preset.patches, -1, faces).mean(axis=(0, 2))
-
-
-def ratio(ours: np.ndarray, others: np.ndarray) -> Estimate:
-    """The mean of errors [P] over that of others of the same people; its error to first order."""
-    value = float(ours.mean() / others.mean())
-    error = standard_error(ours - value * others) / float(others.mean())
-    return Estimate(value, error, (), len(ours))
 
 
 def error_rows(preset: Preset, errors: Mapping[str, np.ndarray], before: float) -> Rows:

@@ -12,6 +12,7 @@ from ae_jax.api import Fitted
 from ae_jax.core.files import write_atomically
 from ae_jax.data.passes import ValuesOf
 from ae_jax.eval.estimates import standard_error
+from ae_jax.lab import Estimate
 from ae_jax.numerics.noise import stream_key
 
 
@@ -64,6 +65,13 @@ def gain(values: np.ndarray, others: np.ndarray) -> Gain:
     """Of values [N] over others [N] of the same examples."""
     above = np.asarray(values, np.float64) - others
     return Gain(float(above.mean()), standard_error(above), float(100 * (above > 0).mean()))
+
+
+def ratio(ours: np.ndarray, others: np.ndarray) -> Estimate:
+    """The mean of errors [N] over that of others of the same N; its error to first order."""
+    value = float(np.mean(ours, dtype=np.float64) / np.mean(others, dtype=np.float64))
+    error = standard_error(ours - value * others) / float(np.mean(others, dtype=np.float64))
+    return Estimate(value, error, (), len(ours))
 
 
 def with_error(values: Any, digits: int = 2) -> str:

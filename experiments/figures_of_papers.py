@@ -50,26 +50,27 @@ def _where(results: Results) -> str:
 def _row(claim: Mapping[str, Any]) -> dict[str, Any]:
     ours, theirs = claim["value"], claim["target"]
     numbers = all(isinstance(value, int | float) for value in (ours, theirs))
-    error = error_of(claim)
+    error = text_of_error(claim)
     return {
         "figure": claim["name"],
         "ours": as_text(ours),
         "theirs, or the least or most asked for": as_text(theirs),
         "difference": f"{ours - theirs:+.4g}" if numbers else "",
-        "standard error": "not kept" if error is None else f"{error:.3g}",
+        "standard error": error,
         "unit": claim["unit"],
         "holds": "yes" if claim["holds"] else "**no**",
         "source": claim["source"],
     }
 
 
-def error_of(claim: Mapping[str, Any]) -> float | None:
+def text_of_error(claim: Mapping[str, Any]) -> str:
     """Of the value; results that are older than the entry have it in the name, or not at all."""
-    kept = claim.get("standard_error")
+    kept, named = claim.get("standard_error"), ERROR.search(claim["name"])
     if kept is not None:
-        return float(kept)
-    named = ERROR.search(claim["name"])
-    return float(named[1]) if named else None
+        return f"{kept:.3g}"
+    if named:
+        return f"{float(named[1]):.3g}"
+    return "" if "standard_error" in claim else "not kept"
 
 
 def as_text(value: Any) -> str:

@@ -31,6 +31,7 @@ from ae_jax.codecs import Pca
 from ae_jax.data import DataSet, load
 from ae_jax.lab import (
     Claim,
+    Estimate,
     Findings,
     Lab,
     Member,
@@ -138,13 +139,15 @@ def made_of(model: Fitted, pca: Fitted, x: np.ndarray) -> list[np.ndarray]:
 
 def better(found: list[Scored], again: list[dict[str, np.ndarray]]) -> Claim:
     """The mean difference over the digits, whose test digits are the same."""
-    gain = np.mean([one.values("autoencoder") - one.values("PCA") for one in found])
-    spread = np.mean([one["autoencoder"] - one["PCA"] for one in again], axis=0).std(ddof=1)
+    gain = 1000 * np.mean([one.values("autoencoder") - one.values("PCA") for one in found])
+    drawn = np.mean([one["autoencoder"] - one["PCA"] for one in again], axis=0)
+    spread = 1000 * float(drawn.std(ddof=1))
     name = (
         "AUC of the autoencoder less that of PCA of the same code size, mean over held-out digits, "
         "above its error"
     )
-    return claim(name, 1000 * gain, at_least=1000 * spread, unit="0.001 AUC")
+    value = Estimate(float(gain), spread, (), len(again[0]["PCA"]))
+    return claim(name, value, at_least=0.0, errors=1, unit="0.001 AUC")
 
 
 def pictures(found: list[Scored], restored: dict[int, list[np.ndarray]]) -> dict[str, Shown]:

@@ -157,17 +157,23 @@ def claims(found: Mapping[str, Quality]) -> list[Claim]:
     matched_error = plain.matched_replicates.std(ddof=1)
     compared = (
         ("p: AUC of the autoencoder less that of PCA of its code size, above its error", gain,
-         error, 0.0),
+         error, 0.0, error),
         (f"p: AUC of PCA of {LARGE} less that of the autoencoder, no lower than two errors below "
-         "it", larger, 0.0, 2 * larger_error),
+         "it", larger, 0.0, 2 * larger_error, larger_error),
         ("square root of p: AUC of the autoencoder less that of the mass, above its error",
-         over_mass, mass_error, 0.0),
+         over_mass, mass_error, 0.0, mass_error),
         ("p: AUC of the autoencoder at equal mass less one half, above two errors",
-         plain.matched - 0.5, 2 * matched_error, 0.0),
+         plain.matched - 0.5, 2 * matched_error, 0.0, matched_error),
     )  # fmt: skip
     return [
-        at_least(f"{name} (code of {SIZE})", 1000 * value, 1000 * target, 1000 * slack, AUC, SOURCE)
-        for name, value, target, slack in compared
+        at_least(
+            f"{name} (code of {SIZE})",
+            *(1000 * number for number in (value, target, slack)),
+            AUC,
+            SOURCE,
+            1000 * spread,
+        )
+        for name, value, target, slack, spread in compared
     ]
 
 

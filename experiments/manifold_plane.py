@@ -8,7 +8,7 @@ from scipy.stats import kstest
 
 from ae_jax.api import Fitted
 from ae_jax.data import DataSet
-from experiments.baselines import pca_of, pca_reconstructions, rows_of, squared_error
+from experiments.baselines import image_errors, pca_image_errors, pca_of, rows_of
 
 SIDE = 20  # of the grid of codes
 CODE = 2
@@ -39,12 +39,11 @@ class Plane:
         return max(float(kstest(ndtr(column), "uniform").statistic) for column in self.codes.T)
 
     @property
-    def error(self) -> float:
-        """Squared error of test examples from their mean codes."""
-        x = rows_of(self.dataset, "test")
-        return squared_error(x, self.model.reconstruct(self.dataset.splits["test"], units="model"))
+    def errors(self) -> np.ndarray:
+        """Squared error of each test example from its mean code, [N]."""
+        return image_errors(self.model, rows_of(self.dataset, "test"))
 
     @property
-    def pca_error(self) -> float:
-        x = rows_of(self.dataset, "test")
-        return squared_error(x, pca_reconstructions(pca_of(self.dataset, CODE), x))
+    def pca_errors(self) -> np.ndarray:
+        """The same of two principal components, [N]."""
+        return pca_image_errors(pca_of(self.dataset, CODE), rows_of(self.dataset, "test"))

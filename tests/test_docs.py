@@ -85,9 +85,10 @@ def test_published_figures_are_those_of_the_claims():
 
 def test_errors_of_claims_are_read_where_they_are_kept():
     claim = {"name": "gap (± 0.25)", "standard_error": None}
-    assert figures_of_papers.error_of(claim) == 0.25
-    assert figures_of_papers.error_of({**claim, "standard_error": 0.5}) == 0.5
-    assert figures_of_papers.error_of({"name": "gap"}) is None
+    assert figures_of_papers.text_of_error(claim) == "0.25"
+    assert figures_of_papers.text_of_error({**claim, "standard_error": 0.5}) == "0.5"
+    assert figures_of_papers.text_of_error({"name": "gap"}) == "not kept"
+    assert figures_of_papers.text_of_error({"name": "gap", "standard_error": None}) == ""
     published = figures_of_papers.is_published
     assert published("Kingma & Welling 2014, Fig. 4") and published("pythae, a table")
     assert not published("Kingma & Welling 2014, Eq. 1") and not published("measured here")

@@ -66,8 +66,9 @@ def test_the_claims_are_of_the_rate_with_the_least_training_error(smoke):
             if row["training examples"] == count
         ]
         ours = min((row for row in rows if row["method"] != "PCA"), key=lambda row: row["train"])
-        assert (claim["value"], claim["target"]) == (ours[split], rows[-1][split])
-        assert claim["holds"] == (ours[split] <= rows[-1][split])
+        less = ours[split] - rows[-1][split]
+        assert claim["value"] == pytest.approx(less, abs=2e-3) and claim["standard_error"] > 0
+        assert claim["holds"] == (claim["value"] <= -2 * claim["standard_error"])
     # 21,000 parameters on 100 digits: it has to fit them better than a plane does.
     assert few["holds"]
 

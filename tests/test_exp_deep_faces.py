@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from sklearn.decomposition import PCA
 
 from ae_jax.api import load
-from experiments import deep_faces, deep_faces_patches, varied_faces
+from experiments import deep_faces, deep_faces_patches, evaluation, varied_faces
 
 pytestmark = pytest.mark.slow
 
@@ -125,7 +125,7 @@ def test_the_error_of_a_ratio_is_that_of_resampled_people():
     rng = np.random.default_rng(0)
     others = rng.uniform(60, 180, 200)
     ours = others * rng.uniform(0.7, 1.3, 200)
-    found = deep_faces_patches.ratio(ours, others)
+    found = evaluation.ratio(ours, others)
     drawn = rng.integers(0, 200, (4000, 200))
     resampled = ours[drawn].mean(axis=1) / others[drawn].mean(axis=1)
     assert found.mean == pytest.approx(ours.sum() / others.sum())

@@ -42,14 +42,18 @@ def test_one_table_of_every_codec_and_three_networks(smoke):
 
 
 def test_claims_by_hand():
-    def table(deep: float, linear: float) -> list[dict]:
-        errors = {"pca": 1.0, "deep autoencoder": deep, "linear autoencoder": linear}
-        return [{"method": name, "test MSE": value} for name, value in errors.items()]
+    def errors_of(deep: float, linear: float) -> dict[str, np.ndarray]:
+        means = {"pca": 1.0, "deep autoencoder": deep, "linear autoencoder": linear}
+        return {name: np.full(5, mean) for name, mean in means.items()}
 
     verdicts = {
         (0.5, 1.0): [True, True],
         (1.1, 1.2): [False, True],
         (0.5, 0.9): [True, False],
     }
+    # Better by less than twice its error is not better.
+    spread = errors_of(0.99, 1.0)
+    spread["deep autoencoder"] += np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+    assert [c.holds for c in linear_or_not.claims(spread)] == [False, True]
     for errors, expected in verdicts.items():
-        assert [c.holds for c in linear_or_not.claims(table(*errors))] == expected
+        assert [c.holds for c in linear_or_not.claims(errors_of(*errors))] == expected
