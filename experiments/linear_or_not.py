@@ -89,7 +89,7 @@ def codecs(preset: Preset, dataset: DataSet, lab: Lab) -> dict[str, Fitted]:
     found = {}
     for name, kind in CODECS.items():
         spec = kind(preset.latent_dim)
-        if hasattr(spec, "max_iterations"):
+        if name != "pca" and hasattr(spec, "max_iterations"):  # PCA is solved at once here
             spec = spec.replace(max_iterations=preset.iterations)
         found[name] = lab.fit(name, spec, dataset, "grey")
     return found

@@ -131,7 +131,7 @@ def prepare(
         return setup
     if start is not None:
         raise UserError("a codec is fitted from nothing: parameters to start from are for networks")
-    return prepare_codec(config, dataset)
+    return prepare_codec(config, dataset, begins=begins)
 
 
 def configure(config: AnyConfig | None, options: dict[str, Any]) -> AnyConfig:

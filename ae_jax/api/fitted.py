@@ -410,10 +410,15 @@ class Fitted:
     def _as_given(self, made: np.ndarray, x: Any) -> np.ndarray:
         """What is made of examples, [M, ...], in the shape that those were given in.
 
-        Without a channel axis, or flat; a `Split` holds its channels last.
+        Without a channel axis, or flat; a `Split` holds its channels last. Columns are in the order
+        that a data frame has them.
         """
         if isinstance(x, Split):
             return np.moveaxis(made, 1, -1) if self._is_channels_first else made
+        known = self.setup.dataset.facts.feature_names
+        if known and hasattr(x, "columns"):
+            given = [str(name) for name in x.columns if str(name) in known]
+            return made[:, [known.index(name) for name in given]]
         each = np.shape(x)[1:]
         return made.reshape(len(made), *each) if math.prod(each) == made[:1].size else made
 

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -110,6 +111,8 @@ class CodecSpec:
         codec of this kind can be fitted with.
         """
         self.check_options()
+        if jax.config.read("jax_enable_x64"):
+            raise UserError("codecs are fitted in float32: switch jax_enable_x64 off")
         rows = x if isinstance(x, Rows) else as_rows(x)
         self.check(rows)
         return self.fit_rows(rows, key, progress)
@@ -142,6 +145,16 @@ class CodecSpec:
             TypeAdapter(type(self)).validate_python(options)
         except ValidationError as error:
             raise refusal("codec", error) from error
+
+    def check_idle(self, count: int, dim: int) -> None:
+        """Raises UserError for an option that changes nothing of a fit to examples [count, dim]."""
+
+    def refuse_changed(self, options: tuple[str, ...], why: str) -> None:
+        """Raises UserError, naming the first of the options that is not at its default."""
+        fields = type(self).__dataclass_fields__
+        for option in options:
+            if getattr(self, option) != fields[option].default:
+                raise UserError(f"codec.{option} {why}")
 
     def at_most(self, limit: int, why: str) -> None:
         """Raises UserError where `latent_dim` exceeds a limit."""

@@ -103,6 +103,12 @@ class Pca(CodecSpec):
     max_iterations: Count = struct.field(pytree_node=False, default=30)
     tolerance: NonNegative = 1e-3
 
+    def check_idle(self, count: int, dim: int) -> None:
+        solver = self.solver_for(count, dim)
+        if solver != "randomized":
+            why = f"is of codec.solver=randomized, and these data are solved by {solver}"
+            self.refuse_changed(("oversampling", "max_iterations", "tolerance"), why)
+
     def check(self, rows: Rows) -> None:
         limit = self.most_atoms(rows.count, rows.dim)
         self.at_most(limit, f"{rows.count} examples of {rows.dim} dimensions have components")

@@ -129,6 +129,14 @@ class SparseCoding(CodecSpec):
     encode_iterations: Count = 1000
     encode_tolerance: NonNegative = 1e-5
 
+    def check_idle(self, count: int, dim: int) -> None:
+        if self.sparsity == "omp":
+            why = "is of codes with a penalty, and codec.sparsity=omp has none"
+            self.refuse_changed(("penalty", "solver"), why)
+        else:
+            why = f"is of codec.sparsity=omp, and it is {self.sparsity}"
+            self.refuse_changed(("num_nonzeros",), why)
+
     def check(self, rows: Rows) -> None:
         if self.sparsity == "omp":
             limit = min(self.latent_dim, rows.dim)

@@ -88,7 +88,23 @@ def _dense(x: Any, origin: str) -> np.ndarray:
             f"{origin}: a sparse matrix {tuple(x.shape)} takes {needed / 2**30:,.1f} GiB when it "
             f"is made dense, and {memory / 2**30:,.1f} GiB are there for it: leave out columns"
         )
-    return x.toarray()
+    return summed(x).toarray()
+
+
+def summed(x: Any) -> Any:
+    """A sparse matrix of scipy in rows, with each entry once: those that lie apart are added up.
+
+    In its own type, or where that cannot hold a sum of whole numbers in int64. The matrix that was
+    given stays as it is.
+    """
+    from scipy import sparse
+
+    if x.format in ("csr", "csc") and x.has_canonical_format:
+        return sparse.csr_matrix(x)
+    wide = sparse.csr_matrix(x.astype(np.int64) if x.dtype.kind in "ui" else x.copy())
+    wide.sum_duplicates()
+    fits = x.dtype.kind not in "ui" or not wide.nnz or wide.max() <= np.iinfo(x.dtype).max
+    return wide.astype(x.dtype, copy=False) if fits else wide
 
 
 def _unmasked(x: np.ndarray, origin: str) -> tuple[np.ndarray, np.ndarray | None]:

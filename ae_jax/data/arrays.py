@@ -187,7 +187,7 @@ def new_examples(x: Any, dataset: DataSet, *, missing: bool = False) -> np.ndarr
         return values
     if not missing and np.isnan(values).any():
         raise UserError("examples hold values that are NaN, and the model takes no missing ones")
-    _check_range(admitted, dataset.max_value)
+    _check_range(admitted, dataset.max_value, raw.dtype)
     return values
 
 
@@ -199,7 +199,7 @@ def _way_to(shape: tuple[int, ...], given: tuple[int, ...], alike: set[tuple[int
     return ""
 
 
-def _check_range(examples: Admitted, largest: float | None) -> None:
+def _check_range(examples: Admitted, largest: float | None, given: np.dtype) -> None:
     """Raises UserError for values that the format of the data set has not.
 
     Fractions are not grey levels, but black is black in both.
@@ -207,6 +207,11 @@ def _check_range(examples: Admitted, largest: float | None) -> None:
     if largest is None:
         return
     low, high = float(np.nanmin(examples.values)), float(np.nanmax(examples.values))
+    if given.kind == "b" and largest > 1:
+        raise UserError(
+            "examples are true and false, which are no grey levels; the model was fitted on values "
+            f"up to {largest:g}"
+        )
     if examples.kind == "real" and largest > 1 and 0 < high <= 1:
         raise UserError(
             f"examples are fractions up to {high:g}; the model was fitted on values up to "

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ae_jax.core.door import summed
 from ae_jax.core.errors import UserError
 from ae_jax.data.base import Facts, Split
 from ae_jax.data.protocols import Stored, held_out_rows
@@ -127,9 +128,11 @@ def held_counts(matrix: Any, name: str) -> np.ndarray | SparseCounts:
     """
     from scipy import sparse
 
+    if sparse.issparse(matrix):
+        matrix = summed(matrix)
     kind = _kind_of(matrix, name)
     if sparse.issparse(matrix) and _dense_bytes(matrix, kind) > _memory():
-        return SparseCounts(sparse.csr_matrix(matrix, dtype=kind))
+        return SparseCounts(matrix.astype(kind))
     return dense_counts(matrix, name)
 
 
@@ -153,6 +156,8 @@ def dense_counts(matrix: Any, name: str) -> np.ndarray:
     """
     from scipy import sparse
 
+    if sparse.issparse(matrix):
+        matrix = summed(matrix)
     kind = _kind_of(matrix, name)
     needed = _dense_bytes(matrix, kind)
     if needed > _memory():

@@ -140,8 +140,14 @@ def binarization(x: Array, statistics: Statistics, keys: Array | None) -> Array:
 
 @_by_value
 def dequantization(x: Array, statistics: Statistics, keys: Array | None) -> Array:
-    """(value + uniform noise) / (max + 1): values of a density on [0, 1)."""
-    return (x + _uniform(x, keys)) / (present(statistics.max_value, "max_value") + 1.0)
+    """(value + uniform noise) / (max + 1): values of a density on (0, 1).
+
+    In float32 the largest value and noise next to 1 would round to 1, and no value and no noise are
+    0: a density that is 0 at the ends, as that of a Beta, has no logarithm there.
+    """
+    largest = present(statistics.max_value, "max_value") + 1.0
+    within = jnp.finfo(jnp.float32).epsneg
+    return jnp.clip((x + _uniform(x, keys)) / largest, within / largest, 1.0 - within)
 
 
 @_by_value

@@ -63,4 +63,7 @@ class OneHot(Distribution):
 def _of_one_hots(q: OneHot, p: OneHot) -> Array:
     check_dims(q.logits.shape[-1], p.logits.shape[-1])
     log_q, log_p = q.log_probabilities(), p.log_probabilities()
-    return jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=-1)
+    # What q never is adds nothing, where p never is it too.
+    seen = log_q > -jnp.inf
+    gaps = jnp.where(seen, log_q, 0.0) - jnp.where(seen, log_p, 0.0)
+    return jnp.sum(jnp.exp(log_q) * gaps, axis=-1)

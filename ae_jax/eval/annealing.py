@@ -10,7 +10,7 @@ from jax import Array
 from jax.scipy.special import logsumexp
 
 from ae_jax.core.fields import Checked
-from ae_jax.core.ranges import Count, Positive, Whole
+from ae_jax.core.ranges import Count, Positive
 from ae_jax.data.passes import EvaluationData
 from ae_jax.eval.estimates import check_gradients, mean_and_error
 from ae_jax.models import Batch, BoundModel
@@ -42,7 +42,7 @@ class AnnealedLikelihood(Checked):
     chains: Count = 4
     temperatures: Count = 100
     leapfrog_steps: Count = 5
-    burn_in: Whole = 25
+    burn_in: Count = 25
     start: Literal["prior", "posterior"] = "prior"
     step_size: Positive = 0.2
 

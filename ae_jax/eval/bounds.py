@@ -21,6 +21,7 @@ from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Elbo
 from ae_jax.objectives.completion import of_hidden
 from ae_jax.objectives.elbo import KlForm
+from ae_jax.objectives.masked import refuse_nothing_hidden
 
 
 def lower_bound(module: Any, variables: Any, data: EvaluationData, key: Array) -> dict[str, float]:
@@ -66,6 +67,8 @@ class ImportanceSampledLikelihood(Checked):
             raise UserError(
                 f"a pattern hides a share: {self.pattern} and {self.share:g} do not go together"
             )
+        if self.pattern != "none":
+            refuse_nothing_hidden(self.pattern, self.share, of="")
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array

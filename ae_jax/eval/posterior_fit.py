@@ -11,7 +11,7 @@ from jax.scipy.special import logsumexp
 
 from ae_jax.core.errors import UserError
 from ae_jax.core.fields import Checked
-from ae_jax.core.ranges import Count, Positive, Whole
+from ae_jax.core.ranges import Count, Positive
 from ae_jax.data.passes import EvaluationData
 from ae_jax.eval.estimates import check_gradients, mean_and_error
 from ae_jax.models import Batch, BoundModel
@@ -37,7 +37,7 @@ class PosteriorFitLikelihood(Checked):
 
     chains: Count = 4
     draws: Count = 50
-    burn_in: Whole = 50
+    burn_in: Count = 50
     leapfrog_steps: Count = 5
     step_size: Positive = 0.2
 

@@ -55,6 +55,8 @@ class PeakSignalToNoise(Checked):
         super().__post_init__()
         if self.corruption is None and self.level != type(self).level:
             raise UserError(f"a level of {self.level:g} is that of a corruption: name one")
+        if self.corruption is not None:
+            CORRUPTIONS.get(self.corruption).check(self.level)
 
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array

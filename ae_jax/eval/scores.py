@@ -115,7 +115,8 @@ class CodeDistance:
         x = batch["x"]
         code = model.encode({**batch, "x": jnp.where(jnp.isnan(x), 0.0, x)}).mean()
         if isinstance(prior, OneHot):
-            return -jnp.sum(code * prior.log_probabilities(), axis=-1)
+            log_p = prior.log_probabilities()
+            return -jnp.sum(code * jnp.where(code > 0, log_p, 0.0), axis=-1)
         squares = squared_mahalanobis(code, prior)
         return -prior.log_prob(code) if squares is None else jnp.sqrt(squares)
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ae_jax.core.errors import UserError
 from ae_jax.distributions import REAL_LINE, UNIT_INTERVAL, Bernoulli, Gaussian, Support
 
 # Scales stay above this, so that pixels which never vary cannot send the density to infinity,
@@ -68,8 +69,13 @@ class GlobalGaussianHead(Head):
 
     @nn.compact
     def __call__(self, features: Array) -> Gaussian:
+        if self.scale <= MIN_SCALE:
+            raise UserError(
+                f"model.head_scale={self.scale:g} is no start of a scale that stays above "
+                f"{MIN_SCALE:g}"
+            )
         # What `bounded_log_scale` adds is taken off first, so that the scale starts as asked for.
-        start = nn.initializers.constant(math.log(max(self.scale - MIN_SCALE, MIN_SCALE * 1e-3)))
+        start = nn.initializers.constant(math.log(self.scale - MIN_SCALE))
         raw = self.param("log_scale", start, (), features.dtype)
         return Gaussian(self.project(features, "mean"), bounded_log_scale(raw), len(self.shape))
 

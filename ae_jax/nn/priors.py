@@ -129,6 +129,15 @@ class VampPrior(nn.Module):
     unit: bool = True
     can_pad: ClassVar[bool] = True
 
+    def check_values(self, low: float, high: float) -> None:
+        """Raises UserError for a model that sees values from `low` to `high`, where u has none."""
+        if self.unit and (low < 0 or high > 1):
+            raise UserError(
+                "model.prior.unit=true keeps the pseudo-inputs between 0 and 1, and the model sees "
+                f"values from {low:.3g} to {high:.3g}: set model.prior.unit=false, and "
+                "model.prior.start and model.prior.spread to their mean and spread"
+            )
+
     @nn.compact
     def __call__(self, encode: Callable[[Array], DiagonalGaussian]) -> GaussianMixture:
         def around(key: Array, shape: tuple[int, ...]) -> Array:

@@ -43,6 +43,8 @@ def untie(params: dict) -> dict:
     for (part, layer), (decoder_part, decoder_layer) in zip(encoder, decoder, strict=True):
         kernel = params[part][layer]["kernel"]
         target = result[decoder_part][decoder_layer]
+        if "bias" not in target:
+            raise _no_mirror(f"{decoder_part} {decoder_layer} has no bias")
         if target["bias"].shape != kernel.shape[:1]:
             raise _no_mirror(
                 f"{decoder_part} {decoder_layer} has {target['bias'].shape[0]} outputs where "

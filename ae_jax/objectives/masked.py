@@ -65,6 +65,8 @@ class MaskedReconstruction(Objective):
                 f"objective.share={self.share:g} is what a pattern hides, and objective.pattern is "
                 "none"
             )
+        if self.pattern != "none" and self.share > 0:
+            refuse_nothing_hidden(self.pattern, self.share)
         if self.withheld > 0:
             refuse_nothing_hidden(self.withheld_pattern, self.withheld, "withheld")
 
@@ -97,16 +99,16 @@ class MaskedReconstruction(Objective):
         return Terms(-reconstruction, metrics)
 
 
-def refuse_nothing_hidden(pattern: str, share: float, option: str = "share") -> None:
+def refuse_nothing_hidden(
+    pattern: str, share: float, option: str = "share", of: str = "objective."
+) -> None:
     """Raises UserError where something has to be hidden, and the pattern hides nothing of any."""
     name = "pattern" if option == "share" else f"{option}_pattern"
     if pattern == "none":
-        raise UserError(
-            f"objective.{name}=none hides nothing, and there has to be something hidden"
-        )
+        raise UserError(f"{of}{name}=none hides nothing, and there has to be something hidden")
     by_quarters = pattern in ("quadrants", "fixed_quadrants")
     if share == 0 or by_quarters and round(NUM_QUADRANTS * share) == 0:
         raise UserError(
-            f"objective.{option}={share:g} of the pattern {pattern} hides nothing, and there has "
-            "to be something hidden"
+            f"{of}{option}={share:g} of the pattern {pattern} hides nothing, and there has to be "
+            "something hidden"
         )

@@ -41,7 +41,7 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
         """Fits the estimator to examples [N, D], and the offset to their scores."""
         with as_value_errors():
             share = self.contamination
-            if not isinstance(share, float | int) or not 0 < share <= 0.5:
+            if not isinstance(share, float | int | np.floating) or not 0 < share <= 0.5:
                 raise UserError(f"contamination lies in (0, 0.5], not at {share!r}")
             if not isinstance(self._chosen, Estimator):
                 raise UserError(

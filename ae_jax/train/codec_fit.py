@@ -147,8 +147,11 @@ def _log_density(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array
     return {"log_likelihood": model.call("log_prob", batch, batch)}
 
 
-def prepare_codec(config: CodecConfig, dataset: DataSet) -> CodecSetup:
-    """Builds a fit, with `auto` settled. Raises UserError for all that a user can get wrong."""
+def prepare_codec(config: CodecConfig, dataset: DataSet, begins: bool = True) -> CodecSetup:
+    """Builds a fit, with `auto` settled. Raises UserError for all that a user can get wrong.
+
+    One that `begins` is refused options that change nothing too; what was fitted with them opens.
+    """
     if config.data.memory_budget is not None:
         raise UserError("data.memory_budget is for networks: a codec needs all examples at hand")
     if config.data.placement != "auto":
@@ -175,6 +178,8 @@ def prepare_codec(config: CodecConfig, dataset: DataSet) -> CodecSetup:
     )
     config.codec.check_options()
     config.codec.check(setup.rows)
+    if begins:
+        config.codec.check_idle(setup.rows.count, setup.rows.dim)
     return setup
 
 

@@ -239,6 +239,9 @@ def _check_idle(setup: Setup, state: TrainState, codes: tuple[Any, Any]) -> None
             "looks at itself: give one of them"
         )
     config.objective.check_idle(*codes)
+    prior = getattr(setup.architecture.model, "prior_part", None)
+    if prior is not None and hasattr(prior, "check_values"):
+        prior.check_values(setup.values.low, setup.values.high)
     for name, optimiser in {"": config.optim, **dict(config.groups)}.items():
         optimiser.check_idle(f"groups.{name}" if name else "optim")
     if "prior_part" in state.params and not config.objective.revises:

@@ -62,6 +62,8 @@ def _labels_among(columns: Mapping[str, np.ndarray]) -> str | None:
 
 def _as_labels(values: np.ndarray, name: str, origin: str) -> np.ndarray:
     """Labels as whole numbers where they are. Raises UserError for missing or broken numbers."""
+    if values.dtype.kind == "U" and any(one.strip().lower() in _MISSING for one in values):
+        raise UserError(f"data set {origin}: the column {name!r} lacks some labels")
     if values.dtype.kind != "f":
         return values
     if not np.isfinite(values).all():
@@ -138,17 +140,26 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
 
 
 def frame_columns(frame: Any) -> dict[str, np.ndarray]:
-    """The columns of a pandas or polars data frame, by name."""
-    return {str(name): _plain(frame[name].to_numpy()) for name in frame.columns}
+    """The columns of a pandas or polars data frame, by name. Raises UserError for a name twice."""
+    names = [str(name) for name in frame.columns]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"the data frame has two columns called {twice!r}")
+    return {name: _plain(frame[own].to_numpy()) for name, own in zip(names, frame, strict=True)}
+
+
+def _is_missing(value: Any) -> bool:
+    """Of one cell: None, NaN, or what pandas has for missing, which is neither true nor false."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
 
 
 def _plain(values: np.ndarray) -> np.ndarray:
     """Words as text where pandas has objects; what is neither numbers nor words stays as it is."""
     values = np.asarray(values)
     if values.dtype == object:
-        known = [value for value in values if value is not None and value == value]
+        known = [value for value in values if not _is_missing(value)]
         if known and all(isinstance(value, str) for value in known):
             return values if len(known) < len(values) else values.astype(str)
         if all(isinstance(value, bool | int | float) for value in known):
-            return np.array([np.nan if v is None else v for v in values], np.float64)
+            return np.array([np.nan if _is_missing(v) else v for v in values], np.float64)
     return values

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ae_jax.core.door import summed
 from ae_jax.core.errors import UserError
 from ae_jax.data.array_files import explicit_splits
 from ae_jax.data.arrays import examples_of, labels_of
@@ -56,9 +57,7 @@ def stored_arrays(arrays: Mapping[str, np.ndarray], origin: str) -> Stored:
 def stored_sparse(matrix: Any, y: Any, origin: str, log: Log, words: Any = None) -> Stored:
     """A sparse matrix [N, V] of scipy: whole numbers are counts, of whatever type they are; others
     are measurements, made dense. Tenths are held out. Raises UserError."""
-    from scipy import sparse
-
-    matrix = sparse.csr_matrix(matrix)
+    matrix = summed(matrix)
     if not _are_counts(matrix.data):
         if matrix.data.dtype.kind not in "iuf":
             raise UserError(

@@ -1,0 +1,219 @@
+"""What is given means what its owner meant: entries in parts, columns by name, missing cells."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import sparse
+
+import ae_jax
+from ae_jax.api import UserError, as_dataset, configure, prepare
+from ae_jax.codecs import KMeans
+from ae_jax.core.door import summed
+from ae_jax.data import DataSet, Split, from_object, load
+from ae_jax.data.counts import dense_counts
+from ae_jax.data.preprocess import Statistics, dequantization
+from ae_jax.data.sources.tables import frame_columns
+from ae_jax.distributions import kl
+from ae_jax.distributions.one_hot import OneHot
+from ae_jax.eval.annealing import AnnealedLikelihood
+from ae_jax.eval.bounds import ImportanceSampledLikelihood
+from ae_jax.eval.posterior_fit import PosteriorFitLikelihood
+from ae_jax.eval.reconstruction import PeakSignalToNoise
+from ae_jax.sklearn import PCA, OutlierDetector
+
+SMALL = {"latent_dim": 2, "hidden": [4], "epochs": 1, "batch_size": 16}
+
+
+def occurrences(kind: str, dtype: type) -> tuple[sparse.spmatrix, np.ndarray]:
+    """One entry for every time that a word is in a document, as scipy allows; and the counts."""
+    rng = np.random.default_rng(0)
+    documents = [rng.integers(0, 6, rng.integers(5, 40)) for _ in range(30)]
+    documents[3] = np.zeros(300, int)  # more than a byte holds
+    counts = np.stack([np.bincount(one, minlength=6) for one in documents])
+    starts = np.cumsum([0, *map(len, documents)])
+    words = np.concatenate(documents)
+    rows = np.repeat(np.arange(30), np.diff(starts))
+    if kind == "csr":
+        made = sparse.csr_matrix((np.ones(len(words), dtype), words, starts), shape=(30, 6))
+    elif kind == "csc":
+        order = np.argsort(words, kind="stable")
+        ends = np.cumsum([0, *np.bincount(words, minlength=6)])
+        made = sparse.csc_matrix((np.ones(len(words), dtype), rows[order], ends), shape=(30, 6))
+    else:
+        made = sparse.coo_matrix((np.ones(len(words), dtype), (rows, words)), shape=(30, 6))
+    return made, counts
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+def test_sparse_entries_in_parts_add_up_and_stay_as_they_were_given(kind, dtype):
+    matrix, counts = occurrences(kind, dtype)
+    before = matrix.data.copy()
+    np.testing.assert_array_equal(summed(matrix).toarray(), counts)
+    np.testing.assert_array_equal(dense_counts(matrix, "documents"), counts)
+    splits = from_object(matrix).splits.values()
+    found = np.concatenate([np.asarray(split.x, int) for split in splits])
+    assert sorted(found.tolist()) == sorted(counts.tolist())
+    np.testing.assert_array_equal(matrix.data, before)
+
+
+def test_what_has_one_entry_each_keeps_its_type():
+    bytes_ = sparse.csr_matrix(np.eye(3, dtype=np.uint8))
+    assert summed(bytes_).dtype == np.uint8 and summed(bytes_.tocsc()).dtype == np.uint8
+
+
+def test_dequantized_values_lie_within_the_ends_of_the_interval(monkeypatch):
+    """At the largest and the smallest noise that can be drawn."""
+    x = jnp.array([[0.0, 128.0, 255.0]])
+    keys = jax.random.split(jax.random.key(0), 1)
+    statistics = Statistics(max_value=jnp.float32(255.0))
+    for noise in (0.0, 1.0 - 2**-24):
+        monkeypatch.setattr(jax.random, "uniform", lambda key, shape, n=noise: jnp.full(shape, n))
+        values = dequantization(x, statistics, keys)
+        assert values.min() > 0 and values.max() < 1
+        np.testing.assert_allclose(values, (x + noise) / 256, atol=1e-7)
+
+
+def test_evaluators_refuse_what_gave_a_number_of_nothing():
+    for kind in (PosteriorFitLikelihood, AnnealedLikelihood):
+        with pytest.raises(UserError, match="burn_in"):
+            kind(burn_in=0)
+    with pytest.raises(UserError, match="^share=0.1 of the pattern quadrants hides nothing"):
+        ImportanceSampledLikelihood(pattern="quadrants", share=0.1)
+    with pytest.raises(UserError, match="level"):
+        PeakSignalToNoise(corruption="masking", level=30.0)
+
+
+def prepared(**options):
+    x = options.pop("x", np.random.default_rng(1).uniform(0.1, 0.9, (40, 4)).astype(np.float32))
+    config = configure(None, SMALL | options)
+    return prepare(config, as_dataset(x, None, config.data))
+
+
+def test_options_that_hide_nothing_or_cannot_start_are_refused():
+    pictures = np.random.default_rng(0).uniform(size=(40, 4, 4, 1)).astype(np.float32)
+    quarter = {"objective__pattern": "quadrants", "objective__share": 0.1, "x": pictures}
+    with pytest.raises(UserError, match="objective.share=0.1 of the pattern quadrants"):
+        prepared(objective="masked_reconstruction", **quarter)
+    with pytest.raises(UserError, match="model.head_scale=0.001 is no start"):
+        prepared(head="gaussian_global", model__head_scale=1e-3)
+    prepared(head="gaussian_global", model__head_scale=2e-3)
+
+
+def test_pseudo_inputs_of_a_vamp_prior_lie_where_the_data_are():
+    vamp = {"model__prior": "vamp", "objective__kl_form": "monte_carlo"}
+    x = np.random.default_rng(0).normal(3, 5, (40, 4)).astype(np.float32)
+    prepared(**vamp)
+    with pytest.raises(UserError, match="model.prior.unit=true keeps .* model.prior.unit=false"):
+        prepared(x=x, data__preprocess="identity", **vamp)
+    prepared(x=x, data__preprocess="identity", model__prior__unit=False, **vamp)
+
+
+OMP = {"codec": "sparse_coding", "codec__sparsity": "omp", "codec__num_nonzeros": 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (OMP | {"codec__penalty": 5.0}, "codec.penalty is of codes with a penalty"),
+        (OMP | {"codec__solver": "fista"}, "codec.solver"),
+        (
+            {"codec": "sparse_coding", "codec__num_nonzeros": 2},
+            "codec.num_nonzeros is of codec.sparsity=omp",
+        ),
+        ({"codec": "pca", "codec__oversampling": 3}, "oversampling is of codec.solver=randomized"),
+        (
+            {"codec": "pca", "codec__solver": "gram", "codec__tolerance": 0.5},
+            "codec.tolerance .* solved by gram",
+        ),
+    ],
+)
+def test_options_of_codecs_that_change_nothing_are_refused(options, message):
+    x = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    with pytest.raises(UserError, match=message):
+        ae_jax.fit(x, latent_dim=3, **options)
+
+
+def test_options_of_codecs_that_change_something_are_taken():
+    x = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    sketched = {"codec__solver": "randomized", "codec__oversampling": 2, "codec__tolerance": 0.1}
+    assert ae_jax.fit(x, codec="pca", latent_dim=2, **sketched).config.codec.oversampling == 2
+    searched = {"codec__penalty": 0.5, "codec__solver": "fista", "codec__max_iterations": 2}
+    assert ae_jax.fit(x, codec="sparse_coding", latent_dim=3, **searched).step == 2
+
+
+def test_a_frame_is_reconstructed_in_its_own_order_of_columns():
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    frame = pandas.DataFrame(rng.normal(size=(60, 4)) * [1, 5, 20, 80], columns=list("abcd"))
+    model = ae_jax.fit(frame, codec="pca", latent_dim=2)
+    turned = frame[list("dbca")]
+    expected = pandas.DataFrame(model.reconstruct(frame), columns=list("abcd"))[list("dbca")]
+    np.testing.assert_array_equal(model.reconstruct(turned), expected)
+    errors = np.square(turned - model.reconstruct(turned)).sum(axis=1)
+    np.testing.assert_allclose(errors, model.score(turned), rtol=1e-3)
+
+
+def test_tables_refuse_labels_that_are_missing_and_names_that_are_one(tmp_path):
+    (tmp_path / "t.csv").write_text("a,species\n" + "1,cat\n2,dog\n3,\n4,NA\n" * 8)
+    with pytest.raises(UserError, match="'species' lacks some labels"):
+        load(f"{tmp_path / 't.csv'}:species")
+    pandas = pytest.importorskip("pandas")
+    x = np.arange(20.0).reshape(10, 2)
+    for names in ([0, "0"], ["a", "a"]):
+        with pytest.raises(UserError, match="two columns called"):
+            frame_columns(pandas.DataFrame(x, columns=names))
+
+
+def test_missing_cells_of_pandas_are_missing():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.5, pandas.NA, 3.0], "b": [True, None, False]}, dtype=object)
+    frame["c"] = pandas.array([True, pandas.NA, False], dtype="boolean")
+    found = frame_columns(frame)
+    np.testing.assert_array_equal(found["a"], [1.5, np.nan, 3.0])
+    for name in "bc":
+        np.testing.assert_array_equal(found[name], [1.0, np.nan, 0.0])
+
+
+def test_true_and_false_are_no_grey_levels_of_a_model_of_bytes():
+    x = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1)).astype(np.uint8)
+    splits = {"train": Split(x[:30]), "test": Split(x[30:])}
+    model = ae_jax.fit(DataSet("bytes", splits, max_value=255.0), codec="pca", latent_dim=2)
+    with pytest.raises(UserError, match="true and false, which are no grey levels"):
+        model.encode(x > 127)
+
+
+def test_categories_of_no_probability_add_nothing():
+    q = OneHot(jnp.log(jnp.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])))
+    p = OneHot(jnp.log(jnp.array([[0.25, 0.75, 0.0]])))
+    expected = [0.5 * np.log(2) + 0.5 * np.log(2 / 3), np.log(4)]
+    np.testing.assert_allclose(kl(q, p), expected, rtol=1e-6)
+    beyond = OneHot(jnp.log(jnp.array([[0.0, 1.0, 0.0]])))
+    assert np.isposinf(kl(q, beyond)).all()
+
+
+def test_a_mixture_of_more_components_than_examples_that_differ_has_scores():
+    x = np.repeat(np.random.default_rng(0).normal(size=(3, 5)), 12, axis=0).astype(np.float32)
+    options = {"codec__start": "kmeans", "codec__variance": 0.1}
+    model = ae_jax.fit(x, codec="spherical_mixture", latent_dim=6, **options)
+    for kind in ("bound", "code", "log_likelihood"):
+        assert np.isfinite(model.score(x, kind=kind)).all(), kind
+
+
+def test_double_precision_is_refused_by_codecs():
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    with jax.enable_x64(True), pytest.raises(UserError, match="float32"):
+        KMeans(2).fit(x, jax.random.key(0))
+
+
+def test_the_share_of_outliers_may_be_of_any_float():
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    found = OutlierDetector(PCA(latent_dim=2), contamination=np.float32(0.1)).fit_predict(x)
+    assert (found == -1).sum() == 6
+
+
+def test_tied_weights_need_a_decoder_with_biases():
+    with pytest.raises(UserError, match="mirrors the encoder"):
+        prepared(tied=True, head="multinomial", model__head__batch_norm=True,
+                 x=np.random.default_rng(0).integers(0, 9, (40, 4)))  # fmt: skip
