@@ -79,6 +79,9 @@ def fit(
 
     Raises UserError, and TrainingDiverged for a loss that does not stay finite.
     """
+    deaf = [one for one in listeners if not callable(one)]
+    if deaf:
+        raise UserError(f"listeners are called with each record, and {deaf[0]!r} is no function")
     config = configure(config, options)
     setup = prepare(config, as_dataset(x, y, config.data), start)
     directory = None if workdir is None else RunDirectory(workdir)

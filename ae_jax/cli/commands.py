@@ -4,6 +4,7 @@ Matplotlib is imported by the commands that draw: the others are over sooner.
 """
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from ae_jax.core.files import (
     write_atomically,
 )
 from ae_jax.core.registry import absolute_reference
-from ae_jax.data import examples_for, file_and_label, info, prepare
+from ae_jax.data import Split, examples_for, file_and_label, info, prepare
 from ae_jax.eval import ImportanceSampledLikelihood
 from ae_jax.eval.scores import outliers, score_named, threshold_at
 from ae_jax.report.claims import write_results
@@ -118,15 +119,33 @@ def reconstruct(
 
 
 def encode(run: Path, checkpoint: Which, split: str, out: Path, **allowed: Any) -> None:
-    """Writes the codes of a split."""
-    _check_arrays(out)
+    """Writes the codes of a split, with the names and labels of its examples."""
+    if out.suffix not in (".csv", ".npz"):
+        raise UserError(f"--out takes a .csv or .npz file, not {out.name}")
     model = load(run, checkpoint, **allowed)
     examples = model.setup.dataset.splits[model.split_named(split)]
     make_directory(out.parent)
-    arrays = {"z": model.encode(examples)}
+    codes, known = model.encode(examples), _named(examples, model.setup.dataset.classes)
+    if out.suffix == ".npz":
+        y = {} if examples.y is None else {"y": np.asarray(examples.y)}
+        _save_arrays(out, z=codes, **y, **known)
+        return
+    values = {f"z{unit}": column for unit, column in enumerate(codes.T)}
+    _save_table(out, {"example": np.arange(len(codes)), **known, **values})
+
+
+def _named(examples: Split, classes: tuple[str, ...] | None) -> dict[str, np.ndarray]:
+    """The names of examples and the labels, by the names of classes where they have any."""
+    known = {} if examples.names is None else {"name": np.asarray(examples.names)}
     if examples.y is not None:
-        arrays["y"] = np.asarray(examples.y)
-    _save_arrays(out, **arrays)
+        known["label"] = np.asarray(classes)[examples.y] if classes else np.asarray(examples.y)
+    return known
+
+
+def _save_table(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    write_atomically(path, csv_table(rows).encode())
+    click.echo(f"{path}: {len(rows)} rows of {', '.join(columns)}")
 
 
 def _class_given(label: str, names: tuple[str, ...]) -> int | str:
@@ -174,10 +193,7 @@ def score(
         scores = model.score(examples.x, chosen, y, condition, seed=seed)
     make_directory(out.parent)
     columns = {"example": np.arange(len(examples)), "score": scores}
-    if examples.names is not None:
-        columns["name"] = np.asarray(examples.names)
-    if examples.y is not None:
-        columns["label"] = np.asarray(classes)[examples.y] if classes else np.asarray(examples.y)
+    columns |= _named(examples, classes)
     known = {}
     if rate is not None:
         others = splits[model.split_named(given)]
@@ -190,9 +206,7 @@ def score(
     if out.suffix == ".npz":
         _save_arrays(out, **columns, **{name: np.asarray(value) for name, value in known.items()})
         return
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    write_atomically(out, csv_table(rows).encode())
-    click.echo(f"{out}: {len(examples)} rows of {', '.join(columns)}")
+    _save_table(out, columns)
 
 
 def report(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allowed: Any) -> None:

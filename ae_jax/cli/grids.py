@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ae_jax.api.options import by_path
 from ae_jax.api.trackers import check_trackers
 from ae_jax.cli.launch import Launcher, plan
-from ae_jax.cli.training import configuration
+from ae_jax.cli.training import configuration, set_by_hand
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.core.files import read_json, write_atomically
 from ae_jax.core.registry import user_files
@@ -73,6 +73,7 @@ def grid(
     with only_known_code(given["trust"] or listed is None):
         varied = Over(by_hand["over"], by_hand["zip"], _listed(listed, base), seeds)
         settings = members_over(base, varied)
+    _refuse_fixed(varied, set_by_hand(given["assignments"], given["flags"]))
     _check_halving(halve, varied, base, settings)
     root = workdir or Path("checkpoints") / _default_name(base, dataset, varied)
     if print_only:
@@ -99,6 +100,13 @@ def _axes(texts: Sequence[str], base: RunConfig) -> dict[str, list[Any]]:
             raise UserError(f"{path} varies in two ways at once")
         axes[path] = found
     return axes
+
+
+def _refuse_fixed(varied: Over, fixed: Mapping[str, str]) -> None:
+    """Raises UserError for an option that varies over the grid and is set for all of it too."""
+    for path in {*varied.crossed, *varied.zipped, *(path for one in varied.listed for path in one)}:
+        if path in fixed:
+            raise UserError(f"{path} varies over the grid, and {fixed[path]} sets it: give one")
 
 
 def _path(name: str, value: Any, base: RunConfig) -> str:

@@ -137,7 +137,7 @@ def reconstruct(
 @SPLIT
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A .npz file.")
 def encode(run: Path, checkpoint: "Which", split: str, out: Path, **allowed: bool) -> None:
-    """Codes (posterior means) of a split by a RUN: `z`, and `y` where there are labels."""
+    """Codes (posterior means) of a split by a RUN, with names and labels: .npz or .csv."""
     from ae_jax.cli import commands
 
     commands.encode(run, checkpoint, split, out, **allowed)

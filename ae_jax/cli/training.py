@@ -252,12 +252,32 @@ def _configured(
         _refuse_twice("DATA", "data.name", assignments)
     elif config_file is None:
         raise UserError("name the data to train on, or give --config")
+    twice = [path for path in map(_path_in, assignments) if _times(path, assignments) > 1]
+    if twice:
+        raise UserError(f"--set {twice[0]} is given twice")
     return from_dict(override(values, [*given, *assignments]))
+
+
+def _path_in(assignment: str) -> str:
+    return assignment.partition("=")[0].strip()
+
+
+def _times(path: str, assignments: tuple[str, ...]) -> int:
+    return sum(_path_in(text) == path for text in assignments)
+
+
+def set_by_hand(assignments: tuple[str, ...], flags: dict[str, Any]) -> dict[str, str]:
+    """The options of networks that are set by flags and `--set`: their paths, and by which."""
+    return {
+        path: f"--{name.replace('_', '-')}"
+        for name, path in _FLAGS.items()
+        if flags.get(name) is not None
+    } | {path: f"--set {path}" for path in map(_path_in, assignments)}
 
 
 def _refuse_twice(flag: str, path: str, assignments: tuple[str, ...]) -> None:
     """Raises UserError where `--set` sets what a flag sets."""
-    if any(text.partition("=")[0].strip() == path for text in assignments):
+    if _times(path, assignments):
         raise UserError(f"{flag} and --set {path} set the same: give one of them")
 
 

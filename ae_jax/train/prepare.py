@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, cast
 
 import jax
+import numpy as np
 from jax.extend.core import Literal
 
 from ae_jax.core.errors import UserError, present, warn
@@ -167,6 +168,17 @@ def _check_conditions(kind: str, dataset: DataSet) -> None:
             )
 
 
+def _warn_of_empty_classes(dataset: DataSet) -> None:
+    """Says so where most labels that there can be are those of no training example."""
+    classes, y = dataset.num_classes, dataset.splits["train"].y
+    seen = len(np.unique(present(y, "labels")))
+    if classes is not None and 2 * seen < classes:
+        warn(
+            f"labels are numbers of classes from 0, here to {classes - 1}, and of these {classes} "
+            f"only {seen} have training examples: number the classes one after the other"
+        )
+
+
 def _check_size(setup: Setup, state: TrainState) -> None:
     """Refuses a run that cannot fit: examples, parameters, gradients and optimiser state."""
     if setup.total_steps >= NO_STEP:
@@ -244,6 +256,8 @@ def _check_idle(setup: Setup, state: TrainState, codes: tuple[Any, Any]) -> None
         prior.check_values(setup.values.low, setup.values.high)
     for name, optimiser in {"": config.optim, **dict(config.groups)}.items():
         optimiser.check_idle(f"groups.{name}" if name else "optim")
+    if config.model.condition == "label":
+        _warn_of_empty_classes(setup.dataset)
     if "prior_part" in state.params and not config.objective.revises:
         _warn_of_idle_prior(setup, state)
 

@@ -47,8 +47,9 @@ def stored_table(
     for name, values in columns.items():
         if values.dtype.kind not in "buif":
             raise UserError(
-                f"data set {origin}: the column {name!r} holds words, such as "
-                f"{str(values[0])[:40]!r}; leave it out, or name it as the labels: FILE:{name}"
+                f"data set {origin}: the column {name!r} holds no numbers but such as "
+                f"{str(values[0])[:40]!r}; leave it out, or name it as the labels: FILE:{name}, or "
+                f"y={name!r} in Python"
             )
     if not columns:
         raise UserError(f"data set {origin} has no columns of numbers")
@@ -69,7 +70,10 @@ def _as_labels(values: np.ndarray, name: str, origin: str) -> np.ndarray:
     if not np.isfinite(values).all():
         raise UserError(f"data set {origin}: the column {name!r} lacks some labels")
     if (values != np.round(values)).any():
-        raise UserError(f"data set {origin}: the column {name!r} holds fractions, not labels")
+        raise UserError(
+            f"data set {origin}: the column {name!r} holds fractions, not labels; call it something "
+            f"else than {', '.join(LABELS)} to keep it as a feature"
+        )
     return values.astype(np.int64)
 
 
