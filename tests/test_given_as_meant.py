@@ -10,6 +10,7 @@ import ae_jax
 from ae_jax.api import UserError, as_dataset, configure, prepare
 from ae_jax.codecs import KMeans
 from ae_jax.core.door import summed
+from ae_jax.core.errors import RunWarning
 from ae_jax.data import DataSet, Split, from_object, load
 from ae_jax.data.counts import dense_counts
 from ae_jax.data.preprocess import Statistics, dequantization
@@ -217,3 +218,54 @@ def test_tied_weights_need_a_decoder_with_biases():
     with pytest.raises(UserError, match="mirrors the encoder"):
         prepared(tied=True, head="multinomial", model__head__batch_norm=True,
                  x=np.random.default_rng(0).integers(0, 9, (40, 4)))  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path
+
+
+def test_an_option_is_set_once(command):
+    twice = ("--set", "model.latent_dim=2", "--set", "model.latent_dim=3")
+    status, _, error = command("train", "digits", *twice, "--dry-run")
+    assert status == 2 and "--set model.latent_dim is given twice" in error
+    for fixed, name in (
+        (("--latent-dim", 5), "--latent-dim"),
+        (("--set", "model.latent_dim=5"), "--set model.latent_dim"),
+    ):
+        status, _, error = command("grid", "digits", "--over", "latent_dim=2,3", *fixed)
+        assert status == 2 and f"model.latent_dim varies over the grid, and {name} sets it" in error
+
+
+def test_codes_are_written_as_a_table_with_names_and_labels(command, tmp_path):
+    rows = [f"{i % 7},{i % 5},{'cat' if i % 2 else 'dog'}" for i in range(40)]
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["a,b,label", *rows]))
+    run, out = tmp_path / "run", tmp_path / "codes.csv"
+    fitted = ("--codec", "pca", "--latent-dim", 1, "--workdir", run)
+    assert command("train", table, *fitted)[0] == 0
+    assert command("encode", run, "--split", "train", "--out", out)[0] == 0
+    lines = [line.split(",") for line in out.read_text().splitlines()]
+    assert lines[0] == ["example", "name", "label", "z0"]
+    model = ae_jax.load(run)
+    train = model.setup.dataset.splits["train"]
+    expected = [model.setup.dataset.classes[y] for y in train.y]
+    assert [line[1] for line in lines[1:]] == [str(name) for name in train.names]
+    assert [line[2] for line in lines[1:]] == expected and set(expected) == {"cat", "dog"}
+    codes = np.array([float(line[3]) for line in lines[1:]])
+    np.testing.assert_allclose(codes, model.encode(train)[:, 0], rtol=1e-6)
+    arrays = tmp_path / "codes.npz"
+    assert command("encode", run, "--split", "train", "--out", arrays)[0] == 0
+    with np.load(arrays) as kept:
+        assert kept["label"].tolist() == expected and kept["y"].tolist() == train.y.tolist()
+    status, _, error = command("encode", run, "--out", tmp_path / "codes.txt")
+    assert status == 2 and ".csv or .npz" in error
+
+
+def test_labels_with_gaps_are_pointed_out_and_listeners_have_to_be_functions():
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    conditional = SMALL | {"condition": "label"}
+    with pytest.warns(RunWarning, match="of these 91 only 2 have training examples"):
+        ae_jax.fit(x, np.arange(40) % 2 * 90, **conditional)
+    with pytest.raises(UserError, match="listeners are called .* 3 is no function"):
+        ae_jax.fit(x, listeners=[3], **SMALL)

@@ -47,7 +47,7 @@ def stored_table(
     for name, values in columns.items():
         if values.dtype.kind not in "buif":
             raise UserError(
-                f"data set {origin}: the column {name!r} holds no numbers but such as "
+                f"data set {origin}: the column {name!r} holds {_kind(values)}, such as "
                 f"{str(values[0])[:40]!r}; leave it out, or name it as the labels: FILE:{name}, or "
                 f"y={name!r} in Python"
             )
@@ -55,6 +55,11 @@ def stored_table(
         raise UserError(f"data set {origin} has no columns of numbers")
     x = np.stack(list(columns.values()), axis=1)
     return stored_of(x, classes, origin, feature_names=tuple(columns))
+
+
+def _kind(values: np.ndarray) -> str:
+    """Of what are no numbers."""
+    return "words" if isinstance(values[0], str | bytes) else f"what is no number ({values.dtype})"
 
 
 def _labels_among(columns: Mapping[str, np.ndarray]) -> str | None:
@@ -71,8 +76,8 @@ def _as_labels(values: np.ndarray, name: str, origin: str) -> np.ndarray:
         raise UserError(f"data set {origin}: the column {name!r} lacks some labels")
     if (values != np.round(values)).any():
         raise UserError(
-            f"data set {origin}: the column {name!r} holds fractions, not labels; call it something "
-            f"else than {', '.join(LABELS)} to keep it as a feature"
+            f"data set {origin}: the column {name!r} holds fractions, not labels; as a feature it "
+            f"needs another name than {', '.join(LABELS)}"
         )
     return values.astype(np.int64)
 
