@@ -269,3 +269,10 @@ def test_labels_with_gaps_are_pointed_out_and_listeners_have_to_be_functions():
         ae_jax.fit(x, np.arange(40) % 2 * 90, **conditional)
     with pytest.raises(UserError, match="listeners are called .* 3 is no function"):
         ae_jax.fit(x, listeners=[3], **SMALL)
+
+
+def test_an_option_of_networks_is_named_as_such_to_a_codec():
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    for option in ({"epochs": 3}, {"hidden": [4]}):
+        with pytest.raises(UserError, match="is for networks, and a codec has none"):
+            ae_jax.fit(x, codec="pca", latent_dim=2, **option)

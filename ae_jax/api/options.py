@@ -50,6 +50,11 @@ def _by_name(paths: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, 
     return found
 
 
+def _options_of_networks() -> set[str]:
+    """The names of all of them, without sections."""
+    return {option for table in to_dict(from_dict({})).values() for option in table}
+
+
 def _path_of(name: str, known: Mapping[str, Mapping[str, Any]]) -> str:
     if "." in name:
         return name
@@ -57,6 +62,8 @@ def _path_of(name: str, known: Mapping[str, Mapping[str, Any]]) -> str:
     if len(sections) > 1 and _LOOKED_AT in sections:
         sections.remove(_LOOKED_AT)
     if not sections or name == "name":
+        if "codec" in known and name != "name" and name in _options_of_networks():
+            raise UserError(f"the option {name!r} is for networks, and a codec has none")
         short = {option for table in known.values() for option in table} - {"name"}
         raise unknown_name("option", name, [*sorted(short), "section__option"])
     if len(sections) > 1:
