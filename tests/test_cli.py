@@ -263,7 +263,7 @@ BAD = {
         "unknown split 'tset'",
     ),
     "no such evaluator": (["evaluate", "run", "--evaluator", "bond"], "did you mean 'bound'"),
-    "encode into text": (["encode", "run", "--out", "z.csv"], "takes a .npz file, not z.csv"),
+    "encode into text": (["encode", "run", "--out", "z.txt"], "takes a .csv or .npz file"),
     "sample into text": (["sample", "run", "--out", "z.csv"], "takes a .npz file, not z.csv"),
     "reconstruct into text": (["reconstruct", "run", "--out", "z.csv"], "takes a .npz file"),
     "no such figure folder": (["encode", "run", "--out", "big.npy/codes.npz"], "cannot create"),
