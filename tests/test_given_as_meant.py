@@ -160,6 +160,8 @@ def test_tables_refuse_labels_that_are_missing_and_names_that_are_one(tmp_path):
     (tmp_path / "t.csv").write_text("a,species\n" + "1,cat\n2,dog\n3,\n4,NA\n" * 8)
     with pytest.raises(UserError, match="'species' lacks some labels"):
         load(f"{tmp_path / 't.csv'}:species")
+    (tmp_path / "s.csv").write_text("a,state\n" + "1,none\n2,mild\n3,severe\n" * 8)
+    assert load(f"{tmp_path / 's.csv'}:state").classes == ("mild", "none", "severe")
     pandas = pytest.importorskip("pandas")
     x = np.arange(20.0).reshape(10, 2)
     for names in ([0, "0"], ["a", "a"]):

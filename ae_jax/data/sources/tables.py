@@ -18,7 +18,8 @@ from ae_jax.data.sources.cache import Log
 from ae_jax.data.sources.user_arrays import stored_of
 
 LABELS = ("label", "labels", "class", "target", "y")
-_MISSING = ("", "na", "nan", "null", "none")
+_NO_LABEL = ("", "na", "nan")  # that a class may be called none is another matter
+_MISSING = (*_NO_LABEL, "null", "none")
 
 
 def read_table(path: Path, log: Log, label: str | None = None) -> Stored:
@@ -68,7 +69,7 @@ def _labels_among(columns: Mapping[str, np.ndarray]) -> str | None:
 
 def _as_labels(values: np.ndarray, name: str, origin: str) -> np.ndarray:
     """Labels as whole numbers where they are. Raises UserError for missing or broken numbers."""
-    if values.dtype.kind == "U" and any(one.strip().lower() in _MISSING for one in values):
+    if values.dtype.kind == "U" and any(one.strip().lower() in _NO_LABEL for one in values):
         raise UserError(f"data set {origin}: the column {name!r} lacks some labels")
     if values.dtype.kind != "f":
         return values
@@ -154,7 +155,8 @@ def frame_columns(frame: Any) -> dict[str, np.ndarray]:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"the data frame has two columns called {twice!r}")
-    return {name: _plain(frame[own].to_numpy()) for name, own in zip(names, frame, strict=True)}
+    columns = zip(names, frame.columns, strict=True)
+    return {name: _plain(frame[own].to_numpy()) for name, own in columns}
 
 
 def _is_missing(value: Any) -> bool:
