@@ -31,10 +31,10 @@ def pca_of_rows(x: np.ndarray, count: int, scale: float = 1.0) -> PcaCodec:
     return Pca(count, solver="gram").fit(as_rows(x, scale=scale), jax.random.key(0)).codec
 
 
-def image_errors(model: Fitted, rows: np.ndarray) -> np.ndarray:
-    """Squared error of every test image [N] of a model, from its pixels in [0, 1], [N, D]."""
-    test = model.setup.dataset.splits["test"]
-    made = model.reconstruct(test, units="model").reshape(rows.shape)
+def image_errors(model: Fitted, rows: np.ndarray, part: str = "test") -> np.ndarray:
+    """Squared error of every image [N] of a split of a model, from its pixels in [0, 1], [N, D]."""
+    images = model.setup.dataset.splits[part]
+    made = model.reconstruct(images, units="model").reshape(rows.shape)
     return np.square(np.asarray(made, np.float64) - rows).sum(axis=1)
 
 

@@ -22,7 +22,14 @@ from ae_jax.lab import (
     shown,
 )
 from ae_jax.models import Examples, ModelConfig, build_autoencoder, parameter_counts
-from experiments.baselines import one_of_each, pca_error, pca_image_errors, pca_of, rows_of
+from experiments.baselines import (
+    image_errors,
+    one_of_each,
+    pca_error,
+    pca_image_errors,
+    pca_of,
+    rows_of,
+)
 
 CODE = 2
 EACH = 10  # digits of each class in the small set
@@ -84,8 +91,7 @@ class Trained:
     def less_than_pca(self, split: str) -> np.ndarray:
         """Squared error of the better model on each image of a split less that of PCA, [N]."""
         x = rows_of(self.dataset, split)
-        made = self.best.reconstruct(self.dataset.splits[split], units="model").reshape(x.shape)
-        return np.square(made - x).sum(axis=1) - pca_image_errors(self.codec, x)
+        return image_errors(self.best, x, split) - pca_image_errors(self.codec, x)
 
     def rows(self) -> Rows:
         """One row a learning rate, and one for PCA."""

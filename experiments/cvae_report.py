@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ae_jax.lab import Rows, Shown
+from ae_jax.lab import Claim, Estimate, Rows, Shown, claim
 from ae_jax.report import comparisons, figures
-from ae_jax.report.claims import Claim, at_least, at_most
+from ae_jax.report.claims import at_least
 from experiments.baselines import one_of_each
 from experiments.cvae_labels import class_and_style, standard_error
 from experiments.cvae_quadrants import (
@@ -15,6 +15,7 @@ from experiments.cvae_quadrants import (
     completions,
     entropy_floor,
 )
+from experiments.evaluation import with_error
 from experiments.published import cvae_costs
 
 # Nats by which the bound may miss the published one, by quadrants given.
@@ -39,25 +40,20 @@ def quadrant_rows(filled: list[Filled], floors: dict[Task, np.ndarray], publishe
     """One row an estimator, one column a number of quadrants; published costs beside ours."""
     rows = []
     for key, label in ESTIMATES.items():
-        values = {column(one): mean_and_error(one.scores[key]) for one in filled}
+        values = {column(one): with_error(one.scores[key]) for one in filled}
         rows.append({"estimator": label, **values})
         if published and filled[0].task.pixels == "grey" and key in ("baseline", "bound"):
             theirs = cvae_costs("cvae" if key == "bound" else key)
             values = {column(one): f"{theirs[one.task.given]:g}" for one in filled}
             rows.append({"estimator": f"published, of the same kind: {label}", **values})
     if any(one.task in floors for one in filled):
-        values = {column(one): mean_and_error(floors[one.task]) for one in filled}
+        values = {column(one): with_error(floors[one.task]) for one in filled}
         rows.append({"estimator": "floor: entropy of the grey levels", **values})
     return rows
 
 
 def column(filled: Filled) -> str:
     return f"{filled.task.given} given"
-
-
-def mean_and_error(values: np.ndarray) -> str:
-    """The mean of values [N] and its standard error."""
-    return f"{values.mean():.2f} ± {standard_error(values):.2f}"
 
 
 def quadrant_claims(filled: list[Filled], published: bool) -> list[Claim]:
@@ -75,15 +71,11 @@ def quadrant_claims(filled: list[Filled], published: bool) -> list[Claim]:
                 label = ESTIMATES["bound" if kind == "cvae" else kind]
                 target = cvae_costs(kind)[given]
                 name = f"{what}: {label}, is the published cost or less"
-                error = standard_error(value)
-                found.append(
-                    at_most(name, float(value.mean()), target, allowed, "nats", PUBLISHED, error)
-                )
+                how = {"at_most": target, "tolerance": allowed, "unit": "nats"}
+                found.append(claim(name, Estimate.of(value), source=PUBLISHED, **how))
         name = f"{what}: {ESTIMATES['bound']}, less the baseline's cost"
-        less = bound - baseline
-        by, error = float(less.mean()), standard_error(less)
-        source = "the baseline of the same run"
-        found.append(at_most(name, by, -2 * error, 0.0, "nats", source, error))
+        less, source = Estimate.of(bound - baseline), "the baseline of the same run"
+        found.append(claim(name, less, at_most=0.0, errors=2, unit="nats", source=source))
     return found
 
 

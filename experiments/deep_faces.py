@@ -29,10 +29,9 @@ Protocol  25x25 patches of the 400 Olivetti faces (64x64), turned by -90 to 90 d
         Why faces are varied: 300 photographs of thirty people are soon learned by heart. The
         network trains on faces that are made of those of the 25 people, each patch of another one:
         mirrored, blended by twos, stretched, with another contrast, brightness and light from a
-        side (`varied_faces`). How far was chosen on the five people with a quarter of the patches,
-        where PCA has 117.5 and the network, as the faces were taken, 112.2: 109.3 with mirrored
-        ones, 108.6 with blends too, 106.8 with all of it. PCA is of the faces as they were taken;
-        of varied ones it is a row of the table. Errors of means are over the ten test people.
+        side (`varied_faces`). How far was chosen on the five people, with a quarter of the patches.
+        PCA is of the faces as they were taken; of varied ones it is a row of the table. Errors of
+        means are over the ten test people.
 
 Figures figures/reconstructions.png (test samples, autoencoder, PCA), error_by_epoch.png.
 """

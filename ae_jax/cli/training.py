@@ -252,18 +252,15 @@ def _configured(
         _refuse_twice("DATA", "data.name", assignments)
     elif config_file is None:
         raise UserError("name the data to train on, or give --config")
-    twice = [path for path in map(_path_in, assignments) if _times(path, assignments) > 1]
-    if twice:
-        raise UserError(f"--set {twice[0]} is given twice")
+    paths_set = [*map(_path_in, assignments)]
+    twice = next((path for path in paths_set if paths_set.count(path) > 1), None)
+    if twice is not None:
+        raise UserError(f"--set {twice} is given twice")
     return from_dict(override(values, [*given, *assignments]))
 
 
 def _path_in(assignment: str) -> str:
     return assignment.partition("=")[0].strip()
-
-
-def _times(path: str, assignments: tuple[str, ...]) -> int:
-    return sum(_path_in(text) == path for text in assignments)
 
 
 def set_by_hand(assignments: tuple[str, ...], flags: dict[str, Any]) -> dict[str, str]:
@@ -277,7 +274,7 @@ def set_by_hand(assignments: tuple[str, ...], flags: dict[str, Any]) -> dict[str
 
 def _refuse_twice(flag: str, path: str, assignments: tuple[str, ...]) -> None:
     """Raises UserError where `--set` sets what a flag sets."""
-    if _times(path, assignments):
+    if path in map(_path_in, assignments):
         raise UserError(f"{flag} and --set {path} set the same: give one of them")
 
 
