@@ -8,7 +8,7 @@ from scipy import sparse
 
 import ae_jax
 from ae_jax.api import UserError, as_dataset, configure, prepare
-from ae_jax.codecs import KMeans
+from ae_jax.codecs import KMeans, Pca
 from ae_jax.core.door import summed
 from ae_jax.core.errors import RunWarning
 from ae_jax.data import DataSet, Split, from_object, load
@@ -21,6 +21,7 @@ from ae_jax.eval.annealing import AnnealedLikelihood
 from ae_jax.eval.bounds import ImportanceSampledLikelihood
 from ae_jax.eval.posterior_fit import PosteriorFitLikelihood
 from ae_jax.eval.reconstruction import PeakSignalToNoise
+from ae_jax.nn import HEADS
 from ae_jax.sklearn import PCA, OutlierDetector
 
 SMALL = {"latent_dim": 2, "hidden": [4], "epochs": 1, "batch_size": 16}
@@ -164,6 +165,11 @@ def test_tables_refuse_labels_that_are_missing_and_names_that_are_one(tmp_path):
     assert load(f"{tmp_path / 's.csv'}:state").classes == ("mild", "none", "severe")
     pandas = pytest.importorskip("pandas")
     x = np.arange(20.0).reshape(10, 2)
+    words = pandas.DataFrame({"a": x[:, 0], "b": x[:, 1], "label": ["NA", "EU"] * 5})
+    assert from_object(words).classes == ("EU", "NA")  # no text, in which NA is no word
+    model = ae_jax.fit(words[["a", "b"]], codec="pca", latent_dim=1)
+    more = pandas.DataFrame(np.c_[x, x], columns=["a", "b", "e", "e"])
+    np.testing.assert_array_equal(model.encode(more), model.encode(words[["a", "b"]]))
     for names in ([0, "0"], ["a", "a"]):
         with pytest.raises(UserError, match="two columns called"):
             frame_columns(pandas.DataFrame(x, columns=names))
@@ -237,6 +243,39 @@ def test_an_option_is_set_once(command):
     ):
         status, _, error = command("grid", "digits", "--over", "latent_dim=2,3", *fixed)
         assert status == 2 and f"model.latent_dim varies over the grid, and {name} sets it" in error
+
+
+def test_a_listed_setting_without_an_option_takes_what_is_set(command, tmp_path):
+    members = tmp_path / "members.json"
+    members.write_text('[{"latent_dim": 2}, {"hidden": [8]}]')
+    grid = ("grid", "digits", "--members", members, "--latent-dim", 5, "--print-only")
+    assert command(*grid)[0] == 0
+    members.write_text('[{"latent_dim": 2}, {"latent_dim": 3}]')
+    status, _, error = command(*grid)
+    assert status == 2 and "--latent-dim sets it" in error
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "idle"),
+    [
+        ("refuse_changed", {"codec": "pca", "latent_dim": 2}, {"codec__tolerance": 0.5}),
+        ("check_start", SMALL | {"head": "gaussian_global"}, {"model__head_scale": 1e-3}),
+    ],
+)
+def test_what_was_trained_with_an_idle_option_opens_and_goes_on(
+    monkeypatch, tmp_path, kind, options, idle
+):
+    """As it was before such options were refused."""
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    with monkeypatch.context() as before:
+        owner = Pca if kind == "refuse_changed" else HEADS.get("gaussian_global")
+        before.setattr(owner, kind, lambda self, *given: None)
+        model = ae_jax.fit(x, workdir=tmp_path / "run", **options, **idle)
+    again = ae_jax.fit(x, workdir=tmp_path / "run", **options, **idle)
+    for other in (again, ae_jax.load(tmp_path / "run", data=x)):
+        np.testing.assert_array_equal(other.encode(x), model.encode(x))
+    with pytest.raises(UserError):
+        ae_jax.fit(x, workdir=tmp_path / "other", **options, **idle)
 
 
 def test_codes_are_written_as_a_table_with_names_and_labels(command, tmp_path):

@@ -83,8 +83,9 @@ def fit(
     if deaf:
         raise UserError(f"listeners are called with each record, and {deaf[0]!r} is no function")
     config = configure(config, options)
-    setup = prepare(config, as_dataset(x, y, config.data), start)
     directory = None if workdir is None else RunDirectory(workdir)
+    begins = directory is None or not directory.holds_run
+    setup = prepare(config, as_dataset(x, y, config.data), start, begins=begins)
     run: Any = fit_codec if isinstance(setup, CodecSetup) else train
     names = [track] if isinstance(track, str) else track
     if names and isinstance(setup, CodecSetup):

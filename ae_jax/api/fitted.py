@@ -417,8 +417,8 @@ class Fitted:
             return np.moveaxis(made, 1, -1) if self._is_channels_first else made
         known = self.setup.dataset.facts.feature_names
         if known and hasattr(x, "columns"):
-            given = [str(name) for name in x.columns if str(name) in known]
-            return made[:, [known.index(name) for name in given]]
+            place = {name: column for column, name in enumerate(known)}
+            return made[:, [place[str(name)] for name in x.columns if str(name) in place]]
         each = np.shape(x)[1:]
         return made.reshape(len(made), *each) if math.prod(each) == made[:1].size else made
 

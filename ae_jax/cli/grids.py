@@ -103,8 +103,12 @@ def _axes(texts: Sequence[str], base: RunConfig) -> dict[str, list[Any]]:
 
 
 def _refuse_fixed(varied: Over, fixed: Mapping[str, str]) -> None:
-    """Raises UserError for an option that varies over the grid and is set for all of it too."""
-    for path in {*varied.crossed, *varied.zipped, *(path for one in varied.listed for path in one)}:
+    """Raises UserError for an option that varies over the grid and is set for all of it too.
+
+    A setting that is listed without an option takes what is set.
+    """
+    listed = set.intersection(*map(set, varied.listed)) if varied.listed else set()
+    for path in (*varied.crossed, *varied.zipped, *sorted(listed)):
         if path in fixed:
             raise UserError(f"{path} varies over the grid, and {fixed[path]} sets it: give one")
 

@@ -133,7 +133,8 @@ def _train(
     """Trains a network, or goes on, and says where it stands."""
     dataset = _dataset(config)
     processes.check_runs({"train": config}, dataset)
-    setup = cast(Setup, prepare(config, dataset, start=start))
+    begins = workdir is None or not RunDirectory(workdir).holds_run
+    setup = cast(Setup, prepare(config, dataset, start=start, begins=begins))
     if dry_run:
         _show_plan(setup)
         return
@@ -158,7 +159,8 @@ def _fit(
     config: CodecConfig, workdir: Path | None, dry_run: bool, accept_code: bool, with_report: bool
 ) -> None:
     """Fits a codec, or reads a finished fit back, and says how it ended."""
-    setup = prepare_codec(config, _dataset(config))
+    begins = workdir is None or not RunDirectory(workdir).holds_run
+    setup = prepare_codec(config, _dataset(config), begins=begins)
     if dry_run:
         click.echo(json.dumps(to_dict(setup.config), indent=2))
         return

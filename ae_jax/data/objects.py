@@ -68,7 +68,7 @@ def as_examples(x: Any, data: DataSet, layout: str = "channels_last") -> np.ndar
     """
     known = data.facts.feature_names
     if known and hasattr(x, "columns") and hasattr(x, "to_numpy"):
-        columns = frame_columns(x)
+        columns = frame_columns(x, only=known)
         lacking = [name for name in known if name not in columns]
         if lacking:
             raise UserError(f"examples lack the column {lacking[0]!r}")

@@ -67,15 +67,18 @@ class GlobalGaussianHead(Head):
 
     has_scale: ClassVar[bool] = True
 
-    @nn.compact
-    def __call__(self, features: Array) -> Gaussian:
+    def check_start(self) -> None:
+        """Raises UserError for a scale that cannot be started from; what was trained opens."""
         if self.scale <= MIN_SCALE:
             raise UserError(
                 f"model.head_scale={self.scale:g} is no start of a scale that stays above "
                 f"{MIN_SCALE:g}"
             )
+
+    @nn.compact
+    def __call__(self, features: Array) -> Gaussian:
         # What `bounded_log_scale` adds is taken off first, so that the scale starts as asked for.
-        start = nn.initializers.constant(math.log(self.scale - MIN_SCALE))
+        start = nn.initializers.constant(math.log(max(self.scale - MIN_SCALE, MIN_SCALE * 1e-3)))
         raw = self.param("log_scale", start, (), features.dtype)
         return Gaussian(self.project(features, "mean"), bounded_log_scale(raw), len(self.shape))
 

@@ -254,6 +254,9 @@ def _check_idle(setup: Setup, state: TrainState, codes: tuple[Any, Any]) -> None
     prior = getattr(setup.architecture.model, "prior_part", None)
     if prior is not None and hasattr(prior, "check_values"):
         prior.check_values(setup.values.low, setup.values.high)
+    head = getattr(setup.architecture.model, "head", None)
+    if head is not None and hasattr(head, "check_start"):
+        head.check_start()
     for name, optimiser in {"": config.optim, **dict(config.groups)}.items():
         optimiser.check_idle(f"groups.{name}" if name else "optim")
     if config.model.condition == "label":

@@ -57,6 +57,11 @@ class RunDirectory:
         # How the run that is claimed came about, until the first record of this claim is added.
         self._history: dict[str, Any] | None = None
 
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run was begun here, which may be any."""
+        return self.config_file.exists() or self.checkpoints.is_dir()
+
     @contextmanager
     def claim(
         self,
@@ -245,7 +250,7 @@ class RunDirectory:
         Files that are lost or damaged are replaced by what the checkpoints say. Raises UserError
         where those do not know either.
         """
-        if not self.config_file.exists() and not self.checkpoints.is_dir():
+        if not self.holds_run:
             if required:
                 raise UserError(f"{self.path} is not a run's directory: it has no config.json")
             return None

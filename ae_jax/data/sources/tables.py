@@ -6,7 +6,8 @@ anywhere else are refused by the name of their column. An empty field, NA and Na
 """
 
 import csv
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ _MISSING = (*_NO_LABEL, "null", "none")
 
 def read_table(path: Path, log: Log, label: str | None = None) -> Stored:
     """A .csv, .tsv or .parquet file as a data set. Raises UserError."""
-    columns = _parquet(path) if path.suffix.lower() == ".parquet" else _delimited(path)
-    return stored_table(columns, str(path), log, label)
+    if path.suffix.lower() == ".parquet":
+        return stored_table(_parquet(path), str(path), log, label)
+    return stored_table(_delimited(path), str(path), log, label, blank=_NO_LABEL)
 
 
 def stored_table(
@@ -34,8 +36,12 @@ def stored_table(
     log: Log,
     label: str | None = None,
     y: Any = None,
+    blank: tuple[str, ...] = (),
 ) -> Stored:
-    """Columns by name as a data set; `y` are labels that lie apart. Raises UserError."""
+    """Columns by name as a data set; `y` are labels that lie apart. Raises UserError.
+
+    `blank` are words that stand for a label that is missing, as they do in a file of text.
+    """
     columns, classes = dict(columns), y
     chosen = None if y is not None else label or _labels_among(columns)
     if chosen is not None:
@@ -43,7 +49,7 @@ def stored_table(
             raise UserError(
                 f"data set {origin} has no column {chosen!r}: it has {', '.join(columns)}"
             )
-        classes = _as_labels(columns.pop(chosen), chosen, origin)
+        classes = _as_labels(columns.pop(chosen), chosen, origin, blank)
         log(f"{origin}: labels from the column {chosen!r}")
     for name, values in columns.items():
         if values.dtype.kind not in "buif":
@@ -67,9 +73,9 @@ def _labels_among(columns: Mapping[str, np.ndarray]) -> str | None:
     return next((name for name in columns if name.lower() in LABELS), None)
 
 
-def _as_labels(values: np.ndarray, name: str, origin: str) -> np.ndarray:
+def _as_labels(values: np.ndarray, name: str, origin: str, blank: tuple[str, ...]) -> np.ndarray:
     """Labels as whole numbers where they are. Raises UserError for missing or broken numbers."""
-    if values.dtype.kind == "U" and any(one.strip().lower() in _NO_LABEL for one in values):
+    if values.dtype.kind == "U" and any(one.strip().lower() in blank for one in values):
         raise UserError(f"data set {origin}: the column {name!r} lacks some labels")
     if values.dtype.kind != "f":
         return values
@@ -149,19 +155,23 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
     return {name: _plain(table[name].to_numpy()) for name in table.column_names}
 
 
-def frame_columns(frame: Any) -> dict[str, np.ndarray]:
-    """The columns of a pandas or polars data frame, by name. Raises UserError for a name twice."""
-    names = [str(name) for name in frame.columns]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+def frame_columns(frame: Any, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The columns of a pandas or polars data frame, by name: all, or `only` those.
+
+    Raises UserError for a name that two of them have.
+    """
+    wanted = None if only is None else set(only)
+    own = [name for name in frame.columns if wanted is None or str(name) in wanted]
+    (twice, times), *_ = [*Counter(map(str, own)).most_common(1), ("", 0)]
+    if times > 1:
         raise UserError(f"the data frame has two columns called {twice!r}")
-    columns = zip(names, frame.columns, strict=True)
-    return {name: _plain(frame[own].to_numpy()) for name, own in columns}
+    return {str(name): _plain(frame[name].to_numpy()) for name in own}
 
 
 def _is_missing(value: Any) -> bool:
     """Of one cell: None, NaN, or what pandas has for missing, which is neither true nor false."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
+    is_nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _plain(values: np.ndarray) -> np.ndarray:
