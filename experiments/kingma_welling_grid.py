@@ -84,19 +84,28 @@ class Finding:
         return next(iter(self.runs.values()))
 
     @property
+    def samples(self) -> np.ndarray:
+        """Training samples at each look, [n]: the same of all seeds."""
+        return np.array([look["samples"] for look in self.first])
+
+    def bounds(self, split: str) -> np.ndarray:
+        """The bound of a split at each look of each seed, nats per example, [S, n]."""
+        return np.array([[look[f"{split}/elbo"] for look in looks] for looks in self.runs.values()])
+
+    @property
     def end(self) -> tuple[float, dict[str, float]]:
         """Samples and the bounds by split at the end, as means over seeds."""
-        ends = [looks[-1] for looks in self.runs.values()]
-        bounds = {s: float(np.mean([end[f"{s}/elbo"] for end in ends])) for s in ("train", "test")}
-        return ends[0]["samples"], bounds
+        bounds = {split: float(self.bounds(split)[:, -1].mean()) for split in ("train", "test")}
+        return self.first[-1]["samples"], bounds
 
     def test_bound_after(self, samples: float) -> float:
         """The test bound after so many samples, between two looks too; the mean over seeds."""
-        curves = (
-            np.array([[look["samples"], look["test/elbo"]] for look in looks])
-            for looks in self.runs.values()
-        )
-        return float(np.mean([bound_at(curve, samples) for curve in curves]))
+        return float(self.test_bounds_after(samples).mean())
+
+    def test_bounds_after(self, samples: float) -> np.ndarray:
+        """The test bound of each seed after so many samples, between two looks too, [S]."""
+        curves = (np.stack([self.samples, bounds], axis=1) for bounds in self.bounds("test"))
+        return np.array([bound_at(curve, samples) for curve in curves])
 
     def published(self, paper: Curves, split: str, samples: float) -> float | None:
         """The published bound after so many samples, None where nothing was published.

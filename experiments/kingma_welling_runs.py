@@ -46,6 +46,8 @@ class Preset:
     seeds       the chosen settings are run with each; trials use the first
     follow      run the setting that tracks the paper's curve best to the end as well
     tolerance   nats by which a test bound may be below the paper's
+    spread_of   the preset of several seeds whose committed results say what a run deviates over
+                them; twice that is allowed for beside the tolerance
     """
 
     dataset: str
@@ -56,6 +58,7 @@ class Preset:
     seeds: tuple[int, ...] = (0,)
     follow: bool = False
     tolerance: float = 1.0
+    spread_of: str | None = None
     steps: tuple[float, ...] = (0.01, 0.02, 0.1)
 
 

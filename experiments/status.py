@@ -72,7 +72,7 @@ METHODS = (
     Method(
         "RBMs, layer by layer, fine-tuned",
         "enumeration; closed forms",
-        "Hinton & Salakhutdinov 2006, digits (faces: not reached)",
+        "Hinton & Salakhutdinov 2006, digits and faces",
         (
             "deep_digits",
             "deep_digits/standard",

@@ -1,5 +1,8 @@
 """What is given means what its owner meant: entries in parts, columns by name, missing cells."""
 
+import math
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,13 +18,19 @@ from ae_jax.data import DataSet, Split, from_object, load
 from ae_jax.data.counts import dense_counts
 from ae_jax.data.preprocess import Statistics, dequantization
 from ae_jax.data.sources.tables import frame_columns
-from ae_jax.distributions import kl
+from ae_jax.distributions import Gaussian, kl
 from ae_jax.distributions.one_hot import OneHot
 from ae_jax.eval.annealing import AnnealedLikelihood
 from ae_jax.eval.bounds import ImportanceSampledLikelihood
 from ae_jax.eval.posterior_fit import PosteriorFitLikelihood
 from ae_jax.eval.reconstruction import PeakSignalToNoise
+from ae_jax.models.autoencoder import Autoencoder
 from ae_jax.nn import HEADS
+from ae_jax.nn.decoders import MLPDecoder
+from ae_jax.nn.encoders import MLPEncoder
+from ae_jax.nn.heads import FixedGaussianHead
+from ae_jax.nn.latents import GaussianLatent
+from ae_jax.nn.priors import StandardNormalPrior
 from ae_jax.sklearn import PCA, OutlierDetector
 
 SMALL = {"latent_dim": 2, "hidden": [4], "epochs": 1, "batch_size": 16}
@@ -317,3 +326,34 @@ def test_an_option_of_networks_is_named_as_such_to_a_codec():
     for option in ({"epochs": 3}, {"hidden": [4]}):
         with pytest.raises(UserError, match="is for networks, and a codec has none"):
             ae_jax.fit(x, codec="pca", latent_dim=2, **option)
+
+
+class OneScaleADimension(FixedGaussianHead):
+    @nn.compact
+    def __call__(self, features):
+        log_scale = self.param("log_scale", nn.initializers.constant(-1.0), self.shape)
+        return Gaussian(self.project(features, "mean"), log_scale, len(self.shape))
+
+
+@pytest.mark.parametrize("leading", [(), (3,), (2,)])
+def test_what_examples_share_broadcasts_with_as_many_rows_as_dimensions(leading):
+    dimensions = 6  # also the rows of the last two
+    examples = dimensions // math.prod(leading)
+    codes = jax.random.normal(jax.random.key(0), (*leading, examples, 2))
+    model = Autoencoder(
+        encoder=MLPEncoder((4,), nn.tanh),
+        latent=GaussianLatent(2),
+        prior_part=StandardNormalPrior(2),
+        decoder=MLPDecoder((4,), nn.tanh, (dimensions,)),
+        head=OneScaleADimension((dimensions,)),
+    )
+    x = jax.random.normal(jax.random.key(1), (examples, dimensions))
+    values = model.init(jax.random.key(2), {"x": x})
+    found = model.apply(values, codes, {"x": x}, method="decode").log_prob(x)
+    assert found.shape == codes.shape[:-1]
+    rows = jnp.tile(x, (dimensions // examples, 1))
+    each = [
+        model.apply(values, code[None], {"x": row[None]}, method="decode").log_prob(row[None])[0]
+        for code, row in zip(codes.reshape(-1, 2), rows, strict=True)
+    ]
+    np.testing.assert_allclose(found.ravel(), np.asarray(each), rtol=1e-5)

@@ -130,6 +130,24 @@ def claims_of(findings, published) -> list:
     return reporting.claims(findings, published, 1.0, ERRORS)
 
 
+def test_two_deviations_over_seeds_are_allowed_for_where_they_are_known():
+    several = [finding(3, -110.0, -111.0, -112.5)]
+    assert reporting.claims(several, paper(3), 1.0, ERRORS)[0].tolerance == 1.0
+    curves = reporting.curve_values(several, "aevb")
+    assert curves["3"]["test/elbo"][-1] == pytest.approx(-111.167, abs=1e-3)
+    deviations = reporting.deviations_over_seeds(curves, 1e6)
+    assert deviations == {3: pytest.approx(1.258, abs=1e-3)}  # numpy's, of three numbers
+    (row,) = reporting.table(several, paper(3), ERRORS)
+    assert row["deviation over seeds"] == 1.26
+    one = reporting.curve_values([finding(3, -110.0)], "aevb")
+    assert reporting.deviations_over_seeds(one, 1e6) == {}
+    assert "deviation over seeds" not in reporting.table([finding(3, -110.0)], paper(3), ERRORS)[0]
+    bound = reporting.claims([finding(3, -113.5)], paper(3), 1.0, ERRORS, deviations)[0]
+    assert bound.holds and bound.tolerance == pytest.approx(1 + 2 * 1.258, abs=2e-3)
+    assert "2 deviations of 1.26 over seeds" in bound.name
+    assert not reporting.claims([finding(3, -113.6)], paper(3), 1.0, ERRORS, deviations)[0].holds
+
+
 @pytest.mark.parametrize(("final", "holds"), [(-111.0, True), (-111.01, False), (-90.0, True)])
 def test_a_claim_holds_down_to_the_tolerance_below_the_curve(final, holds):
     bound, order = claims_of([finding(3, final)], paper(3))
@@ -212,7 +230,7 @@ def test_panels_draw_both_methods_over_the_papers_curves():
         for ending, whose in (("", "ours"), (", paper", "paper"))
         for split in ("test", "train")
     ]
-    assert [curve.values[-1] for curve in three.curves[::2]] == [-108.0, -100.0, -113.0, -100.0]
+    assert [curve.mean[-1] for curve in three.curves[::2]] == [-108.0, -100.0, -113.0, -100.0]
     lowest, highest = reporting.limits([two, three])
     assert lowest == -113.0, "what is before 3e5 samples is left out"
     assert highest > -9.0

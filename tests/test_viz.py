@@ -125,6 +125,23 @@ def test_bound_curves_draw_the_values_on_a_log_axis():
     assert legend == ["ours, test", "AEVB, test"]
 
 
+def test_of_seeds_the_mean_has_a_band_of_one_deviation_also_among_the_numbers():
+    samples = np.geomspace(1e3, 1e6, 4)
+    bounds = np.array([[-9.0, -7.0, -5.0, -4.0], [-8.0, -7.0, -3.0, -4.5], [-7.0, -7.0, -1.0, -2]])
+    ours = figures.Curve("ours, test", samples, bounds, "ours_test")
+    figure = figures.bound_curves([figures.Panel("20 dimensions", (ours,))])
+    (line,) = figure.axes[0].lines
+    np.testing.assert_allclose(line.get_ydata(), bounds.mean(axis=0))
+    rows = list(csv.DictReader(io.StringIO(saving.numbers(figure).decode())))
+    band = [row for row in rows if row["kind"] == "band"]
+    assert {row["series"] for row in band} == {"ours, test"}
+    np.testing.assert_allclose([float(row["x"]) for row in band], samples)
+    np.testing.assert_allclose([float(row["y"]) for row in band], bounds.mean(axis=0))
+    deviations = np.std(bounds, axis=0, ddof=1)
+    np.testing.assert_allclose([float(row["y_error"]) for row in band], deviations, atol=1e-12)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["ours, test"]
+
+
 def test_colour_says_which_method_breadth_whose_and_dashes_which_split():
     samples = np.array([1e4, 1e5, 1e6])
     curves = [

@@ -59,11 +59,17 @@ class Autoencoder(nn.Module):
                 condition, (rows // condition.shape[0], *[1] * (condition.ndim - 1))
             )
         likelihood = self._decode_rows(z.reshape(rows, z.shape[-1]), condition)
-        # What all examples share, such as one scale, has fewer axes and broadcasts as it is.
-        return jax.tree.map(
-            lambda p: p.reshape(*leading, *p.shape[1:]) if p.ndim and p.shape[0] == rows else p,
-            likelihood,
-        )
+        event = tuple(self.head.shape)
+
+        def apart(p: Array) -> Array:
+            # What all examples share, such as a scale or one for each dimension, broadcasts as it
+            # is: also where there happen to be as many rows as dimensions.
+            shared = p.ndim <= len(event) and p.shape == event[len(event) - p.ndim :]
+            if shared or p.shape[0] != rows:
+                return p
+            return p.reshape(*leading, *p.shape[1:])
+
+        return jax.tree.map(apart, likelihood)
 
     def topics(self) -> Array:
         """The weights of words in topics, [Z, V]; the largest make up a topic.

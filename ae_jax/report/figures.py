@@ -37,8 +37,8 @@ METHOD_COLORS = ((BLUE, "#a6cbe3"), (RED, "#f3c6a4"), (GREEN, "#a3d9c8"))
 class Curve:
     """A lower bound `values` [n], nats per example, after `samples` [n] training examples.
 
-    An example counts each time it is visited. `role` decides the line's breadth and dashes,
-    `method`, a place in `METHOD_COLORS`, its colour.
+    Values [S, n] are those of S seeds. An example counts each time it is visited. `role` decides
+    the line's breadth and dashes, `method`, a place in `METHOD_COLORS`, its colour.
     """
 
     label: str
@@ -52,6 +52,19 @@ class Curve:
         """How its line is drawn."""
         ours, paper = METHOD_COLORS[self.method]
         return {"color": paper if self.role.startswith("paper") else ours, **ROLE_STYLE[self.role]}
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Over seeds, [n]."""
+        return np.mean(np.atleast_2d(self.values), axis=0)
+
+    @property
+    def band(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """One standard deviation over seeds below the mean and above it; None of one seed."""
+        if np.ndim(self.values) < 2 or len(self.values) < 2:
+            return None
+        deviation = np.std(self.values, axis=0, ddof=1)
+        return self.mean - deviation, self.mean + deviation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -171,13 +184,12 @@ def bound_limits(panels: Sequence[Panel]) -> tuple[float, float]:
 
 def _along_log_samples(curve: Curve, points: int = 100) -> np.ndarray:
     """Values at equal steps of log samples; records that are not finite or before any sample go."""
-    kept = np.isfinite(curve.values) & (np.asarray(curve.samples) > 0)
+    values = curve.mean
+    kept = np.isfinite(values) & (np.asarray(curve.samples) > 0)
     if not kept.any():
         return np.empty(0)
     place = np.log(np.asarray(curve.samples)[kept])
-    return np.interp(
-        np.linspace(place[0], place[-1], points), place, np.asarray(curve.values)[kept]
-    )
+    return np.interp(np.linspace(place[0], place[-1], points), place, values[kept])
 
 
 @style()
@@ -191,7 +203,8 @@ def bound_curves(
 
     `protocol` is written above: the data, their binarisation, the network. The y range is shared
     and is `bound_limits` unless `limits` gives another. Shaded is where published curves go on and
-    ours have not been trained to. More than three panels stand in two rows.
+    ours have not been trained to; of seeds the mean has a band of one standard deviation. More
+    than three panels stand in two rows.
     """
     rows = 1 if len(panels) <= 3 else 2
     columns = -(-len(panels) // rows)
@@ -225,7 +238,12 @@ def _draw_bounds(axes: Axes, panel: Panel, last: float) -> None:
     for curve in panel.curves:
         marker = "o" if len(curve.samples) <= 2 else None
         label = f"{NAMED}{curve.label}" if curve.role == "baseline" else curve.label
-        axes.plot(curve.samples, curve.values, label=label, marker=marker, **curve.look)
+        axes.plot(curve.samples, curve.mean, label=label, marker=marker, **curve.look)
+        if curve.band is not None:
+            color = curve.look["color"]
+            axes.fill_between(
+                curve.samples, *curve.band, color=color, alpha=0.25, linewidth=0, label=f"_{label}"
+            )
     reached = [np.max(c.samples) for c in panel.curves if c.role.startswith("ours")]
     if reached and max(reached) < last / 1.05:
         axes.axvspan(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
+from matplotlib.collections import FillBetweenPolyCollection, PathCollection
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 
@@ -42,8 +42,9 @@ def save(figure: Figure, path: str | Path, also: Sequence[str] = ("pdf", "csv"))
 def numbers(figure: Figure) -> bytes:
     """The numbers behind a figure as CSV, one point a row.
 
-    `kind` is line, raw (what is faint behind a smoothed line), points, bar or picture; of a picture
-    x and y are its width and height in pixels. `y_error` is half an error bar.
+    `kind` is line, raw (what is faint behind a smoothed line), band, points, bar or picture; of a
+    picture x and y are its width and height in pixels. `y_error` is half an error bar, or half the
+    height of a band.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -78,9 +79,23 @@ def _rows(axes: Axes) -> Iterator[tuple]:
         if isinstance(collection, PathCollection):
             for x, y in np.asarray(collection.get_offsets(), float):
                 yield "points", str(collection.get_label()), x, y, ""
+        elif isinstance(collection, FillBetweenPolyCollection):
+            yield from _band(collection)
     for image in axes.images:
         height, width = image.get_array().shape[:2]
         yield "picture", "", width, height, ""
+
+
+def _band(between: FillBetweenPolyCollection) -> Iterator[tuple]:
+    """Its middle and half its height; it has the name of its line after an underscore."""
+    name = str(between.get_label()).removeprefix("_")
+    for path in between.get_paths():
+        # Along the lower edge, then back along the upper; a corner before each, the first again.
+        points = (len(path.vertices) - 3) // 2
+        low = path.vertices[1 : points + 1]
+        high = path.vertices[points + 2 : 2 * points + 2][::-1, 1]
+        for (x, y), top in zip(low, high, strict=True):
+            yield "band", name, x, (y + top) / 2, (top - y) / 2
 
 
 def _bars(axes: Axes, bars: BarContainer) -> Iterator[tuple]:
