@@ -194,13 +194,17 @@ def test_shares_are_of_examples_that_are_complete_and_not_negative(name):
     options = {"data__preprocess": name, "model__head": "gaussian_fixed"} | POINTS
     with pytest.raises(UserError, match=f"preprocess={name} needs all values of an example"):
         prepared(holes, **options, **MASKED, objective__pattern="none")
+    below = positive()
+    below[7, 2] = -0.25
+    with pytest.raises(UserError, match=r"shares of an example's sum, .* down to -0.25"):
+        prepared(below, **options)
 
 
 def test_new_examples_are_judged_by_themselves():
     model = ae_jax.fit(positive(), **SMALL, data__preprocess="unit_sum", model__head="bernoulli")
     below = positive(3)
     below[1, 2] = -0.4  # alone: examples that are negative throughout have shares above 0
-    with pytest.raises(UserError, match="head 'bernoulli' needs data in .*what was given"):
+    with pytest.raises(UserError, match="shares of an example's sum, and what was given has"):
         model.encode(below)
     assert model.encode(positive(3)).shape == (3, 2)
 

@@ -13,7 +13,7 @@ from sklearn.datasets import load_iris
 import ae_jax
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, Split, from_array, from_object, info, load
-from ae_jax.data.scales import scale_advice
+from ae_jax.data.scales import constant_advice, scale_advice
 from ae_jax.data.sources.user_arrays import stored_of
 
 IRIS = load_iris(as_frame=True)
@@ -382,6 +382,19 @@ def test_advice_where_scales_differ(scales, expected):
         assert advice is None
     else:
         assert pd.Series(advice).str.contains(expected).item() and "\n" not in advice
+
+
+def test_columns_that_do_not_vary_are_named():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(40, 7)), columns=list("abcdefg"))
+    assert constant_advice(from_object(table)) is None
+    table["c"] = 0.1  # of which the mean of forty is not 0.1
+    assert ": c did not vary in the training rows" in constant_advice(from_object(table))
+    table.loc[:, "b":"f"] = [1.0, 2.0, 3.0, 4.0, 5.0]
+    table.loc[3, "d"] = np.nan
+    assert ": b, c, d and 2 more did not vary" in constant_advice(from_object(table))
+    assert constant_advice(from_array(table.to_numpy())) is None  # maybe the border of a picture
+    assert "column 0, column 1 did" in constant_advice(from_array(np.ones((40, 2))))
 
 
 def test_no_advice_on_pictures_and_counts():

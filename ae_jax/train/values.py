@@ -29,7 +29,21 @@ def settled_preprocess(config: AnyConfig, dataset: DataSet) -> str:
             f"data.preprocess={name} needs values with a known largest one, and {dataset.name} "
             "holds real numbers; use identity or standardization"
         )
+    for split_name, split in dataset.splits.items():
+        _check_shares(PREPROCESSING.get(name), split.x, f"the {split_name} split has")
     return name
+
+
+def _check_shares(preprocess: Preprocess, x: Any, where: str) -> None:
+    """Raises UserError for values below 0 where an example is divided by its sum."""
+    if not preprocess.by_example or not len(x):
+        return
+    low = np.nanmin(x) if isinstance(x, np.ndarray) and not np.isnan(x).all() else x.min()
+    if low < 0:
+        raise UserError(
+            f"the preprocessing of the data takes shares of an example's sum, and {where} values "
+            f"down to {low:g}: there are no shares of what is below 0"
+        )
 
 
 def extreme_examples(dataset: DataSet) -> dict[str, DeviceSplit]:
@@ -138,6 +152,7 @@ def input_range(
             "the preprocessing of the data needs all values of an example, and of what was given "
             "some are missing"
         )
+    _check_shares(preprocess, raw, "what was given has")
     rows = telling_rows(raw, dataset.shape)
     x = preprocess(jnp.asarray(rows), statistics, jax.random.key(0), jnp.arange(len(rows)))
     inputs = np.asarray(x)
