@@ -19,6 +19,9 @@ WRONG = {
     "FalselyPadded": ("padded code", "can_pad is declared and does not hold"),
     "NoDefault": ("declaration", "NoDefault.blocks has no default"),
     "NoLikelihood": ("traces", "which has no log_prob"),
+    "Turned": ("traces", "encoder Turned makes features of shape (4, 1) of 1 examples"),
+    "Summed": ("traces", "decoder Summed makes features of shape (4,) of 1 examples"),
+    "Bare": ("traces", "encode of Autoencoder gives an array, which has no log_prob"),
     "MakesNoise": ("traces", "draws noise by make_rng, one key for all examples"),
 }
 

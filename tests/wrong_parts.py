@@ -145,3 +145,29 @@ class RightLatent(nn.Module):
     def __call__(self, features):
         loc = nn.Dense(self.dim)(features)
         return DiagonalGaussian(loc, jnp.zeros_like(loc))
+
+
+class Turned(nn.Module):
+    """An encoder whose features stand in columns."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(4)(x.reshape(x.shape[0], -1)).T
+
+
+class Summed(nn.Module):
+    """A decoder that adds its examples up."""
+
+    @nn.compact
+    def __call__(self, z):
+        return nn.Dense(4)(z).sum(axis=0)
+
+
+class Bare(nn.Module):
+    """A latent that gives numbers, no distribution."""
+
+    dim: int
+
+    @nn.compact
+    def __call__(self, h):
+        return nn.Dense(self.dim)(h)

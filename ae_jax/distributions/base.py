@@ -169,7 +169,8 @@ def check_distribution(value: Any, whose: str) -> None:
     """Raises UserError, naming what is missing, for what is no distribution."""
     for name, form in METHODS.items():
         if not hasattr(value, name):
+            made = "an array" if isinstance(value, jax.Array) else f"a {type(value).__name__}"
             raise UserError(
-                f"{whose} gives a {type(value).__name__}, which has no {name}: a distribution "
+                f"{whose} gives {made}, which has no {name}: a distribution "
                 f"offers {form} (derive from ae_jax.distributions.Distribution)"
             )

@@ -104,11 +104,15 @@ class Autoencoder(nn.Module):
         return batch["condition"]
 
     def _posterior(self, x: Array, condition: Array | None = None) -> Any:
-        return call_part(self.latent, call_part(self.encoder, x, condition=condition))
+        features = call_part(self.encoder, x, condition=condition)
+        _check_rows(features, self.encoder, "encoder", len(x))
+        return call_part(self.latent, features)
 
     def _decode_rows(self, z: Array, condition: Array | None) -> Any:
         def plain(module: "Autoencoder", z: Array) -> Any:
-            return call_part(module.head, call_part(module.decoder, z, condition=condition))
+            features = call_part(module.decoder, z, condition=condition)
+            _check_rows(features, module.decoder, "decoder", len(z))
+            return call_part(module.head, features)
 
         if not self.tied:
             return plain(self, z)
@@ -122,6 +126,18 @@ class Autoencoder(nn.Module):
             mutable=starting,
         )
         return mapped(self, z)
+
+
+def _check_rows(features: Any, part: nn.Module, role: str, rows: int) -> None:
+    """Raises UserError for features that are not of so many examples, one row each."""
+    for leaf in jax.tree.leaves(features):
+        shape = getattr(leaf, "shape", None)
+        if not shape or shape[0] != rows:
+            made = f"of shape {shape}" if shape is not None else f"with a {type(leaf).__name__}"
+            raise UserError(
+                f"the {role} {type(part).__name__} makes features {made} of {rows} examples: they "
+                "are [N, ...], one row an example"
+            )
 
 
 def parameter_counts(params: dict) -> dict[str, int]:
