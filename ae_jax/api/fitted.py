@@ -15,6 +15,7 @@ from jaxtyping import Float, Shaped
 from ae_jax.api import compiled
 from ae_jax.api.arguments import SEEDS, checked_codes, whole_number
 from ae_jax.api.conditions import checked_conditions, checked_labels
+from ae_jax.api.evaluating import evaluated, refuse_evaluators, takes_missing
 from ae_jax.core.door import with_mask
 from ae_jax.core.errors import UserError, present
 from ae_jax.core.files import write_atomically
@@ -23,9 +24,8 @@ from ae_jax.data.arrays import new_examples
 from ae_jax.data.base import Split
 from ae_jax.data.objects import as_examples
 from ae_jax.distributions import NoPrior, StandardNormal
-from ae_jax.eval import EVALUATORS, EvaluationData, Evaluator
+from ae_jax.eval import EvaluationData, Evaluator
 from ae_jax.eval.scores import NegativeLogLikelihood, Score, score_named
-from ae_jax.numerics.noise import stream_key
 from ae_jax.train.codec_fit import CodecSetup
 from ae_jax.train.config import AnyConfig
 from ae_jax.train.loop import Record
@@ -34,7 +34,6 @@ from ae_jax.train.setup import Setup
 PriorChoice = Literal["model", "fitted"]
 Units = Literal["data", "model"]
 MIXTURE_COMPONENTS = 10
-_ROWS = 4096  # examples that are looked at together
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -323,41 +322,11 @@ class Fitted:
         a name that is taken gives it under its own, as `bound/elbo`.
         Nats per example unless the name says otherwise. Raises UserError.
         """
-        architecture = self.setup.architecture
-        twice = {str(one) for one in evaluators if list(evaluators).count(one) > 1}
-        if twice:
-            raise UserError(f"the evaluator {min(twice)} is asked twice")
-        self._refuse_missing(self.split_named(split), evaluators)
-        results = self.setup.own_metrics(self.variables, self.step, split)
+        split = self.split_named(split)
+        refuse_evaluators(self.setup, split, evaluators)
         data = self.evaluation_data(split)
-        seed = jnp.asarray(self.config.train.seed, jnp.uint32)
-        for given in ("squared_error", *evaluators):
-            evaluator = EVALUATORS.get(given) if isinstance(given, str) else given
-            name = given.rpartition(":")[2] if isinstance(given, str) else _name_of(evaluator)
-            values = evaluator(
-                architecture.model, self.variables, data, stream_key(seed, "evaluation")
-            )
-            for metric, value in values.items():
-                results[f"{name}/{metric}" if metric in results else metric] = value
-        return results
-
-    def _refuse_missing(self, split: str, evaluators: Sequence[str | Evaluator]) -> None:
-        """Raises UserError where examples lack values and an evaluator needs them all."""
-        x = self.setup.dataset.splits[split].x
-        if not self._takes_missing or x.dtype.kind != "f":
-            return
-        # In parts: a split that streams need not fit into memory.
-        parts = (x[i : i + _ROWS] for i in range(0, len(x), _ROWS))
-        if not any(np.isnan(part).any() for part in parts):
-            return
-        for given in evaluators:
-            evaluator = EVALUATORS.get(given) if isinstance(given, str) else given
-            if not getattr(evaluator, "accepts_missing", False):
-                name = given if isinstance(given, str) else _name_of(evaluator)
-                raise UserError(
-                    f"the evaluator {name} needs all values of an example, and in the {split} "
-                    "split some are missing"
-                )
+        metrics = self.setup.own_metrics(self.variables, self.step, split)
+        return evaluated(self.setup, self.variables, data, evaluators, metrics)
 
     def evaluation_data(self, split: str = "test") -> EvaluationData:
         """A split as evaluators take it. Raises UserError."""
@@ -456,7 +425,7 @@ class Fitted:
         else:
             dataset = self.setup.dataset
             given = as_examples(x, dataset, self.config.data.layout)
-            raw = new_examples(given, dataset, missing=self._takes_missing)
+            raw = new_examples(given, dataset, missing=takes_missing(self.setup))
             if not np.isnan(raw).all():  # something is there, and was observed
                 self.setup.check_values(raw)
         beside = self._given(len(raw), y, condition) if check_condition else {}
@@ -482,12 +451,6 @@ class Fitted:
             shape = present(self.setup.dataset.condition_shape, "condition_shape")
             return {"condition": checked_conditions(condition, count, shape)}
         return {}
-
-    @property
-    def _takes_missing(self) -> bool:
-        """Whether NaN stands for a missing value, as it did in training."""
-        objective = getattr(self.config, "objective", None)
-        return bool(getattr(objective, "accepts_missing", False))
 
     def _over_batches(
         self,
@@ -541,7 +504,3 @@ def _filled(part: np.ndarray, size: int) -> np.ndarray:
     filled = np.zeros((size, *part.shape[1:]), part.dtype.newbyteorder("="))
     filled[: len(part)] = part
     return filled
-
-
-def _name_of(evaluator: Any) -> str:
-    return getattr(evaluator, "__name__", type(evaluator).__name__)
