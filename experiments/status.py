@@ -30,7 +30,7 @@ METHODS = (
     Method(
         "VAE: Bernoulli and Gaussian likelihoods, ELBO, MAP",
         "scipy; exact evidence of a linear Gaussian model",
-        "Kingma & Welling 2014, figure 2: AEVB to 1e7 samples, wake-sleep to 1e6",
+        "Kingma & Welling 2014, figure 2: AEVB to 1e7 samples, wake-sleep to 2e6",
         ("kingma_welling/quick", "kingma_welling/standard"),
         "experiments/kingma_welling.md",
     ),
