@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from ae_jax.eval.scores import Score
@@ -95,3 +96,41 @@ def drawn(
     with float32_products():
         prior = BoundModel(architecture.model, variables).prior(_batch(rows, ids))
         return prior.sample(example_keys(jax.random.key(seed), ids), 1)[0]
+
+
+def over_batches(
+    function: Any,
+    variables: Any,
+    rows: dict[str, np.ndarray],
+    first_id: int,
+    statistics: Any,
+    *,
+    size: int,
+    may_share: bool = False,
+) -> Any:
+    """A function of the above over rows in batches of one size, the last one filled up; NumPy.
+
+    What it gives are rows, one an example. Where examples `may_share` some of it, rows are what
+    there is more of for more examples.
+    """
+    count, outputs = len(next(iter(rows.values()))), []
+    for start in range(0, max(count, 1), size):
+        part = {name: _filled(row[start : start + size], size) for name, row in rows.items()}
+        out = function(variables, part, first_id + start + jnp.arange(size), statistics)
+        outputs.append(jax.tree.map(np.asarray, out))
+    has_rows = jax.tree.map(lambda leaf: True, outputs[0])
+    if may_share:
+        one = {name: _filled(row[:1], 1) for name, row in rows.items()}
+        alone = jax.eval_shape(function, variables, one, jnp.arange(1), statistics)
+        has_rows = jax.tree.map(lambda leaf, own: leaf.shape != own.shape, outputs[0], alone)
+    return jax.tree.map(
+        lambda is_rows, *parts: np.concatenate(parts)[:count] if is_rows else parts[0],
+        has_rows,
+        *outputs,
+    )
+
+
+def _filled(part: np.ndarray, size: int) -> np.ndarray:
+    filled = np.zeros((size, *part.shape[1:]), part.dtype.newbyteorder("="))
+    filled[: len(part)] = part
+    return filled

@@ -460,47 +460,20 @@ class Fitted:
         may_share: bool = False,
         at_once: int = 1,
     ) -> Any:
-        """Applies a compiled function to batches of one size, the last one filled up.
-
-        What it gives are rows, one an example. Where examples `may_share` some of it, rows are what
-        there is more of for more examples. Batches are smaller by how many codes of an example are
-        decoded `at_once`.
-        """
-        # At least two, for a row to differ from what is shared.
-        size, outputs = max(2, self.config.eval.batch_size // at_once), []
-        count = len(next(iter(rows.values())))
-        statistics, architecture = self.setup.numbers.statistics, self.setup.architecture
-        for start in range(0, max(count, 1), size):
-            parts = {name: row[start : start + size] for name, row in rows.items()}
-            filled = {name: _filled(part, size) for name, part in parts.items()}
-            out = function(
-                self.variables,
-                filled,
-                first_id + start + jnp.arange(size),
-                statistics,
-                architecture=architecture,
-            )
-            outputs.append(jax.tree.map(np.asarray, out))
-        has_rows = jax.tree.map(lambda leaf: True, outputs[0])
-        if may_share:
-            one, ids = {name: _filled(row[:1], 1) for name, row in rows.items()}, jnp.arange(1)
-            alone = function.eval_shape(
-                self.variables, one, ids, statistics, architecture=architecture
-            )
-            has_rows = jax.tree.map(lambda leaf, own: leaf.shape != own.shape, outputs[0], alone)
-        return jax.tree.map(
-            lambda rows, *parts: np.concatenate(parts)[:count] if rows else parts[0],
-            has_rows,
-            *outputs,
+        """What a compiled function gives for rows; batches are smaller where `at_once` codes of an
+        example are decoded."""
+        return compiled.over_batches(
+            partial(function, architecture=self.setup.architecture),
+            self.variables,
+            rows,
+            first_id,
+            self.setup.numbers.statistics,
+            # At least two, for a row to differ from what is shared.
+            size=max(2, self.config.eval.batch_size // at_once),
+            may_share=may_share,
         )
 
 
 def _one(given: Any) -> Any:
     """A label or condition of one example as that of a batch of one."""
     return None if given is None else np.asarray(given)[None]
-
-
-def _filled(part: np.ndarray, size: int) -> np.ndarray:
-    filled = np.zeros((size, *part.shape[1:]), part.dtype.newbyteorder("="))
-    filled[: len(part)] = part
-    return filled
