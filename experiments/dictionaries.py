@@ -1,6 +1,6 @@
 """Six dictionaries of the same data side by side: what each codec makes of X = Z Phi.
 
-Claim   Of all codecs PCA has the least training error at every code size (Eckart & Young 1936;
+Claim   Of the six PCA has the least training error at every code size (Eckart & Young 1936;
         ICA spans the same space and ties); its test error is that of scikit-learn's, and with
         all of MNIST (`standard`) the published one.
         A k-means code has one non-zero value, and codes of NMF and of sparse coding are sparser

@@ -9,7 +9,7 @@ Command python -m experiments.disentangle --preset smoke|quick|standard [--workd
             [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]
 
         smoke     seconds; 200 pictures, one seed
-        quick     50 epochs, three seeds; about five minutes on two CPU cores
+        quick     50 epochs, three seeds; 20 to 50 minutes on two CPU cores
         standard  300 epochs, five seeds, three weights a method; hours on two CPU cores
 
 Protocol  The data set `shapes`, drawn by the library in the manner of dSprites: 3 shapes, 6 scales,

@@ -14,7 +14,7 @@ Command python -m experiments.kingma_welling --preset smoke|quick|standard|paper
         smoke     seconds; the 8x8 digits, nothing to compare with
         quick     1e6 training samples a latent size by either method; about 25 minutes on two
                   cores that do 110 GFLOP/s of matrix products together, less on faster ones
-        standard  1e7, and 2e6 of wake-sleep; two to three hours on two cores
+        standard  1e7, and 2e6 of wake-sleep; four hours or so on two idle cores
         paper     1e8 and five seeds of AEVB, 1e7 of wake-sleep and 1e8 at size 20, for an
                   accelerator
 

@@ -3,8 +3,8 @@
 Claim   The linear VAE of Lucas et al. 2019 ("Don't blame the ELBO!", arXiv:1911.02469), trained by
         gradients on MNIST, ends at the noise variance and the log p(x) that probabilistic PCA has
         in closed form, with 2, 10 and 20 latents. Where its noise is fixed instead, at 1, 0.1 and
-        0.05, it keeps 12, 69 and 102 dimensions alive: as many as there are eigenvalues of the
-        covariance above it.
+        0.05, it keeps as many dimensions alive as there are eigenvalues of the covariance above it,
+        12, 69 and 102, within three.
 
 Command python -m experiments.linear_vae --preset smoke|quick|standard [--workdir DIR]
             [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]

@@ -10,7 +10,7 @@ Command python -m experiments.priors --preset smoke|quick|standard|paper [--work
             [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]
 
         smoke     seconds; the 8x8 digits
-        quick     5 epochs, 200 components, 100 samples; about 5 minutes on two idle CPU cores
+        quick     5 epochs, 200 components, 100 samples; ten to 25 minutes on two CPU cores
         standard  60 epochs after trials of 10, 500 components, 500 samples; about an hour on two
         paper     2,000 epochs, 5,000 samples: for an accelerator
 

@@ -37,7 +37,7 @@ METHODS = (
     Method(
         "undercomplete autoencoders, SGD, RMSProp, Adam",
         "closed forms, conformance",
-        "below PCA at equal code size",
+        "errors of PCA; below them at sizes of 1 to 64",
         ("bottleneck",),
         "experiments/bottleneck.md",
     ),

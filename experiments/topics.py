@@ -50,7 +50,7 @@ PRESETS = {
         (dataclasses.replace(NEWSGROUPS, kinds=NEWSGROUPS.kinds + MORE_DROPOUT), REUTERS, DRAWN), 3
     ),
 }
-# What plain scripts found on 20 Newsgroups, for the order: its authors' figures are in the page.
+# What plain scripts found on 20 Newsgroups, for the order.
 REFERENCE = {"ProdLDA": 0.326, LDA: 0.21, "NVLDA": 0.16, "NVDM": 0.07}
 LEAST_NPMI, LEAST_COSINE = 0.29, 0.9
 
