@@ -1,20 +1,17 @@
 """Jets: an autoencoder that has seen QCD jets only tells those of tops and gluinos from them.
 
 Claim   Trained on QCD jets alone, an autoencoder reconstructs those of tops worse, and tells them
-        apart by its squared error (Farina, Nakai & Shih 2018, arXiv:1808.08992, figure 3); those of
-        gluinos are shown beside them and nothing is claimed of them. On images
-        divided by their sum it does so better than PCA of the same code size, by more than the
-        bootstrap error of the paired difference; PCA of a larger code draws level. On their square
-        roots it does better than the mass of the jet alone, and it is not the mass alone: at equal
-        mass the score still tells them apart.
+        apart by its squared error (Farina, Nakai & Shih 2018, arXiv:1808.08992, figure 3). On
+        images divided by their sum it does so better than PCA of the same code size, by more than
+        the bootstrap error of the paired difference. On their square roots it does better than the
+        mass of the jet alone, and at equal mass it still does. Of gluinos nothing is claimed.
 
 Command python -m experiments.jets --preset smoke|quick|standard [--workdir DIR]
             [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]
 
         smoke     seconds; 1,000 jets of each kind, two epochs, and no claim
         quick     12 epochs, one seed, no convolutions; about 2 minutes on two CPU cores
-        standard  the same with three seeds, convolutions and sizes of the code; about 40 minutes
-                  on one core
+        standard  and three seeds, convolutions, sizes of the code; about 40 minutes on one core
 
         `quick` takes the set `jets` where its file is in the folder named by AE_JAX_DATA, else
         `jets_small`, which is embedded; `standard` takes `jets`, from the file or simulated anew

@@ -52,6 +52,37 @@ def prepared(x=None, **options):
             | {"objective__share": 0.1},
             "share=0.1 of the pattern quadrants hides nothing",
         ),
+        (
+            POINTS | {"objective": "factor_vae", "objective__beta": 4.0},
+            "beta=4.0 changes nothing: the code is deterministic",
+        ),
+        (
+            {"objective": "info_vae", "objective__alpha": 1.0, "objective__beta_warmup": 9.0},
+            "beta_warmup=9.0 changes nothing: with objective.alpha=1",
+        ),
+        (
+            {"optim__name": "adagrad", "optim__burn_in": 2},
+            "optim.burn_in=2 is no less than the updates of the run, 2: nothing",
+        ),
+        *(
+            (
+                {"model__latent": "one_hot", "objective": name, **more},
+                "codes of this model are one-hot vectors, through whose draws no gradient",
+            )
+            for name, more in (
+                ("elbo", {}),
+                ("elbo", {"objective__kl_form": "monte_carlo"}),
+                ("iwae", {"objective__gradient": "dreg"}),
+                ("reconstruction", {}),
+            )
+        ),
+        *(
+            (
+                {"objective": "contractive", f"model__{part}__batch_norm": True},
+                "with batch_norm in encoder or latent the code depends on the whole batch",
+            )
+            for part in ("encoder", "latent")
+        ),
         ({"eval__every": 3, "eval__per_decade": 5}, "eval.every=3 and eval.per_decade=5"),
         ({"optim__final_fraction": 0.5}, "optim.final_fraction is what a rate ends at.*constant"),
         ({"objective__beta": True}, "objective.beta: input should be a number, not true"),

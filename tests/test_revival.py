@@ -13,6 +13,7 @@ from timeless import timeless
 
 from ae_jax.api import configure
 from ae_jax.core.errors import UserError
+from ae_jax.data import DataSet, Split
 from ae_jax.models import BoundModel
 from ae_jax.objectives import OBJECTIVES, SparseResampling
 from ae_jax.objectives.revival import SINCE
@@ -111,6 +112,29 @@ def test_the_auxiliary_loss_is_its_formula_and_reaches_the_dead_alone(plane):
         assert np.flatnonzero(np.abs(kernel).sum(axis=1)).tolist() == [5]
     seen = kept.any(axis=0)
     np.testing.assert_array_equal(terms.memory[SINCE], np.where(seen, 0, since + 1))
+
+
+def test_what_is_left_of_counts_is_left_of_them_in_their_totals():
+    counts = np.random.default_rng(0).poisson(5, (40, 6)).astype(np.float32)
+    data = DataSet("words", {"train": Split(counts)}, None)
+    words = {"model__head": "multinomial", "data__preprocess": "identity"}
+    setup = prepared(data, **AUXK | words, bias=0.0)
+    state, batch = setup.initial_state(), as_batch(counts[:9])
+    since = jnp.full(UNITS, 4, jnp.int32)  # all are dead
+    model = BoundModel(
+        setup.architecture.model, {"params": state.params, "objective": {SINCE: since}}
+    )
+    terms = setup.numbers.objective(model, batch, jax.random.key(0), 0)
+    posterior, totals = model.encode(batch), counts[:9].sum(axis=1, keepdims=True)
+
+    def made(codes):  # shares of the words, times their number
+        return np.asarray(model.decode(codes[None], batch).mean()[0]) * totals
+
+    left = counts[:9] - made(posterior.mean())
+    # All units are dead and all are taken: the decoder of all candidates less its bias.
+    alone = made(posterior.candidates) - made(jnp.zeros_like(posterior.candidates))
+    expected = 0.5 * np.square(left - alone).sum(axis=1)
+    np.testing.assert_allclose(terms.metrics["auxiliary"], expected, rtol=1e-4)
 
 
 @pytest.fixture(scope="module")

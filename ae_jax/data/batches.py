@@ -108,17 +108,36 @@ def _into_batches(index: Array, batch_size: int) -> Order:
     return Order(index.reshape(batches, batch_size), mask.reshape(batches, batch_size))
 
 
+WEIGHT = "weight of "
+
+
+def weighted(name: str, values: Array, weights: Array) -> dict[str, Array]:
+    """Values [B] whose mean over examples goes by weights [B], as `Totals` take them."""
+    counted = jnp.where(weights > 0, values * weights, 0.0)
+    return {name: counted, f"{WEIGHT}{name}": weights.astype(counted.dtype)}
+
+
 @struct.dataclass
 class Totals:
-    """Named values summed over examples, and the number of examples."""
+    """Named values summed over examples, and the number of examples.
+
+    Beside a value whose examples do not count alike stands the sum of their weights, under its name
+    after `WEIGHT`.
+    """
 
     sums: dict[str, Array]
     count: Array
 
     def means(self) -> dict[str, float]:
-        """Means per example, on the host."""
+        """Means per example, on the host; 0 where no example has a weight."""
         totals = jax.device_get(self)
-        return {name: float(value / totals.count) for name, value in totals.sums.items()}
+        means = {}
+        for name, value in totals.sums.items():
+            if name.startswith(WEIGHT):
+                continue
+            weight = totals.sums.get(f"{WEIGHT}{name}", totals.count)
+            means[name] = float(value / weight) if weight else 0.0
+        return means
 
 
 def total_over(

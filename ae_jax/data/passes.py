@@ -1,5 +1,6 @@
 """What an evaluator is given, and the exact masked mean that all of them take."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -31,8 +32,9 @@ class EvaluationData:
     Its methods take a function `values_of(model, batch, key, *given) -> {name: [B, ...]}`, the
     module, its variables, the key, and whatever arrays the function is `given`. The `model` that
     the function gets is a `BoundModel` that is looked at. Function and module are compiled in: give
-    the same object at every call. Matrix products are float32 on every device, whatever a run was
-    trained with. `factors` [N, F] are what the examples were made from, where that is known.
+    the same object at every call, or a method of one that is equal. Matrix products are float32 on
+    every device, whatever a run was trained with. `factors` [N, F] are what the examples were made
+    from, where that is known.
     """
 
     split: DeviceSplit
@@ -45,25 +47,51 @@ class EvaluationData:
         self, values_of: ValuesOf, module: Any, variables: Any, key: Array, *given: Any
     ) -> dict[str, float]:
         """Means over all examples of values [B]."""
-        return _total(variables, self, key, given, values_of=values_of, module=module).means()
+        function = _equal_by_value(values_of)
+        return _total(variables, self, key, given, values_of=function, module=module).means()
 
     def sums(
         self, values_of: ValuesOf, module: Any, variables: Any, key: Array, *given: Any
     ) -> dict[str, np.ndarray]:
         """Sums over all examples of values [B, ...]: {name: [...]}. Taken on the device."""
-        total = _total(variables, self, key, given, values_of=values_of, module=module)
+        function = _equal_by_value(values_of)
+        total = _total(variables, self, key, given, values_of=function, module=module)
         return jax.device_get(total.sums)
 
     def rows(
         self, values_of: ValuesOf, module: Any, variables: Any, key: Array, *given: Any
     ) -> dict[str, np.ndarray]:
         """The values of every example in their order, {name: [B, ...]} -> {name: [N, ...]}."""
-        parts, mask = _batches(variables, self, key, given, values_of=values_of, module=module)
+        function = _equal_by_value(values_of)
+        parts, mask = _batches(variables, self, key, given, values_of=function, module=module)
         real = np.asarray(mask).ravel() > 0
         return {
             name: value.reshape(-1, *value.shape[2:])[real]
             for name, value in jax.device_get(parts).items()
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Method:
+    """A method of an object by value: those of equal evaluators are one compiled program."""
+
+    of: Any
+    function: Callable[..., dict[str, Array]]
+
+    def __call__(self, *args: Any) -> dict[str, Array]:
+        return self.function(self.of, *args)
+
+
+def _equal_by_value(values_of: ValuesOf) -> ValuesOf:
+    """Python tells bound methods apart by the identity of their objects, equal as these may be."""
+    owner = getattr(values_of, "__self__", None)
+    if not dataclasses.is_dataclass(owner):
+        return values_of
+    try:
+        hash(owner)
+    except TypeError:  # a field of it is a list, or it is not frozen
+        return values_of
+    return _Method(owner, values_of.__func__)  # type: ignore[attr-defined]
 
 
 @partial(jax.jit, static_argnames=("values_of", "module"))

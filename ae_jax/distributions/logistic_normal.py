@@ -61,20 +61,25 @@ class LogisticNormal(Distribution):
         return jnp.exp(_log_softmax(self.loc))
 
     def sample(self, keys: Array, num_samples: int, first: Array | int = 0) -> Array:
-        """Reparameterised draws, [K, B, Z]."""
-        return jnp.exp(_log_softmax(self.gaussian.sample(keys, num_samples, first)))
+        """Reparameterised draws, [K, B, Z]; no share is less than the smallest of its numbers."""
+        return _shares(_log_softmax(self.gaussian.sample(keys, num_samples, first)))
 
     def sample_and_log_prob(
         self, keys: Array, num_samples: int, first: Array | int = 0
     ) -> tuple[Array, Array]:
-        # From z itself: shares that are too small for a float32 have a density all the same.
+        # From z itself: shares that are too small for a float32 have a density all the same, and
+        # are raised to its smallest number, where other densities are finite too.
         z = self.gaussian.sample(keys, num_samples, first)
         log_x = _log_softmax(z)
-        return jnp.exp(log_x), self._density(z, log_x)
+        return _shares(log_x), self._density(z, log_x)
 
     def _density(self, z: Array, log_x: Array) -> Array:
         # The Jacobian of x[:-1] by z has the determinant prod x.
         return self.gaussian.log_prob(z) - jnp.sum(log_x, axis=-1)
+
+
+def _shares(log_x: Array) -> Array:
+    return jnp.maximum(jnp.exp(log_x), jnp.finfo(log_x.dtype).tiny)
 
 
 def _log_softmax(z: Array) -> Array:

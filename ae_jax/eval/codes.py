@@ -54,6 +54,11 @@ class LinearProbe(Checked):
     strength: Positive = 1.0
     train: EvaluationData | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train is not None and self.folds != type(self).folds:
+            raise UserError("folds part the evaluated split, and train holds what is fitted on")
+
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array
     ) -> dict[str, float]:

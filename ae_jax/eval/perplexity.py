@@ -30,7 +30,8 @@ def perplexity_bound(
     module: Any, variables: Any, data: EvaluationData, key: Array
 ) -> dict[str, float]:
     """exp(-sum of the ELBO / number of words), one sample a document: an upper bound on the
-    perplexity, over all documents of the split. Raises UserError for a head that is no multinomial.
+    perplexity, over all documents of the split. Raises UserError for a head that is no multinomial,
+    and for codes that have no density.
     """
     sums = data.sums(_bound_and_words, module, variables, key)
     return {"perplexity_bound": _perplexity(sums["elbo"], sums["words"])}
@@ -38,6 +39,11 @@ def perplexity_bound(
 
 def _bound_and_words(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
     draws = draw(model, batch, key, 1)
+    if draws.posterior.is_deterministic or draws.prior.is_deterministic:
+        raise UserError(
+            "the perplexity has a bound where codes are random and have a prior; of this model the "
+            "code is deterministic (document_completion needs no bound)"
+        )
     log_words = _of_words(draws.likelihood).log_prob(batch["x"]).mean(axis=0)
     return {"elbo": log_words - kl_of(draws), "words": batch["x"].sum(axis=-1)}
 

@@ -41,6 +41,11 @@ class PosteriorFitLikelihood(Checked):
     leapfrog_steps: Count = 5
     step_size: Positive = 0.2
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.chains * self.draws < 2:
+            raise UserError("a density is fitted to two draws at least: chains or draws above 1")
+
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array
     ) -> dict[str, float]:

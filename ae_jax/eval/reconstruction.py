@@ -10,6 +10,7 @@ from jaxtyping import Float
 from ae_jax.core.errors import UserError
 from ae_jax.core.fields import Checked
 from ae_jax.core.ranges import NonNegative, Positive
+from ae_jax.data.batches import weighted
 from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.data.passes import EvaluationData, taking_missing
 from ae_jax.models import Batch, BoundModel
@@ -20,8 +21,18 @@ from ae_jax.numerics.noise import example_keys
 def squared_error(
     module: Any, variables: Any, data: EvaluationData, key: Array
 ) -> dict[str, float]:
-    """Squared error of the mean reconstruction from the mean code, an example and a dimension."""
-    return data.mean(squared_errors, module, variables, key)
+    """Squared error of the mean reconstruction from the mean code, an example and a dimension.
+
+    Where values are missing, the latter is over those of all examples that are there.
+    """
+    return data.mean(_squared_errors, module, variables, key)
+
+
+def _squared_errors(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+    name, observed = "squared_error_per_dimension", ~jnp.isnan(batch["x"])
+    count = observed.sum(axis=tuple(range(1, observed.ndim)))
+    errors = squared_errors(model, batch, key)
+    return errors | weighted(name, errors[name], count.astype(errors[name].dtype))
 
 
 def squared_errors(model: BoundModel, batch: Batch, key: Array) -> dict[str, Float[Array, " B"]]:

@@ -8,7 +8,7 @@ signal accepted (true-positive rate), the background efficiency that of the back
 
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Real, Shaped
@@ -72,9 +72,7 @@ def roc(
     NaN and for examples of one kind only.
     """
     scores, anomalous = _checked(scores, anomalous)
-    weights = np.ones(len(scores)) if weights is None else np.asarray(weights, np.float64)
-    if weights.shape[-1:] != scores.shape or not (weights >= 0).all():
-        raise UserError(f"weights are [..., {len(scores)}] and not negative, as many as the scores")
+    weights = np.ones(len(scores)) if weights is None else _weights(weights, len(scores))
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
     # Compared, not subtracted: two that are infinite are tied too.
@@ -103,10 +101,10 @@ def background_rejection(
 
 def bootstrapped(
     scores: Mapping[Name, Real[np.ndarray, " N"]],
-    anomalous: Bool[np.ndarray, " N"],
+    anomalous: Shaped[np.ndarray, " N"],
     statistic: Callable[[Roc], np.ndarray],
     *,
-    weights: Real[np.ndarray, " N"] | None = None,
+    weights: Real[np.ndarray, "..."] | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[Name, Float[np.ndarray, "replicates ..."]]:
@@ -117,12 +115,17 @@ def bootstrapped(
     them is that of the differences, as they are `paired`. `weights` [N] are of the examples
     themselves. The statistic is given a `Roc` of several curves.
     """
-    anomalous = np.asarray(anomalous, bool)
+    for values in scores.values():
+        _, anomalous = _checked(values, anomalous)
+    if weights is not None:
+        weights = _weights(weights, len(anomalous))
     rng = np.random.default_rng(seed)
     found: dict[Name, list[np.ndarray]] = {name: [] for name in scores}
     for start in range(0, replicates, _CHUNK):
         counts = _resampled(anomalous, min(_CHUNK, replicates - start), rng)
         counts = counts if weights is None else counts * weights
+        if not all((counts[:, kind].sum(axis=1) > 0).all() for kind in (anomalous, ~anomalous)):
+            raise UserError("in a resample all examples of one kind weigh nothing: few weigh more")
         for name, values in scores.items():
             found[name].append(statistic(roc(values, anomalous, counts)))
     return {name: np.concatenate(parts) for name, parts in found.items()}
@@ -131,6 +134,13 @@ def bootstrapped(
 def paired(replicates: Mapping[Name, np.ndarray], one: Name, other: Name) -> float:
     """The standard error of the difference between two methods that saw the same resamples."""
     return float(np.std(replicates[one] - replicates[other], ddof=1))
+
+
+def _weights(weights: Any, count: int) -> np.ndarray:
+    weights = np.asarray(weights, np.float64)
+    if weights.shape[-1:] != (count,) or not (weights >= 0).all():
+        raise UserError(f"weights are [..., {count}] and not negative, as many as the scores")
+    return weights
 
 
 def _resampled(anomalous: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -83,7 +83,12 @@ class Autoencoder(nn.Module):
                 "topic_mixture) that sees the codes or their shares (model.decoder=softmax, or "
                 "model.decoder_hidden=[])"
             )
-        return self.head.topics()[-self.latent.dim :]  # what is before them is a condition's
+        return self.head.topics()[-self.decoded_size :]  # what is before them is a condition's
+
+    @property
+    def decoded_size(self) -> int:
+        """How many dimensions of the code the decoder sees."""
+        return self.latent.dim
 
     def __call__(self, batch: Batch) -> Any:
         """Every part once, in the order of the data: what initialisation traces."""

@@ -18,6 +18,10 @@ class Ladder(Autoencoder):
 
     top: int = 1
 
+    @property
+    def decoded_size(self) -> int:
+        return self.latent.dim - self.top
+
     def decode(self, z: Array, batch: Batch) -> Distribution:
         """p(x|z1, c) given codes [..., B, Z]; its parameters are [..., B, D...]."""
         return super().decode(z[..., : -self.top], batch)

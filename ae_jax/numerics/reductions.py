@@ -41,7 +41,9 @@ def own_rows(values: Array, rows: int, axis_name: str | None = None) -> Array:
 
 def masked_sum(values: Array, mask: Array) -> Array:
     """Over the real examples of this device, [B, ...] -> [...]."""
-    return (values * mask.reshape(-1, *([1] * (values.ndim - 1)))).sum(axis=0)
+    real = mask.reshape(-1, *([1] * (values.ndim - 1))) > 0
+    # Chosen, not multiplied: 0 times an infinite value of a repeat would be NaN.
+    return jnp.where(real, values, 0).sum(axis=0)
 
 
 def batch_mean(values: Array, mask: Array, axis_name: str | None = None) -> Array:

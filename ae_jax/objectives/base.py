@@ -15,6 +15,7 @@ from flax import struct
 from jax import Array
 
 from ae_jax.core.errors import UserError
+from ae_jax.data.batches import weighted
 from ae_jax.models import Batch, BoundModel, Draws, draw, score
 
 __all__ = ["Batch", "BoundModel", "Draws", "Objective", "Revision", "Terms", "draw", "score"]
@@ -38,6 +39,9 @@ class Terms:
     Where groups of parameters have losses of their own, `loss` is {group: [B]} with the names of
     `Objective.groups`; what is reported as loss is their sum.
 
+    `weights` [B] by the name of a metric say how much each example counts in its mean, where they
+    do not count alike: a metric of examples with a label is weighed by whether there is one.
+
     `memory` is what an objective that has an `init_memory` remembers of this batch: a tree like
     that, the same on all devices.
     """
@@ -45,6 +49,14 @@ class Terms:
     loss: Array | dict[str, Array]
     metrics: dict[str, Array]
     memory: Any = None
+    weights: dict[str, Array] = struct.field(default_factory=dict)
+
+    def reported(self) -> dict[str, Array]:
+        """The loss and the metrics as they are added up over examples (`data.batches.Totals`)."""
+        values = {"loss": self.total(), **self.metrics}
+        for name, weights in self.weights.items():
+            values |= weighted(name, values[name], weights)
+        return values
 
     def losses(self) -> dict[str, Array]:
         """The loss of each group; that of all parameters together under the name `WHOLE`."""
@@ -80,6 +92,8 @@ class Objective:
     NaN in the data is a missing value to it. `needs` names that without which the objective has no
     meaning: configuration assignments (`model.name=rbm`), or `labels` of the data; `instead` says
     by path what does as well. `revises` declares that it changes parameters by itself at times.
+    `through_draws` says that the encoder learns by the gradient of drawn codes, which those that
+    are whole (one of Z) do not have; false of what trains it in another way.
 
     `groups` divides the parameters where several losses train them: {group: parts of the model},
     the parts being `encoder`, `latent`, `prior_part`, `decoder`, `head`, and `objective` for those
@@ -94,6 +108,7 @@ class Objective:
     needs: ClassVar[tuple[str, ...]] = ()
     instead: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     revises: ClassVar[bool] = False
+    through_draws: ClassVar[bool] = True
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def init(self, key: Array, model: Any, batch: Batch) -> Any:
@@ -150,6 +165,17 @@ class Objective:
     def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
         """Terms of a batch: x [B, ...], id [B], mask [B]; `key` is the noise of this step."""
         raise NotImplementedError(f"{type(self).__name__} does not define __call__")
+
+
+def check_draws(objective: Objective, posterior: Any) -> None:
+    """Raises UserError where the encoder would learn by a gradient that its codes do not have."""
+    if objective.through_draws and posterior.support.integer:
+        raise UserError(
+            f"the codes of this model are {posterior.support.description}, through whose draws no "
+            f"gradient gets to the encoder, and objective {type(objective).__name__} trains it by "
+            "that: wake_sleep and reweighted_wake_sleep do not (an objective of your own says so "
+            "by through_draws = False)"
+        )
 
 
 def check_needs(objective: Objective, config: Any, labels: bool) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +62,12 @@ class Bound(ParameterPrior):
     beta_warmup: NonNegative = 0.0
 
     maximise: ClassVar[bool] = True
+    of_kl: ClassVar[tuple[str, ...]] = ("beta", "beta_warmup")  # options of draws or of the KL
+
+    def check_idle(self, posterior: Any, prior: Any) -> None:
+        """Raises UserError for what is asked of draws or of the KL of a code that has neither."""
+        if posterior.is_deterministic:
+            refuse_changed(self, self.of_kl, "the code is deterministic: it has no draws and no KL")
 
     def beta_at(self, step: Array) -> Array:
         """The weight of the KL at a step: linear from 0, then constant."""
@@ -72,6 +78,14 @@ class Bound(ParameterPrior):
         """log p(x|z) + beta (log p(z) - log q(z|x)), nats, [K, B]: the weights that a loss has."""
         ratio = draws.log_prior - draws.log_posterior
         return draws.log_likelihood + self.beta_at(step) * ratio
+
+
+def refuse_changed(objective: Objective, options: Sequence[str], why: str) -> None:
+    """Raises UserError for the first of some options that is not at its default."""
+    for option in options:
+        value = getattr(objective, option)
+        if value != type(objective).__dataclass_fields__[option].default:
+            raise UserError(f"objective.{option}={value} changes nothing: {why}")
 
 
 def monte_carlo_kl(draws: Draws) -> Array:

@@ -8,6 +8,7 @@ from flax import struct
 from jax import Array
 from pydantic import Field
 
+from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import NonNegative
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives.base import Batch, BoundModel, Objective, Terms, draw
@@ -22,8 +23,9 @@ class Contractive(Objective):
                  time of as many backward passes as the code has units; else so many random signs
                  estimate the norm without bias (Hutchinson 1990), for wide codes
 
-    A random code contracts in its mean. Metrics: those of `Reconstruction`, and
-    `squared_jacobian_norm`.
+    A random code contracts in its mean. Under batch normalisation a code depends on the whole batch
+    and has no such derivative: an encoder with it is refused. Metrics: those of `Reconstruction`,
+    and `squared_jacobian_norm`.
     """
 
     weight: NonNegative = 0.1
@@ -32,6 +34,11 @@ class Contractive(Objective):
     headline: ClassVar[str] = "loss"
 
     def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
+        if {"encoder", "latent"} & set(model.collections.get("batch_stats", {})):
+            raise UserError(
+                "objective contractive takes the derivative of a code by its own example, and with "
+                "batch_norm in encoder or latent the code depends on the whole batch"
+            )
         probe_key, draw_key = jax.random.split(key)
         likelihood = draw(model, batch, draw_key, num_samples=1).likelihood
         fixed = model.fixed()  # the pass above has left what its layers write

@@ -9,7 +9,7 @@ from jax import Array
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import NonNegative, Positive
 from ae_jax.objectives.base import Batch, BoundModel, Terms, draw
-from ae_jax.objectives.bound import Bound, kl_of
+from ae_jax.objectives.bound import Bound, kl_of, refuse_changed
 from ae_jax.objectives.discrepancy import KERNELS, discrepancy, refuse_without_prior
 
 
@@ -50,6 +50,11 @@ class InfoVae(Bound):
 
     def check(self, posterior: Any, prior: Any) -> None:
         refuse_without_prior("info_vae", prior)
+
+    def check_idle(self, posterior: Any, prior: Any) -> None:
+        super().check_idle(posterior, prior)
+        if self.alpha == 1:
+            refuse_changed(self, self.of_kl, "with objective.alpha=1 the KL weighs nothing")
 
     def __call__(
         self,

@@ -36,7 +36,7 @@ class MaskedReconstruction(Objective):
     fill       what the encoder sees where it may not see
 
     Metrics: `reconstruction`, log p(x_s|z); `squared_error`, summed over the scored entries of an
-    example; `squared_error_per_pixel`, per scored entry.
+    example; `squared_error_per_pixel`, per scored entry, in the mean over all scored entries.
     """
 
     share: Share = 0.5
@@ -96,7 +96,7 @@ class MaskedReconstruction(Objective):
             "squared_error": error,
             "squared_error_per_pixel": error / jnp.maximum(count, 1.0),
         }
-        return Terms(-reconstruction, metrics)
+        return Terms(-reconstruction, metrics, weights={"squared_error_per_pixel": count})
 
 
 def refuse_nothing_hidden(

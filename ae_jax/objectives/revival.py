@@ -10,7 +10,7 @@ from jax import Array
 
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import Count, NonNegative
-from ae_jax.distributions import ChosenPointMass
+from ae_jax.distributions import ChosenPointMass, known_from
 from ae_jax.nn.sparse_latents import highest
 from ae_jax.nn.tying import decoder_chain, encoder_chain
 from ae_jax.numerics.reductions import batch_mean, gather
@@ -89,7 +89,7 @@ class SparseAuxK(Watched):
         draws = draw(model, batch, key, num_samples=1)
         z, mask, x = draws.z[0], batch["mask"], batch["x"]
         metrics = fit_metrics(draws.likelihood, x)
-        left = jax.lax.stop_gradient(x - draws.likelihood.mean()[0])
+        left = jax.lax.stop_gradient(x - known_from(draws.likelihood, x).mean()[0])
         auxiliary = self.auxiliary(model, batch, draws.posterior.candidates, left)
         more, memory = self.watched(model, z, mask, axis_name)
         loss = self.weight * auxiliary - metrics["reconstruction"]
@@ -102,7 +102,8 @@ class SparseAuxK(Watched):
         kept = highest(among, min(self.auxiliary_k, candidates.shape[-1])) & dead
         codes = jnp.where(kept, candidates, 0.0)
         # Of no interest to the state of layers: no example has such a code.
-        with_dead, bias = model.fixed().decode(jnp.stack([codes, 0.0 * codes]), batch).mean()
+        decoded = model.fixed().decode(jnp.stack([codes, 0.0 * codes]), batch)
+        with_dead, bias = known_from(decoded, batch["x"]).mean()
         error = jnp.square(left - (with_dead - bias)).sum(axis=tuple(range(1, left.ndim)))
         return 0.5 * error * self.dead(model).any()
 

@@ -36,6 +36,7 @@ class ReweightedWakeSleep(Objective):
     headline: ClassVar[str] = "iwae"
     maximise: ClassVar[bool] = True
     can_pad: ClassVar[bool] = True
+    through_draws: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("model.tied=False",)
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "generative": GENERATIVE,

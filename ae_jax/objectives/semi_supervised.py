@@ -12,7 +12,6 @@ from pydantic import Field
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import Count, NonNegative
 from ae_jax.numerics.noise import example_keys
-from ae_jax.numerics.reductions import batch_mean
 from ae_jax.objectives.base import Batch, BoundModel, Terms, draw
 from ae_jax.objectives.bound import Bound, kl_of
 from ae_jax.objectives.networks import Mlp, Sizes
@@ -44,9 +43,9 @@ class SemiSupervised(Bound):
     num_samples: Count = struct.field(pytree_node=False, default=1)
     classifier_hidden: Sizes = struct.field(pytree_node=False, default=(500,))
 
+    of_kl: ClassVar[tuple[str, ...]] = (*Bound.of_kl, "num_samples")
     headline: ClassVar[str] = "bound"
     can_pad: ClassVar[bool] = True
-    whole_batch: ClassVar[bool] = True  # two metrics are means over a part of it
     needs: ClassVar[tuple[str, ...]] = ("labels", "model.condition=label")
 
     def init(self, key: Array, model: Any, batch: Batch) -> Any:
@@ -62,14 +61,7 @@ class SemiSupervised(Bound):
         logits: Any = Mlp(self.classifier_hidden, classes).apply({"params": own}, x)
         return jax.nn.log_softmax(logits)
 
-    def __call__(
-        self,
-        model: BoundModel,
-        batch: Batch,
-        key: Array,
-        step: Array,
-        axis_name: str | None = None,
-    ) -> Terms:
+    def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
         log_q = self.log_classifier(model.own, batch["x"]).T  # [C, B]
         classes = log_q.shape[0]
         draws = draw(model, under_every_label(batch, classes), key, self.num_samples)
@@ -86,13 +78,15 @@ class SemiSupervised(Bound):
         loss = -(weight * paid).sum(axis=0) - entropy + self.parameter_cost(model)
         loss = loss + jnp.where(shown, self.alpha / self.labelled * surprise, 0.0)
         right = (jnp.argmax(log_q, axis=0) == batch["y"]).astype(loss.dtype)
-        mask = batch["mask"]
         metrics = {
             "bound": (weight * (reconstruction - divergence)).sum(axis=0) + entropy,
-            "classifier_loss": among(surprise, shown, mask, axis_name),
-            "hidden_accuracy": among(right, ~shown, mask, axis_name),
+            "classifier_loss": jnp.where(shown, surprise, 0.0),
+            "hidden_accuracy": jnp.where(shown, 0.0, right),
         }
-        return Terms(loss, metrics)
+        among = shown.astype(loss.dtype)
+        return Terms(
+            loss, metrics, weights={"classifier_loss": among, "hidden_accuracy": 1.0 - among}
+        )
 
 
 def under_every_label(batch: Batch, classes: int) -> Batch:
@@ -108,9 +102,3 @@ def shown_labels(ids: Array, share: Array | float) -> Array:
     """Which of the examples have a label that is shown, bool [B]: each with that probability."""
     keys = example_keys(jax.random.key(LABELLED_SEED), ids)
     return jax.vmap(jax.random.uniform)(keys) < share
-
-
-def among(values: Array, chosen: Array, mask: Array, axis_name: str | None) -> Array:
-    """Values [B] whose mean over the batch is that of the chosen examples; 0 without any."""
-    share = batch_mean(chosen.astype(values.dtype), mask, axis_name)
-    return jnp.where(chosen, values, 0.0) / jnp.where(share > 0, share, 1.0)

@@ -32,6 +32,7 @@ class WakeSleep(ParameterPrior):
     headline: ClassVar[str] = "elbo"
     maximise: ClassVar[bool] = True
     can_pad: ClassVar[bool] = True
+    through_draws: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("model.tied=False",)
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"wake": GENERATIVE, "sleep": RECOGNITION}
 

@@ -186,8 +186,9 @@ def reduced_on_plateau(
 ) -> optax.GradientTransformationExtraArgs:
     """Scales updates by `factor` once more after `patience` rounds without a better mean loss.
 
-    A round is `size` updates; its mean loss is better where it is below the best one by more than
-    `tolerance` times the size of that. The scale does not fall below `lowest`. As
+    A round is `size` updates; its mean loss, in which those of all updates count alike, is better
+    where it is below the best one by more than `tolerance` times the size of that. The scale does
+    not fall below `lowest`. As
     `optax.contrib.reduce_on_plateau`, whose numbers cannot be traced and whose relative tolerance
     takes a loss below 0 that grows for one that falls.
     """

@@ -108,8 +108,12 @@ class Optimiser:
                 "of an epoch"
             )
 
-    def check_idle(self, where: str) -> None:
-        """Raises UserError for an option that changes nothing; a run is asked when it begins."""
+    def check_idle(self, where: str, steps: int) -> None:
+        """Raises UserError for an option that changes nothing, or leaves nothing to change.
+
+        A run is asked when it begins, with the number of its steps.
+        """
+        del steps
         changed = {
             option
             for option, field in type(self).__dataclass_fields__.items()
@@ -199,6 +203,14 @@ class Adagrad(Optimiser):
     initial_accumulator: NonNegative = 0.0
     burn_in: Annotated[int, Field(ge=0)] = 0
     eps: Positive = 1e-8
+
+    def check_idle(self, where, steps):
+        super().check_idle(where, steps)
+        if self.burn_in >= self.updates_in(steps):
+            raise UserError(
+                f"{where}.burn_in={self.burn_in} is no less than the updates of the run, "
+                f"{self.updates_in(steps)}: nothing would be trained"
+            )
 
     def rule(self, rate):
         def resting_first(count):

@@ -24,7 +24,7 @@ from ae_jax.models.base import OWN
 from ae_jax.models.build import settled_prior, settled_start
 from ae_jax.nn.initialisers import INITIALISERS
 from ae_jax.objectives import Batch, Terms
-from ae_jax.objectives.base import check_needs
+from ae_jax.objectives.base import check_draws, check_needs
 from ae_jax.train.config import DataConfig, EvalConfig, RunConfig, TrainConfig
 from ae_jax.train.placement import bytes_of, devices_here, placement_of, refuse_beyond_memory
 from ae_jax.train.program import REST, Architecture, Execution, Numbers, execution_for
@@ -251,6 +251,7 @@ def _check_idle(setup: Setup, state: TrainState, codes: tuple[Any, Any]) -> None
             "looks at itself: give one of them"
         )
     config.objective.check_idle(*codes)
+    check_draws(config.objective, codes[0])
     prior = getattr(setup.architecture.model, "prior_part", None)
     if prior is not None and hasattr(prior, "check_values"):
         prior.check_values(setup.values.low, setup.values.high)
@@ -258,7 +259,8 @@ def _check_idle(setup: Setup, state: TrainState, codes: tuple[Any, Any]) -> None
     if head is not None and hasattr(head, "check_start"):
         head.check_start()
     for name, optimiser in {"": config.optim, **dict(config.groups)}.items():
-        optimiser.check_idle(f"groups.{name}" if name else "optim")
+        steps = config.train.epochs * setup.steps_per_epoch
+        optimiser.check_idle(f"groups.{name}" if name else "optim", steps)
     if config.model.condition == "label":
         _warn_of_empty_classes(setup.dataset)
     if "prior_part" in state.params and not config.objective.revises:

@@ -173,7 +173,7 @@ def evaluate_batches(
     def values_of(batch: Batch, key: Array) -> dict[str, Array]:
         model = BoundModel(architecture.model, variables, active=active)
         terms = evaluate_objective(numbers.objective, model, batch, key, step)
-        return {"loss": terms.total(), **terms.metrics}
+        return terms.reported()
 
     key = stream_key(seed, "evaluation")
     with jax.default_matmul_precision(architecture.precision):

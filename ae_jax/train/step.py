@@ -105,7 +105,7 @@ def make_step(
             # summed and this changes nothing. What layers wrote is the same on all devices.
             grads = jax.lax.pmean(grads, axis_name)
             collections = jax.tree.map(partial(_mean_of_reals, axis_name=axis_name), collections)
-        totals = masked_totals({"loss": terms.total(), **terms.metrics}, batch["mask"])
+        totals = masked_totals(terms.reported(), batch["mask"])
         if axis_name is not None:
             totals = jax.lax.psum(totals, axis_name)
         updates, opt_state = optax.with_extra_args_support(optimiser).update(
@@ -238,7 +238,11 @@ def _check_terms(objective: Objective, terms: Terms, size: tuple[int, ...]) -> N
     if "loss" in terms.metrics:
         raise UserError(f"{name}: no metric may be called loss")
     losses = {f"loss of {group}" if group else "loss": v for group, v in terms.losses().items()}
-    for term, value in {**losses, **terms.metrics}.items():
+    stray = sorted(set(terms.weights) - set(terms.metrics))
+    if stray:
+        raise UserError(f"{name}: there are weights of {stray[0]}, which is none of its metrics")
+    weights = {f"weight of {metric}": value for metric, value in terms.weights.items()}
+    for term, value in {**losses, **terms.metrics, **weights}.items():
         if jnp.shape(value) != size:
             raise UserError(
                 f"{name}: {term} has shape {jnp.shape(value)}, not one value an example, {size}"
