@@ -11,11 +11,12 @@ Command python -m experiments.cvae --preset smoke|quick|standard [--workdir DIR]
 
         smoke     seconds; the 8x8 digits
         quick     4 epochs with labels, one quadrant in 9 epochs; minutes on two CPU cores
-        standard  20 epochs with labels, all quadrants, grey and binary, in 45 epochs each; an hour
-                  and three quarters on two CPU cores
+        standard  20 epochs with labels, all quadrants, grey and binary, in at most 20 epochs of
+                  the baseline and 45 of the CVAE; an hour and three quarters on two CPU cores
 
 Protocol  Of 60,000 training digits the last 5,000 are held out and stop the training of all that
-        concerns quadrants: looks without a better bound there end it, and the best one is kept.
+        concerns quadrants: three looks without a better bound there end it, and the best one is
+        kept; the baseline looks at itself after every epoch, the CVAE after every third.
         The test digits choose nothing (in the published code they stop the training).
         Quadrants: 784-500-500-784 for the baseline, which sees -1 for what is hidden; the prior
         network sees the digit with the baseline's guess filled in, the recognition network the

@@ -13,7 +13,7 @@ from ae_jax.eval.estimates import standard_error
 from ae_jax.eval.posteriors import variance_of_means
 from ae_jax.lab import Rows
 from ae_jax.report.claims import Claim, at_least, at_most, close_to
-from experiments.evaluation import gain, of_set, values_by_example
+from experiments.evaluation import gain, kept, of_set, values_by_example
 from experiments.iwae_runs import SOURCE, Run, published
 
 ACTIVE = 0.01
@@ -41,13 +41,10 @@ class Measured:
 
 def measure(run: Run, model: Fitted, folder: Path, samples: int) -> Measured:
     """Estimates with so many samples; they take minutes, and are kept beside the run."""
-    kept = make_directory(folder) / f"nll-{samples}-at-step-{model.step}.npy"
-    if kept.is_file():
-        likelihoods = np.load(kept, allow_pickle=False)
-    else:
-        estimate = ImportanceSampledLikelihood(samples).values_of
-        likelihoods = -values_by_example(model, "test", estimate)["log_likelihood"]
-        np.save(kept, likelihoods)
+    estimate = ImportanceSampledLikelihood(samples).values_of
+    file = make_directory(folder) / f"nll-{samples}-at-step-{model.step}.npz"
+    found = kept(file, lambda: values_by_example(model, "test", estimate))
+    likelihoods = -found["log_likelihood"]
     variance = of_set(model, "test", variance_of_means)
     # The code of a ladder is that of both layers, the lower first.
     layers = (variance,) if run.layers == 1 else (variance[:-50], variance[-50:])

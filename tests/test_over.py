@@ -140,6 +140,10 @@ def test_the_worse_half_of_a_grid_ends_early(command, folder):
     assert [epochs[step] for step in steps[:2]] == [1, 1]
     assert sorted(epochs[step] for step in steps[2:]) == [2, 3]
     assert out.count("\n|") == 6
+    # Run again, members are compared where they were compared: none goes on.
+    status, again, err = command("grid", "digits", *SMALL, *halving)
+    assert status == 0, err
+    assert again.split("table:")[0] == out.split("table:")[0]
 
 
 @pytest.mark.parametrize(

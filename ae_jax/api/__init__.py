@@ -150,6 +150,8 @@ def configure(config: AnyConfig | None, options: dict[str, Any]) -> AnyConfig:
 def as_dataset(data: np.ndarray | DataSet, y: np.ndarray | None, source: DataConfig) -> DataSet:
     """A data set as it is, an array split as the configuration says; limited in either case."""
     if isinstance(data, DataSet):
+        if y is not None:
+            raise UserError("the labels of a DataSet are in its splits: leave y out")
         dataset = admitted(data)
     else:
         dataset = from_object(

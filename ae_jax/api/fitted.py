@@ -76,6 +76,11 @@ class Fitted:
         """
         return self.setup.architecture.model.apply
 
+    @property
+    def reached(self) -> list[Record]:
+        """The records up to this state: of a best checkpoint those after it are left out."""
+        return [one for one in self.records if one["step"] <= self.step] or self.records
+
     def __repr__(self) -> str:
         """What it is, in a few lines."""
         from ae_jax.api.words import described  # which is of no use to what is run

@@ -23,9 +23,9 @@ def _lines(model: Any) -> list[str]:
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(model.params))
     lines = [
         f"{count:,} parameters, preprocessing {model.config.data.preprocess}",
-        model.config.progress(model.records, model.step),
+        model.config.progress(model.reached, model.step),
     ]
-    looks = [record for record in model.records if is_look(record)]
+    looks = [record for record in model.reached if is_look(record)]
     headline = model.setup.headline
     if looks:
         values = "  ".join(

@@ -332,8 +332,15 @@ def _check_one_trace(setup: Setup) -> None:
         return evaluate_objective(numbers, model, batch, key, state.step).total()
 
     params, batch = setup.initial_state().params, _batch(setup)
+    for field in dataclasses.fields(objective):
+        is_static = not field.metadata.get("pytree_node", True)
+        if is_static and isinstance(getattr(objective, field.name), float):
+            raise Failed(
+                f"{field.name} is a number and declared static: another value compiles the program "
+                "anew; leave pytree_node=False to what decides shapes or branches"
+            )
     for seed in range(2):
-        changed = jax.tree.map(lambda leaf, s=seed: leaf + 0.0 * s, objective)
+        changed = jax.tree.map(lambda leaf, s=seed: leaf * (1.0 + 0.5 * s), objective)
         one(changed, params, batch, jax.random.key(seed))
     if traces > 1:
         raise Failed(

@@ -173,18 +173,22 @@ def _train(
             seen = [] if isinstance(records, TrainingDiverged) else records
             found[name] = [one for one in seen if is_look(one)]
         if until is not None:
-            going = _better_half(going, found, dataset)
+            going = _better_half(going, found, dataset, until)
     return found
 
 
-def _better_half(going: Sequence[Member], looks: Looks, dataset: DataSet) -> list[Member]:
+def _better_half(
+    going: Sequence[Member], looks: Looks, dataset: DataSet, until: int
+) -> list[Member]:
+    """Those that were better at an epoch: of a grid that is run again some have gone on since."""
     scores: dict[str, float] = {}
     for member in going:
-        if looks[member.name]:
+        then = [look for look in looks[member.name] if look["epoch"] <= until]
+        if then:
             objective = member.config.objective
             sign = 1.0 if objective.maximise else -1.0
             metric = selection_metric(objective, dataset.splits)
-            scores[member.name] = sign * looks[member.name][-1][metric]
+            scores[member.name] = sign * then[-1][metric]
     if not scores:
         raise TrainingDiverged("the loss of no member stayed finite")
     kept = sorted(scores, key=scores.__getitem__, reverse=True)[: math.ceil(len(going) / 2)]
@@ -259,7 +263,8 @@ def _row(
     row |= {"runs": len(runs), "diverged": len(runs) - len(ended)}
     if not ended:
         return row
-    row["epochs"] = ended[0]["epoch"]
+    epochs = [look["epoch"] for look in ended]  # patience may end seeds at different ones
+    row["epochs"] = epochs[0] if len(set(epochs)) == 1 else statistics.fmean(epochs)
     for name in dict.fromkeys(metrics):
         values = [look[name] for look in ended]
         row[name] = statistics.fmean(values)
@@ -336,8 +341,9 @@ def _over_epochs(
     whole = [looks for looks in runs if looks]
     if not whole:
         return None
-    epochs = np.asarray([look["epoch"] for look in whole[0]])
-    values = np.asarray([[look[metric] for look in looks] for looks in whole])
+    # Up to where the first of the seeds ended, if patience ended some early: a mean of all.
+    epochs = np.asarray([look["epoch"] for look in min(whole, key=len)])
+    values = np.asarray([[look[metric] for look in looks[: len(epochs)]] for looks in whole])
     return epochs, values[0] if len(values) == 1 else values
 
 

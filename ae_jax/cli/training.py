@@ -144,10 +144,13 @@ def _train(
         outcome = loop.train(setup, directory, listeners=listeners, accept_code=accept_code)
     if not processes.is_first():
         return
+    from ae_jax.report.courses import is_in_nats  # figures are slow to import
+
     last, headline = outcome.last_look, setup.numbers.objective.headline
     for name in setup.splits:
         value = reached(last[f"{name}/{headline}"], setup.config, decimals=3)
-        click.echo(f"{name:>5}: {headline} {value} nats per example")
+        unit = " nats per example" if is_in_nats(headline, headline) else ""
+        click.echo(f"{name:>5}: {headline} {value}{unit}")
     click.echo(f"run: {directory.path}")
     if with_report and jax.process_count() > 1:
         click.echo(f"figures and report: ae-jax report {directory.path}")

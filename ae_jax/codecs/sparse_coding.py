@@ -132,7 +132,8 @@ class SparseCoding(CodecSpec):
     def check_idle(self, count: int, dim: int) -> None:
         if self.sparsity == "omp":
             why = "is of codes with a penalty, and codec.sparsity=omp has none"
-            self.refuse_changed(("penalty", "solver"), why)
+            of_penalty = ("penalty", "solver", "code_iterations", "code_tolerance")
+            self.refuse_changed((*of_penalty, "encode_iterations", "encode_tolerance"), why)
         else:
             why = f"is of codec.sparsity=omp, and it is {self.sparsity}"
             self.refuse_changed(("num_nonzeros",), why)

@@ -67,7 +67,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return {"x": content}
-            names = _names(content.files, path)
+            names = names_of_keys(content.files, path)
             arrays: dict[str, Any] = {
                 name or key: content[key] if name else None for key, name in names.items()
             }
@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"data set {path} cannot be read: {reason}") from error
 
 
-def _names(keys: list[str], path: Path) -> dict[str, str | None]:
+def names_of_keys(keys: list[str], path: Path) -> dict[str, str | None]:
     """What each key of an archive is to a data set, None where it is nothing.
 
     Raises UserError for examples or labels that would not be read, and for two of one kind.

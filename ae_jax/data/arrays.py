@@ -52,15 +52,21 @@ def from_array(x, y=None, *, name: str = "array", protocol: str = "paper") -> Da
 
 
 def check_split(
-    split: Split, shape: tuple[int, ...], origin: str, *, missing: bool = False
+    split: Split,
+    shape: tuple[int, ...],
+    origin: str,
+    *,
+    missing: bool = False,
+    counts: bool = False,
 ) -> None:
     """Raises UserError unless `x` is [N, *shape] uint8 or finite float32 and `y` [N] int32.
 
-    With `missing`, NaN may stand for missing values.
+    With `missing`, NaN may stand for missing values; `counts` may be uint16.
     """
     origin = f"data set {origin}"
     examples = examples_of(split.x, origin).values
-    if split.x.dtype not in (np.uint8, np.float32) or split.x.shape[1:] != shape:
+    allowed = (np.uint8, np.float32, np.uint16) if counts else (np.uint8, np.float32)
+    if split.x.dtype not in allowed or split.x.shape[1:] != shape:
         raise UserError(
             f"{origin}: every split needs uint8 or float32 examples of one shape, not "
             f"{split.x.dtype} of {split.x.shape[1:]} beside {shape}"

@@ -80,8 +80,9 @@ def stored_texts(texts: Sequence[str], name: str, log: Any, origin: str) -> Stor
     known = counts_from_text([texts[row] for row in rows])
     held_out = counts_from_text([texts[row] for row in test], vocabulary=known.vocabulary)
     return stored_counts(
-        known.matrix, held_out.matrix, len(valid), known.vocabulary, name, log, origin=origin
-    )
+        known.matrix, held_out.matrix, len(valid), known.vocabulary, name, log,
+        rows=(rows, test), origin=origin,
+    )  # fmt: skip
 
 
 def stored_counts(
@@ -94,18 +95,21 @@ def stored_counts(
     *,
     labels: tuple[np.ndarray, np.ndarray] | None = None,
     classes: tuple[str, ...] | None = None,
+    rows: tuple[np.ndarray, np.ndarray] | None = None,
     origin: str = "",
 ) -> Stored:
     """A data set of two sparse or dense matrices [N, V] of counts. Raises UserError.
 
-    `labels` are those of both; `log` is told of the memory, and of documents without a word.
+    `labels` are those of both, and `rows` their places in what they were taken from; `log` is told
+    of the memory, and of documents without a word.
     """
     parts: list[Any] = [held_counts(matrix, name) for matrix in (train, test)]
     kind = np.result_type(*(part.dtype for part in parts))
     splits = []
     for index, part in enumerate(parts):
         y = None if labels is None else np.asarray(labels[index], np.int32)
-        splits.append(Split(_of_type(part, kind), y))
+        names = None if rows is None else rows[index]
+        splits.append(Split(_of_type(part, kind), y, names=names))
     size, width = sum(map(len, splits)), splits[0].x.shape[1]
     sparse = any(isinstance(part, SparseCounts) for part in parts)
     held = "sparse on the host, made dense by batch" if sparse else ""

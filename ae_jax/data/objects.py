@@ -47,6 +47,10 @@ def from_object(
     y       labels [N], numbers or words; or the name of the column that holds them
     layout  "channels_first" for images [N, C, H, W]
     """
+    if isinstance(x, Mapping) and not all(_is_table_of_rows(part) for part in x.values()):
+        raise UserError(
+            "a mapping of arrays is no data set: give its examples as x and its labels as y"
+        )
     stored = _stored(x, y, name, layout)
     if stored is not None:
         return stored.under(protocol, name)
@@ -54,6 +58,8 @@ def from_object(
     array = x if layout == "channels_last" else channels_last(with_mask(x), layout, name)
     if y is None:
         return from_array(array, None, name=name, protocol=protocol)
+    if not hasattr(array, "__len__") or np.ndim(array) == 0:
+        raise UserError(f"{name}: examples are an array [N, ...], and what was given has no length")
     _, classes = class_codes(y, array.shape[0] if hasattr(array, "shape") else len(array), name)
     if classes is None:
         return from_array(array, y, name=name, protocol=protocol)
@@ -133,6 +139,8 @@ def _hugging_face(x: Any, y: Any, name: str, layout: str) -> Stored:
         return stored_table(_arrays(columns), name, _say, None, labels)
     values = list(columns[key])
     if values and isinstance(values[0], str):
+        if y is not None:
+            raise UserError("labels of texts are not kept: leave y out")
         return stored_texts(values, name, _say, name)
     classes = getattr(x.features[label], "names", None) if label else None
     examples = channels_last(_images(x, key, values, name), layout, name)
@@ -144,6 +152,8 @@ def _parts(x: Mapping[str, Any], y: Any, name: str, layout: str) -> Stored:
     unknown = [part for part in x if part not in _PARTS]
     if unknown or "train" not in x or "test" not in x:
         raise UserError(f"{name} has the splits {', '.join(x)}, and train and test are needed")
+    if y is not None and not isinstance(y, str):
+        raise UserError(f"{name} comes in splits: y is the name of the column of its labels")
     arrays = {}
     for part, rows in x.items():
         columns, label = _columns(rows), _chosen_label(rows, y)

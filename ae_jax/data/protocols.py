@@ -22,8 +22,8 @@ class Stored:
     """A data set before a protocol is chosen.
 
     `train` ends with the `valid_count` examples that the protocol "paper" holds out for
-    validation; "full" trains on them too. `max_value`, `classes` and `facts` are those of
-    `DataSet`.
+    validation; "full" trains on them too. `max_value`, `classes`, `facts` and
+    `declared_classes` are those of `DataSet`.
     """
 
     train: Split
@@ -32,6 +32,7 @@ class Stored:
     max_value: float | None = None
     classes: tuple[str, ...] | None = None
     facts: Facts = Facts()
+    declared_classes: int | None = None
 
     def under(self, protocol: str, name: str) -> DataSet:
         """The data set with the splits of a protocol. Raises UserError for an unknown one."""
@@ -46,7 +47,13 @@ class Stored:
                 "test": self.test,
             }
         return DataSet(
-            name, splits, self.max_value, protocol, classes=self.classes, facts=self.facts
+            name,
+            splits,
+            self.max_value,
+            protocol,
+            classes=self.classes,
+            facts=self.facts,
+            declared_classes=self.declared_classes,
         )
 
 

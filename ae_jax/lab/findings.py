@@ -61,11 +61,11 @@ def rounded(rows: Rows, digits: Mapping[str, int]) -> Rows:
 
 
 def run_rows(fitted: Mapping[str, Fitted]) -> Rows:
-    """One row a run: epochs, steps, and seconds of training."""
+    """One row a run: epochs and steps of what was kept of it, and seconds of all its training."""
     return [
         {
             "run": name,
-            "epochs": model.records[-1]["epoch"],
+            "epochs": model.reached[-1]["epoch"],
             "steps": model.step,
             "training seconds": round(model.records[-1]["seconds"], 1),
         }

@@ -48,7 +48,7 @@ class Lab:
             raise UserError(f"two members are called {twice[0]}: their runs would be one")
         outcomes = self.launcher.train(members, dataset, self.root, listener_for=member_progress)
         ended = [m for m in members if not isinstance(outcomes[m.name], TrainingDiverged)]
-        return restored(self.root, ended, dataset, which)
+        return Trained(restored(self.root, ended, dataset, which))
 
     def sweep(
         self,
@@ -95,6 +95,13 @@ def restored(
     return {
         name: restore(RunDirectory(root / name), setup, which) for name, setup in setups.items()
     }
+
+
+class Trained(dict[str, Fitted]):
+    """Models by name; to ask for one that diverged is refused in a sentence."""
+
+    def __missing__(self, name: str) -> Fitted:
+        raise TrainingDiverged(f"{name} diverged, and what it is compared with needs it")
 
 
 class WouldFit(Exception):

@@ -1,6 +1,7 @@
 """What experiments share: claims with a computed verdict, where they were measured."""
 
 import dataclasses
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -43,9 +44,15 @@ def _judged(
 ) -> Claim:  # fmt: skip
     """A claim about a number, rounded after it was judged by `holds(value, target, tolerance)`."""
     verdict = bool(holds(value, target, tolerance))
-    error = None if standard_error is None else round(standard_error, 3)
-    rounded = round(value, 3), round(target, 3)
+    error = None if standard_error is None else _rounded(standard_error)
+    rounded = _rounded(value), _rounded(target)
     return Claim(name, *rounded, tolerance, unit, source, verdict, direction, error)
+
+
+def _rounded(value: float) -> float:
+    """To three decimals, and three digits where there would be fewer."""
+    small = 0 < abs(value) < 0.1
+    return round(value, 2 - math.floor(math.log10(abs(value))) if small else 3)
 
 
 # By no more than the tolerance is a value below its target, above it, or away from it.

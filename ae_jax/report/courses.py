@@ -58,6 +58,11 @@ def axis_labels(model: Fitted, metric: str | None = None) -> tuple[str, str]:
 
 
 def with_unit(metric: str, headline: str) -> str:
-    """What a metric is called on an axis: the headline of an objective is in nats per example."""
-    unit = " (nats per example)" if metric in {*IN_NATS, headline} else ""
+    """What a metric is called on an axis: the headline of an objective is in nats per example,
+    but for one that is an error."""
+    unit = " (nats per example)" if is_in_nats(metric, headline) else ""
     return f"{display_name(metric)}{unit}"
+
+
+def is_in_nats(metric: str, headline: str) -> bool:
+    return metric in IN_NATS or metric == headline and not metric.startswith("squared_error")

@@ -41,13 +41,22 @@ def draw_curves(axes: Axes, lines: Curves, *, markers: bool = False) -> None:
         look = line_style(place, markers or y.shape[-1] <= 2)
         name = display_name(label)
         if y.ndim == 2:
-            spread = y.std(axis=0, ddof=1) if len(y) > 1 else np.zeros(y.shape[1])
-            axes.errorbar(x, y.mean(axis=0), yerr=spread, capsize=2.5, label=name, **look)
+            mean, spread = _over_seeds(y)
+            axes.errorbar(x, mean, yerr=spread, capsize=2.5, label=name, **look)
         elif is_noisy(y):
             axes.plot(x, y, color=look["color"], alpha=FAINT, linewidth=0.8, label=f"{RAW}{name}")
             axes.plot(x, smoothed(y), label=name, **look)
         else:
             axes.plot(x, y, label=name, **look)
+
+
+def _over_seeds(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of values [S, n] over the seeds that have one, NaN left out."""
+    known = np.isfinite(y)
+    count = known.sum(axis=0)
+    mean = np.where(known, y, 0.0).sum(axis=0) / np.where(count > 0, count, np.nan)
+    squares = np.where(known, np.square(y - mean), 0.0).sum(axis=0)
+    return mean, np.sqrt(squares / np.maximum(count - 1, 1))
 
 
 def line_style(place: int, markers: bool) -> dict[str, object]:

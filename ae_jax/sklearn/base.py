@@ -60,6 +60,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def transform(self, X: Any) -> np.ndarray:
         """Codes [N, Z] float32 of examples [N, D]: means of q(z|x)."""
+        return self._codes(X)
+
+    def _codes(self, X: Any) -> np.ndarray:
+        """`transform` itself: what is called so gives what `set_output` asks for."""
         check_is_fitted(self)
         X = self._validated(X)
         with as_value_errors():

@@ -90,7 +90,7 @@ class _Clusters(ClusterMixin, CodecEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest cluster of each example, [N] int64 from 0."""
-        return super().transform(X).argmax(axis=1)
+        return self._codes(X).argmax(axis=1)
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -183,7 +183,7 @@ class SphericalMixture(_Clusters):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """p(k|x) of each component, [N, Z]: the codes."""
-        return Estimator.transform(self, X)
+        return self._codes(X)
 
 
 @dataclasses.dataclass(eq=False, repr=False)

@@ -9,7 +9,7 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ae_jax.core.errors import UserError
-from ae_jax.eval.scores import Score, threshold_at
+from ae_jax.eval.scores import Score, score_named, threshold_at
 from ae_jax.sklearn.autoencoder import Autoencoder
 from ae_jax.sklearn.base import Estimator, as_value_errors
 
@@ -47,6 +47,8 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
                 raise UserError(
                     f"estimator is one of ae_jax.sklearn, not a {type(self.estimator).__name__}"
                 )
+            if isinstance(self.kind, str):
+                score_named(self.kind)  # known, before anything is trained
         estimator = clone(self._chosen)
         if self.random_state is not None:
             estimator.set_params(random_state=self.random_state)

@@ -180,6 +180,12 @@ def prepare_codec(config: CodecConfig, dataset: DataSet, begins: bool = True) ->
     config.codec.check(setup.rows)
     if begins:
         config.codec.check_idle(setup.rows.count, setup.rows.dim)
+        for part, split in dataset.splits.items():
+            if split.x.dtype.kind == "f" and np.isnan(split.x).any():
+                raise UserError(
+                    f"the {part} split of {dataset.name} holds values that are NaN, and a codec "
+                    "takes no missing ones"
+                )
     return setup
 
 

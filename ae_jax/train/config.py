@@ -137,7 +137,7 @@ class RunConfig:
         return any(
             type(optim).build is not Optimiser.build
             or type(optim).rate is not Optimiser.rate
-            or optim.schedule != "constant"
+            or optim.schedule not in ("constant", "plateau")
             or optim.warmup > 0
             for optim in (self.optim, *(optim for _, optim in self.groups))
         )
@@ -154,8 +154,7 @@ class RunConfig:
     def progress(self, records: Sequence[Mapping[str, Any]], step: int) -> str:
         """How far it was fitted, in a few words."""
         done, epochs = records[-1]["epoch"] if records else 0, self.train.epochs
-        early = ", stopped early" if done < epochs and self.train.patience else ""
-        return f"objective {method_name(self)}, epoch {done:,} of {epochs:,}{early}"
+        return f"objective {method_name(self)}, epoch {done:,} of {epochs:,}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,7 +55,10 @@ class KeptOutcome:
 def kept_outcome(
     config: RunConfig, dataset: DataSet, start: Any, path: Path, until: int | None
 ) -> KeptOutcome | None:
-    """The outcome of a run that its directory says is over; None where a setup has to find out."""
+    """The outcome of a run that its directory says is over; None where a setup has to find out.
+
+    Raises UserError where files of code that it names were edited since.
+    """
     directory = RunDirectory(path)
     epochs = config.train.epochs if until is None else until
     goal = epochs * num_batches(len(dataset.splits["train"]), config.train.batch_size)
@@ -64,6 +67,7 @@ def kept_outcome(
     known_by = None if start is None else Start(start).fingerprint
     if directory.start() != known_by or not _is_of(directory, config, dataset):
         return None
+    directory.check_code()
     return KeptOutcome(config, dataset, start, directory)
 
 

@@ -108,12 +108,12 @@ class Optimiser:
                 "of an epoch"
             )
 
-    def check_idle(self, where: str, steps: int) -> None:
+    def check_idle(self, where: str, updates: int) -> None:
         """Raises UserError for an option that changes nothing, or leaves nothing to change.
 
-        A run is asked when it begins, with the number of its steps.
+        A run is asked when it begins, with the number of its updates.
         """
-        del steps
+        del updates
         changed = {
             option
             for option, field in type(self).__dataclass_fields__.items()
@@ -204,12 +204,12 @@ class Adagrad(Optimiser):
     burn_in: Annotated[int, Field(ge=0)] = 0
     eps: Positive = 1e-8
 
-    def check_idle(self, where, steps):
-        super().check_idle(where, steps)
-        if self.burn_in >= self.updates_in(steps):
+    def check_idle(self, where, updates):
+        super().check_idle(where, updates)
+        if self.burn_in >= updates:
             raise UserError(
                 f"{where}.burn_in={self.burn_in} is no less than the updates of the run, "
-                f"{self.updates_in(steps)}: nothing would be trained"
+                f"{updates}: nothing would be trained"
             )
 
     def rule(self, rate):

@@ -259,8 +259,9 @@ def _check_idle(setup: Setup, state: TrainState, codes: tuple[Any, Any]) -> None
     if head is not None and hasattr(head, "check_start"):
         head.check_start()
     for name, optimiser in {"": config.optim, **dict(config.groups)}.items():
-        steps = config.train.epochs * setup.steps_per_epoch
-        optimiser.check_idle(f"groups.{name}" if name else "optim", steps)
+        # Gradients that are added up do not go over from one epoch to the next.
+        updates = config.train.epochs * int(optimiser.updates_in(setup.steps_per_epoch))
+        optimiser.check_idle(f"groups.{name}" if name else "optim", updates)
     if config.model.condition == "label":
         _warn_of_empty_classes(setup.dataset)
     if "prior_part" in state.params and not config.objective.revises:

@@ -268,9 +268,15 @@ def _task(
     track: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Plain data from which another process trains the same members."""
+    layouts = {member.config.data.layout for member in members}
     return {
         "members": {member.name: to_dict(member.config) for member in members},
-        "data": {"name": dataset.name, "protocol": dataset.protocol, "limit": dataset.limit},
+        "data": {
+            "name": dataset.name,
+            "protocol": dataset.protocol,
+            "limit": dataset.limit,
+            "layout": layouts.pop() if len(layouts) == 1 else "channels_last",
+        },
         "sha256": dataset.fingerprint,
         "root": str(root.absolute()),
         "until": until,

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ae_jax.core.errors import UserError, present
 from ae_jax.core.files import cache_root
-from ae_jax.data.arrays import check_split
+from ae_jax.data.arrays import admitted, check_split
 from ae_jax.data.base import DataSet
 from ae_jax.data.protocols import Stored
 from ae_jax.data.sources import cache
@@ -128,9 +128,10 @@ class UserFunction:
         made = self.function()
         if not isinstance(made, DataSet) or not {"train", "test"} <= set(made.splits):
             raise UserError(f"{self.name} has to return a DataSet with the splits train and test")
+        made = admitted(made)
         train, valid = made.splits["train"], made.splits.get("valid")
         for split in made.splits.values():
-            check_split(split, made.shape, self.name, missing=True)
+            check_split(split, made.shape, self.name, missing=True, counts=made.is_counts)
         return Stored(
             train=train if valid is None else valid.after(train),
             test=made.splits["test"],
@@ -138,6 +139,7 @@ class UserFunction:
             max_value=made.max_value,
             classes=made.classes,
             facts=made.facts,
+            declared_classes=made.declared_classes,
         )
 
     peek = stored

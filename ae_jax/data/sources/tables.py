@@ -6,6 +6,8 @@ anywhere else are refused by the name of their column. An empty field, NA and Na
 """
 
 import csv
+import re
+import sys
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -19,6 +21,7 @@ from ae_jax.data.sources.cache import Log
 from ae_jax.data.sources.user_arrays import stored_of
 
 LABELS = ("label", "labels", "class", "target", "y")
+_INDEX = re.compile(r"__index_level_\d+__")
 _NO_LABEL = ("", "na", "nan")  # that a class may be called none is another matter
 _MISSING = (*_NO_LABEL, "null", "none")
 
@@ -102,9 +105,23 @@ def _delimited(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"data set {path} is no readable table: {error}") from error
     if not rows:
         raise UserError(f"data set {path} is empty")
-    named = any(field.strip() and not _is_number(field) for field in rows[0])
-    first_row, rows = rows[0], rows[1:] if named else rows
-    names = [name.strip() if named else f"column {i}" for i, name in enumerate(first_row)]
+    header = [field.strip() for field in rows[0]]
+    named = any(field and not _is_number(field) for field in header)
+    if not named and len(rows) > 1 and _counts_columns(header):
+        named = True
+        print(
+            f"data set {path}: its first row, {', '.join(header[:3])}, ..., counts the columns and "
+            "is taken for their names",
+            file=sys.stderr,
+        )
+    rows = rows[1:] if named else rows
+    if named and header[0] == "" and [row[0] for row in rows] == [*map(str, range(len(rows)))]:
+        header, rows = header[1:], [row[1:] for row in rows]  # the row numbers that pandas writes
+    names = (
+        [name or f"column {i}" for i, name in enumerate(header)]
+        if named
+        else [f"column {i}" for i in range(len(header))]
+    )
     wrong = next((i for i, row in enumerate(rows) if len(row) != len(names)), None)
     if wrong is not None:
         raise UserError(
@@ -118,6 +135,12 @@ def _delimited(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"data set {path} holds names of columns and no rows")
     columns = zip(*rows, strict=True)
     return {name: _column(list(fields)) for name, fields in zip(names, columns, strict=True)}
+
+
+def _counts_columns(header: list[str]) -> bool:
+    """Whether a first row is 0, 1, 2, ..., before it a blank where there are row numbers."""
+    numbers = header[1:] if header[0] == "" else header
+    return len(numbers) > 2 and numbers == [*map(str, range(len(numbers)))]
 
 
 def _is_number(field: str) -> bool:
@@ -152,7 +175,15 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
         table = parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(f"data set {path} cannot be read: it is no parquet file") from error
-    return {name: _plain(table[name].to_numpy()) for name in table.column_names}
+    # Where pandas wrote its row names they are a column, of which it alone knows that it is none.
+    names = [name for name in table.column_names if not _INDEX.fullmatch(name)]
+    return {name: _plain(_decoded(table[name], pyarrow).to_numpy()) for name in names}
+
+
+def _decoded(column: Any, pyarrow: Any) -> Any:
+    """A column of categories as what they are called: by numbers, a missing one is the last."""
+    kind = column.type
+    return column.cast(kind.value_type) if pyarrow.types.is_dictionary(kind) else column
 
 
 def frame_columns(frame: Any, only: Collection[str] | None = None) -> dict[str, np.ndarray]:

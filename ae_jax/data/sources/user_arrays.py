@@ -70,7 +70,7 @@ def stored_sparse(matrix: Any, y: Any, origin: str, log: Log, words: Any = None)
     return stored_counts(
         matrix[rows], matrix[test], len(valid), words, origin, log,
         labels=None if labels is None else (labels[rows], labels[test]),
-        classes=classes, origin=origin,
+        classes=classes, rows=(rows, test), origin=origin,
     )  # fmt: skip
 
 
@@ -87,9 +87,16 @@ def class_codes(y: Any, count: int, origin: str) -> tuple[np.ndarray, tuple[str,
 
     Words are text, bytes and what pandas calls categories. Raises UserError.
     """
+    if isinstance(y, np.ma.MaskedArray) and np.ma.is_masked(y):
+        raise UserError(f"data set {origin}: some labels are masked: leave those examples out")
     y = np.asarray(y)
     if y.dtype.kind == "S" or y.dtype == object and all(isinstance(v, bytes) for v in y.flat):
-        y = np.array([bytes(value).decode() for value in y.flat]).reshape(y.shape)
+        try:
+            y = np.array([bytes(value).decode() for value in y.flat]).reshape(y.shape)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"data set {origin}: a label is no text in UTF-8: {error.object!r}"
+            ) from error
     if y.dtype == object and not all(isinstance(value, str) for value in y.flat):
         raise UserError(f"data set {origin}: some labels are missing or of mixed types")
     return labels_of(y, count, f"data set {origin}")

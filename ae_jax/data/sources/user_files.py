@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ae_jax.core.errors import UserError
+from ae_jax.data.array_files import names_of_keys
 from ae_jax.data.arrays import UNREADABLE
 from ae_jax.data.counts import stored_texts
 from ae_jax.data.protocols import Stored
@@ -23,7 +24,6 @@ from ae_jax.data.sources.top_tagging import imported_h5py
 from ae_jax.data.sources.user_arrays import stored_arrays, stored_of, stored_sparse
 
 TABLES = (".csv", ".tsv", ".parquet")
-_KEYS = {f"{kind}{part}" for kind in "xy" for part in ("", "_train", "_valid", "_test")}
 _SPARSE = {"data", "indices", "indptr", "shape"}
 
 
@@ -163,8 +163,9 @@ def _hdf5(path: Path, log: Log) -> Stored:
     h5py = imported_h5py(path)
     try:
         with h5py.File(path, "r") as file:
-            arrays: dict[str, Any] = {key: file[key][()] for key in file if key in _KEYS}
-            others: dict[str, Any] = {key: None for key in file if key not in _KEYS}
+            names = names_of_keys(list(file), path)
+            arrays: dict[str, Any] = {name: file[key][()] for key, name in names.items() if name}
+            others: dict[str, Any] = {key: None for key, name in names.items() if name is None}
     except (OSError, TypeError, ValueError) as error:
         raise UserError(f"data set {path} cannot be read as HDF5: {error}") from error
     return stored_arrays(arrays if arrays else others, str(path))
