@@ -48,6 +48,19 @@ def test_rows_of_a_sparse_matrix_and_texts_are_called_by_their_numbers(tmp_path)
         assert split.names is not None and len(split.names) == len(split.x)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_few_examples_are_enough_for_a_model_that_is_there(rows, tmp_path):
+    wide = pd.DataFrame(1e6 + 1e3 * X, columns=list("abc"))
+    wide.to_csv(tmp_path / "all.csv", index=False)
+    few = 1e6 + 0.03 * np.arange(3.0 * rows).reshape(rows, 3)
+    pd.DataFrame(few, columns=list("abc")).to_csv(tmp_path / "few.csv", index=False)
+    data = load(str(tmp_path / "all.csv"))
+    found, _ = examples_for(str(tmp_path / "few.csv"), data)
+    np.testing.assert_array_equal(found.x, few.astype(np.float32))
+    with pytest.raises(UserError, match="cannot be split|cannot tell them apart"):
+        load(str(tmp_path / "few.csv"))
+
+
 def test_a_missing_category_of_a_parquet_file_is_missing(tmp_path):
     frame = pd.DataFrame({"a": RNG.normal(size=12), "label": pd.Categorical(["a", "b", None] * 4)})
     frame.to_parquet(tmp_path / "c.parquet")

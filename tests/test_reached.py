@@ -74,6 +74,18 @@ def test_a_seed_that_diverged_is_left_out_of_the_mean():
     np.testing.assert_allclose([np.ptp(bar[:, 1]) / 2 for bar in bars], [2**0.5, 0.0, 2**0.5])
 
 
+def test_a_label_has_one_look_in_all_panels():
+    x = np.array([0.0, 1.0, 3.0])
+    panels = {"one": {"a": (x, x), "b": (x, 2 * x)}, "two": {"b": (x, x), "c": (x, 3 * x)}}
+    figure = comparisons.curve_panels(panels, {"one": "n", "two": "n"}, "error")
+    looks = {}
+    for axes in figure.axes:
+        for line in axes.lines:
+            looks.setdefault(line.get_label(), set()).add((line.get_color(), line.get_marker()))
+    assert {label: len(found) for label, found in looks.items()} == {"a": 1, "b": 1, "c": 1}
+    assert len(set.union(*looks.values())) == 3
+
+
 def test_one_seed_has_no_error_and_one_that_diverged_no_model():
     class One:
         value = 2.0

@@ -6,6 +6,9 @@ Whatever lies behind it is native float32 or uint8, and means the numbers that w
 import dataclasses
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +23,24 @@ _ROUNDING = 1e-2
 _CONSTANT = 1e-9
 _CHUNK = 2**20  # values that are looked at together
 _MEMORY_SHARE = 0.5  # of the machine, that a sparse matrix may take when it is made dense
+
+
+_FOR_A_MODEL: ContextVar[bool] = ContextVar("for_a_model", default=False)
+
+
+@contextmanager
+def for_a_model() -> Iterator[None]:
+    """Within it, what is read is for a model that was fitted before: few examples are enough."""
+    token = _FOR_A_MODEL.set(True)
+    try:
+        yield
+    finally:
+        _FOR_A_MODEL.reset(token)
+
+
+def is_for_a_model() -> bool:
+    """Whether what is read now need not be enough to fit one."""
+    return _FOR_A_MODEL.get()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +66,8 @@ def admit(x: Any, origin: str, *, check_digits: bool = True) -> Admitted:
     Any byte order and any real type of number; a scipy sparse matrix is made dense; what a masked
     array masks is missing, NaN. Raises UserError for anything else, for values that are infinite
     in float32, and for columns whose differences float32 would round away: of a data set, whose
-    spread is the measure. A few examples that are much alike have none; `check_digits` is False.
+    spread is the measure. A few examples that are much alike have none; `check_digits` is False,
+    or they are `for_a_model`.
     """
     x, masked = _unmasked(as_array(x, origin), origin)
     if x.size == 0:
@@ -56,7 +78,7 @@ def admit(x: Any, origin: str, *, check_digits: bool = True) -> Admitted:
         x = np.where(masked, np.nan, x.astype(np.result_type(x.dtype, np.float32)))
     elif kind in ("binary", "bytes"):
         return Admitted(x.astype(np.uint8, copy=False), kind)
-    return Admitted(_float32(x, origin, check_digits), kind)
+    return Admitted(_float32(x, origin, check_digits and not is_for_a_model()), kind)
 
 
 def with_mask(x: Any) -> np.ndarray:

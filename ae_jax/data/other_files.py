@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ae_jax.core.door import for_a_model
 from ae_jax.core.errors import UserError
 from ae_jax.data.base import DataSet, Split
 from ae_jax.data.counts import counts_from_text, dense_counts
@@ -29,7 +30,8 @@ def examples_for(
     words = data.facts.feature_names
     if texts is not None and data.is_counts and words:
         return Split(dense_counts(counts_from_text(texts, vocabulary=words).matrix, name)), None
-    found = load(name)
+    with for_a_model():
+        found = load(name)
     whole = functools.reduce(lambda before, part: part.after(before), found.splits.values())
     if whole.names is not None and whole.names.dtype.kind in "iu":
         whole = whole.rows(np.argsort(whole.names))

@@ -154,8 +154,9 @@ def curve_panels(
     """
     figure = Figure((max(3.1 * len(panels), 5.0), 3.7), layout="constrained")
     row = figure.subplots(1, len(panels), squeeze=False, sharey=share_y)[0]
+    places: dict[str, int] = {}
     for axes, (title, lines) in zip(row, panels.items(), strict=True):
-        draw_curves(axes, lines, markers=markers)
+        draw_curves(axes, lines, markers=markers, places=places)
         logarithmic(axes, log_x, log_y)
         ticks_where_measured(axes, lines)
         axes.set_title(display_name(title))

@@ -24,13 +24,15 @@ NOISY_FROM = 30  # points: fewer are all shown
 REFERENCE_STYLE = (0, (4, 2.5))
 
 
-def draw_curves(axes: Axes, lines: Curves, *, markers: bool = False) -> None:
+def draw_curves(
+    axes: Axes, lines: Curves, *, markers: bool = False, places: dict[str, int] | None = None
+) -> None:
     """Each curve in its colour; levels dashed, noisy ones smoothed before the raw ones.
 
     Of values of several seeds [S, n] the mean is drawn with an error bar of one standard
-    deviation.
+    deviation. `places` of labels in the cycle of looks are added to, for axes that share them.
     """
-    places: dict[str, int] = {}  # of labels in the cycle: levels take no colour
+    places = {} if places is None else places  # levels take no colour, and no place
     for label, (x, y) in lines.items():
         x, y = np.asarray(x), np.asarray(y, float)
         if is_level(y):
