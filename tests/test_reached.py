@@ -1,10 +1,14 @@
 """What is said of runs is of the state that was kept, of the code that ran, in its own unit."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import ae_jax
 from ae_jax.api import UserError, configure, prepare
+from ae_jax.cli.launch import is_over
+from ae_jax.cli.launch.plan import next_runs
 from ae_jax.core.errors import TrainingDiverged
 from ae_jax.data import from_array
 from ae_jax.lab.findings import run_rows
@@ -14,6 +18,7 @@ from ae_jax.report import comparisons
 from ae_jax.report.claims import at_most, close_to
 from ae_jax.report.courses import with_unit
 from ae_jax.train.grid import Member, train_grid
+from ae_jax.train.kept import KeptOutcome
 
 X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
 SMALL = {"latent_dim": 2, "hidden": [4], "batch_size": 16}
@@ -51,6 +56,22 @@ def test_a_finished_member_whose_code_was_edited_is_refused(tmp_path):
     file.write_text(OWN + "\n# another\n")
     with pytest.raises(UserError, match="was edited"):
         train_grid([Member("one", config)], data, tmp_path / "grid")
+
+
+def test_a_member_that_lost_patience_is_over(tmp_path):
+    options = SMALL | {"epochs": 200, "learning_rate": 0.3, "patience": 2}
+    member, data = Member("one", configure(None, options)), from_array(X)
+    outcome = train_grid([member], data, tmp_path)["one"]
+    ended = outcome.records[-1]["epoch"]
+    assert ended < 200 and not isinstance(outcome, KeptOutcome)
+    again = train_grid([member], data, tmp_path)["one"]
+    assert isinstance(again, KeptOutcome) and again.records[-1]["epoch"] == ended
+    planned = next_runs(lambda where: where.train([member], data, tmp_path))
+    assert planned == []
+    patient = dataclasses.replace(
+        member, config=configure(member.config, {"train__patience": None})
+    )
+    assert not is_over(patient, data, tmp_path, None)
 
 
 def test_a_claim_keeps_the_digits_that_it_is_judged_by():

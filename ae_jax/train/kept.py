@@ -16,7 +16,7 @@ from ae_jax.data.batches import num_batches
 from ae_jax.models.build import settled_start
 from ae_jax.train.checkpoints import Checkpoints, latest_step
 from ae_jax.train.config import RunConfig, differences, to_dict
-from ae_jax.train.loop import Record, is_look
+from ae_jax.train.loop import Record, is_look, is_out_of_patience
 from ae_jax.train.prepare import prepare_run
 from ae_jax.train.rundir import RunDirectory, describe
 from ae_jax.train.start import Start
@@ -62,13 +62,24 @@ def kept_outcome(
     directory = RunDirectory(path)
     epochs = config.train.epochs if until is None else until
     goal = epochs * num_batches(len(dataset.splits["train"]), config.train.batch_size)
-    if not directory.config_file.is_file() or latest_step(directory.checkpoints) < goal:
+    if not directory.config_file.is_file():
+        return None
+    if latest_step(directory.checkpoints) < goal and not gave_up(config, dataset, path):
         return None
     known_by = None if start is None else Start(start).fingerprint
     if directory.start() != known_by or not _is_of(directory, config, dataset):
         return None
     directory.check_code()
     return KeptOutcome(config, dataset, start, directory)
+
+
+def gave_up(config: RunConfig, dataset: DataSet, path: Path) -> bool:
+    """Whether a run is over before its last epoch, by `train.patience`."""
+    directory = RunDirectory(path)
+    if config.train.patience is None or not directory.config_file.is_file():
+        return False
+    records = directory.records(latest_step(directory.checkpoints))
+    return is_out_of_patience(config, dataset.splits, records)
 
 
 def _is_of(directory: RunDirectory, config: RunConfig, dataset: DataSet) -> bool:

@@ -23,6 +23,7 @@ from ae_jax.objectives import Objective
 from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import Checkpoints
+from ae_jax.train.config import RunConfig
 from ae_jax.train.devices import matrix_rate
 from ae_jax.train.engines import Engine, Single, Stacked, epoch_of, steps_into_epoch
 from ae_jax.train.part import Part, part_in
@@ -341,14 +342,20 @@ def _all_finite(tree: Any) -> jax.Array:
 
 
 def _is_out_of_patience(place: _Place) -> bool:
-    """Whether the last `train.patience` looks brought nothing better than one before them."""
     setup = place.run.setup
-    patience = setup.config.train.patience
+    return is_out_of_patience(setup.config, setup.splits, place.records)
+
+
+def is_out_of_patience(
+    config: RunConfig, splits: Container[str], records: Sequence[Record]
+) -> bool:
+    """Whether the last `train.patience` looks brought nothing better than one before them."""
+    patience = config.train.patience
     if patience is None:
         return False
-    sign = 1.0 if setup.numbers.objective.maximise else -1.0
-    metric = _selection_metric(setup)
-    scores = [sign * record[metric] for record in place.records if is_look(record)]
+    sign = 1.0 if config.objective.maximise else -1.0
+    metric = selection_metric(config.objective, splits)
+    scores = [sign * record[metric] for record in records if is_look(record)]
     return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
 
 

@@ -18,6 +18,7 @@ from ae_jax.data.base import DataSet
 from ae_jax.data.batches import num_batches
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.grid import Member, train_grid
+from ae_jax.train.kept import gave_up
 from ae_jax.train.loop import Listener, Record
 from ae_jax.train.rundir import RunDirectory
 
@@ -84,6 +85,13 @@ def goal(member: Member, dataset: DataSet, until: int | None) -> int:
     train = member.config.train
     epochs = train.epochs if until is None else until
     return epochs * num_batches(len(dataset.splits["train"]), train.batch_size)
+
+
+def is_over(member: Member, dataset: DataSet, root: Path, until: int | None) -> bool:
+    """Whether nothing is left to train of a member: it is at its goal, or out of patience."""
+    path = root / member.name
+    at_its_goal = latest_step(RunDirectory(path).checkpoints) >= goal(member, dataset, until)
+    return at_its_goal or gave_up(member.config, dataset, path)
 
 
 def kept_records(path: Path) -> list[Record]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from ae_jax.api.trackers import tracking
-from ae_jax.cli.launch import ListenerFor, Outcomes, goal, kept_records
+from ae_jax.cli.launch import ListenerFor, Outcomes, is_over, kept_records
 from ae_jax.cli.shell import EXIT_USER_ERROR
 from ae_jax.core.errors import Stopped, TrainingDiverged, UserError
 from ae_jax.core.files import make_directory, read_json, write_json
@@ -28,7 +28,6 @@ from ae_jax.core.registry import unknown_name
 from ae_jax.data import can_load, load
 from ae_jax.data.base import DataSet
 from ae_jax.train import processes
-from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import RunConfig, from_dict, to_dict
 from ae_jax.train.grid import (
     Member,
@@ -291,7 +290,7 @@ def _unfinished(setups: Mapping[str, Setup], root: Path, until: int | None) -> l
         directory = RunDirectory(root / name)
         member = Member(name, setup.config)
         with directory.claim(setup.config, setup.dataset):
-            if latest_step(directory.checkpoints) < goal(member, setup.dataset, until):
+            if not is_over(member, setup.dataset, root, until):
                 waiting.append(member)
     return waiting
 

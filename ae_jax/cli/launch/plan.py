@@ -12,7 +12,7 @@ import click
 import jax
 import jax.numpy as jnp
 
-from ae_jax.cli.launch import Launcher, ListenerFor, Outcomes, goal, kept_records
+from ae_jax.cli.launch import Launcher, ListenerFor, Outcomes, goal, is_over, kept_records
 from ae_jax.data.base import DataSet
 from ae_jax.data.batches import shuffled_order
 from ae_jax.train.arithmetic import step_flops
@@ -59,10 +59,12 @@ class Planner:
         listener_for: ListenerFor | None = None,
         track: Sequence[str] = (),
     ) -> Outcomes:
-        runs = [
-            PlannedRun(member, dataset, stands_at(member, root), goal(member, dataset, until))
-            for member in members
-        ]
+        runs = []
+        for member in members:
+            stands = stands_at(member, root)
+            left = not is_over(member, dataset, root, until)
+            end = goal(member, dataset, until) if left else stands
+            runs.append(PlannedRun(member, dataset, stands, end))
         if any(run.steps for run in runs):
             raise _WouldTrain(runs)
         return {member.name: kept_records(root / member.name) for member in members}
