@@ -19,7 +19,6 @@ WRONG = {
     "FalselyPadded": ("padded code", "can_pad is declared and does not hold"),
     "NoDefault": ("declaration", "NoDefault.blocks has no default"),
     "NoLikelihood": ("traces", "which has no log_prob"),
-    "StaticNumber": ("one trace", "share is a number and declared static"),
     "Turned": ("traces", "encoder Turned makes features of shape (4, 1) of 1 examples"),
     "Summed": ("traces", "decoder Summed makes features of shape (4,) of 1 examples"),
     "Bare": ("traces", "encode of Autoencoder gives an array, which has no log_prob"),

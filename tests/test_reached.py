@@ -115,7 +115,9 @@ def test_one_seed_has_no_error_and_one_that_diverged_no_model():
     (row,) = sweep.table(size=lambda model: model.value)
     assert (row["size"], row["size ±"]) == (2.0, "")
     with pytest.raises(TrainingDiverged, match="b diverged"):
-        Trained({"a": One()})["b"]
+        Trained({"a": One()}, {"b"})["b"]
+    with pytest.raises(KeyError):
+        Trained({"a": One()}, {"b"})["c"]
 
 
 @pytest.mark.parametrize(("schedule", "follows"), [("constant", False), ("plateau", False),

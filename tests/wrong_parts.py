@@ -136,13 +136,6 @@ class Right(Objective):
         return Terms(self.weight * divergence - draws.log_likelihood[0], {"kl": divergence})
 
 
-@struct.dataclass
-class StaticNumber(Right):
-    """Its weight is compiled in."""
-
-    share: float = struct.field(pytree_node=False, default=0.5)
-
-
 class RightLatent(nn.Module):
     """Nor with this one."""
 

@@ -71,7 +71,7 @@ def check(reference: str, kind: str | None = None) -> Iterator[Finding]:
 
     def traced() -> None:
         config = cast(RunConfig, from_dict(override(base, assignments)))
-        state["setup"] = prepare_run(config, toy_data(part, kind, config))
+        state["setup"] = prepare_run(config, toy_data(part, kind, config), begins=False)
 
     first = _finding("traces", traced)
     yield first
@@ -332,13 +332,6 @@ def _check_one_trace(setup: Setup) -> None:
         return evaluate_objective(numbers, model, batch, key, state.step).total()
 
     params, batch = setup.initial_state().params, _batch(setup)
-    for field in dataclasses.fields(objective):
-        is_static = not field.metadata.get("pytree_node", True)
-        if is_static and isinstance(getattr(objective, field.name), float):
-            raise Failed(
-                f"{field.name} is a number and declared static: another value compiles the program "
-                "anew; leave pytree_node=False to what decides shapes or branches"
-            )
     for seed in range(2):
         changed = jax.tree.map(lambda leaf, s=seed: leaf * (1.0 + 0.5 * s), objective)
         one(changed, params, batch, jax.random.key(seed))
@@ -364,7 +357,9 @@ def _check_devices(setup: Setup, alone: _Baseline, mode: Mode) -> None:
     if jax.device_count() < DEVICES:
         raise Failed(f"there are {jax.device_count()} devices: JAX_NUM_CPU_DEVICES={DEVICES}")
     train = dataclasses.replace(setup.config.train, parallel=mode)
-    spread = prepare_run(dataclasses.replace(setup.config, train=train), setup.dataset)
+    spread = prepare_run(
+        dataclasses.replace(setup.config, train=train), setup.dataset, begins=False
+    )
     _compare(
         alone.state.params,
         loop.train(spread).state.params,
@@ -375,7 +370,7 @@ def _check_devices(setup: Setup, alone: _Baseline, mode: Mode) -> None:
 
 def _check_stacked(setup: Setup, alone: _Baseline) -> None:
     train = dataclasses.replace(setup.config.train, seed=1)
-    other = prepare_run(dataclasses.replace(setup.config, train=train), setup.dataset)
+    other = prepare_run(dataclasses.replace(setup.config, train=train), setup.dataset, begins=False)
     outcome = loop.train_together([loop.Run(setup), loop.Run(other)])[0]
     if isinstance(outcome, TrainingDiverged):
         raise outcome
@@ -391,7 +386,7 @@ def _check_padded(setup: Setup) -> None:
     for size in (CODE - 1, CODE + 1):
         model = dataclasses.replace(setup.config.model, latent_dim=size)
         config = dataclasses.replace(setup.config, model=model)
-        setups.append(prepare_run(config, setup.dataset))
+        setups.append(prepare_run(config, setup.dataset, begins=False))
     together = loop.train_together([loop.Run(one) for one in setups])
     for outcome, one in zip(together, setups, strict=True):
         if isinstance(outcome, TrainingDiverged):

@@ -183,7 +183,8 @@ def _better_half(
     """Those that were better at an epoch: of a grid that is run again some have gone on since."""
     scores: dict[str, float] = {}
     for member in going:
-        then = [look for look in looks[member.name] if look["epoch"] <= until]
+        own = looks[member.name]
+        then = [look for look in own if look["epoch"] <= until] or own[:1]
         if then:
             objective = member.config.objective
             sign = 1.0 if objective.maximise else -1.0

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ae_jax.core.door import summed
+from ae_jax.core.door import is_for_a_model, summed
 from ae_jax.core.errors import UserError
 from ae_jax.data.base import Facts, Split
 from ae_jax.data.protocols import Stored, held_out_rows
@@ -194,7 +194,8 @@ def _kind_of(matrix: Any, name: str) -> np.dtype:
     values = matrix.data if is_sparse else np.asarray(matrix)
     if values.dtype.kind not in "buif":
         raise UserError(f"data set {name}: values of type {values.dtype} are no counts")
-    if len(matrix.shape) != 2 or 0 in matrix.shape:
+    needed = matrix.shape[1:] if is_for_a_model() else matrix.shape
+    if len(matrix.shape) != 2 or 0 in needed:
         raise UserError(f"data set {name}: counts need shape [N, V], not {matrix.shape}")
     low, high = (values.min(), values.max()) if values.size else (0, 0)
     if not (low >= 0 and high <= 2**24) or (values != np.floor(values)).any():

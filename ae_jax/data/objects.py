@@ -58,7 +58,7 @@ def from_object(
     array = x if layout == "channels_last" else channels_last(with_mask(x), layout, name)
     if y is None:
         return from_array(array, None, name=name, protocol=protocol)
-    if not hasattr(array, "__len__") or np.ndim(array) == 0:
+    if not hasattr(array, "__len__") or getattr(array, "shape", None) == ():
         raise UserError(f"{name}: examples are an array [N, ...], and what was given has no length")
     _, classes = class_codes(y, array.shape[0] if hasattr(array, "shape") else len(array), name)
     if classes is None:

@@ -73,10 +73,12 @@ class EvaluationData:
 
 @dataclasses.dataclass(frozen=True)
 class _Method:
-    """A method of an object by value: those of equal evaluators are one compiled program."""
+    """A method of an object by all that the object holds: what is equal is one program."""
 
-    of: Any
     function: Callable[..., dict[str, Array]]
+    kind: type
+    state: tuple[tuple[str, Any], ...]
+    of: Any = dataclasses.field(compare=False)
 
     def __call__(self, *args: Any) -> dict[str, Array]:
         return self.function(self.of, *args)
@@ -85,13 +87,14 @@ class _Method:
 def _equal_by_value(values_of: ValuesOf) -> ValuesOf:
     """Python tells bound methods apart by the identity of their objects, equal as these may be."""
     owner = getattr(values_of, "__self__", None)
-    if not dataclasses.is_dataclass(owner):
+    if not dataclasses.is_dataclass(owner) or not hasattr(owner, "__dict__"):
         return values_of
+    state = tuple(sorted(vars(owner).items()))
     try:
-        hash(owner)
-    except TypeError:  # a field of it is a list, or it is not frozen
+        hash(state)
+    except TypeError:  # it holds arrays or lists
         return values_of
-    return _Method(owner, values_of.__func__)  # type: ignore[attr-defined]
+    return _Method(values_of.__func__, type(owner), state, owner)  # type: ignore[attr-defined]
 
 
 @partial(jax.jit, static_argnames=("values_of", "module"))

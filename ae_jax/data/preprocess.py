@@ -8,7 +8,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Literal
 
 import jax
@@ -46,6 +46,7 @@ class Preprocess:
     noise        `none`, `fresh` (drawn anew at each visit) or `fixed` (drawn once an example)
     needs        the field of `Statistics` it uses, if any
     by_example   a value follows from all of its example, which has to be complete then
+    of_shares    an example is divided by its sum: values below 0 have no share
     inverse      from model values [N, ...] float64 and `Statistics` to raw ones, and from the raw
                  examples that they are reconstructions of, where there are any; None: they are raw
     """
@@ -54,6 +55,7 @@ class Preprocess:
     noise: Literal["none", "fresh", "fixed"] = "none"
     needs: Literal["max_value", "mean"] | None = None
     by_example: bool = False
+    of_shares: bool = False
     inverse: Callable[[np.ndarray, Statistics, np.ndarray | None], np.ndarray] | None = None
 
     def restored(
@@ -196,6 +198,8 @@ def _exponentiated(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None
     return _with_sum_of((math.e**x - 1.0) / _FAINT, statistics, raw)
 
 
+_of_shares = partial(Preprocess, by_example=True, of_shares=True)
+
 PREPROCESSING = Registry[Preprocess](
     "preprocessing",
     {
@@ -212,9 +216,13 @@ PREPROCESSING = Registry[Preprocess](
         "identity": Preprocess(identity),
         "standardization": Preprocess(standardization, needs="mean", inverse=_unstandardised),
         "threshold": Preprocess(threshold, needs="max_value", inverse=_scaled_up),
-        "unit_sum": Preprocess(unit_sum, by_example=True, inverse=_with_sum_of),
-        "unit_sum_log": Preprocess(unit_sum_log, by_example=True, inverse=_exponentiated),
-        "unit_sum_sqrt": Preprocess(unit_sum_sqrt, by_example=True, inverse=_squared),
+        "unit_sum": _of_shares(unit_sum, inverse=_with_sum_of),
+        "unit_sum_log": Preprocess(
+            unit_sum_log, by_example=True, of_shares=True, inverse=_exponentiated
+        ),
+        "unit_sum_sqrt": Preprocess(
+            unit_sum_sqrt, by_example=True, of_shares=True, inverse=_squared
+        ),
     },
 )
 

@@ -68,6 +68,12 @@ class Distribution:
     support: ClassVar[Support] = REAL_LINE
     is_deterministic: ClassVar[bool] = False
 
+    @property
+    def is_reparameterised(self) -> bool:
+        """Whether a gradient flows through samples: not through whole numbers, unless a class of
+        its own says so (straight-through estimators)."""
+        return not self.support.integer
+
     def log_prob(self, value: Array) -> Array:
         """[..., B, event...] -> [..., B], nats."""
         raise NotImplementedError(f"{type(self).__name__} does not define log_prob")

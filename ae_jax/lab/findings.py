@@ -55,7 +55,10 @@ def rounded(rows: Rows, digits: Mapping[str, int]) -> Rows:
     Claims are made from the rows as they were: what a table rounds may be on the other side.
     """
     return [
-        {key: round(value, digits[key]) if key in digits else value for key, value in row.items()}
+        {
+            key: round(value, digits[key]) if key in digits and value != "" else value
+            for key, value in row.items()
+        }
         for row in rows
     ]
 

@@ -74,8 +74,8 @@ class Sweep:
     def table(self, **measures: Measure) -> list[dict[str, Any]]:
         """A row a setting: its options, seeds, and each measure with its standard error.
 
-        Cells are empty where all seeds diverged. Raises UserError for a measure that is called as
-        another column.
+        Cells are empty where all seeds diverged, and the error of one seed is. Raises UserError for
+        a measure that is called as another column.
         """
         rows = []
         for name, setting in self.settings.items():

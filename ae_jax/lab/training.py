@@ -1,7 +1,7 @@
 """Where an experiment trains: members through a launcher, codecs here, and sweeps over options."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ class Lab:
             raise UserError(f"two members are called {twice[0]}: their runs would be one")
         outcomes = self.launcher.train(members, dataset, self.root, listener_for=member_progress)
         ended = [m for m in members if not isinstance(outcomes[m.name], TrainingDiverged)]
-        return Trained(restored(self.root, ended, dataset, which))
+        diverged = {name for name in names if isinstance(outcomes[name], TrainingDiverged)}
+        return Trained(restored(self.root, ended, dataset, which), diverged)
 
     def sweep(
         self,
@@ -91,7 +92,7 @@ def restored(
     root: Path, members: Sequence[Member], dataset: DataSet, which: Which = "latest"
 ) -> dict[str, Fitted]:
     """Trained members by name, from their latest or best checkpoints, on one copy of the data."""
-    setups = prepare_members(members, dataset)
+    setups = prepare_members(members, dataset, root)
     return {
         name: restore(RunDirectory(root / name), setup, which) for name, setup in setups.items()
     }
@@ -100,8 +101,14 @@ def restored(
 class Trained(dict[str, Fitted]):
     """Models by name; to ask for one that diverged is refused in a sentence."""
 
+    def __init__(self, models: Mapping[str, Fitted], diverged: Collection[str] = ()):
+        super().__init__(models)
+        self._diverged = diverged
+
     def __missing__(self, name: str) -> Fitted:
-        raise TrainingDiverged(f"{name} diverged, and what it is compared with needs it")
+        if name in self._diverged:
+            raise TrainingDiverged(f"{name} diverged, and what it is compared with needs it")
+        raise KeyError(name)
 
 
 class WouldFit(Exception):

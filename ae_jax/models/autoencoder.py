@@ -59,17 +59,37 @@ class Autoencoder(nn.Module):
                 condition, (rows // condition.shape[0], *[1] * (condition.ndim - 1))
             )
         likelihood = self._decode_rows(z.reshape(rows, z.shape[-1]), condition)
-        event = tuple(self.head.shape)
+        codes = z.reshape(rows, z.shape[-1])
+        shared = self._shared(likelihood, codes, condition)
 
-        def apart(p: Array) -> Array:
-            # What all examples share, such as a scale or one for each dimension, broadcasts as it
-            # is: also where there happen to be as many rows as dimensions.
-            shared = p.ndim <= len(event) and p.shape == event[len(event) - p.ndim :]
-            if shared or p.shape[0] != rows:
+        def apart(p: Array, is_shared: bool) -> Array:
+            # What all examples share, such as one scale, broadcasts as it is.
+            if is_shared or not p.ndim or p.shape[0] != rows:
                 return p
             return p.reshape(*leading, *p.shape[1:])
 
-        return jax.tree.map(apart, likelihood)
+        return jax.tree.map(apart, likelihood, shared)
+
+    def _shared(self, likelihood: Any, codes: Array, condition: Array | None) -> Any:
+        """Which parameters of p(x|z) do not belong to the codes though they are as many.
+
+        One scale a dimension is so where as many codes are decoded as there are dimensions. Whether
+        it is shows with twice as many codes: asked only where it could be.
+        """
+        event, rows = tuple(getattr(self.head, "shape", ())), len(codes)
+        if not any(
+            0 < p.ndim <= len(event) and p.shape[0] == rows for p in jax.tree.leaves(likelihood)
+        ):
+            return jax.tree.map(lambda _: False, likelihood)
+        module, variables = self.unbind()
+
+        def twice(codes: Array, condition: Array | None) -> Any:
+            own = [name for name in variables if name != "params"]
+            return module.apply(variables, codes, condition, method="_decode_rows", mutable=own)[0]
+
+        more = None if condition is None else jnp.concatenate([condition, condition])
+        found = jax.eval_shape(twice, jnp.concatenate([codes, codes]), more)
+        return jax.tree.map(lambda p, other: p.shape == other.shape, likelihood, found)
 
     def topics(self) -> Array:
         """The weights of words in topics, [Z, V]; the largest make up a topic.
@@ -135,14 +155,12 @@ class Autoencoder(nn.Module):
 
 def _check_rows(features: Any, part: nn.Module, role: str, rows: int) -> None:
     """Raises UserError for features that are not of so many examples, one row each."""
-    for leaf in jax.tree.leaves(features):
-        shape = getattr(leaf, "shape", None)
-        if not shape or shape[0] != rows:
-            made = f"of shape {shape}" if shape is not None else f"with a {type(leaf).__name__}"
-            raise UserError(
-                f"the {role} {type(part).__name__} makes features {made} of {rows} examples: they "
-                "are [N, ...], one row an example"
-            )
+    # What is more than one array is between a part and the next, which are both the user's.
+    if isinstance(features, jax.Array) and (not features.ndim or len(features) != rows):
+        raise UserError(
+            f"the {role} {type(part).__name__} makes features of shape {features.shape} of {rows} "
+            "examples: they are [N, ...], one row an example"
+        )
 
 
 def parameter_counts(params: dict) -> dict[str, int]:

@@ -43,7 +43,7 @@ def masked_sum(values: Array, mask: Array) -> Array:
     """Over the real examples of this device, [B, ...] -> [...]."""
     real = mask.reshape(-1, *([1] * (values.ndim - 1))) > 0
     # Chosen, not multiplied: 0 times an infinite value of a repeat would be NaN.
-    return jnp.where(real, values, 0).sum(axis=0)
+    return jnp.where(real, values.astype(jnp.result_type(values, mask)), 0).sum(axis=0)
 
 
 def batch_mean(values: Array, mask: Array, axis_name: str | None = None) -> Array:

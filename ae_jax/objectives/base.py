@@ -156,6 +156,13 @@ class Objective:
         Arguments as of `check`.
         """
 
+    def check_layers(self, collections: Mapping[str, Any]) -> None:
+        """Raises UserError for layers with a state that the objective has no meaning with.
+
+        `collections` are what the layers of the model keep, as `batch_stats`, with shapes in place
+        of arrays; a run is asked when it begins.
+        """
+
     def check_missing(self) -> None:
         """Raises UserError for options that do not go with data of which some values are missing.
 
@@ -169,7 +176,7 @@ class Objective:
 
 def check_draws(objective: Objective, posterior: Any) -> None:
     """Raises UserError where the encoder would learn by a gradient that its codes do not have."""
-    if objective.through_draws and posterior.support.integer:
+    if objective.through_draws and not posterior.is_reparameterised:
         raise UserError(
             f"the codes of this model are {posterior.support.description}, through whose draws no "
             f"gradient gets to the encoder, and objective {type(objective).__name__} trains it by "

@@ -1,5 +1,6 @@
 """Reconstruction with a code that is insensitive to its input (Rifai et al. 2011)."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import jax
@@ -33,12 +34,14 @@ class Contractive(Objective):
 
     headline: ClassVar[str] = "loss"
 
-    def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
-        if {"encoder", "latent"} & set(model.collections.get("batch_stats", {})):
+    def check_layers(self, collections: Mapping[str, Any]) -> None:
+        if {"encoder", "latent"} & set(collections.get("batch_stats", {})):
             raise UserError(
                 "objective contractive takes the derivative of a code by its own example, and with "
                 "batch_norm in encoder or latent the code depends on the whole batch"
             )
+
+    def __call__(self, model: BoundModel, batch: Batch, key: Array, step: Array) -> Terms:
         probe_key, draw_key = jax.random.split(key)
         likelihood = draw(model, batch, draw_key, num_samples=1).likelihood
         fixed = model.fixed()  # the pass above has left what its layers write

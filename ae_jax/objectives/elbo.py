@@ -52,11 +52,6 @@ class Elbo(Bound):
         else:
             jax.eval_shape(kl_per_dim if self.free_bits > 0 else kl, posterior, prior)
 
-    def check_idle(self, posterior: Any, prior: Any) -> None:
-        # What a subclass makes of its options is its own.
-        if type(self).__call__ is Elbo.__call__:
-            super().check_idle(posterior, prior)
-
     def __call__(
         self,
         model: BoundModel,

@@ -51,7 +51,7 @@ def _judged(
 
 def _rounded(value: float) -> float:
     """To three decimals, and three digits where there would be fewer."""
-    small = 0 < abs(value) < 0.1
+    small = 1e-9 < abs(value) < 0.1  # below that it is the rounding of what was computed
     return round(value, 2 - math.floor(math.log10(abs(value))) if small else 3)
 
 

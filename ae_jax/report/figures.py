@@ -17,7 +17,7 @@ from scipy.special import ndtri
 
 from ae_jax.report.drawing import Curves, draw_curves, legend_below, name_lines
 from ae_jax.report.pictures import draw_codes, draw_manifold, draw_rows, show_picture, tile
-from ae_jax.report.style import BLUE, GREEN, NAMED, RED, REFERENCE, Figure, style
+from ae_jax.report.style import BAND, BLUE, GREEN, NAMED, RED, REFERENCE, Figure, style
 
 Role = Literal["ours_train", "ours_test", "paper_train", "paper_test", "baseline"]
 # Colour says which method, breadth whose, dashes which split: our thin lines lie on the paper's
@@ -242,8 +242,9 @@ def _draw_bounds(axes: Axes, panel: Panel, last: float) -> None:
         if curve.band is not None:
             color = curve.look["color"]
             axes.fill_between(
-                curve.samples, *curve.band, color=color, alpha=0.25, linewidth=0, label=f"_{label}"
-            )
+                curve.samples, *curve.band, color=color, alpha=0.25, linewidth=0,
+                label=f"_{label}", gid=BAND,
+            )  # fmt: skip
     reached = [np.max(c.samples) for c in panel.curves if c.role.startswith("ours")]
     if reached and max(reached) < last / 1.05:
         axes.axvspan(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import FillBetweenPolyCollection, PathCollection
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 
 from ae_jax.core.files import write_atomically
-from ae_jax.report.style import NAMED, RAW, style
+from ae_jax.report.style import BAND, NAMED, RAW, style
 
 PNG_DPI = 160
 VECTOR_DPI = 300  # of the pictures inside a PDF or SVG
@@ -79,14 +79,14 @@ def _rows(axes: Axes) -> Iterator[tuple]:
         if isinstance(collection, PathCollection):
             for x, y in np.asarray(collection.get_offsets(), float):
                 yield "points", str(collection.get_label()), x, y, ""
-        elif isinstance(collection, FillBetweenPolyCollection):
+        elif isinstance(collection, PolyCollection) and collection.get_gid() == BAND:
             yield from _band(collection)
     for image in axes.images:
         height, width = image.get_array().shape[:2]
         yield "picture", "", width, height, ""
 
 
-def _band(between: FillBetweenPolyCollection) -> Iterator[tuple]:
+def _band(between: PolyCollection) -> Iterator[tuple]:
     """Its middle and half its height; it has the name of its line after an underscore."""
     name = str(between.get_label()).removeprefix("_")
     for path in between.get_paths():

@@ -25,6 +25,7 @@ CLASSES = (
 REFERENCE = "0.35"  # of lines that say where others are
 RAW = "_raw "  # before the labels of what is faint: no legend shows them
 NAMED = "_named "  # before the labels of lines whose names stand at their ends
+BAND = "band"  # the mark of what lies around a mean of seeds
 FAINT = 0.25  # the opacity of what is behind a smoothed line
 
 RC = {

@@ -33,7 +33,7 @@ from ae_jax.train.loop import Record
 from ae_jax.train.placement import refuse_beyond_memory
 from ae_jax.train.program import common
 from ae_jax.train.rundir import RunDirectory
-from ae_jax.train.values import input_range, settled_preprocess
+from ae_jax.train.values import check_shares, input_range, settled_preprocess
 
 OBJECTIVE = "objective"
 
@@ -180,6 +180,7 @@ def prepare_codec(config: CodecConfig, dataset: DataSet, begins: bool = True) ->
     config.codec.check(setup.rows)
     if begins:
         config.codec.check_idle(setup.rows.count, setup.rows.dim)
+        check_shares(preprocess, dataset)
         for part, split in dataset.splits.items():
             if split.x.dtype.kind == "f" and np.isnan(split.x).any():
                 raise UserError(

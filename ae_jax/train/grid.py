@@ -77,13 +77,13 @@ def train_grid(
     outcomes: dict[str, Outcome | KeptOutcome | TrainingDiverged] = {}
     outcomes |= finished(members, dataset, root, until)
     going = [member for member in members if member.name not in outcomes]
-    setups = prepare_members(going, dataset)
+    setups = prepare_members(going, dataset, root)
     killed = [m for m in going if _saved_all_but_the_end(setups[m.name], root / m.name, until)]
     if outcomes and any(_members_at_once([setups[m.name]], stack) > 1 for m in killed):
         # Those that have saved their end are in the program again, so that the rest ends with
         # the same bits.
         outcomes, going = {}, list(members)
-        setups = prepare_members(going, dataset)
+        setups = prepare_members(going, dataset, root)
     groups = [
         part
         for alike in by_program(going, setups)
@@ -115,13 +115,19 @@ def finished(
     return kept
 
 
-def prepare_members(members: Sequence[Member], dataset: DataSet) -> dict[str, Setup]:
-    """The setups of members by name, on one copy of the data. Raises UserError for any."""
+def prepare_members(
+    members: Sequence[Member], dataset: DataSet, root: Path | None = None
+) -> dict[str, Setup]:
+    """The setups of members by name, on one copy of the data. Raises UserError for any.
+
+    Those that have a run below `root` are not asked what a run is when it begins.
+    """
     setups: dict[str, Setup] = {}
     by_data: dict[DataConfig, Setup] = {}
     for member in members:
         like = by_data.get(member.config.data) or next(iter(setups.values()), None)
-        setup = prepare_run(member.config, dataset, member.start, like)
+        begins = root is None or not RunDirectory(root / member.name).holds_run
+        setup = prepare_run(member.config, dataset, member.start, like, begins=begins)
         setups[member.name] = by_data[member.config.data] = setup
     return setups
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ae_jax.core.errors import UserError
 from ae_jax.core.files import read_json
 from ae_jax.data.base import DataSet
 from ae_jax.data.batches import num_batches
@@ -46,7 +47,7 @@ class KeptOutcome:
     @functools.cached_property
     def state(self) -> TrainState:
         """The state after the last epoch. Raises UserError where it cannot be read."""
-        setup = prepare_run(self._config, self._dataset, self._start)
+        setup = prepare_run(self._config, self._dataset, self._start, begins=False)
         path = self._directory.checkpoints
         with Checkpoints(path, setup.headline, setup.maximise, read_only=True) as saved:
             return saved.restore(setup.initial_state())
@@ -64,12 +65,18 @@ def kept_outcome(
     goal = epochs * num_batches(len(dataset.splits["train"]), config.train.batch_size)
     if not directory.config_file.is_file():
         return None
-    if latest_step(directory.checkpoints) < goal and not gave_up(config, dataset, path):
-        return None
     known_by = None if start is None else Start(start).fingerprint
     if directory.start() != known_by or not _is_of(directory, config, dataset):
         return None
-    directory.check_code()
+    if latest_step(directory.checkpoints) < goal and not gave_up(config, dataset, path):
+        return None
+    try:
+        directory.check_code()
+    except UserError as error:
+        raise UserError(
+            f"{path}: code that this finished run was trained with was edited since: put it back, "
+            "or train in a folder of its own"
+        ) from error
     return KeptOutcome(config, dataset, start, directory)
 
 
@@ -77,6 +84,8 @@ def gave_up(config: RunConfig, dataset: DataSet, path: Path) -> bool:
     """Whether a run is over before its last epoch, by `train.patience`."""
     directory = RunDirectory(path)
     if config.train.patience is None or not directory.config_file.is_file():
+        return False
+    if not _is_of(directory, config, dataset):
         return False
     records = directory.records(latest_step(directory.checkpoints))
     return is_out_of_patience(config, dataset.splits, records)

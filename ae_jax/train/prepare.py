@@ -34,6 +34,7 @@ from ae_jax.train.start import Start, check_start
 from ae_jax.train.step import NO_STEP, TrainState, evaluate_objective
 from ae_jax.train.values import (
     ValueRange,
+    check_shares,
     check_support,
     extreme_examples,
     settled_preprocess,
@@ -63,6 +64,8 @@ def prepare_run(
     _check_batch(config, num_train)
     preprocess_name = settled_preprocess(config, dataset)
     preprocess = PREPROCESSING.get(preprocess_name)
+    if begins:
+        check_shares(preprocess, dataset)
     execution = execution_for(config.train.parallel)
     splits, statistics, values = _examples(config, dataset, preprocess, execution, like)
     values.check_missing(dataset, config.objective.accepts_missing)
@@ -252,6 +255,7 @@ def _check_idle(setup: Setup, state: TrainState, codes: tuple[Any, Any]) -> None
         )
     config.objective.check_idle(*codes)
     check_draws(config.objective, codes[0])
+    config.objective.check_layers(state.collections)
     prior = getattr(setup.architecture.model, "prior_part", None)
     if prior is not None and hasattr(prior, "check_values"):
         prior.check_values(setup.values.low, setup.values.high)

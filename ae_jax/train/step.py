@@ -12,7 +12,7 @@ from flax import struct
 from jax import Array
 
 from ae_jax.core.errors import UserError
-from ae_jax.data.batches import Totals, masked_totals
+from ae_jax.data.batches import WEIGHT, Totals, masked_totals
 from ae_jax.models import BoundModel
 from ae_jax.models.base import OWN
 from ae_jax.numerics.noise import stream_key
@@ -235,6 +235,8 @@ def written_inside(objective: Objective) -> UserError:
 
 def _check_terms(objective: Objective, terms: Terms, size: tuple[int, ...]) -> None:
     name = type(objective).__name__
+    if any(metric.startswith(WEIGHT) for metric in terms.metrics):
+        raise UserError(f"{name}: no metric may be called {WEIGHT}..., as the weights of one are")
     if "loss" in terms.metrics:
         raise UserError(f"{name}: no metric may be called loss")
     losses = {f"loss of {group}" if group else "loss": v for group, v in terms.losses().items()}

@@ -29,21 +29,22 @@ def settled_preprocess(config: AnyConfig, dataset: DataSet) -> str:
             f"data.preprocess={name} needs values with a known largest one, and {dataset.name} "
             "holds real numbers; use identity or standardization"
         )
-    for split_name, split in dataset.splits.items():
-        _check_shares(PREPROCESSING.get(name), split.x, f"the {split_name} split has")
     return name
 
 
-def _check_shares(preprocess: Preprocess, x: Any, where: str) -> None:
+def check_shares(preprocess: Preprocess, dataset: DataSet) -> None:
     """Raises UserError for values below 0 where an example is divided by its sum."""
-    if not preprocess.by_example or not len(x):
-        return
-    low = np.nanmin(x) if isinstance(x, np.ndarray) and not np.isnan(x).all() else x.min()
-    if low < 0:
-        raise UserError(
-            f"the preprocessing of the data takes shares of an example's sum, and {where} values "
-            f"down to {low:g}: there are no shares of what is below 0"
-        )
+    for name, split in dataset.splits.items() if preprocess.of_shares else ():
+        low = np.nanmin(split.x) if isinstance(split.x, np.ndarray) else split.x.min()
+        if low < 0:
+            raise _no_shares(f"the {name} split", low)
+
+
+def _no_shares(where: str, low: float) -> UserError:
+    return UserError(
+        f"the preprocessing of the data takes shares of an example's sum, and {where} has values "
+        f"down to {low:g}: there are no shares of what is below 0"
+    )
 
 
 def extreme_examples(dataset: DataSet) -> dict[str, DeviceSplit]:
@@ -152,7 +153,6 @@ def input_range(
             "the preprocessing of the data needs all values of an example, and of what was given "
             "some are missing"
         )
-    _check_shares(preprocess, raw, "what was given has")
     rows = telling_rows(raw, dataset.shape)
     x = preprocess(jnp.asarray(rows), statistics, jax.random.key(0), jnp.arange(len(rows)))
     inputs = np.asarray(x)

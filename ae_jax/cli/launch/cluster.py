@@ -112,7 +112,9 @@ class Slurm:
         jobs = self._left_behind(folder)
         if not jobs:
             over = finished(members, dataset, root, until)
-            setups = prepare_members([one for one in members if one.name not in over], dataset)
+            setups = prepare_members(
+                [one for one in members if one.name not in over], dataset, root
+            )
             waiting = _unfinished(setups, root, until)
             groups = self._groups(waiting, setups)
             tasks = [_task(group, dataset, root, until, track) for group in groups]
@@ -274,7 +276,8 @@ def _task(
             "name": dataset.name,
             "protocol": dataset.protocol,
             "limit": dataset.limit,
-            "layout": layouts.pop() if len(layouts) == 1 else "channels_last",
+            # Left out where it is the common one, so that tasks keep their names.
+            **({"layout": "channels_first"} if layouts == {"channels_first"} else {}),
         },
         "sha256": dataset.fingerprint,
         "root": str(root.absolute()),

@@ -163,7 +163,7 @@ def _hdf5(path: Path, log: Log) -> Stored:
     h5py = imported_h5py(path)
     try:
         with h5py.File(path, "r") as file:
-            names = names_of_keys(list(file), path)
+            names = names_of_keys([k for k in file if isinstance(file[k], h5py.Dataset)], path)
             arrays: dict[str, Any] = {name: file[key][()] for key, name in names.items() if name}
             others: dict[str, Any] = {key: None for key, name in names.items() if name is None}
     except (OSError, TypeError, ValueError) as error:
