@@ -19,6 +19,7 @@ WRONG = {
     "FalselyPadded": ("padded code", "can_pad is declared and does not hold"),
     "NoDefault": ("declaration", "NoDefault.blocks has no default"),
     "NoLikelihood": ("traces", "which has no log_prob"),
+    "StaticNumber": ("one trace", "share is a number whose value no shape depends on"),
     "Turned": ("traces", "encoder Turned makes features of shape (4, 1) of 1 examples"),
     "Summed": ("traces", "decoder Summed makes features of shape (4,) of 1 examples"),
     "Bare": ("traces", "encode of Autoencoder gives an array, which has no log_prob"),
@@ -36,7 +37,7 @@ def test_what_is_wrong_is_said_in_a_sentence(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["Right", "RightLatent"])
+@pytest.mark.parametrize("name", ["Right", "RightLatent", "StaticShape"])
 def test_nothing_is_wrong_with_what_fits_in(name):
     findings = list(check(f"{PARTS}:{name}"))
     assert len(findings) >= 10

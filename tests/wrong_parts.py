@@ -136,6 +136,28 @@ class Right(Objective):
         return Terms(self.weight * divergence - draws.log_likelihood[0], {"kl": divergence})
 
 
+@struct.dataclass
+class StaticNumber(Right):
+    """Its share is compiled in, and need not be."""
+
+    share: float = struct.field(pytree_node=False, default=0.5)
+
+    def __call__(self, model, batch, key, step):
+        terms = super().__call__(model, batch, key, step)
+        return Terms(terms.loss * self.share, terms.metrics)
+
+
+@struct.dataclass
+class StaticShape(Right):
+    """The share of this one decides a branch."""
+
+    share: float = struct.field(pytree_node=False, default=0.5)
+
+    def __call__(self, model, batch, key, step):
+        terms = super().__call__(model, batch, key, step)
+        return terms if self.share > 0.2 else Terms(0.0 * terms.loss, terms.metrics)
+
+
 class RightLatent(nn.Module):
     """Nor with this one."""
 

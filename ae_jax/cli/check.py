@@ -317,11 +317,20 @@ def _check_filling(setup: Setup) -> None:
         )
 
 
+def _static_numbers(objective: Any) -> list[str]:
+    """The fields that hold a float and are compiled in."""
+    return [
+        field.name
+        for field in dataclasses.fields(objective)
+        if not field.metadata.get("pytree_node", True)
+        and isinstance(getattr(objective, field.name), float)
+    ]
+
+
 def _check_one_trace(setup: Setup) -> None:
     traces = 0
     objective = setup.numbers.objective
 
-    @jax.jit
     def one(numbers: Any, params: Any, batch: Any, key: Any) -> Any:
         nonlocal traces
         traces += 1
@@ -332,9 +341,25 @@ def _check_one_trace(setup: Setup) -> None:
         return evaluate_objective(numbers, model, batch, key, state.step).total()
 
     params, batch = setup.initial_state().params, _batch(setup)
+    key = jax.random.key(0)
+    for name in _static_numbers(objective):
+        try:
+            jax.eval_shape(
+                lambda value, name=name: one(
+                    dataclasses.replace(objective, **{name: value}), params, batch, key
+                ),
+                jnp.float32(getattr(objective, name)),
+            )
+        except Exception:  # noqa: S112  # its value decides a shape or a branch, as it may
+            continue
+        raise Failed(
+            f"{name} is a number whose value no shape depends on, and declared static: another one "
+            "compiles the program anew; leave pytree_node=False out"
+        )
+    traces, compiled = 0, jax.jit(one)
     for seed in range(2):
         changed = jax.tree.map(lambda leaf, s=seed: leaf * (1.0 + 0.5 * s), objective)
-        one(changed, params, batch, jax.random.key(seed))
+        compiled(changed, params, batch, jax.random.key(seed))
     if traces > 1:
         raise Failed(
             "another number of the objective compiles the program anew: numbers must be pytree "

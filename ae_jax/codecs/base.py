@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from ae_jax.codecs.compiled import compiled_method
 from ae_jax.codecs.rows import Rows, as_rows, check_magnitude, dot
 from ae_jax.core.errors import UserError
-from ae_jax.core.fields import refusal, refuse_truth, types_of
+from ae_jax.core.fields import changed, refusal, refuse_truth, types_of
 from ae_jax.core.ranges import Count
 
 # progress(iterations done, most iterations there can be, objective)
@@ -151,9 +151,8 @@ class CodecSpec:
 
     def refuse_changed(self, options: tuple[str, ...], why: str) -> None:
         """Raises UserError, naming the first of the options that is not at its default."""
-        fields = type(self).__dataclass_fields__
         for option in options:
-            if getattr(self, option) != fields[option].default:
+            if option in changed(self):
                 raise UserError(f"codec.{option} {why}")
 
     def at_most(self, limit: int, why: str) -> None:

@@ -27,6 +27,15 @@ def types_of(kind: type) -> dict[str, Any]:
         raise UserError(f"a type that {kind.__name__} declares is not known: {error}") from error
 
 
+def changed(instance: Any) -> set[str]:
+    """The fields of a dataclass that have a default and are not at it."""
+    return {
+        name
+        for name, field in type(instance).__dataclass_fields__.items()
+        if field.default is not dataclasses.MISSING and getattr(instance, name) != field.default
+    }
+
+
 def refuse_truth(where: str, kinds: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     """Raises UserError for true or false where a number is declared: they would count as 1 and 0.
 

@@ -217,12 +217,8 @@ PREPROCESSING = Registry[Preprocess](
         "standardization": Preprocess(standardization, needs="mean", inverse=_unstandardised),
         "threshold": Preprocess(threshold, needs="max_value", inverse=_scaled_up),
         "unit_sum": _of_shares(unit_sum, inverse=_with_sum_of),
-        "unit_sum_log": Preprocess(
-            unit_sum_log, by_example=True, of_shares=True, inverse=_exponentiated
-        ),
-        "unit_sum_sqrt": Preprocess(
-            unit_sum_sqrt, by_example=True, of_shares=True, inverse=_squared
-        ),
+        "unit_sum_log": _of_shares(unit_sum_log, inverse=_exponentiated),
+        "unit_sum_sqrt": _of_shares(unit_sum_sqrt, inverse=_squared),
     },
 )
 

@@ -62,17 +62,12 @@ class Distribution:
     """Base of all distributions. A subclass defines `log_prob`, `mean` and `sample`.
 
     `support` says what values have a density. `is_deterministic` is true of what has no density
-    to be compared with another's.
+    to be compared with another's. Through samples that are whole numbers no gradient flows, unless
+    a class says so by `is_reparameterised = True` (straight-through estimators).
     """
 
     support: ClassVar[Support] = REAL_LINE
     is_deterministic: ClassVar[bool] = False
-
-    @property
-    def is_reparameterised(self) -> bool:
-        """Whether a gradient flows through samples: not through whole numbers, unless a class of
-        its own says so (straight-through estimators)."""
-        return not self.support.integer
 
     def log_prob(self, value: Array) -> Array:
         """[..., B, event...] -> [..., B], nats."""

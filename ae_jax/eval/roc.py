@@ -115,6 +115,8 @@ def bootstrapped(
     them is that of the differences, as they are `paired`. `weights` [N] are of the examples
     themselves. The statistic is given a `Roc` of several curves.
     """
+    if not scores:
+        raise UserError("there are no scores to resample: give those of a method by its name")
     for values in scores.values():
         _, anomalous = _checked(values, anomalous)
     if weights is not None:
@@ -125,7 +127,9 @@ def bootstrapped(
         counts = _resampled(anomalous, min(_CHUNK, replicates - start), rng)
         counts = counts if weights is None else counts * weights
         if not all((counts[:, kind].sum(axis=1) > 0).all() for kind in (anomalous, ~anomalous)):
-            raise UserError("in a resample all examples of one kind weigh nothing: few weigh more")
+            raise UserError(
+                "in a resample all examples of one kind weigh nothing: too few have a weight"
+            )
         for name, values in scores.items():
             found[name].append(statistic(roc(values, anomalous, counts)))
     return {name: np.concatenate(parts) for name, parts in found.items()}

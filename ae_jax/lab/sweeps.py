@@ -88,8 +88,8 @@ class Sweep:
                     raise UserError(f"a column of the sweep is called {words}: rename the measure")
                 one = Estimate.of(map(measure, models)) if models else None
                 row[words] = "" if one is None else one.mean
-                is_known = one is not None and len(one.values) > 1  # one seed has no spread
-                row[f"{words} ±"] = one.standard_error if one is not None and is_known else ""
+                # One seed has no spread.
+                row[f"{words} ±"] = "" if one is None or len(one.values) < 2 else one.standard_error
             rows.append(row)
         return rows
 

@@ -101,7 +101,7 @@ def restored(
 class Trained(dict[str, Fitted]):
     """Models by name; to ask for one that diverged is refused in a sentence."""
 
-    def __init__(self, models: Mapping[str, Fitted], diverged: Collection[str] = ()):
+    def __init__(self, models: Mapping[str, Fitted], diverged: Collection[str]):
         super().__init__(models)
         self._diverged = diverged
 

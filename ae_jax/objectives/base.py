@@ -176,7 +176,8 @@ class Objective:
 
 def check_draws(objective: Objective, posterior: Any) -> None:
     """Raises UserError where the encoder would learn by a gradient that its codes do not have."""
-    if objective.through_draws and not posterior.is_reparameterised:
+    flows = getattr(posterior, "is_reparameterised", not posterior.support.integer)
+    if objective.through_draws and not flows:
         raise UserError(
             f"the codes of this model are {posterior.support.description}, through whose draws no "
             f"gradient gets to the encoder, and objective {type(objective).__name__} trains it by "

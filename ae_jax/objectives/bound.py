@@ -10,6 +10,7 @@ from flax import struct
 from jax import Array
 
 from ae_jax.core.errors import UserError, present
+from ae_jax.core.fields import changed
 from ae_jax.core.ranges import NonNegative
 from ae_jax.distributions import has_kl, kl
 from ae_jax.objectives.base import BoundModel, Draws, Objective, sum_of
@@ -85,8 +86,8 @@ class Bound(ParameterPrior):
 def refuse_changed(objective: Objective, options: Sequence[str], why: str) -> None:
     """Raises UserError for the first of some options that is not at its default."""
     for option in options:
-        value = getattr(objective, option)
-        if value != type(objective).__dataclass_fields__[option].default:
+        if option in changed(objective):
+            value = getattr(objective, option)
             raise UserError(f"objective.{option}={value} changes nothing: {why}")
 
 

@@ -43,7 +43,7 @@ def draw_curves(
         look = line_style(place, markers or y.shape[-1] <= 2)
         name = display_name(label)
         if y.ndim == 2:
-            mean, spread = _over_seeds(y)
+            mean, spread = over_seeds(y)
             axes.errorbar(x, mean, yerr=spread, capsize=2.5, label=name, **look)
         elif is_noisy(y):
             axes.plot(x, y, color=look["color"], alpha=FAINT, linewidth=0.8, label=f"{RAW}{name}")
@@ -52,7 +52,7 @@ def draw_curves(
             axes.plot(x, y, label=name, **look)
 
 
-def _over_seeds(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def over_seeds(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of values [S, n] over the seeds that have one, NaN left out."""
     known = np.isfinite(y)
     count = known.sum(axis=0)

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from scipy.special import ndtri
 
-from ae_jax.report.drawing import Curves, draw_curves, legend_below, name_lines
+from ae_jax.report.drawing import Curves, draw_curves, legend_below, name_lines, over_seeds
 from ae_jax.report.pictures import draw_codes, draw_manifold, draw_rows, show_picture, tile
 from ae_jax.report.style import BAND, BLUE, GREEN, NAMED, RED, REFERENCE, Figure, style
 
@@ -56,15 +56,15 @@ class Curve:
     @property
     def mean(self) -> np.ndarray:
         """Over seeds, [n]."""
-        return np.mean(np.atleast_2d(self.values), axis=0)
+        return over_seeds(np.atleast_2d(self.values))[0]
 
     @property
     def band(self) -> tuple[np.ndarray, np.ndarray] | None:
         """One standard deviation over seeds below the mean and above it; None of one seed."""
         if np.ndim(self.values) < 2 or len(self.values) < 2:
             return None
-        deviation = np.std(self.values, axis=0, ddof=1)
-        return self.mean - deviation, self.mean + deviation
+        mean, deviation = over_seeds(self.values)
+        return mean - deviation, mean + deviation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -63,12 +63,14 @@ def kept_outcome(
     directory = RunDirectory(path)
     epochs = config.train.epochs if until is None else until
     goal = epochs * num_batches(len(dataset.splits["train"]), config.train.batch_size)
-    if not directory.config_file.is_file():
+    is_there = directory.config_file.is_file()
+    at_goal = is_there and latest_step(directory.checkpoints) >= goal
+    if not is_there or not at_goal and config.train.patience is None:
         return None
     known_by = None if start is None else Start(start).fingerprint
     if directory.start() != known_by or not _is_of(directory, config, dataset):
         return None
-    if latest_step(directory.checkpoints) < goal and not gave_up(config, dataset, path):
+    if not at_goal and not _lost_patience(directory, config, dataset):
         return None
     try:
         directory.check_code()
@@ -85,8 +87,10 @@ def gave_up(config: RunConfig, dataset: DataSet, path: Path) -> bool:
     directory = RunDirectory(path)
     if config.train.patience is None or not directory.config_file.is_file():
         return False
-    if not _is_of(directory, config, dataset):
-        return False
+    return _is_of(directory, config, dataset) and _lost_patience(directory, config, dataset)
+
+
+def _lost_patience(directory: RunDirectory, config: RunConfig, dataset: DataSet) -> bool:
     records = directory.records(latest_step(directory.checkpoints))
     return is_out_of_patience(config, dataset.splits, records)
 

@@ -4,7 +4,6 @@ An optimiser is a frozen dataclass of numbers; `build` turns it into an optax tr
 numbers may be traced: runs that differ in a step size share one compiled program.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -18,6 +17,7 @@ from jax import Array
 from pydantic import Field
 
 from ae_jax.core.errors import UserError
+from ae_jax.core.fields import changed
 from ae_jax.core.ranges import Count, NonNegative, Positive
 from ae_jax.core.registry import Registry
 from ae_jax.train.optimiser_wrappers import accumulated, averaged, reduced_on_plateau
@@ -114,17 +114,12 @@ class Optimiser:
         A run is asked when it begins, with the number of its updates.
         """
         del updates
-        changed = {
-            option
-            for option, field in type(self).__dataclass_fields__.items()
-            if field.default is not dataclasses.MISSING and getattr(self, option) != field.default
-        }
-        if self.schedule == "constant" and "final_fraction" in changed:
+        if self.schedule == "constant" and "final_fraction" in changed(self):
             raise UserError(
                 f"{where}.final_fraction is what a rate ends at, and {where}.schedule is constant"
             )
         for option in ("plateau_factor", "plateau_patience", "plateau_tolerance"):
-            if self.schedule != "plateau" and option in changed:
+            if self.schedule != "plateau" and option in changed(self):
                 raise UserError(
                     f"{where}.{option} is for {where}.schedule=plateau, which is {self.schedule}"
                 )

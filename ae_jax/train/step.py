@@ -243,7 +243,7 @@ def _check_terms(objective: Objective, terms: Terms, size: tuple[int, ...]) -> N
     stray = sorted(set(terms.weights) - set(terms.metrics))
     if stray:
         raise UserError(f"{name}: there are weights of {stray[0]}, which is none of its metrics")
-    weights = {f"weight of {metric}": value for metric, value in terms.weights.items()}
+    weights = {f"{WEIGHT}{metric}": value for metric, value in terms.weights.items()}
     for term, value in {**losses, **terms.metrics, **weights}.items():
         if jnp.shape(value) != size:
             raise UserError(

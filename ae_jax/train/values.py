@@ -37,14 +37,10 @@ def check_shares(preprocess: Preprocess, dataset: DataSet) -> None:
     for name, split in dataset.splits.items() if preprocess.of_shares else ():
         low = np.nanmin(split.x) if isinstance(split.x, np.ndarray) else split.x.min()
         if low < 0:
-            raise _no_shares(f"the {name} split", low)
-
-
-def _no_shares(where: str, low: float) -> UserError:
-    return UserError(
-        f"the preprocessing of the data takes shares of an example's sum, and {where} has values "
-        f"down to {low:g}: there are no shares of what is below 0"
-    )
+            raise UserError(
+                "the preprocessing of the data takes shares of an example's sum, and the "
+                f"{name} split has values down to {low:g}: there are no shares of what is below 0"
+            )
 
 
 def extreme_examples(dataset: DataSet) -> dict[str, DeviceSplit]:

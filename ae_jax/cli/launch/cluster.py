@@ -269,7 +269,7 @@ def _task(
     track: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Plain data from which another process trains the same members."""
-    layouts = {member.config.data.layout for member in members}
+    layout = members[0].config.data.layout
     return {
         "members": {member.name: to_dict(member.config) for member in members},
         "data": {
@@ -277,7 +277,7 @@ def _task(
             "protocol": dataset.protocol,
             "limit": dataset.limit,
             # Left out where it is the common one, so that tasks keep their names.
-            **({"layout": "channels_first"} if layouts == {"channels_first"} else {}),
+            **({} if layout == "channels_last" else {"layout": layout}),
         },
         "sha256": dataset.fingerprint,
         "root": str(root.absolute()),

@@ -7,7 +7,6 @@ anywhere else are refused by the name of their column. An empty field, NA and Na
 
 import csv
 import re
-import sys
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -30,7 +29,7 @@ def read_table(path: Path, log: Log, label: str | None = None) -> Stored:
     """A .csv, .tsv or .parquet file as a data set. Raises UserError."""
     if path.suffix.lower() == ".parquet":
         return stored_table(_parquet(path), str(path), log, label)
-    return stored_table(_delimited(path), str(path), log, label, blank=_NO_LABEL)
+    return stored_table(_delimited(path, log), str(path), log, label, blank=_NO_LABEL)
 
 
 def stored_table(
@@ -92,7 +91,7 @@ def _as_labels(values: np.ndarray, name: str, origin: str, blank: tuple[str, ...
     return values.astype(np.int64)
 
 
-def _delimited(path: Path) -> dict[str, np.ndarray]:
+def _delimited(path: Path, log: Log) -> dict[str, np.ndarray]:
     """The columns of a text file: between tabs in a .tsv, else between commas or semicolons."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -106,22 +105,20 @@ def _delimited(path: Path) -> dict[str, np.ndarray]:
     if not rows:
         raise UserError(f"data set {path} is empty")
     header = [field.strip() for field in rows[0]]
-    named = any(field and not _is_number(field) for field in header)
-    if not named and len(rows) > 1 and _counts_columns(header):
-        named = True
-        print(
-            f"data set {path}: its first row, {', '.join(header[:3])}, ..., counts the columns and "
-            "is taken for their names",
-            file=sys.stderr,
+    counted = len(rows) > 1 and _counts_columns(header)
+    if counted:
+        log(
+            f"{path}: its first row, {', '.join(header[:3])}, ..., counts the columns and is taken "
+            "for their names"
         )
-    rows = rows[1:] if named else rows
-    if named and header[0] == "" and [row[0] for row in rows] == [*map(str, range(len(rows)))]:
-        header, rows = header[1:], [row[1:] for row in rows]  # the row numbers that pandas writes
-    names = (
-        [name or f"column {i}" for i, name in enumerate(header)]
-        if named
-        else [f"column {i}" for i in range(len(header))]
-    )
+    if counted or any(field and not _is_number(field) for field in header):
+        rows = rows[1:]
+        if header[0] == "" and [row[0] for row in rows] == [*map(str, range(len(rows)))]:
+            # The row numbers that pandas writes.
+            header, rows = header[1:], [row[1:] for row in rows]
+    else:
+        header = [""] * len(header)
+    names = [name or f"column {i}" for i, name in enumerate(header)]
     wrong = next((i for i, row in enumerate(rows) if len(row) != len(names)), None)
     if wrong is not None:
         raise UserError(
