@@ -194,6 +194,10 @@ def write(page: Path, text: str, pictures: dict[str, bytes]) -> None:
 def main(arguments: list[str]) -> int:
     check = "--check" in arguments
     wanted = [Path(name).resolve() for name in arguments if name != "--check"] or pages()
+    strange = [str(page) for page in wanted if page not in pages()]
+    if strange:
+        print(f"no page with code: {', '.join(strange)}", file=sys.stderr)
+        return 2
     stale = 0
     for page in wanted:
         text, pictures, seconds = execute(page)

@@ -35,11 +35,13 @@ def state_at(step: int, optimiser: str = "sgd", width: int = 4) -> TrainState:
     return TrainState(jnp.asarray(step, jnp.int32), jnp.uint32(7), params, opt_state)
 
 
-def saved(path: Path, scores: list[float], maximise: bool = True) -> Checkpoints:
+def saved(
+    path: Path, scores: list[float], maximise: bool = True, *, now: bool = True
+) -> Checkpoints:
     """Checkpoints at steps 1, 2, ... with these headline metrics."""
     checkpoints = Checkpoints(path, "elbo", maximise)
     for step, score in enumerate(scores, start=1):
-        checkpoints.save(state_at(step), {"elbo": score})
+        checkpoints.save(state_at(step), {"elbo": score}, now=now)
     checkpoints.wait()
     return checkpoints
 
@@ -58,13 +60,29 @@ def steps_on_disk(path: Path) -> list[int]:
     ],
     ids=["best is older", "smaller is better", "best is latest", "best is first"],
 )
-def test_latest_and_best_are_kept_apart_and_nothing_else(tmp_path, scores, maximise, best, kept):
-    with saved(tmp_path, scores, maximise) as checkpoints:
+@pytest.mark.parametrize("now", [True, False])
+def test_latest_and_best_are_kept_apart_and_nothing_else(
+    tmp_path, scores, maximise, best, kept, now
+):
+    with saved(tmp_path, scores, maximise, now=now) as checkpoints:
+        assert bool(steps_on_disk(tmp_path)) == now
         assert checkpoints.step("latest") == len(scores)
         assert checkpoints.step("best") == best
         for which, step in (("latest", len(scores)), ("best", best)):
             chex.assert_trees_all_equal(checkpoints.restore(state_at(0), which), state_at(step))
     assert steps_on_disk(tmp_path) == kept
+
+
+def test_what_is_held_is_the_newest_of_equals_and_gives_way_to_a_better_one_on_disk(tmp_path):
+    with saved(tmp_path, [-3.0, -1.0]) as checkpoints:
+        for step, score in ((3, -2.0), (4, -2.0), (5, -4.0)):
+            checkpoints.save(state_at(step), {"elbo": score}, now=False)
+        assert steps_on_disk(tmp_path) == [2]
+        assert (checkpoints.step("best"), checkpoints.step("latest")) == (2, 5)
+        for step, score in ((6, -1.0), (7, -1.0)):
+            checkpoints.save(state_at(step), {"elbo": score}, now=False)
+        checkpoints.save(state_at(8), now=False)
+        assert (checkpoints.step("best"), checkpoints.step("latest")) == (7, 8)
 
 
 def test_without_metrics_a_checkpoint_is_the_latest_until_the_next_and_never_the_best(tmp_path):

@@ -82,9 +82,15 @@ def wait_until(holds, seconds: float = 1200.0) -> None:
         time.sleep(0.01)
 
 
+def is_on_its_way(root: Path) -> bool:
+    """Whether `tame` has looked at itself twice."""
+    records = root / "tame" / "metrics.jsonl"
+    return records.exists() and records.read_bytes().count(b"\n") >= 2 * LOOK
+
+
 def preempt_when_begun(root: Path) -> None:
-    """Sends submitit's signal to the task that trains `tame`, once that has a checkpoint."""
-    wait_until((root / "tame" / "checkpoints" / str(2 * LOOK)).exists)
+    """Sends submitit's signal to the task that trains `tame`, once that is on its way."""
+    wait_until(lambda: is_on_its_way(root))
     for process in Path("/proc").glob("[0-9]*"):
         command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         opened = process / "fd"
@@ -321,7 +327,7 @@ def test_slurm_runs_a_grid_over_an_interruption_and_a_preemption(
         with pytest.raises(KeyboardInterrupt):
             launcher.train(GRID, digits, tmp_path)
     assert "3 runs in 2 tasks" in capsys.readouterr().err
-    wait_until((tmp_path / "tame" / "checkpoints" / str(2 * LOOK)).exists)
+    wait_until(lambda: is_on_its_way(tmp_path))
     wanted = ["sbatch", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"]
     subprocess.run(wanted, check=True, capture_output=True)
 

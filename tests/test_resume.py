@@ -27,7 +27,10 @@ from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.step import TrainState
 
 EPOCHS = 40
-SCRIPT = "import sys; from test_resume import fit_digits; fit_digits(sys.argv[1])"
+SCRIPT = (
+    "import sys; from ae_jax.train import loop; from test_resume import fit_digits; "
+    "loop.LOOK_SECONDS = 0.0; fit_digits(sys.argv[1])"
+)
 
 
 def digits() -> DataSet:
@@ -169,6 +172,50 @@ def test_a_run_that_is_seldom_looked_at_is_saved_by_the_clock(
     second = train(prepared(vector_set), RunDirectory(tmp_path))
     chex.assert_trees_all_equal(jax.device_get(second.state), jax.device_get(outcome.state))
     assert records_of(tmp_path) == records_of(whole)
+    chex.assert_trees_all_equal(states(tmp_path, vector_set), states(whole, vector_set))
+
+
+@pytest.fixture
+def written_steps(monkeypatch):
+    """The steps of the checkpoints that are written, of whatever run."""
+    steps, start = [], Checkpoints._start
+
+    def listen(self, held):
+        steps.append(held.step)
+        start(self, held)
+
+    monkeypatch.setattr(Checkpoints, "_start", listen)
+    return steps
+
+
+@pytest.mark.parametrize("pause, written", [(3600.0, [12, 24]), (0.0, [8, 16, 24])])
+def test_looks_in_quick_succession_are_written_together(
+    pause, written, in_one_go, vector_set, tmp_path, monkeypatch, written_steps
+):
+    """Kept in the end are the same two. The second of three looks is made the best one."""
+    whole, _ = in_one_go
+    monkeypatch.setattr(loop, "LOOK_SECONDS", pause)
+    train(prepared(vector_set), RunDirectory(tmp_path))
+    best = max(records_of(whole)[1::2], key=lambda record: record["valid/elbo"])["step"]
+    assert written_steps == ([*{best: None, 24: None}] if pause else written)
+    assert records_of(tmp_path) == records_of(whole)
+    chex.assert_trees_all_equal(states(tmp_path, vector_set), states(whole, vector_set))
+
+
+def test_what_is_held_is_written_where_a_listener_raises(
+    in_one_go, vector_set, tmp_path, written_steps
+):
+    whole, outcome = in_one_go
+
+    def listen(record):
+        if record["epoch"] == 5:
+            raise KeyError("of the listener")
+
+    with pytest.raises(KeyError, match="of the listener"):
+        train(prepared(vector_set), RunDirectory(tmp_path), listeners=[listen])
+    assert latest_step(tmp_path / "checkpoints") == written_steps[-1] == 16
+    again = train(prepared(vector_set), RunDirectory(tmp_path))
+    chex.assert_trees_all_equal(jax.device_get(again.state), jax.device_get(outcome.state))
     chex.assert_trees_all_equal(states(tmp_path, vector_set), states(whole, vector_set))
 
 

@@ -1,11 +1,13 @@
 """Checkpoints through Orbax: the latest and the best of a run, kept apart and sealed."""
 
+import dataclasses
 import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,13 +38,25 @@ class Damaged(UserError):
     """A checkpoint that is not what was written."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Held:
+    """A state on the host that is not written yet, the bytes of its leaves, and its seal less their
+    digest."""
+
+    step: int
+    values: np.ndarray
+    seal: Seal
+
+
 class Checkpoints:
     """The checkpoints below a folder; at most two are kept, the latest and the best.
 
     One that was saved without metrics can be the latest and never the best.
 
     A checkpoint is written while training goes on, and complete at the latest when the next is
-    saved or the object is closed; several processes complete it together at once. Writing is
+    written or the object is closed; several processes complete it together at once. One that need
+    not be written now is held in memory until the next that must, or until the object is closed;
+    of several that are held the latest and the best remain. Writing is
     atomic: a crash leaves the ones before it. Only the process that has claimed the run may open
     them for writing; `read_only` leaves alone what another process may be writing, and keeps it
     from deleting what is being read.
@@ -65,6 +79,7 @@ class Checkpoints:
         self._headline, self._sign = headline, 1.0 if maximise else -1.0
         self._seals: dict[int, Seal | None] = {}  # of the steps that were looked at
         self._running: tuple[int, Seal, Any] | None = None
+        self._held: list[_Held] = []  # by step
         self._writes = not read_only and processes.is_first()
         if self._writes:
             make_directory(path)
@@ -76,33 +91,48 @@ class Checkpoints:
         metrics: Mapping[str, float] | None = None,
         record: Mapping[str, Any] | None = None,
         part: Mapping[str, Any] | None = None,
+        *,
+        now: bool = True,
     ) -> None:
         """Starts to save the state under its step; `metrics`, if any, hold the headline.
 
         `record` is the last one of the run, `part` what is known of an epoch that is not over. The
-        state may change or go once this returns. Raises UserError where this checkpoint or the one
-        before cannot be written.
+        state may change or go once this returns. Unless `now`, it is held for the time being.
+        Raises UserError where this checkpoint or the one before cannot be written.
         """
-        self.wait()
-        step = int(state.step)
         values, form = seal.packed(state)
         known = None if metrics is None else {n: float(value) for n, value in metrics.items()}
         run = None if self._run is None else self._run.as_table()
-        sealed = Seal(seal.digest_of(values), form, known, record, run, part)
+        held = _Held(int(state.step), values, Seal("", form, known, record, run, part))
+        scores = [(self._score(each.seal), each) for each in (held, *reversed(self._held))]
+        scored = [(score, each) for score, each in scores if score is not None]
+        _, best = max(scored, key=itemgetter(0), default=(None, held))  # of equals the newest
+        self._held = [held] if best is held else [best, held]
+        if now:
+            self.write()
+
+    def write(self) -> None:
+        """Starts to write what is held. Raises UserError where it cannot be written."""
+        while self._held:
+            self._start(self._held.pop(0))
+
+    def _start(self, held: _Held) -> None:
+        self.wait()
+        sealed = dataclasses.replace(held.seal, values=seal.digest_of(held.values))
         with self._writing():
             response = ocp.save_async(
-                self._folder(step).absolute(),
-                {_VALUES: values},
+                self._folder(held.step).absolute(),
+                {_VALUES: held.values},
                 custom_metadata=sealed.as_metadata(),
             )
-            self._running = step, sealed, response
+            self._running = held.step, sealed, response
         if jax.process_count() > 1:
             # They meet on the devices to finish a checkpoint, and must not meet there to train
             # in the meantime: each would wait for the others at another place.
             self.wait()
 
     def wait(self) -> None:
-        """Returns when what was saved is complete. Raises UserError if it cannot be written."""
+        """Returns when what was written is complete. Raises UserError if it cannot be written."""
         if self._running is None:
             return
         (step, sealed, response), self._running = self._running, None
@@ -125,7 +155,7 @@ class Checkpoints:
 
     def step(self, which: Which = "latest") -> int | None:
         """The step of the latest or best checkpoint; None if there is none. Raises UserError."""
-        self.wait()
+        self.close()
         steps, _ = self._ranked(which)
         return steps[0] if steps else None
 
@@ -138,7 +168,7 @@ class Checkpoints:
 
     def load(self, like: Any, which: Which = "latest") -> tuple[Any, Seal | None]:
         """As `restore`, with the seal of what was read."""
-        self.wait()
+        self.close()
         with reading(self.path):
             while True:
                 listed = self._steps()
@@ -186,10 +216,17 @@ class Checkpoints:
             except Damaged as error:
                 damage[step] = error
                 continue
-            if sealed is not None and sealed.metrics and self._headline in sealed.metrics:
-                scores[step] = self._sign * sealed.metrics[self._headline]
+            score = self._score(sealed)
+            if score is not None:
+                scores[step] = score
         # A stable sort: of equals the newest.
         return sorted(scores, key=scores.__getitem__, reverse=True), damage
+
+    def _score(self, sealed: Seal | None) -> float | None:
+        """What makes a checkpoint the best where it is largest, None where there is no such."""
+        if sealed is None or not sealed.metrics or self._headline not in sealed.metrics:
+            return None
+        return self._sign * sealed.metrics[self._headline]
 
     def _load(self, step: int, like: Any) -> tuple[Any, Seal | None]:
         folder, sealed = self._folder(step), self._seal(step)
@@ -273,7 +310,9 @@ class Checkpoints:
         return self.path / str(step)
 
     def close(self) -> None:
-        """Waits for what was saved. Raises UserError if it cannot be written."""
+        """Waits for all that was saved. Raises UserError if it cannot be written."""
+        if jax.process_count() == 1:  # several must all come to `write`
+            self.write()
         self.wait()
 
     def __enter__(self) -> "Checkpoints":

@@ -35,6 +35,8 @@ from ae_jax.train.streamed import Streamed
 
 # A run that is looked at seldom does not begin anew when it is killed.
 SAVE_SECONDS = 300.0
+# One that is looked at often does not spend its time on writing.
+LOOK_SECONDS = 10.0
 
 Record = dict[str, Any]
 Listener = Callable[[Record], None]
@@ -78,12 +80,12 @@ def train(
 ) -> Outcome:
     """Trains up to epoch `until`, by default to the end of the run, from where it stands.
 
-    With a directory, the run continues from its latest checkpoint. It saves one at every look, and
-    at the end of an epoch when `SAVE_SECONDS` have gone by since the last, and trains on while it
-    is written; records go to metrics.jsonl. A record holds epoch, step, samples (seen in
-    training), seconds (of training so far), `running/...` (means over the epoch while it changed
-    the parameters) and at a look `train/...`, `valid/...`, `test/...`: nats per example unless the
-    metric says otherwise.
+    With a directory, the run continues from its latest checkpoint. It saves one at every look
+    (those within `LOOK_SECONDS` of the last that was written are held in memory) and at the end of
+    an epoch when `SAVE_SECONDS` have gone by, and trains on while it is written; records go to
+    metrics.jsonl. A record holds epoch, step, samples (seen in training), seconds (of training so
+    far), `running/...` (means over the epoch while it changed the parameters) and at a look
+    `train/...`, `valid/...`, `test/...`: nats per example unless the metric says otherwise.
 
     Listeners are called with each record. One that has a method `look(state, record)` is given the
     state too where the run looks at itself; it may keep no array of it, as the next step takes its
@@ -168,11 +170,11 @@ class _Place:
                 self.run.directory.note_training()
             self.saved.save(self.state, record=last, part=part.as_table(seconds))
 
-    def keep(self, record: Record, save: bool) -> None:
+    def keep(self, record: Record, save: bool, write: bool) -> None:
         """Adds the record of an epoch, to the files and for the listeners too.
 
         Saves the state if it is time to. No look has told whether it is finite where the record
-        holds none: then it must be.
+        holds none: then it must be. What is not written now is held.
         """
         self.records.append(record)
         if self.run.directory is not None and processes.is_first():
@@ -181,13 +183,18 @@ class _Place:
             if is_look(record):
                 headline = self.run.setup.numbers.objective.headline
                 metrics = {headline: record[_selection_metric(self.run.setup)]}
-                self.saved.save(self.state, metrics, record)
+                self.saved.save(self.state, metrics, record, now=write)
             elif _all_finite(self.state.params):
-                self.saved.save(self.state, record=record)
+                self.saved.save(self.state, record=record, now=write)
         for listener in self.run.listeners if processes.is_first() else ():
             listener(record)
             if is_look(record) and hasattr(listener, "look"):
                 listener.look(self.state, record)
+
+    def end(self) -> None:
+        """Writes what is held, as the others may go on for long."""
+        if self.saved is not None:
+            self.saved.write()
 
 
 @contextmanager
@@ -274,8 +281,9 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
             }
         looked = engine.look() if epoch in looks else None
         stop = processes.stop_requested(interrupts.asked())
-        save = stop or processes.agree(looked is not None or pause.is_due())
-        if save:
+        write = stop or epoch == last or processes.agree(pause.is_due(looked is not None))
+        save = write or looked is not None
+        if write:
             pause.saved_at = time.monotonic()
         for i, place in active.items():
             try:
@@ -284,12 +292,14 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
                     record |= _look(place, looked[i], epoch)
             except TrainingDiverged as error:
                 place.error = error
+                place.end()
                 del going[i]
                 continue
             if save:  # there is a look at the end
                 place.state = engine.state(i)
-            place.keep(record, save)
+            place.keep(record, save, write)
             if _is_out_of_patience(place):
+                place.end()
                 _say_why_it_stops(place, epoch)
                 del going[i]
         if stop and going and epoch < last:
@@ -304,9 +314,9 @@ class _Pause:
         self._chunks = processes.Chunks()
         self.saved_at = time.monotonic()
 
-    def is_due(self) -> bool:
-        """Whether it is time to save again."""
-        return time.monotonic() - self.saved_at >= SAVE_SECONDS
+    def is_due(self, looked: bool = False) -> bool:
+        """Whether it is time to write again."""
+        return time.monotonic() - self.saved_at >= (LOOK_SECONDS if looked else SAVE_SECONDS)
 
     def within(self, start: float, epoch: int, so_far: Callable[[], Part]) -> None:
         """After a chunk of examples, where an epoch takes several: for the only run there is."""

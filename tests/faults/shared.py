@@ -90,11 +90,19 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def start(
-    folder: Path, *arguments: object, more: Mapping[str, str] = MappingProxyType({})
+    folder: Path,
+    *arguments: object,
+    more: Mapping[str, str] = MappingProxyType({}),
+    before: str = "",
 ) -> subprocess.Popen:
-    """`ae-jax` as a process of its own in a folder, with more in its environment."""
+    """`ae-jax` as a process of its own in a folder, with more in its environment.
+
+    `before` is code that is run there first.
+    """
+    code = f"{before}\nfrom ae_jax.cli import main; main()"
+    command = ("-c", code) if before else ("-m", "ae_jax.cli")
     return subprocess.Popen(
-        [sys.executable, "-m", "ae_jax.cli", *map(str, arguments)],
+        [sys.executable, *command, *map(str, arguments)],
         cwd=folder,
         env={**environment(folder), **more},
         stdout=subprocess.PIPE,

@@ -54,7 +54,9 @@ def test_a_killed_run_ends_with_the_bits_of_one_never_killed(kind, kills, epochs
     rng, account = np.random.default_rng(int.from_bytes(os.urandom(4))), Account()
     whole = jax.device_get(fit(kind, tmp_path, "whole", epochs))
     run, runs = tmp_path / "run 0", [tmp_path / "run 0"]
-    with forking(tmp_path, "import ae_jax.train.grid; from faults.test_kills import fit") as forked:
+    imports = "import ae_jax.train.grid; from ae_jax.train import loop; "
+    imports += "from faults.test_kills import fit; loop.LOOK_SECONDS = 0.0"
+    with forking(tmp_path, imports) as forked:
         for kill in range(kills):
             process = forked(f"fit({kind!r}, '.', {run.name!r}, {epochs})")
             if kill % 2:  # it trains or saves, further on than the one before

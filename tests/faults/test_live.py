@@ -15,13 +15,15 @@ from ae_jax.train.checkpoints import Checkpoints, latest_step
 from ae_jax.train.grid import Member, train_grid
 from faults.shared import Account, start, two_clusters, wait_until
 
+SAVE_OFTEN = "from ae_jax.train import loop; loop.LOOK_SECONDS = 0.0"
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("looks", [12, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_run_that_trains_can_always_be_looked_at(looks, tmp_path):
     data, run, account = two_clusters(tmp_path / "x.npy"), tmp_path / "run", Account()
     options = ("--latent-dim", 2, "--hidden", 4, "--epochs", 100_000, "--workdir", "run")
-    process = start(tmp_path, "train", data, *options)
+    process = start(tmp_path, "train", data, *options, before=SAVE_OFTEN)
     try:
         # The first one is there: its line is, while it is written still.
         first = run / "checkpoints"
