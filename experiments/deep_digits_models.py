@@ -40,7 +40,10 @@ PRETRAINED, SCRATCH, LOGISTIC, PCA = "pretrained by RBM", "from scratch", "logis
 
 @dataclasses.dataclass(frozen=True)
 class Models:
-    """What was trained: the layers, the network from them and from scratch, and what is beside."""
+    """What was trained: the layers, the network from them and from scratch, and what is beside.
+
+    All are of all training digits; step sizes and validation errors in `tuned` are of a part.
+    """
 
     layers: Pretrained
     tuned: dict[str, Tuned]
@@ -52,21 +55,27 @@ class Models:
 
 
 def train_all(preset: Preset, lab: Lab, held_out: DataSet, dataset: DataSet) -> Models:
-    """The autoencoders on `held_out`, which has validation digits; logistic PCA on all."""
-    bench = Bench(lab)
-    deep = preset.config(held_out)
-    layers = bench.layers("rbm", deep, held_out, preset.layers(RBMS))
+    """All on `dataset`, at the step sizes that the validation digits of `held_out` chose."""
+    bench, how = Bench(lab), preset.layers(RBMS)
+    part = bench.layers("rbm", preset.config(held_out), held_out, how)
+    whole = bench.layers("all/rbm", preset.config(dataset), dataset, how)
 
-    def way(folder: str, start: Any) -> Tuned:
+    def way(folder: str, start: Any, start_of_all: Any) -> Tuned:
         def train(rate: float, seed: int) -> Fitted:
-            config = at_rate(layers.config, rate, seed)
+            config = at_rate(part.config, rate, seed)
             return bench.train(f"{folder}/rate={rate:g}", config, held_out, start)
 
-        return tuned(train, preset.rates, seeds=1)
+        chosen = tuned(train, preset.rates, seeds=1)
+        config = at_rate(whole.config, chosen.rate)
+        model = bench.train(f"all/{folder}/rate={chosen.rate:g}", config, dataset, start_of_all)
+        return dataclasses.replace(chosen, models=(model,))
 
-    found = {PRETRAINED: way("rbm", layers.params()), SCRATCH: way("scratch", None)}
+    found = {
+        PRETRAINED: way("rbm", part.params(), whole.params()),
+        SCRATCH: way("scratch", None, None),
+    }
     shallow = preset.logistic.config(dataset, learning_rate=LOGISTIC_RATE)
-    return Models(layers, found, bench.train("logistic_pca", shallow, dataset), bench.runs)
+    return Models(whole, found, bench.train("logistic_pca", shallow, dataset), bench.runs)
 
 
 def error_rows(preset: Preset, errors: dict[str, np.ndarray], models: Models) -> Rows:

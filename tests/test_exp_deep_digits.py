@@ -48,7 +48,7 @@ NAMES = dict(zip(("rbm", "scratch"), WAYS, strict=True))
 def kept(workdir: Path, folder: str, rows: dict[str, dict]) -> Path:
     """The run at the step size that the table names."""
     step = rows[f"autoencoder, {NAMES[folder]}"]["step size"].split()[0]
-    return workdir / folder / f"rate={step}"
+    return workdir / "all" / folder / f"rate={step}"
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_the_step_size_is_that_of_the_least_validation_error(smoke):
             difference = model.reconstruct(valid, units="model") - valid.x / 16.0
             errors[file] = np.square(difference).mean()
         assert len(errors) == len(deep_digits.PRESETS["smoke"].rates)
-        assert min(errors, key=errors.get) == kept(smoke, folder, rows)
+        assert min(errors, key=errors.get).name == kept(smoke, folder, rows).name
 
 
 @pytest.mark.slow
@@ -105,9 +105,13 @@ def test_the_runs_are_what_the_names_say(smoke):
     assert configs["rbm/rate=0.001"] == configs["scratch/rate=0.001"]
     assert configs["scratch/rate=0.001"]["model"]["init_scale"] == 4.0
     starts = {str(file.parent.relative_to(smoke)) for file in smoke.rglob("start.json")}
-    assert starts == {"rbm/rate=0.001", "rbm/rate=0.003"}
+    (chosen,) = (name for name in configs if name.startswith("all/rbm/rate="))
+    assert starts == {"rbm/rate=0.001", "rbm/rate=0.003", chosen}
+    of_all = {name for name, config in configs.items() if config["data"]["protocol"] == "full"}
+    assert of_all == {name for name in configs if name.startswith("all/")} | {"logistic_pca"}
+    same_but_for_data = {**configs[chosen], "data": None}
+    assert same_but_for_data == {**configs[chosen.removeprefix("all/")], "data": None}
     assert configs["logistic_pca"]["model"]["hidden"] == []
-    assert configs["logistic_pca"]["data"]["protocol"] == "full"
 
 
 @pytest.mark.slow
@@ -118,7 +122,7 @@ def test_the_unrolled_layers_are_where_fine_tuning_began(smoke):
     assert [row["layers"] for row in layers] == [1, 2]
     assert tuned["test error"] == errors(smoke)["autoencoder, pretrained by RBM"]
     # One machine gives back its own squared error: the look of the first run.
-    records = (smoke / "rbm/layer_1/metrics.jsonl").read_text().splitlines()
+    records = (smoke / "all/rbm/layer_1/metrics.jsonl").read_text().splitlines()
     own = json.loads(records[-1])["test/squared_error"]
     assert layers[0]["test error"] == pytest.approx(own, abs=0.006)
     assert tuned["test error"] < layers[-1]["test error"]
@@ -130,7 +134,8 @@ def test_figures_and_a_second_start_that_trains_nothing(smoke):
         picture = imread(smoke / "figures" / f"{name}.png")
         assert min(picture.shape[:2]) > 100 and picture[..., :3].std() > 0.05, name
     before = {file: file.read_bytes() for file in smoke.rglob("metrics.jsonl")}
-    assert len(before) == 2 + 2 * 2 + 1  # layers, two ways at two step sizes, logistic PCA
+    # Layers and two ways at two step sizes; layers and two ways of all digits; logistic PCA.
+    assert len(before) == 2 + 2 * 2 + 2 + 2 + 1
     assert run_smoke(smoke)["claims"] == []  # nothing is published for the 8x8 digits
     assert {file: file.read_bytes() for file in smoke.rglob("metrics.jsonl")} == before
 
