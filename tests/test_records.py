@@ -2,11 +2,13 @@
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import ae_jax
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, Split, info, load, prepare, write_records
 
@@ -55,6 +57,59 @@ def test_full_protocol_joins_files_and_a_limit_cuts_them(folder, image_set):
     np.testing.assert_array_equal(np.asarray(limited.splits["train"].x), joined[:90])
     prints = {load(str(folder), limit=n).fingerprint for n in (None, 90, 91)}
     assert len(prints) == 3 and load(str(folder), limit=90).fingerprint in prints
+
+
+def test_what_lies_beside_the_examples_comes_back_too(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def part(count: int) -> Split:
+        return Split(
+            rng.integers(0, 256, (count, 6)).astype(np.uint8),
+            rng.integers(0, 2, count).astype(np.int32),
+            condition=rng.normal(size=(count, 3)).astype(np.float32),
+            factors=rng.normal(size=(count, 2)).astype(np.float32),
+            names=np.array([f"picture {i}" for i in range(count)], dtype=object),
+        )
+
+    splits = {"train": part(40), "valid": part(10), "test": part(12)}
+    names = {"classes": ("a", "b"), "feature_names": tuple("uvwxyz"), "factor_names": ("p", "q")}
+    blocks = {n: [s.rows(slice(7)), s.rows(slice(7, None))] for n, s in splits.items()}
+    path = write_records(tmp_path / "set", blocks, **names)
+    data = load(str(path))
+    for name, split in splits.items():
+        for column in ("y", "condition", "factors", "names"):
+            found = getattr(data.splits[name], column)
+            np.testing.assert_array_equal(found, getattr(split, column), err_msg=column)
+    facts = {"feature_names": data.facts.feature_names, "factor_names": data.facts.factor_names}
+    assert {"classes": data.classes, **facts} == names
+    assert len(load(str(path), protocol="full").splits["train"].condition) == 50
+    (path / "train-condition.npy").write_bytes(b"")
+    with pytest.raises(UserError, match=r"train-condition.npy has 0 bytes instead of"):
+        load(str(path))
+
+
+def test_shares_of_records_are_given_back_in_their_sums(tmp_path):
+    x = np.random.default_rng(0).gamma(1.0, size=(60, 5)).astype(np.float32)
+    path = write_records(tmp_path / "set", {"train": [Split(x[:40])], "test": [Split(x[40:])]})
+    options = {"epochs": 1, "latent_dim": 2, "hidden": [4], "data__preprocess": "unit_sum"}
+    model = ae_jax.fit(load(str(path)), **options)
+    shares = model.reconstruct(x[40:], units="model")
+    found = model.reconstruct(model.setup.dataset.splits["test"])
+    np.testing.assert_allclose(found, shares * x[40:].sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+def test_a_folder_of_the_first_version_is_read(folder, tmp_path, image_set):
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    header = json.loads((old / "records.json").read_text())
+    header["version"] = 1
+    for facts in header["splits"].values():
+        for column in ("condition", "factors", "names"):
+            del facts[column]
+    (old / "records.json").write_text(json.dumps(header))
+    found = load(str(old)).splits["train"]
+    np.testing.assert_array_equal(found.y, image_set.splits["train"].y)
+    assert found.condition is None
 
 
 def test_moments_of_records_are_those_of_the_array(vector_set, tmp_path):
@@ -139,8 +194,8 @@ def test_prepare_verifies_the_sha256_of_files(copy):
         prepare(str(copy), lambda line: None)
 
 
-def _blocks(*xs, y=None):
-    return {"train": [Split(x, y) for x in xs], "test": [Split(xs[0])]}
+def _blocks(*xs, **columns):
+    return {"train": [Split(x, **columns) for x in xs], "test": [Split(xs[0])]}
 
 
 REFUSED = {
@@ -149,6 +204,24 @@ REFUSED = {
     "wide type": (_blocks(np.zeros((4, 3), np.float64)), "uint8 or float32"),
     "not finite": (_blocks(np.full((4, 3), np.nan, np.float32)), "values that are NaN"),
     "labels": (_blocks(np.zeros((4, 3), np.uint8), y=np.zeros(3, np.int32)), "labels of shape"),
+    "conditions": (
+        _blocks(np.zeros((4, 3), np.uint8), condition=np.zeros((3, 1), np.float32)),
+        "4 examples need as many condition",
+    ),
+    "names in some blocks": (
+        {
+            "train": [
+                Split(np.zeros((2, 3), np.uint8), names=np.array(["a", "b"])),
+                Split(np.zeros((2, 3), np.uint8)),
+            ],
+            "test": [Split(np.zeros((2, 3), np.uint8))],
+        },
+        "train has names in some blocks only",
+    ),
+    "missing": (
+        _blocks(np.ma.masked_equal(np.eye(4, 3, dtype=np.uint8), 1)),
+        "no place for missing values",
+    ),
     "no test": ({"train": [Split(np.zeros((4, 3), np.uint8))]}, "train and test"),
     "empty": ({"train": [], "test": []}, "has no examples"),
 }

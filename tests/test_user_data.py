@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -286,6 +287,12 @@ class HuggingFaceLike:
         return {name: values[rows] for name, values in self._columns.items()}
 
 
+@pytest.mark.parametrize("given", ["digits", Path("x.npy")])
+def test_a_name_is_no_array_and_the_sentence_says_what_reads_it(given):
+    with pytest.raises(UserError, match=f"'{given}' is a name or a path, which ae_jax.data.load"):
+        ae_jax.fit(given, epochs=1)
+
+
 def test_data_sets_of_hugging_face():
     x = np.random.default_rng(2).integers(0, 256, (20, 4, 4), dtype=np.uint8)
     features = {"image": Feature("uint8"), "label": Feature("int64", ["ant", "bee"])}
@@ -297,6 +304,11 @@ def test_data_sets_of_hugging_face():
     assert {part: len(split) for part, split in parts.splits.items()} == dict.fromkeys(
         ("train", "valid", "test"), 20
     )
+    assert parts.classes == ("ant", "bee")
+    others = {"image": Feature("uint8"), "label": Feature("int64", ["bee", "ant"])}
+    turned = HuggingFaceLike({"image": x.tolist(), "label": Y.tolist()}, others)
+    with pytest.raises(UserError, match="its splits have other names for the same classes"):
+        from_object({"train": rows, "test": turned})
     table = HuggingFaceLike({"a": X[:, 0, 0, 0].tolist(), "kind": ["b", "a"] * 10})
     alike(from_object(table, "kind"), from_array(X[:, 0, 0, :1], 1 - Y))
     texts = from_object(HuggingFaceLike({"text": ["good cat", "bad dog", "sea", "sun"] * 5}))

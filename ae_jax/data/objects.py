@@ -3,8 +3,10 @@
 None of these packages is imported: an object is known by what it can do.
 """
 
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,8 @@ def from_object(
     y       labels [N], numbers or words; or the name of the column that holds them
     layout  "channels_first" for images [N, C, H, W]
     """
+    if isinstance(x, str | Path):
+        raise UserError(f"{str(x)!r} is a name or a path, which ae_jax.data.load reads")
     if isinstance(x, Mapping) and not all(_is_table_of_rows(part) for part in x.values()):
         raise UserError(
             "a mapping of arrays is no data set: give its examples as x and its labels as y"
@@ -142,7 +146,7 @@ def _hugging_face(x: Any, y: Any, name: str, layout: str) -> Stored:
         if y is not None:
             raise UserError("labels of texts are not kept: leave y out")
         return stored_texts(values, name, _say, name)
-    classes = getattr(x.features[label], "names", None) if label else None
+    classes = _classes(x, label) if label else None
     examples = channels_last(_images(x, key, values, name), layout, name)
     return stored_of(examples, labels, name, classes=classes)
 
@@ -154,7 +158,7 @@ def _parts(x: Mapping[str, Any], y: Any, name: str, layout: str) -> Stored:
         raise UserError(f"{name} has the splits {', '.join(x)}, and train and test are needed")
     if y is not None and not isinstance(y, str):
         raise UserError(f"{name} comes in splits: y is the name of the column of its labels")
-    arrays = {}
+    arrays, named = {}, set()
     for part, rows in x.items():
         columns, label = _columns(rows), _chosen_label(rows, y)
         key = _key(columns, _EXAMPLES[:-1])
@@ -164,7 +168,12 @@ def _parts(x: Mapping[str, Any], y: Any, name: str, layout: str) -> Stored:
         arrays[f"x_{_PARTS[part]}"] = channels_last(examples, layout, name)
         if label is not None:
             arrays[f"y_{_PARTS[part]}"] = np.asarray(columns[label])
-    return stored_arrays(arrays, name)
+            named.add(_classes(rows, label))
+    if len(named) > 1:
+        raise UserError(f"{name}: its splits have other names for the same classes")
+    stored = stored_arrays(arrays, name)
+    (classes,) = named or {None}
+    return stored if stored.classes else dataclasses.replace(stored, classes=classes)
 
 
 def _images(x: Any, key: str, values: Sequence[Any], name: str) -> np.ndarray:
@@ -174,6 +183,12 @@ def _images(x: Any, key: str, values: Sequence[Any], name: str) -> np.ndarray:
         declared = declared.feature
     examples = _stacked(values, name)
     return examples.astype(np.uint8) if getattr(declared, "dtype", "") == "uint8" else examples
+
+
+def _classes(x: Any, label: str) -> tuple[str, ...] | None:
+    """What the classes of a column of labels are called, where it says so."""
+    names = getattr(x.features[label], "names", None)
+    return tuple(names) if names else None
 
 
 def _columns(x: Any) -> dict[str, Sequence[Any]]:

@@ -187,7 +187,8 @@ def _with_sum_of(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) 
     """Shares of each example's own sum; what is of no example stays a share."""
     if raw is None:
         return x
-    return x * raw.sum(axis=tuple(range(1, raw.ndim)), keepdims=True, dtype=np.float64)
+    held = np.asanyarray(raw)  # also of examples that lie in files
+    return x * held.sum(axis=tuple(range(1, held.ndim)), keepdims=True, dtype=np.float64)
 
 
 def _squared(x: np.ndarray, statistics: Statistics, raw: np.ndarray | None) -> np.ndarray:

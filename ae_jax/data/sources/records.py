@@ -1,8 +1,8 @@
 """Sets in array_record files, read row by row and never held in memory; see `records_writer`.
 
 One folder a data set: `records.json` and, for each split, `SPLIT-00000.array_record` and so on. A
-record is the bytes of one example, in C order and little-endian; all have the same size. Labels
-are few enough to lie beside, as `SPLIT-labels.npy`.
+record is the bytes of one example, in C order and little-endian; all have the same size. Labels,
+conditions, factors and names lie beside, as `SPLIT-labels.npy` and so on, and are held in memory.
 """
 
 import dataclasses
@@ -19,12 +19,15 @@ from typing import Any
 import numpy as np
 
 from ae_jax.core.errors import UserError
-from ae_jax.data.base import SPLITS, Split
+from ae_jax.data.base import SPLITS, Facts, Split
 from ae_jax.data.protocols import Stored
 from ae_jax.data.sources.cache import Log, sha256_of
 
 HEADER = "records.json"
-VERSION = 1
+VERSION = 2
+_VERSIONS = (1, VERSION)  # 1 knows of labels only
+# What a split has beside its examples, and what that is called in a folder.
+BESIDE = {"y": "labels", "condition": "condition", "factors": "factors", "names": "names"}
 TYPES = {"uint8": "|u1", "float32": "<f4"}
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 _BLOCK_BYTES = 16 << 20
@@ -193,6 +196,11 @@ class RecordFolder:
             test=self._split([parts["test"]]),
             valid_count=parts["valid"]["count"] if "valid" in parts else 0,
             max_value=self._header["max_value"],
+            classes=_names(self._header.get("classes")),
+            facts=Facts(
+                feature_names=_names(self._header.get("feature_names")),
+                factor_names=_names(self._header.get("factor_names")),
+            ),
         )
 
     peek = stored
@@ -201,7 +209,7 @@ class RecordFolder:
         """Compares the sha256 of every file with the header. Raises UserError."""
         self.stored(log)
         for facts in self._header["splits"].values():
-            for file in [*facts["files"], *_optional(facts["labels"])]:
+            for file in [*facts["files"], *_beside(facts).values()]:
                 if sha256_of(self.path / file["name"]) != file["sha256"]:
                     raise self._bad(f"{file['name']} has another sha256 than when it was written")
         log(f"{self.path}: sha256 of all files verified")
@@ -221,7 +229,7 @@ class RecordFolder:
             raise self._bad(f"{HEADER}: {error.strerror}") from error
         except ValueError as error:
             raise self._bad(f"{HEADER} is not JSON") from error
-        if not isinstance(header, dict) or header.get("version") != VERSION:
+        if not isinstance(header, dict) or header.get("version") not in _VERSIONS:
             raise self._bad(f"{HEADER} is of another version")
         missing = {"shape", "dtype", "max_value", "splits"} - header.keys()
         if missing:
@@ -239,7 +247,7 @@ class RecordFolder:
         if missing:
             raise self._bad(f"{HEADER}: the split {name} lacks {', '.join(sorted(missing))}")
         try:
-            for file in [*facts["files"], *_optional(facts["labels"])]:
+            for file in [*facts["files"], *_beside(facts).values()]:
                 found = (self.path / file["name"]).stat().st_size
                 if found != file["bytes"]:
                     raise self._bad(f"{file['name']} has {found} bytes instead of {file['bytes']}")
@@ -265,23 +273,34 @@ class RecordFolder:
             0,
             sum(fact["count"] for fact in parts),
         )
-        if any(fact["labels"] is None for fact in parts):
-            return Split(x)
-        return Split(x, np.concatenate([self._labels(fact) for fact in parts]))
+        columns: dict[str, Any] = {
+            column: np.concatenate([self._column(fact, column) for fact in parts])
+            for column in BESIDE
+            if all(column in _beside(fact) for fact in parts)
+        }
+        return Split(x, **columns)
 
-    def _labels(self, facts: dict[str, Any]) -> np.ndarray:
-        name = facts["labels"]["name"]
+    def _column(self, facts: dict[str, Any], column: str) -> np.ndarray:
+        name = _beside(facts)[column]["name"]
         try:
-            labels = np.load(self.path / name, allow_pickle=False)
+            values = np.load(self.path / name, allow_pickle=False)
         except ValueError as error:
             raise self._bad(f"{name} cannot be read") from error
-        if labels.shape != (facts["count"],) or labels.dtype != np.int32:
+        if len(values) != facts["count"]:
+            raise self._bad(f"{name} holds other than {facts['count']} {BESIDE[column]}")
+        if column == "y" and (values.shape != (facts["count"],) or values.dtype != np.int32):
             raise self._bad(f"{name} holds other than {facts['count']} labels of type int32")
-        return labels
+        return values
 
     def _bad(self, reason: str) -> UserError:
         return UserError(f"data set {self.path}: {reason}")
 
 
-def _optional(value: dict[str, Any] | None) -> list[dict[str, Any]]:
-    return [] if value is None else [value]
+def _beside(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The files of a split beside its examples, by the columns that they hold."""
+    found = {column: facts.get(name) for column, name in BESIDE.items()}
+    return {column: file for column, file in found.items() if file is not None}
+
+
+def _names(value: list[str] | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(value)

@@ -3,8 +3,9 @@
 A set that is larger than memory is given as generators of blocks.
 """
 
+import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.data.arrays import check_split
 from ae_jax.data.base import SPLITS, Split
 from ae_jax.data.sources.cache import replaced_whole, sha256_of
-from ae_jax.data.sources.records import HEADER, TYPES, VERSION
+from ae_jax.data.sources.records import BESIDE, HEADER, TYPES, VERSION
 
 # Examples are read one by one in random order: groups or compression would be undone each time.
 _WRITER_OPTIONS = "group_size:1,uncompressed"
@@ -26,14 +27,18 @@ def write_records(
     splits: Mapping[str, Iterable[Split]],
     *,
     max_value: float | None = None,
+    classes: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
+    factor_names: Sequence[str] | None = None,
     file_bytes: int = _FILE_BYTES,
 ) -> Path:
     """Writes a set into a folder that is not there yet, and returns it.
 
     splits      `train`, `test` and possibly `valid`, each as blocks of any length: [the split], or
                 a generator where it does not fit into memory. Examples are uint8 or finite float32
-                of one shape; either every block of a split has labels or none has
-    max_value   that of `DataSet`
+                of one shape; either every block of a split has labels (conditions, factors,
+                names) or none has
+    max_value   that of `DataSet`, as `classes` are; names of features and factors those of `Facts`
     file_bytes  about as much goes into one file
     Raises UserError.
     """
@@ -52,12 +57,17 @@ def write_records(
                 "shape": list(writer.shape),
                 "dtype": writer.dtype.name,
                 "max_value": max_value,
+                **_given(classes=classes, feature_names=feature_names, factor_names=factor_names),
                 "splits": facts,
             }
             (fresh / HEADER).write_text(json.dumps(header, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}") from error
     return folder
+
+
+def _given(**names: Sequence[str] | None) -> dict[str, list[str]]:
+    return {name: list(map(str, held)) for name, held in names.items() if held is not None}
 
 
 class _Writer:
@@ -71,40 +81,57 @@ class _Writer:
 
     def write(self, name: str, blocks: Iterable[Split]) -> dict[str, Any]:
         """What the header says of a split."""
-        labels: list[Any] = []
+        beside: dict[str, list[Any]] = {column: [] for column in BESIDE}
         bounds: list[Any] = []
         files = _Files(self._folder, name, self._file_bytes)
         with files:
             for block in blocks:
                 x = self._checked(block)
                 bounds += [x.min().item(), x.max().item()]
-                labels.append(block.y)
+                for column, held in beside.items():
+                    held.append(getattr(block, column))
                 for row in x:
                     files.add(row.tobytes())
         if not bounds:
             raise UserError(f"data set {self._origin}: the split {name} has no examples")
-        if len({y is None for y in labels}) > 1:
-            raise UserError(f"data set {self._origin}: {name} has labels in some blocks only")
+        for column, held in beside.items():
+            if len({values is None for values in held}) > 1:
+                raise UserError(
+                    f"data set {self._origin}: {name} has {BESIDE[column]} in some blocks only"
+                )
         return {
             "count": sum(file["count"] for file in files.facts),
             "low": min(bounds),
             "high": max(bounds),
             "files": files.facts,
-            "labels": None if labels[0] is None else self._save_labels(name, labels),
+            **{
+                BESIDE[column]: None if held[0] is None else self._save(name, column, held)
+                for column, held in beside.items()
+            },
         }
 
     def _checked(self, block: Split) -> np.ndarray:
+        if np.ma.is_masked(block.x):
+            raise UserError(f"data set {self._origin}: records have no place for missing values")
         x = np.asarray(block.x)
         if not self._begun:
             self.shape, self.dtype, self._begun = x.shape[1:], x.dtype, True
-        check_split(Split(x, block.y), self.shape, self._origin)
+        check_split(dataclasses.replace(block, x=x), self.shape, self._origin)
+        for column in BESIDE:
+            values = getattr(block, column)
+            if values is not None and len(values) != len(x):
+                raise UserError(
+                    f"data set {self._origin}: {len(x)} examples need as many {BESIDE[column]}, "
+                    f"not {len(values)}"
+                )
         if x.dtype != self.dtype:
             raise UserError(f"data set {self._origin}: {x.dtype} beside {self.dtype}")
         return x.astype(TYPES[self.dtype.name], copy=False)
 
-    def _save_labels(self, name: str, labels: list[np.ndarray]) -> dict[str, Any]:
-        path = self._folder / f"{name}-labels.npy"
-        np.save(path, np.concatenate(labels), allow_pickle=False)
+    def _save(self, name: str, column: str, parts: list[np.ndarray]) -> dict[str, Any]:
+        path, values = self._folder / f"{name}-{BESIDE[column]}.npy", np.concatenate(parts)
+        # Names may be objects of Python, which cannot be saved without pickles.
+        np.save(path, values.astype(str) if column == "names" else values, allow_pickle=False)
         return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
