@@ -128,6 +128,9 @@ def test_a_report_follows_a_network_that_is_trained_on(command, folder):
     first = page.read_text()
     assert command(*small, "--epochs", 2, "--report")[0] == 0
     assert page.read_text() != first and "after epoch 2" in page.read_text()
+    before = page.stat().st_mtime_ns
+    assert command(*small, "--epochs", 2, "--report")[1].splitlines()[-1].startswith("run: ")
+    assert page.stat().st_mtime_ns == before, "nothing was trained, and nothing is written anew"
 
 
 def test_evaluate_prints_and_keeps_the_numbers(run, command):

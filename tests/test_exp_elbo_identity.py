@@ -1,15 +1,21 @@
 """The identity of the bound: closed forms against sampling, and the smoke run on the 8x8 digits."""
 
+import shutil
+
 import numpy as np
 import pytest
 from scipy import stats
 
 import ae_jax
+from ae_jax.api import configure
+from ae_jax.core.errors import UserError
 from ae_jax.data import load
 from ae_jax.eval import PlaneQuadrature
+from ae_jax.lab import Lab, Member
 from experiments import elbo_identity
 from experiments.elbo_closed import Discrete, LinearGaussian, closed_form_terms, gaussian_kl
 from experiments.elbo_plane import seen
+from experiments.stages import stages
 from tests.smoke_runs import check_pictures, run_smoke
 
 
@@ -79,6 +85,16 @@ def test_stages_are_those_of_one_run(smoke):
     early = ae_jax.load(workdir / "vae-epoch=1").records
     assert len(early) == 1 and len(whole) == 20
     assert early[0]["running/elbo"] == whole[0]["running/elbo"]
+
+
+def test_a_stage_that_the_run_has_passed_is_not_taken_for_it(vector_set, tmp_path):
+    member = Member("run", configure(None, {"epochs": 4, "hidden": [4], "latent_dim": 2}))
+    lab = Lab(tmp_path)
+    found = stages(lab, member, vector_set, (1, 3))
+    assert [len(found[epoch].records) for epoch in (0, 1, 3)] == [0, 1, 3]
+    shutil.rmtree(tmp_path / "run-epoch=1")
+    with pytest.raises(UserError, match=r"run is at epoch 3 and its copy of epoch 1 is gone"):
+        stages(lab, member, vector_set, (1, 3))
 
 
 @pytest.mark.slow

@@ -391,9 +391,17 @@ class RunDirectory:
         """
         records = self.with_last(self.records(step), step, last)
         self.check_records(records, step)
-        if self.metrics_file.exists() or records:
-            write_text(self.metrics_file, "".join(map(_line_of, records)))
+        text = "".join(map(_line_of, records))
+        if (self.metrics_file.exists() or records) and not self._has_records(text):
+            write_text(self.metrics_file, text)
         return records
+
+    def _has_records(self, text: str) -> bool:
+        """Whether the records on disk are these, so that they keep their time: a report has it."""
+        try:
+            return self.metrics_file.read_bytes() == text.encode()
+        except OSError:
+            return False
 
     def with_last(
         self, records: Sequence[Mapping[str, Any]], step: int, last: Mapping[str, Any] | None
