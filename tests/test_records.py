@@ -10,7 +10,7 @@ import pytest
 
 import ae_jax
 from ae_jax.core.errors import UserError
-from ae_jax.data import DataSet, Split, info, load, prepare, write_records
+from ae_jax.data import DataSet, Facts, Split, info, load, prepare, write_records
 
 EXAMPLE = 64  # bytes of a bar
 
@@ -64,7 +64,7 @@ def test_what_lies_beside_the_examples_comes_back_too(tmp_path):
 
     def part(count: int) -> Split:
         return Split(
-            rng.integers(0, 256, (count, 6)).astype(np.uint8),
+            rng.integers(0, 1000, (count, 6)).astype(np.uint16),
             rng.integers(0, 2, count).astype(np.int32),
             condition=rng.normal(size=(count, 3)).astype(np.float32),
             factors=rng.normal(size=(count, 2)).astype(np.float32),
@@ -72,16 +72,15 @@ def test_what_lies_beside_the_examples_comes_back_too(tmp_path):
         )
 
     splits = {"train": part(40), "valid": part(10), "test": part(12)}
-    names = {"classes": ("a", "b"), "feature_names": tuple("uvwxyz"), "factor_names": ("p", "q")}
+    facts = Facts("counts", tuple("uvwxyz"), ("p", "q"), "drawn")
     blocks = {n: [s.rows(slice(7)), s.rows(slice(7, None))] for n, s in splits.items()}
-    path = write_records(tmp_path / "set", blocks, **names)
+    path = write_records(tmp_path / "set", blocks, classes=("a", "b"), facts=facts)
     data = load(str(path))
     for name, split in splits.items():
-        for column in ("y", "condition", "factors", "names"):
-            found = getattr(data.splits[name], column)
+        for column in ("x", "y", "condition", "factors", "names"):
+            found = np.asarray(getattr(data.splits[name], column))
             np.testing.assert_array_equal(found, getattr(split, column), err_msg=column)
-    facts = {"feature_names": data.facts.feature_names, "factor_names": data.facts.factor_names}
-    assert {"classes": data.classes, **facts} == names
+    assert (data.classes, data.facts) == (("a", "b"), facts) and data.is_counts
     assert len(load(str(path), protocol="full").splits["train"].condition) == 50
     (path / "train-condition.npy").write_bytes(b"")
     with pytest.raises(UserError, match=r"train-condition.npy has 0 bytes instead of"):
@@ -103,6 +102,7 @@ def test_a_folder_of_the_first_version_is_read(folder, tmp_path, image_set):
     shutil.copytree(folder, old)
     header = json.loads((old / "records.json").read_text())
     header["version"] = 1
+    del header["facts"], header["classes"]
     for facts in header["splits"].values():
         for column in ("condition", "factors", "names"):
             del facts[column]

@@ -28,7 +28,7 @@ VERSION = 2
 _VERSIONS = (1, VERSION)  # 1 knows of labels only
 # What a split has beside its examples, and what that is called in a folder.
 BESIDE = {"y": "labels", "condition": "condition", "factors": "factors", "names": "names"}
-TYPES = {"uint8": "|u1", "float32": "<f4"}
+TYPES = {"uint8": "|u1", "uint16": "<u2", "float32": "<f4"}
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 _BLOCK_BYTES = 16 << 20
 
@@ -197,10 +197,7 @@ class RecordFolder:
             valid_count=parts["valid"]["count"] if "valid" in parts else 0,
             max_value=self._header["max_value"],
             classes=_names(self._header.get("classes")),
-            facts=Facts(
-                feature_names=_names(self._header.get("feature_names")),
-                factor_names=_names(self._header.get("factor_names")),
-            ),
+            facts=self._facts(),
         )
 
     peek = stored
@@ -239,6 +236,18 @@ class RecordFolder:
         if header["dtype"] not in TYPES:
             raise self._bad(f"{HEADER}: examples are of type {header['dtype']}")
         return header
+
+    def _facts(self) -> Facts:
+        """What the header says that the numbers mean."""
+        known: dict[str, Any] = self._header.get("facts", {})
+        try:
+            fields: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in known.items()
+            }
+            return Facts(**fields)
+        except (TypeError, AttributeError) as error:
+            raise self._bad(f"{HEADER}: its facts are of another version") from error
 
     def _part(self, name: str) -> dict[str, Any]:
         """What the header says of a split, once the sizes of its files have been checked."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ae_jax.core.errors import UserError
 from ae_jax.data.arrays import check_split
-from ae_jax.data.base import SPLITS, Split
+from ae_jax.data.base import SPLITS, Facts, Split
 from ae_jax.data.sources.cache import replaced_whole, sha256_of
 from ae_jax.data.sources.records import BESIDE, HEADER, TYPES, VERSION
 
@@ -28,17 +28,16 @@ def write_records(
     *,
     max_value: float | None = None,
     classes: Sequence[str] | None = None,
-    feature_names: Sequence[str] | None = None,
-    factor_names: Sequence[str] | None = None,
+    facts: Facts | None = None,
     file_bytes: int = _FILE_BYTES,
 ) -> Path:
     """Writes a set into a folder that is not there yet, and returns it.
 
     splits      `train`, `test` and possibly `valid`, each as blocks of any length: [the split], or
                 a generator where it does not fit into memory. Examples are uint8 or finite float32
-                of one shape; either every block of a split has labels (conditions, factors,
-                names) or none has
-    max_value   that of `DataSet`, as `classes` are; names of features and factors those of `Facts`
+                of one shape, counts also uint16; either every block of a split has labels
+                (conditions, factors, names) or none has
+    max_value   that of `DataSet`, as `classes` and `facts` are
     file_bytes  about as much goes into one file
     Raises UserError.
     """
@@ -50,15 +49,16 @@ def write_records(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with replaced_whole(folder) as fresh:
-            writer = _Writer(fresh, str(folder), file_bytes)
-            facts = {name: writer.write(name, blocks) for name, blocks in splits.items()}
+            writer = _Writer(fresh, str(folder), file_bytes, facts or Facts())
+            parts = {name: writer.write(name, blocks) for name, blocks in splits.items()}
             header = {
                 "version": VERSION,
                 "shape": list(writer.shape),
                 "dtype": writer.dtype.name,
                 "max_value": max_value,
-                **_given(classes=classes, feature_names=feature_names, factor_names=factor_names),
-                "splits": facts,
+                "classes": None if classes is None else list(map(str, classes)),
+                "facts": dataclasses.asdict(writer.facts),
+                "splits": parts,
             }
             (fresh / HEADER).write_text(json.dumps(header, indent=2) + "\n")
     except OSError as error:
@@ -66,15 +66,12 @@ def write_records(
     return folder
 
 
-def _given(**names: Sequence[str] | None) -> dict[str, list[str]]:
-    return {name: list(map(str, held)) for name, held in names.items() if held is not None}
-
-
 class _Writer:
     """Writes the splits of one set; the first block decides shape and type of all."""
 
-    def __init__(self, folder: Path, origin: str, file_bytes: int):
+    def __init__(self, folder: Path, origin: str, file_bytes: int, facts: Facts):
         self._folder, self._origin, self._file_bytes = folder, origin, file_bytes
+        self.facts = facts
         self.shape: tuple[int, ...] = ()
         self.dtype = np.dtype(np.uint8)
         self._begun = False
@@ -116,7 +113,8 @@ class _Writer:
         x = np.asarray(block.x)
         if not self._begun:
             self.shape, self.dtype, self._begun = x.shape[1:], x.dtype, True
-        check_split(dataclasses.replace(block, x=x), self.shape, self._origin)
+        counts = self.facts.kind == "counts"
+        check_split(dataclasses.replace(block, x=x), self.shape, self._origin, counts=counts)
         for column in BESIDE:
             values = getattr(block, column)
             if values is not None and len(values) != len(x):
