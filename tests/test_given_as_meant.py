@@ -1,5 +1,6 @@
 """What is given means what its owner meant: entries in parts, columns by name, missing cells."""
 
+import json
 import math
 
 import flax.linen as nn
@@ -357,3 +358,112 @@ def test_what_examples_share_broadcasts_with_as_many_rows_as_dimensions(leading)
         for code, row in zip(codes.reshape(-1, 2), rows, strict=True)
     ]
     np.testing.assert_allclose(found.ravel(), np.asarray(each), rtol=1e-5)
+
+
+OWN_PRIOR = """
+import flax.linen as nn
+import jax.numpy as jnp
+from ae_jax.distributions import DiagonalGaussian
+from ae_jax.objectives import Elbo
+
+class ByCondition(nn.Module):
+    dim: int
+
+    @nn.compact
+    def __call__(self, condition):
+        loc = nn.Dense(self.dim)(condition)
+        return DiagonalGaussian(loc, jnp.zeros_like(loc))
+"""
+
+
+def test_a_part_that_needs_a_condition_is_refused_without_one(tmp_path):
+    file = tmp_path / "parts.py"
+    file.write_text(OWN_PRIOR)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 3)).astype(np.float32), np.arange(40) % 2
+    own = {**SMALL, "model__prior": f"{file}:ByCondition"}
+    sentence = "needs a condition: set model.condition, and model.into to parts of which prior"
+    with pytest.raises(UserError, match=sentence):
+        ae_jax.fit(x, y, **own)
+    with pytest.raises(UserError, match=sentence):  # which only encoder and decoder see
+        ae_jax.fit(x, y, **own, model__condition="label")
+    into = ["decoder", "prior"]
+    model = ae_jax.fit(x, y, **own, model__condition="label", model__into=into)
+    assert model.sample(2, y=1).shape == (2, 3)
+
+
+def test_of_ones_own_file_its_own_names_are_the_valid_ones(tmp_path):
+    file = tmp_path / "parts.py"
+    file.write_text(OWN_PRIOR)
+    with pytest.raises(UserError, match="valid: ByCondition$"):
+        configure(None, {**SMALL, "objective": f"{file}:Nope"})
+
+
+def test_hints_say_what_was_meant(command):
+    with pytest.raises(UserError, match=r"several values are needed, as in \[16\], not 16"):
+        configure(None, {"hidden": 16})
+    status, _, error = command("train", "digits", "--set", "latent_dim=3")
+    assert status == 2 and "section.option=value: did you mean model.latent_dim?" in error
+    status, _, error = command("train", "digits", "--set", "nothing=3")
+    assert status == 2 and "did you mean" not in error
+
+
+def test_words_beside_chosen_labels_are_not_to_be_labels_too(tmp_path):
+    table = tmp_path / "x.csv"
+    rows = [f"{i},{'ab'[i % 2]},note {i}" for i in range(12)]
+    table.write_text("\n".join(["value,group,note", *rows]))
+    with pytest.raises(UserError, match=r"'note 0'; leave it out of the table$"):
+        load(f"{table}:group")
+
+
+def test_columns_that_the_run_does_not_know_are_named(tmp_path, command):
+    names = ["a", "b", "c"]
+    for name, columns in (("train", names), ("new", [*names, "d"])):
+        rows = np.random.default_rng(1).normal(size=(20, len(columns))).round(3)
+        text = "\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)])
+        (tmp_path / f"{name}.csv").write_text(text)
+    small = ("--hidden", 4, "--latent-dim", 2, "--epochs", 1, "--no-report", "--workdir", "run")
+    assert command("train", "train.csv", *small)[0] == 0
+    status, _, error = command("score", "run", "--data", "new.csv", "--out", "scores.csv")
+    assert status == 0 and "new.csv: d left out, which the data of the run have not" in error
+
+
+def test_runs_tell_networks_apart_beside_a_codec_and_stopped_from_unfinished(tmp_path, command):
+    rows = np.random.default_rng(1).normal(size=(60, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", rows)
+    small = ("train", "x.npy", "--hidden", 4, "--no-report", "--epochs")
+    for size in (1, 2):
+        assert command(*small, 1, "--latent-dim", size, "--workdir", f"all/{size}")[0] == 0
+    patient = ("--set", "train.patience=1", "--set", "optim.learning_rate=0.5", "--seed", 3)
+    stopped = (*small, 200, "--latent-dim", 2, *patient, "--workdir", "all/stopped")
+    status, _, error = command(*stopped)
+    assert status == 0 and "its best state is the checkpoint `best`" in error
+    assert (
+        command("train", "x.npy", "--codec", "pca", "--latent-dim", 2, "--workdir", "all/pca")[0]
+        == 0
+    )
+    lines = [
+        [c.strip() for c in line.split("|")] for line in command("runs", "all")[1].splitlines()
+    ]
+    header = next(line for line in lines if "run" in line)
+    by_run = {line[header.index("run")]: dict(zip(header, line, strict=False)) for line in lines}
+    assert [by_run[name]["state"] for name in ("1", "2", "stopped")] == ["over", "over", "stopped"]
+    assert [by_run[name]["latent_dim"] for name in ("1", "2")] == ["1", "2"]
+    status, _, error = command(*stopped)
+    assert status == 0 and "nothing to train" in error and "train.patience ended it" in error
+
+
+def test_a_plan_counts_what_is_done_and_lets_be_what_lost_patience(tmp_path, command):
+    rows = np.random.default_rng(1).normal(size=(60, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", rows)
+    grid = ("grid", "x.npy", "--over", "latent_dim=1,2", "--hidden", 4, "--workdir", "grid")
+    patient = ("--set", "train.patience=1", "--set", "optim.learning_rate=0.5")
+    assert command(*grid, "--epochs", 200, *patient)[0] == 0
+    for epochs in (200, 300):
+        status, out, error = command(*grid, "--epochs", epochs, *patient, "--print-only")
+        done = sum(
+            max(json.loads(line)["step"] for line in file.read_text().splitlines())
+            for file in tmp_path.glob("grid/*/metrics.jsonl")
+        )
+        assert status == 0, error
+        assert f"nothing to train; {done:,} steps are done" in out and done > 0

@@ -143,3 +143,40 @@ def test_what_codes_with_a_penalty_have_is_refused_without_one(option):
     options |= {"codec__num_nonzeros": 1, f"codec__{option}": 3}
     with pytest.raises(UserError, match=f"codec.{option} is of codes with a penalty"):
         ae_jax.fit(X, **options)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path
+
+
+@pytest.fixture
+def of_a_file(tmp_path, command):
+    """A table, the run that the command trained on it, and the model while both are there."""
+    table = tmp_path / "own.csv"
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    frame.to_csv(table, index=False)
+    options = ("--hidden", 4, "--latent-dim", 2, "--epochs", 1, "--no-report")
+    status, _, error = command("train", table, *options, "--workdir", tmp_path / "run")
+    assert status == 0, error
+    return table, tmp_path / "run", ae_jax.load(tmp_path / "run")
+
+
+def test_a_run_is_used_without_the_file_it_was_trained_on(of_a_file):
+    table, run, whole = of_a_file
+    table.unlink()
+    model = ae_jax.load(run)
+    np.testing.assert_array_equal(model.encode(X), whole.encode(X))
+    np.testing.assert_array_equal(model.sample(3), whole.sample(3))
+    with pytest.raises(UserError, match="the data of the model are not at hand"):
+        model.evaluate("test")
+
+
+def test_and_where_the_file_has_other_examples_now(of_a_file):
+    table, run, whole = of_a_file
+    table.write_text(table.read_text().rsplit("\n", 3)[0] + "\n")
+    with pytest.warns(UserWarning, match="has changed.*the run is used without its examples"):
+        model = ae_jax.load(run)
+    np.testing.assert_array_equal(model.encode(X), whole.encode(X))
+    with pytest.raises(UserError, match="has changed"):
+        ae_jax.load(run, data=load(str(table)))

@@ -4,12 +4,13 @@ import dataclasses
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from flax import struct
 
 from ae_jax.api import configure
 from ae_jax.core.errors import UserError
-from ae_jax.data import DataSet, Split
+from ae_jax.data import DataSet, Split, from_object
 from ae_jax.objectives import Elbo, Terms
 from ae_jax.train import placement
 from ae_jax.train.config import to_dict
@@ -49,8 +50,21 @@ def test_bernoulli_refuses_raw_grey_levels_anywhere_in_the_data():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_data_that_are_not_finite_are_refused(value):
-    with pytest.raises(UserError, match="the test split of values holds NaN or infinite values"):
+    kind = "NaN" if np.isnan(value) else "infinite values"
+    sentence = rf"the test split of values holds {kind} \(the first in its example 2\)"
+    with pytest.raises(UserError, match=sentence):
         prepared(with_values(value))
+
+
+def test_of_a_table_the_column_is_named_that_lacks_a_value():
+    x = np.ones((10, 3))
+    x[4, 1] = np.nan
+    data = from_object(pd.DataFrame(x, columns=["a", "b", "c"]), protocol="full")
+    (split,) = [name for name, one in data.splits.items() if np.isnan(one.x).any()]
+    row = int(np.flatnonzero(np.isnan(data.splits[split].x[:, 1]))[0])
+    place = f"the first in its example {row}, in the column 'b'"
+    with pytest.raises(UserError, match=f"the {split} split of array holds NaN .{place}"):
+        prepared(data, batch_size=4)
 
 
 @pytest.mark.parametrize("name", ["grey", "threshold", "dynamic_binarization", "dequantization"])

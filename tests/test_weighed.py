@@ -1,6 +1,7 @@
 """Means in which examples count by what is there of them, and values that would spoil a sum."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,8 @@ import pytest
 from flax import struct
 
 import ae_jax
-from ae_jax.api import UserError
-from ae_jax.data import Split
+from ae_jax.api import UserError, configure
+from ae_jax.data import DataSet, Split
 from ae_jax.data.batches import DeviceSplit
 from ae_jax.data.missing import hidden_entries
 from ae_jax.data.passes import _batches
@@ -160,3 +161,26 @@ def test_a_bootstrap_looks_at_what_a_roc_looks_at():
     with pytest.raises(UserError, match="as many as the scores"):
         bootstrapped(scores, anomalous, area, weights=np.ones(3))
     assert np.isfinite(bootstrapped(scores, anomalous, area, weights=np.ones(4))["one"]).all()
+
+
+@struct.dataclass
+class Marked(Elbo):
+    """A metric that no example of the test split has a weight in."""
+
+    def __call__(self, model, batch, key, step, **shared):
+        terms = super().__call__(model, batch, key, step, **shared)
+        marked = (batch["y"] > 0).astype(jnp.float32)
+        return Terms(
+            terms.losses,
+            {**terms.metrics, "marked": 3.0 * jnp.ones_like(marked)},
+            weights={"marked": marked},
+        )
+
+
+def test_a_metric_that_no_example_has_a_weight_in_is_no_0():
+    y = np.ones(48, np.int32)
+    splits = {"train": Split(X[:32], y[:32]), "test": Split(X[32:], 0 * y[32:])}
+    config = dataclasses.replace(configure(None, SMALL), objective=Marked())
+    (record,) = ae_jax.fit(DataSet("own", splits), config=config).records
+    assert record["train/marked"] == record["running/marked"] == 3.0
+    assert "test/marked" not in record and math.isfinite(record["test/elbo"])

@@ -11,10 +11,10 @@ from ae_jax.api.fitted import Fitted
 from ae_jax.api.options import by_path, in_json
 from ae_jax.api.progress import shown
 from ae_jax.api.trackers import tracking
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, warn
 from ae_jax.core.files import write_atomically
 from ae_jax.core.trust import only_known_code
-from ae_jax.data import can_load, from_object
+from ae_jax.data import DATA_SETS, can_load, from_object
 from ae_jax.data import load as load_data
 from ae_jax.data.arrays import admitted, refuse_channels_first
 from ae_jax.data.base import DataSet
@@ -38,7 +38,17 @@ from ae_jax.train.start import check_form
 
 IN_MEMORY = "array"  # the name of data that came as an array
 
-__all__ = ["Fitted", "as_dataset", "configure", "fit", "fitted", "load", "prepare", "restore"]
+__all__ = [
+    "Fitted",
+    "as_dataset",
+    "configure",
+    "fit",
+    "fitted",
+    "keeps_facts",
+    "load",
+    "prepare",
+    "restore",
+]
 
 
 def fit(
@@ -66,7 +76,9 @@ def fit(
     or it is that of a part of the model: `epochs=5`, `objective="sparse_l1"`, `head="gaussian"`,
     `optimiser="sgd"`, and then the options of those by their own names: `beta=4`.
 
-    With a `workdir` the run is kept there and resumed; without one nothing is written. `start` are
+    With a `workdir` the run is kept there and resumed; without one nothing is written. What is
+    given back is the state at the end, also where `train.patience` ended it: the best by the
+    validation split is `load(workdir, which="best")`. `start` are
     parameters to begin with, those of another model of this form (`Fitted`, or its `params`), in
     place of drawn ones. A run whose own files of code were edited since it began goes on only with
     `accept_code`.
@@ -93,7 +105,7 @@ def fit(
     if names and directory is None:
         raise UserError(f"track={track!r} keeps its files with the run: give a workdir")
     with shown(setup, progress) as bar, tracking(names, setup, directory) as trackers:
-        keeps = _keeps_facts(setup, directory)
+        keeps = keeps_facts(setup, directory)
         # First: what others do with a record may end the run.
         heard = (*keeps, *listeners, *trackers, *bar)
         outcome = run(setup, directory, listeners=heard, accept_code=accept_code)
@@ -102,11 +114,14 @@ def fit(
     return fitted(setup, outcome.state, outcome.records)
 
 
-def _keeps_facts(
+def keeps_facts(
     setup: Setup | CodecSetup, directory: RunDirectory | None
 ) -> list[Callable[..., None]]:
-    """A listener that leaves the facts of data that no name leads to with the run, once."""
-    if directory is None or not is_first() or can_load(setup.dataset.name):
+    """A listener that leaves the facts of a user's own data with the run, once; none for others.
+
+    Data of a user's may be gone or changed when the run is used: see `load`.
+    """
+    if directory is None or not is_first() or setup.dataset.name in DATA_SETS:
         return []
     file, kept = directory.facts_file, False
 
@@ -178,7 +193,8 @@ def load(
     Raises UserError.
 
     `data` (and `y`, if there were labels) are the examples, where no file or name leads to them:
-    without, the run encodes, decodes, samples and scores as a saved model does.
+    without, the run encodes, decodes, samples and scores as a saved model does. So it does, with a
+    warning, where a file has other examples than it had.
 
     A run may name Python files, which to load it executes: those that this user has run before on
     this machine, and any with `trust`. Where they were edited since the run was trained, it is
@@ -206,17 +222,29 @@ def load(
             dataset = load_data(
                 source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
             )
-    elif directory.facts_file.is_file():
-        setup = saved.setup_from(directory.facts_file, config, trust=trust)
-        return restore(directory, setup, which)
     else:
+        if directory.facts_file.is_file():
+            return _without_data(directory, config, which, trust)
         raise UserError(
             f"the data of {workdir} ({source.name}) is not at hand: give it as data, "
-            "ae_jax.load(RUN, data=x), or fit a file, which commands find again"
+            "ae_jax.load(RUN, data=x)"
         )
-    directory.check_data(dataset)
+    try:
+        directory.check_data(dataset)
+    except UserError as error:
+        if data is not None or not directory.facts_file.is_file():
+            raise
+        warn(f"{error}: the run is used without its examples")
+        return _without_data(directory, config, which, trust)
     with only_known_code(trust):
         return restore(directory, prepare(config.on_one_device(), dataset, begins=False), which)
+
+
+def _without_data(
+    directory: RunDirectory, config: AnyConfig, which: Literal["latest", "best"], trust: bool
+) -> Fitted:
+    """A run by what it has kept of its data."""
+    return restore(directory, saved.setup_from(directory.facts_file, config, trust=trust), which)
 
 
 def restore(

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ae_jax.api.options import by_path
 from ae_jax.api.trackers import check_trackers
-from ae_jax.cli.launch import Launcher, plan
+from ae_jax.cli.launch import Launcher, goal, plan
 from ae_jax.cli.training import configuration, set_by_hand
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.core.files import read_json, write_atomically
@@ -78,8 +78,9 @@ def grid(
     root = workdir or Path("checkpoints") / _default_name(base, dataset, varied)
     if print_only:
         runs = plan.next_runs(lambda planner: _train(planner, settings, halve, dataset, root))
-        members = [run.member for run in runs]
-        plan.show(runs, root, where, whole=(len(runs), sum(r.goal for r in runs)), members=members)
+        members = [member for _, own in settings.values() for member in own]
+        steps = sum(goal(member, dataset, None) for member in members)
+        plan.show(runs, root, where, whole=(len(members), steps), members=members)
         return
     looks = _train(where, settings, halve, dataset, root, track)
     if processes.is_first():

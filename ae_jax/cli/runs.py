@@ -8,12 +8,12 @@ import click
 
 from ae_jax.core.errors import RunWarning, UserError
 from ae_jax.core.files import read_json
-from ae_jax.objectives import OBJECTIVES
+from ae_jax.objectives import OBJECTIVES, Objective
 from ae_jax.report.differences import shown, varied
 from ae_jax.report.pages import markdown_table
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import flat
-from ae_jax.train.loop import is_look
+from ae_jax.train.loop import has_stalled, is_look
 from ae_jax.train.over import short_names
 from ae_jax.train.rundir import RunDirectory
 
@@ -34,7 +34,10 @@ def show(folder: Path) -> None:
     if not found:
         raise UserError(f"there is no run below {folder}")
     options = {path: flat(config) for path, config in found.items()}
-    named = [n for n in varied(list(options.values()), in_all=True) if n not in _SAID]
+    # Networks are compared with networks, and codecs with codecs.
+    kinds = [[o for o in options.values() if ("codec.name" in o) == codec] for codec in (0, 1)]
+    named = list(dict.fromkeys(n for kind in kinds for n in varied(kind, in_all=True)))
+    named = [name for name in named if name not in _SAID]
     rows = [
         {
             "run": path.relative_to(folder).as_posix(),
@@ -60,6 +63,20 @@ def _configuration(path: Path) -> dict[str, Any] | None:
     # What was exported says more of the model than a run does.
     is_run = isinstance(values, dict) and {"data", "train"} <= {*values} <= _SECTIONS
     return values if is_run else None
+
+
+def _has_lost_patience(
+    path: Path, options: dict[str, Any], looks: list[dict[str, Any]], headline: str, up: bool
+) -> bool:
+    """Whether `train.patience` has ended the run."""
+    patience, said = options.get("train.patience"), RunDirectory(path).maximises()
+    if not isinstance(patience, int) or not looks:
+        return False
+    split = "valid" if f"valid/{headline}" in looks[-1] else "train"
+    scores = [look.get(f"{split}/{headline}") for look in looks]
+    sign = 1.0 if (up if said is None else said) else -1.0
+    known = [sign * score for score in scores if isinstance(score, int | float)]
+    return len(known) == len(scores) and has_stalled(known, patience)
 
 
 def _what(options: dict[str, Any]) -> dict[str, Any]:
@@ -93,12 +110,14 @@ def _reached(path: Path, options: dict[str, Any]) -> dict[str, Any]:
     if not (isinstance(epoch, int) and isinstance(epochs, int) and isinstance(name, str)):
         return {"state": "damaged: config.json or metrics.jsonl has another form"}
     looks = [record for record in records if is_look(record)]
+    # An objective of the user's own is not executed for its headline, which the run wrote down.
+    known = OBJECTIVES.get(name) if name in OBJECTIVES else Objective
+    headline = RunDirectory(path).headline() or known.headline
     state = "diverged" if diverged else "over" if epoch >= epochs else "not over"
+    if state == "not over" and _has_lost_patience(path, options, looks, headline, known.maximise):
+        state = "stopped"
     row: dict[str, Any] = {"state": state}
     row["epoch"] = f"{epoch}/{epochs}"
-    # An objective of the user's own is not executed for its headline, which the run wrote down.
-    known = OBJECTIVES.get(name).headline if name in OBJECTIVES else "loss"
-    headline = RunDirectory(path).headline() or known
     for split in ("valid", "test"):
         if looks and f"{split}/{headline}" in looks[-1]:
             row[f"{split}/{headline}"] = looks[-1][f"{split}/{headline}"]

@@ -9,7 +9,7 @@ from typing import Any, cast
 import click
 import jax
 
-from ae_jax.api import Fitted, fitted, load, prepare
+from ae_jax.api import Fitted, fitted, keeps_facts, load, prepare
 from ae_jax.api.trackers import tracking
 from ae_jax.cli.listeners import profile
 from ae_jax.core.errors import UserError, shortened, warn
@@ -139,11 +139,21 @@ def _train(
         _show_plan(setup)
         return
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
+    before = latest_step(directory.checkpoints)
     with ExitStack() as stack:
         listeners = _listeners(setup, directory, stack, track, use_profiler)
-        outcome = loop.train(setup, directory, listeners=listeners, accept_code=accept_code)
+        keeps = keeps_facts(setup, directory)
+        outcome = loop.train(
+            setup, directory, listeners=[*keeps, *listeners], accept_code=accept_code
+        )
     if not processes.is_first():
         return
+    for keep in keeps:  # of a run that was over before
+        keep()
+    if int(outcome.state.step) == before:
+        done, epochs = outcome.records[-1]["epoch"], setup.config.train.epochs
+        why = "all of them" if done >= epochs else "train.patience ended it"
+        click.echo(f"nothing to train: {done} of {epochs} epochs are done ({why})", err=True)
     from ae_jax.report.courses import is_in_nats  # figures are slow to import
 
     last, headline = outcome.last_look, setup.numbers.objective.headline
@@ -169,8 +179,11 @@ def _fit(
         return
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
     label = f"{setup.dataset.name.rpartition('/')[2]} {to_dict(setup.config)['codec']['name']}"
+    keeps = keeps_facts(setup, directory)
     with fit_progress(label) as listener:
-        outcome = fit_codec(setup, directory, listeners=[listener], accept_code=accept_code)
+        outcome = fit_codec(setup, directory, listeners=[*keeps, listener], accept_code=accept_code)
+    for keep in keeps:  # of a fit that was over before
+        keep()
     last = outcome.records[-1]
     ended = (
         "converged" if outcome.converged else "did NOT converge: more codec.max_iterations may help"

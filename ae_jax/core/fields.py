@@ -72,6 +72,8 @@ def refusal(where: str, error: ValidationError) -> UserError:
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     given = shortened(json.dumps(first["input"], default=str))
+    if first["type"] == "tuple_type":
+        message = f"several values are needed, as in [{given}]"
     return UserError(f"{path}: {message}, not {given}")
 
 

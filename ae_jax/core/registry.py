@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
 from ae_jax.core.errors import UserError, present, shortened
@@ -162,7 +163,13 @@ def _load_from_file(kind: str, path: Path, attribute: str):
         _execute(kind, path, module_name)
     module = sys.modules[module_name]
     if not hasattr(module, attribute):
-        public = [n for n in vars(module) if not n.startswith("_")]
+        public = [
+            name
+            for name, value in vars(module).items()
+            if not name.startswith("_")
+            and getattr(value, "__module__", module_name) == module_name
+            and not isinstance(value, ModuleType)
+        ]
         raise unknown_name(f"{kind} in {path}", attribute, public)
     return getattr(module, attribute)
 

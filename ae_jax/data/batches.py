@@ -129,14 +129,15 @@ class Totals:
     count: Array
 
     def means(self) -> dict[str, float]:
-        """Means per example, on the host; 0 where no example has a weight."""
+        """Means per example, on the host. What no example has a weight in has none."""
         totals = jax.device_get(self)
         means = {}
         for name, value in totals.sums.items():
             if name.startswith(WEIGHT):
                 continue
             weight = totals.sums.get(f"{WEIGHT}{name}", totals.count)
-            means[name] = float(value / weight) if weight else 0.0
+            if weight:
+                means[name] = float(value / weight)
         return means
 
 

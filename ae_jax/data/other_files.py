@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -51,6 +52,12 @@ def _columns(
     lacking = [column for column in ours if column not in place]
     if lacking and not data.is_counts:
         raise UserError(f"{name} lacks the column {lacking[0]!r} of the data of the run")
+    unknown = [column for column in theirs if column not in ours]
+    if unknown and not data.is_counts:
+        print(
+            f"{name}: {', '.join(unknown)} left out, which the data of the run have not",
+            file=sys.stderr,
+        )
     counts = np.zeros((len(x), len(ours)), x.dtype)
     for i, column in enumerate(ours):
         if column in place:

@@ -13,7 +13,7 @@ from ae_jax.core.registry import Registry, unknown_name
 from ae_jax.models.autoencoder import Autoencoder
 from ae_jax.models.config import PARTS, Examples, ModelConfig
 from ae_jax.nn import ACTIVATIONS, DECODERS, ENCODERS, HEADS, LATENTS, PRIORS
-from ae_jax.nn.forward import asked_for
+from ae_jax.nn.forward import asked_for, needs_condition
 from ae_jax.nn.initialisers import fitting
 
 REGISTRIES: Mapping[str, Registry] = {
@@ -247,7 +247,14 @@ def _check_images(role: str, name: str, hidden: tuple[int, ...], shape: tuple[in
 
 
 def _check_condition(config: ModelConfig, examples: Examples, names: Mapping[str, str]) -> None:
-    """Raises UserError for a condition that the data lack, or that a part does not take."""
+    """Raises UserError for a condition that data or a part lack, or that a part does not take."""
+    for part, name in names.items():
+        without = config.condition == "none" or part not in config.into
+        if without and needs_condition(part_class(part, name)):
+            raise UserError(
+                f"{part} {name!r} needs a condition: set model.condition, and model.into to parts "
+                f"of which {part} is one"
+            )
     if config.condition == "none":
         if config.into != ModelConfig().into:
             raise UserError(

@@ -109,6 +109,12 @@ def asked_for(part: type) -> set[str]:
     return set(inspect.signature(part.__call__).parameters)
 
 
+def needs_condition(part: type) -> bool:
+    """Whether its `__call__` cannot do without a condition."""
+    parameter = inspect.signature(part.__call__).parameters.get("condition")
+    return parameter is not None and parameter.default is parameter.empty
+
+
 def _tell(call: Any, args: tuple, kwargs: dict, context: Any) -> Any:
     """Linen's interceptor: what layers with a state or with noise do in this pass."""
     layer = context.module

@@ -333,7 +333,10 @@ def override(values: Mapping[str, Mapping[str, Any]], assignments: Sequence[str]
         path, equals, raw = text.partition("=")
         section, dot, option = path.strip().partition(".")
         if not (equals and dot and option):
-            raise UserError(f"{shortened(text)!r} is not of the form section.option=value")
+            raise UserError(
+                f"{shortened(text)!r} is not of the form section.option=value"
+                f"{_meant(path.strip(), layout) if equals else ''}"
+            )
         try:
             value = json.loads(raw)
         except RecursionError as error:
@@ -408,6 +411,19 @@ def _checked_layout(values: Any, assignments: Sequence[str] = ()) -> _Layout:
         if not isinstance(section, Mapping):
             raise UserError(f"configuration section {shortened(name)!r} must be a table of options")
     return layout
+
+
+def _meant(option: str, layout: _Layout) -> str:
+    """Which options of a section have this name, as a hint; or nothing."""
+    kinds = dict(layout.plain)
+    for section, registry in layout.named.items():
+        kinds[section] = registry.get(layout.default_names[section])
+    found = [
+        f"{section}.{option}"
+        for section, kind in kinds.items()
+        if option in {field.name for field in dataclasses.fields(kind)}
+    ]
+    return f": did you mean {' or '.join(found)}?" if found else ""
 
 
 @lru_cache(maxsize=256)  # it takes milliseconds, and a grid asks for each of its members

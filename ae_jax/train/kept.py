@@ -87,6 +87,12 @@ def gave_up(config: RunConfig, dataset: DataSet, path: Path) -> bool:
     directory = RunDirectory(path)
     if config.train.patience is None or not directory.config_file.is_file():
         return False
+    # More epochs than it had change nothing of that.
+    saved = read_json(directory.config_file)
+    had = saved.get("train", {}).get("epochs") if isinstance(saved, dict) else None
+    if isinstance(had, int) and 0 < had < config.train.epochs:
+        train = dataclasses.replace(config.train, epochs=had)
+        config = dataclasses.replace(config, train=train)
     return _is_of(directory, config, dataset) and _lost_patience(directory, config, dataset)
 
 
@@ -96,7 +102,9 @@ def _lost_patience(directory: RunDirectory, config: RunConfig, dataset: DataSet)
 
 
 def _is_of(directory: RunDirectory, config: RunConfig, dataset: DataSet) -> bool:
-    config = dataclasses.replace(config, model=settled_start(config.model))
+    batch_size = min(config.train.batch_size, len(dataset.splits["train"]))
+    train = dataclasses.replace(config.train, batch_size=batch_size)
+    config = dataclasses.replace(config, model=settled_start(config.model), train=train)
     found, ours = read_json(directory.config_file), to_dict(config)
     if not isinstance(found, dict):
         return False

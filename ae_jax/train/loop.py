@@ -365,7 +365,11 @@ def is_out_of_patience(
         return False
     sign = 1.0 if config.objective.maximise else -1.0
     metric = selection_metric(config.objective, splits)
-    scores = [sign * record[metric] for record in records if is_look(record)]
+    return has_stalled([sign * look[metric] for look in records if is_look(look)], patience)
+
+
+def has_stalled(scores: Sequence[float], patience: int) -> bool:
+    """Whether none of the last `patience` scores is above those before them."""
     return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
 
 
@@ -374,7 +378,8 @@ def _say_why_it_stops(place: _Place, epoch: int) -> None:
     if processes.is_first():
         print(
             f"stopped after epoch {epoch} of {setup.config.train.epochs}: "
-            f"{_selection_metric(setup)} has not improved for {setup.config.train.patience} looks",
+            f"{_selection_metric(setup)} has not improved for {setup.config.train.patience} looks"
+            + ("" if place.saved is None else "; its best state is the checkpoint `best`"),
             file=sys.stderr,
         )
 
@@ -436,6 +441,8 @@ def _look(place: _Place, totals: dict[str, Totals], epoch: int) -> Record:
     for name in setup.splits:
         means = totals[name].means()
         for metric in ("loss", setup.numbers.objective.headline):
+            if metric not in means:
+                raise UserError(f"no example of the {name} split has a weight in {metric}")
             if not math.isfinite(means[metric]):
                 raise TrainingDiverged(
                     f"the {metric} of the {name} split is not finite after epoch {epoch}; "

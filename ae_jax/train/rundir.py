@@ -93,8 +93,10 @@ class RunDirectory:
     def _identify(self, now: Identity, config: AnyConfig, accept_code: bool) -> None:
         """Writes down what run this is, or compares it with what is written."""
         saved = self._saved_run()
-        headline = config.objective.headline if isinstance(config, RunConfig) else None
-        began = {"environment": identity.environment(), "code": now.code, "headline": headline}
+        began: dict[str, Any] = {"environment": identity.environment(), "code": now.code}
+        objective = config.objective if isinstance(config, RunConfig) else None
+        began["headline"] = None if objective is None else objective.headline
+        began["maximise"] = None if objective is None else objective.maximise
         if saved is None:
             self._write(now)
             self._write_provenance(began)
@@ -226,6 +228,14 @@ class RunDirectory:
         except UserError:
             return None
         return said if isinstance(said, str) else None
+
+    def maximises(self) -> bool | None:
+        """Whether the headline is better where it is larger, as `headline` knows it."""
+        try:
+            said = self._read_provenance().get("maximise")
+        except UserError:
+            return None
+        return said if isinstance(said, bool) else None
 
     def start(self) -> str | None:
         """The fingerprint of the parameters that the run started from; None if it drew its own."""

@@ -1,7 +1,7 @@
 """What the values of a data set are to a run: their preprocessing, range and likelihood."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -99,7 +99,11 @@ class ValueRange:
     def check_missing(self, dataset: DataSet, accepts_missing: bool) -> None:
         """Raises UserError for NaN, which is a missing value where the objective takes them."""
         if self.missing_in is not None and not accepts_missing:
-            raise _not_finite(self.missing_in, dataset)
+            place = _place_of(dataset, self.missing_in, np.isnan)
+            raise UserError(
+                f"the {self.missing_in} split of {dataset.name} holds NaN{place}, which is a "
+                "missing value to objective=masked_reconstruction only"
+            )
 
     def check_complete(self, name: str, preprocess: Preprocess) -> None:
         """Raises UserError for missing values where a value follows from all of its example."""
@@ -122,7 +126,10 @@ def value_range(
         low, high, missing, infinite, whole = _extremes(split, statistics, preprocess=preprocess)
         integer = integer and bool(whole)
         if infinite:
-            raise _not_finite(name, dataset)
+            raise UserError(
+                f"the {name} split of {dataset.name} holds infinite values"
+                f"{_place_of(dataset, name, np.isinf)}"
+            )
         if missing and missing_in is None:
             missing_in = name
         lows.append(float(low))
@@ -130,11 +137,17 @@ def value_range(
     return ValueRange(min(lows), max(highs), missing_in, integer)
 
 
-def _not_finite(name: str, dataset: DataSet) -> UserError:
-    return UserError(
-        f"the {name} split of {dataset.name} holds NaN or infinite values; NaN is a missing value "
-        "to objective=masked_reconstruction only"
-    )
+def _place_of(dataset: DataSet, split: str, is_bad: Callable[[np.ndarray], np.ndarray]) -> str:
+    """Where the first such value of the raw examples is, of a table by its column; or nothing."""
+    x = dataset.splits[split].x
+    for start in range(0, len(x), CHECK_BATCH):
+        bad = np.argwhere(is_bad(np.asarray(x[start : start + CHECK_BATCH], np.float32)))
+        if len(bad):
+            row, *place = map(int, bad[0])
+            names = dataset.facts.feature_names
+            column = f", in the column {names[place[0]]!r}" if names and len(place) == 1 else ""
+            return f" (the first in its example {start + row}{column})"
+    return ""
 
 
 def input_range(

@@ -55,10 +55,12 @@ def stored_table(
         log(f"{origin}: labels from the column {chosen!r}")
     for name, values in columns.items():
         if values.dtype.kind not in "buif":
+            way = "leave it out of the table"
+            if chosen is None and y is None:
+                way += f", or name it as the labels: FILE:{name}, or y={name!r} in Python"
             raise UserError(
                 f"data set {origin}: the column {name!r} holds {_kind(values)}, such as "
-                f"{str(values[0])[:40]!r}; leave it out, or name it as the labels: FILE:{name}, or "
-                f"y={name!r} in Python"
+                f"{str(values[0])[:40]!r}; {way}"
             )
     if not columns:
         raise UserError(f"data set {origin} has no columns of numbers")
