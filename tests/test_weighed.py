@@ -171,7 +171,7 @@ class Marked(Elbo):
         terms = super().__call__(model, batch, key, step, **shared)
         marked = (batch["y"] > 0).astype(jnp.float32)
         return Terms(
-            terms.losses,
+            terms.loss,
             {**terms.metrics, "marked": 3.0 * jnp.ones_like(marked)},
             weights={"marked": marked},
         )
