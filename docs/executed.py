@@ -194,9 +194,9 @@ def write(page: Path, text: str, pictures: dict[str, bytes]) -> None:
 def main(arguments: list[str]) -> int:
     check = "--check" in arguments
     wanted = [Path(name).resolve() for name in arguments if name != "--check"] or pages()
-    strange = [str(page) for page in wanted if page not in pages()]
-    if strange:
-        print(f"no page with code: {', '.join(strange)}", file=sys.stderr)
+    missing = [str(page) for page in wanted if not page.is_file()]
+    if missing:
+        print(f"there is no page {', '.join(missing)}", file=sys.stderr)
         return 2
     stale = 0
     for page in wanted:
