@@ -8,7 +8,7 @@ Command python -m experiments.deep_digits --preset smoke|quick|standard [--workd
             [--print-only]
 
         smoke     seconds; the 8x8 digits
-        quick     2 epochs a layer, 5 of fine-tuning; 8 minutes on two CPU cores. It is to be
+        quick     2 epochs a layer, 5 of fine-tuning; ten minutes on two CPU cores. It is to be
                   better than logistic PCA and shows how far it is from 3.00.
         standard  20 epochs a layer, 50 of fine-tuning; two hours on two CPU cores, minutes on an
                   accelerator
