@@ -259,7 +259,7 @@ def test_the_numbers_behind_lines_come_back():
     assert len(rows) == 60 + 60 + 3 + 2
 
 
-def test_the_numbers_behind_bars_points_and_pictures_come_back():
+def test_the_numbers_behind_bars_and_points_come_back():
     bars = _table(
         comparisons.bars({"pca": 2.0, "nmf": 1.0}, "error", notes={"pca": "a", "nmf": "b"})
     )
@@ -269,8 +269,12 @@ def test_the_numbers_behind_bars_points_and_pictures_come_back():
     found = [(r["panel"], r["series"], float(r["x"]), float(r["y"])) for r in points]
     assert ("PCA", "1", 2.0, 3.0) in found and ("code", "0", -6.0, -7.0) in found
     assert len(found) == 8
-    (picture,) = _table(figures.image_grid(np.zeros((6, 8, 5)), 2, 3))
-    assert (picture["kind"], picture["x"], picture["y"]) == ("picture", "17", "17")
+
+
+def test_a_figure_of_pictures_alone_has_no_numbers(tmp_path):
+    figure = figures.image_grid(np.zeros((6, 8, 5)), 2, 3)
+    written = saving.save(figure, tmp_path / "grid.png")
+    assert [path.suffix for path in written] == [".png", ".pdf"]
 
 
 def test_smoothing_keeps_lines_and_leaves_curves_without_noise_alone():

@@ -28,23 +28,26 @@ def png(figure: Figure) -> bytes:
 def save(figure: Figure, path: str | Path, also: Sequence[str] = ("pdf", "csv")) -> list[Path]:
     """Writes `path` as PNG and, beside it, one file for each format in `also` (pdf, svg, csv).
 
-    `path` may leave the suffix `.png` out. Each file is replaced in one step. Returns the paths,
-    the PNG first. Raises UserError where they cannot be written.
+    A figure of pictures alone has no numbers, and no CSV. `path` may leave the suffix `.png` out.
+    Each file is replaced in one step. Returns the paths, the PNG first. Raises UserError where they
+    cannot be written.
     """
     path = Path(path)
     stem = path.stem if path.suffix == ".png" else path.name
     contents = {"png": png(figure)}
     for name in also:
-        contents[name] = numbers(figure) if name == "csv" else _rendered(figure, name, VECTOR_DPI)
+        if name != "csv":
+            contents[name] = _rendered(figure, name, VECTOR_DPI)
+        elif any(next(_rows(axes), None) for axes in figure.axes):
+            contents[name] = numbers(figure)
     return [write_atomically(path.with_name(f"{stem}.{f}"), c) for f, c in contents.items()]
 
 
 def numbers(figure: Figure) -> bytes:
     """The numbers behind a figure as CSV, one point a row.
 
-    `kind` is line, raw (what is faint behind a smoothed line), band, points, bar or picture; of a
-    picture x and y are its width and height in pixels. `y_error` is half an error bar, or half the
-    height of a band.
+    `kind` is line, raw (what is faint behind a smoothed line), band, points or bar. `y_error` is
+    half an error bar, or half the height of a band.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -81,9 +84,6 @@ def _rows(axes: Axes) -> Iterator[tuple]:
                 yield "points", str(collection.get_label()), x, y, ""
         elif isinstance(collection, PolyCollection) and collection.get_gid() == BAND:
             yield from _band(collection)
-    for image in axes.images:
-        height, width = image.get_array().shape[:2]
-        yield "picture", "", width, height, ""
 
 
 def _band(between: PolyCollection) -> Iterator[tuple]:
