@@ -50,9 +50,7 @@ print(time.time())
 
 
 @pytest.mark.timeout(1800)  # two minutes on two cores, where nothing else runs
-@pytest.mark.slow_cases(
-    "grid", "lecture_basics", "lecture_deep", "lecture_formalism", "lecture_jets"
-)
+@pytest.mark.slow_cases("anomalies", "grid", "lecture_*", "own_*", "topics")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_notebook_runs_and_shows_what_the_page_shows(page):
     before = page.read_text(encoding="utf-8")

@@ -139,7 +139,7 @@ def _train(
         _show_plan(setup)
         return
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
-    before = latest_step(directory.checkpoints)
+    before = latest_step(directory.checkpoints) if directory.holds_run else 0
     with ExitStack() as stack:
         listeners = _listeners(setup, directory, stack, track, use_profiler)
         keeps = keeps_facts(setup, directory)
