@@ -38,17 +38,7 @@ from ae_jax.train.start import check_form
 
 IN_MEMORY = "array"  # the name of data that came as an array
 
-__all__ = [
-    "Fitted",
-    "as_dataset",
-    "configure",
-    "fit",
-    "fitted",
-    "keeps_facts",
-    "load",
-    "prepare",
-    "restore",
-]
+__all__ = ["Fitted", "as_dataset", "configure", "fit", "fitted", "load", "prepare", "restore"]
 
 
 def fit(
@@ -78,10 +68,9 @@ def fit(
 
     With a `workdir` the run is kept there and resumed; without one nothing is written. What is
     given back is the state at the end, also where `train.patience` ended it: the best by the
-    validation split is `load(workdir, which="best")`. `start` are
-    parameters to begin with, those of another model of this form (`Fitted`, or its `params`), in
-    place of drawn ones. A run whose own files of code were edited since it began goes on only with
-    `accept_code`.
+    validation split is `load(workdir, which="best")`. `start` are parameters to begin with, those
+    of another model of this form (`Fitted`, or its `params`), in place of drawn ones. A run whose
+    own files of code were edited since it began goes on only with `accept_code`.
 
     A bar shows the `progress` in terminals and notebooks; True says it elsewhere too, in a line a
     look, and False nowhere. `listeners` are called with the record of each epoch, a dict such as
@@ -222,9 +211,9 @@ def load(
             dataset = load_data(
                 source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
             )
+    elif directory.facts_file.is_file():
+        return _without_data(directory, config, which, trust)
     else:
-        if directory.facts_file.is_file():
-            return _without_data(directory, config, which, trust)
         raise UserError(
             f"the data of {workdir} ({source.name}) is not at hand: give it as data, "
             "ae_jax.load(RUN, data=x)"

@@ -35,9 +35,10 @@ def show(folder: Path) -> None:
         raise UserError(f"there is no run below {folder}")
     options = {path: flat(config) for path, config in found.items()}
     # Networks are compared with networks, and codecs with codecs.
-    kinds = [[o for o in options.values() if ("codec.name" in o) == codec] for codec in (0, 1)]
-    named = list(dict.fromkeys(n for kind in kinds for n in varied(kind, in_all=True)))
-    named = [name for name in named if name not in _SAID]
+    networks = [each for each in options.values() if "codec.name" not in each]
+    codecs = [each for each in options.values() if "codec.name" in each]
+    differ = dict.fromkeys([*varied(networks, in_all=True), *varied(codecs, in_all=True)])
+    named = [name for name in differ if name not in _SAID]
     rows = [
         {
             "run": path.relative_to(folder).as_posix(),

@@ -56,10 +56,9 @@ class Checkpoints:
     A checkpoint is written while training goes on, and complete at the latest when the next is
     written or the object is closed; several processes complete it together at once. One that need
     not be written now is held in memory until the next that must, or until the object is closed;
-    of several that are held the latest and the best remain. Writing is
-    atomic: a crash leaves the ones before it. Only the process that has claimed the run may open
-    them for writing; `read_only` leaves alone what another process may be writing, and keeps it
-    from deleting what is being read.
+    of several that are held the latest and the best remain. Writing is atomic: a crash leaves the
+    ones before it. Only the process that has claimed the run may open them for writing; `read_only`
+    leaves alone what another process may be writing, and keeps it from deleting what is being read.
 
     What is read is compared with its seal. Where a checkpoint is damaged the next one that is
     intact takes its place, with a warning that names it. One older than seals is taken with a
