@@ -24,6 +24,10 @@ Divergence = Literal["frobenius", "kullback_leibler"]
 _TINY = 1e-10
 # What a multiplicative update leaves of a number at least: at 0 it would stay for good.
 _FLOOR = 1e-12
+# Iterations of least squares that multiplicative updates begin after, and the share of the mean
+# that entries of the atoms are raised to then, as zeros would stay near 0.
+_APPROACH = 20
+_RAISED = 0.1
 # Of the squares of the data: an objective below this is rounding.
 _EXACT = 1e-13
 # Passes that find the codes of new examples from what the last one left unexplained.
@@ -80,7 +84,7 @@ class Nmf(CodecSpec):
                     least squares on Gram matrices (Cichocki & Phan 2009; repeated as in Gillis &
                     Glineur 2012). `kullback_leibler`: sum x log(x / y) - x + y by multiplicative
                     updates (Lee & Seung 2001, Eq. 5), kept above 0 so that nothing stalls there
-                    (Lin 2007)
+                    (Lin 2007), from the atoms of 20 iterations of `frobenius`
     init            `nndsvda`: the positive parts of singular vectors, zeros filled with the mean
                     (Boutsidis & Gallopoulos 2008); `random`
     sweeps          over the codes, and over the atoms, each iteration
@@ -150,18 +154,25 @@ class _State:
 
 @jax.jit
 def _start(spec: Nmf, rows: Rows, key: Array) -> _State:
-    dictionary = starting_atoms(spec.init, rows, key, spec.latent_dim)
-    if spec.divergence == "kullback_leibler":
-        # Codes that multiplicative updates start from must be nowhere 0: each example is taken
-        # to hold the same share of every atom.
-        weight = dictionary.sum() + _TINY
-        codes = rows.map(
-            lambda x: jnp.broadcast_to(x.sum(1, keepdims=True) / weight, (len(x), spec.latent_dim))
-        )
-        codes = codes + _TINY
-    else:
-        codes = jnp.zeros((rows.count, spec.latent_dim))
-    return _State(dictionary, codes, jnp.full(spec.max_iterations, jnp.nan))
+    codes = jnp.zeros((rows.count, spec.latent_dim))
+    objectives = jnp.full(spec.max_iterations, jnp.nan)
+    state = _State(starting_atoms(spec.init, rows, key, spec.latent_dim), codes, objectives)
+    if spec.divergence == "frobenius":
+        return state
+    # Where multiplicative updates end depends on where they start, and least squares is quicker
+    # to find the parts.
+    scratch = _State(state.dictionary, codes, jnp.full(_APPROACH, jnp.nan))
+    scratch = jax.lax.fori_loop(
+        0, _APPROACH, lambda i, state: _frobenius_step(spec, rows, state, i)[0], scratch
+    )
+    dictionary = scratch.dictionary
+    dictionary = jnp.maximum(dictionary, _RAISED * dictionary.mean()) + _TINY
+    # Codes too must be nowhere 0: each example is taken to hold the same share of every atom.
+    weight = dictionary.sum()
+    codes = rows.map(
+        lambda x: jnp.broadcast_to(x.sum(1, keepdims=True) / weight, (len(x), spec.latent_dim))
+    )
+    return _State(dictionary, codes + _TINY, objectives)
 
 
 def _settled(state: _State, objective: Array, iteration: Array, dim: int) -> tuple[Array, Array]:

@@ -10,6 +10,8 @@ from ae_jax.codecs.rows import Rows
 
 # Up to so many values, products are float64: as exact as an SVD of float32 data, and as fast.
 _FLOAT64_VALUES = 2**21
+# Examples whose squares are summed at once.
+_BLOCK_ROWS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +86,20 @@ def _point_near(raw: np.ndarray, shift: np.ndarray, scale: np.ndarray) -> np.nda
 def _scatter(
     rows: Rows, raw: np.ndarray, shift: np.ndarray, scale: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The mean about the shift [D], and the scatter about the mean [D, D], summed in float64."""
+    """The mean about the shift [D], and the scatter about the mean [D, D].
+
+    Of a block in the type of the shift, over blocks in float64.
+    """
     sums, scatter = np.zeros(rows.dim), np.zeros((rows.dim, rows.dim))
-    for start in range(0, rows.count, rows.block_size):
-        block = raw[start : start + rows.block_size].astype(shift.dtype)
+    # One buffer: to ask the system for fresh memory takes longer than to fill it.
+    buffer = np.empty((min(_BLOCK_ROWS, rows.count), rows.dim), shift.dtype)
+    ones = np.ones(len(buffer), shift.dtype)
+    for start in range(0, rows.count, len(buffer)):
+        block = buffer[: rows.count - start]
+        block[...] = raw[start : start + len(buffer)]
         block -= shift
         block *= scale
-        sums += block.sum(axis=0, dtype=np.float64)
+        sums += ones[: len(block)] @ block
         scatter += block.T @ block
     mean = sums / rows.count
     return mean, scatter - rows.count * np.outer(mean, mean)
