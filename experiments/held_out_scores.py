@@ -13,11 +13,15 @@ METHODS = ("autoencoder", "PCA")
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """One held-out digit: scores [N] of test digits by method and seed, and which are of it."""
+    """One held-out digit: scores [N] of test digits by method and seed, and their classes [N]."""
 
     digit: int
     scores: dict[tuple[str, int], np.ndarray]
-    anomalous: np.ndarray
+    classes: np.ndarray
+
+    @property
+    def anomalous(self) -> np.ndarray:
+        return self.classes == self.digit
 
     def of(self, method: str) -> list[tuple[str, int]]:
         return [key for key in self.scores if key[0] == method]
@@ -28,8 +32,12 @@ class Scored:
         return float(np.mean(found))
 
     def replicates(self) -> dict[str, np.ndarray]:
-        """AUC of resampled test digits by method, the mean of its seeds, [R]."""
-        found = bootstrapped(self.scores, self.anomalous, Roc.auc, replicates=REPLICATES)
+        """AUC of resampled test digits by method, the mean of its seeds, [R].
+
+        Drawn within each class: a resample is the same whichever digit is held out.
+        """
+        drawn = {"groups": self.classes, "replicates": REPLICATES}
+        found = bootstrapped(self.scores, self.anomalous, Roc.auc, **drawn)
         return {m: np.mean([found[key] for key in self.of(m)], axis=0) for m in METHODS}
 
 
@@ -47,3 +55,22 @@ def digit_rows(found: list[Scored], again: list[dict[str, np.ndarray]]) -> Rows:
             row[f"{method} 1/εb at 50%"] = one.values(method, background_rejection, 0.5)
         rows.append(row)
     return rows
+
+
+def mean_rows(found: list[Scored], again: list[dict[str, np.ndarray]]) -> Rows:
+    """The mean over held-out digits, with its error of test digits and the spread of the ten."""
+    methods = {m: np.array([one.values(m) for one in found]) for m in METHODS}
+    drawn = {m: np.mean([one[m] for one in again], axis=0) for m in METHODS}
+    methods["difference"] = methods["autoencoder"] - methods["PCA"]
+    drawn["difference"] = drawn["autoencoder"] - drawn["PCA"]
+    return [
+        {
+            "AUC": name,
+            "mean": float(values.mean()),
+            "±": float(drawn[name].std(ddof=1)),
+            "least": float(values.min()),
+            "most": float(values.max()),
+            "deviation over digits": float(values.std(ddof=1)),
+        }
+        for name, values in methods.items()
+    ]

@@ -49,16 +49,16 @@ def test_the_autoencoder_never_saw_the_digit(smoke):
 
 
 def test_claim_by_hand():
-    anomalous = np.repeat([False, True], 50)
+    classes = np.repeat([1, 3], 50)
     apart = np.linspace(0, 1, 100)
     mixed = np.tile(np.linspace(0, 1, 50), 2)
     scores = {("autoencoder", 0): apart, ("PCA", 0): mixed}
-    one = held_out_digit.Scored(3, scores, anomalous)
+    one = held_out_digit.Scored(3, scores, classes)
     assert (one.values("autoencoder"), one.values("PCA")) == (1.0, 0.5)
     claim = held_out_digit.better([one], [one.replicates()])
     assert claim.holds and claim.value == 500 and 0 < claim.target < 100
     swapped = {("autoencoder", 0): mixed, ("PCA", 0): apart}
-    other = held_out_digit.Scored(3, swapped, anomalous)
+    other = held_out_digit.Scored(3, swapped, classes)
     assert not held_out_digit.better([other], [other.replicates()]).holds
 
 

@@ -108,6 +108,36 @@ def test_a_bootstrap_is_the_same_for_all_methods_and_for_one_seed():
     assert not np.array_equal(other["b"], alone["b"])
 
 
+def test_groups_are_drawn_each_in_its_own_number():
+    """The spread is that of DeLong within groups: what groups differ by is no chance."""
+    groups = np.where(ANOMALOUS, 2, COARSE > 0)
+    found = bootstrapped({"a": SMOOTH}, ANOMALOUS, Roc.auc, groups=groups, replicates=2000)["a"]
+    ours, theirs = placements(SMOOTH)
+    variance = ours.var(ddof=1) / len(ours)
+    for group in (0, 1):
+        values = theirs[groups[~ANOMALOUS] == group]
+        variance += len(values) * values.var(ddof=1) / len(theirs) ** 2
+    assert found.std(ddof=1) == pytest.approx(np.sqrt(variance), rel=0.08)
+    assert found.std(ddof=1) < 0.95 * delong(SMOOTH)
+
+
+def test_a_resample_of_groups_is_the_same_whichever_is_anomalous():
+    """So that one less the area of the other kind as the anomaly is the same area each time."""
+    kept = {"groups": ANOMALOUS + 3, "replicates": 60}
+    one = bootstrapped({"a": SMOOTH}, ANOMALOUS, Roc.auc, **kept)["a"]
+    other = bootstrapped({"a": SMOOTH}, ~ANOMALOUS, Roc.auc, **kept)["a"]
+    np.testing.assert_allclose(one, 1 - other, rtol=1e-12)
+
+
+def test_groups_that_mix_kinds_or_are_not_of_the_examples_are_refused():
+    for groups, message in (
+        (np.zeros(400), "group 0.0 holds anomalies and others"),
+        (np.zeros(3), r"groups are \[400\], one an example, not \(3,\)"),
+    ):
+        with pytest.raises(UserError, match=message):
+            bootstrapped({"a": SMOOTH}, ANOMALOUS, Roc.auc, groups=groups)
+
+
 def test_weights_of_examples_stay_in_a_bootstrap():
     weights = np.where(ANOMALOUS | (SMOOTH > 0), 1.0, 0.0)
     found = bootstrapped({"a": SMOOTH}, ANOMALOUS, Roc.auc, weights=weights, replicates=200)

@@ -105,15 +105,18 @@ def bootstrapped(
     statistic: Callable[[Roc], np.ndarray],
     *,
     weights: Real[np.ndarray, "..."] | None = None,
+    groups: Shaped[np.ndarray, "..."] | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[Name, Float[np.ndarray, "replicates ..."]]:
     """A statistic of the ROC of each method on resampled examples, [replicates] by name.
 
     Signal and background are drawn with replacement, each in its own number (Efron & Tibshirani
-    1993, Ch. 8). A resample is the same for all methods: the spread of a difference between two of
-    them is that of the differences, as they are `paired`. `weights` [N] are of the examples
-    themselves. The statistic is given a `Roc` of several curves.
+    1993, Ch. 8); with `groups` [N], such as classes, each group in its own. Calls with the same
+    groups and seed draw the same examples, whatever is anomalous. A resample is the same for all
+    methods: the spread of a difference between two of them is that of the differences, as they are
+    `paired`. `weights` [N] are of the examples themselves. The statistic is given a `Roc` of
+    several curves. Raises UserError where a group holds both kinds.
     """
     if not scores:
         raise UserError("there are no scores to resample: give those of a method by its name")
@@ -121,10 +124,11 @@ def bootstrapped(
         _, anomalous = _checked(values, anomalous)
     if weights is not None:
         weights = _weights(weights, len(anomalous))
+    drawn_within = anomalous if groups is None else _groups(groups, anomalous)
     rng = np.random.default_rng(seed)
     found: dict[Name, list[np.ndarray]] = {name: [] for name in scores}
     for start in range(0, replicates, _CHUNK):
-        counts = _resampled(anomalous, min(_CHUNK, replicates - start), rng)
+        counts = _resampled(drawn_within, min(_CHUNK, replicates - start), rng)
         counts = counts if weights is None else counts * weights
         if not all((counts[:, kind].sum(axis=1) > 0).all() for kind in (anomalous, ~anomalous)):
             raise UserError(
@@ -147,11 +151,22 @@ def _weights(weights: Any, count: int) -> np.ndarray:
     return weights
 
 
-def _resampled(anomalous: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def _groups(groups: Any, anomalous: np.ndarray) -> np.ndarray:
+    groups = np.asarray(groups)
+    if groups.shape != anomalous.shape:
+        raise UserError(f"groups are [{len(anomalous)}], one an example, not {groups.shape}")
+    for group in np.unique(groups):
+        kinds = anomalous[groups == group]
+        if kinds.any() != kinds.all():
+            raise UserError(f"group {group} holds anomalies and others: a resample would mix them")
+    return groups
+
+
+def _resampled(groups: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """How often each example is drawn, [count, N]."""
-    drawn = np.zeros((count, len(anomalous)))
-    for kind in (False, True):
-        members = np.flatnonzero(anomalous == kind)
+    drawn = np.zeros((count, len(groups)))
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
         chosen = rng.integers(len(members), size=(count, len(members)))
         for row, places in zip(drawn, chosen, strict=True):
             row[members] = np.bincount(places, minlength=len(members))
