@@ -169,6 +169,7 @@ BAD = {
     ),
     "an option of networks": (["--codec", "pca", "--epochs", 3], "--epochs is for networks"),
     "a switch of networks": (["--codec", "pca", "--tensorboard"], "--tensorboard is for networks"),
+    "waiting": (["--codec", "pca", "--join-timeout", 5], "--join-timeout is for networks"),
     "a section of networks": (["--codec", "pca", "--set", "model.hidden=[3]"], "model"),
     "streaming": (["--codec", "pca", "--set", "data.memory_budget=9"], "memory_budget"),
     "placement": (["--codec", "pca", "--set", "data.placement=sharded"], "data.placement"),

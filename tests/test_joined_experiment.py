@@ -14,6 +14,7 @@ from ae_jax.cli.launch import Local
 from ae_jax.core.errors import UserError
 from ae_jax.data import DataSet, load
 from ae_jax.lab import Lab
+from ae_jax.train import processes
 from ae_jax.train.grid import Member
 from ae_jax.train.rundir import RunDirectory
 from experiments import kingma_welling
@@ -115,6 +116,14 @@ def test_the_grid_of_the_paper_in_two_processes(tmp_path):
 
 
 def test_tasks_of_a_cluster_are_not_joined_by_hand():
-    options = ["--preset", "smoke", "--launcher", "slurm", "--distributed"]
-    with pytest.raises(UserError, match="--distributed is for --launcher local"):
-        kingma_welling.main(options, standalone_mode=False)
+    options = ["--preset", "smoke", "--launcher", "slurm"]
+    for flag in (["--distributed"], ["--join-timeout", "5"]):
+        with pytest.raises(UserError, match=f"{flag[0]} is for --launcher local"):
+            kingma_welling.main([*options, *flag], standalone_mode=False)
+
+
+def test_nobody_waits_for_others_where_there_are_none(monkeypatch):
+    with pytest.raises(UserError, match="--join-timeout is how long to wait for other processes"):
+        processes.start(join_timeout=5.0)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")  # a job that is sometimes of several
+    processes.start(join_timeout=5.0)

@@ -49,8 +49,9 @@ def options(command: Callable) -> Callable:
     def launched(
         launcher, slurm_options, members_per_task, distributed, join_timeout, print_only, **others
     ):
-        if distributed and launcher != "local":
-            raise UserError("--distributed is for --launcher local: tasks of Slurm find each other")
+        for flag, given in (("distributed", distributed), ("join-timeout", join_timeout)):
+            if given and launcher != "local":
+                raise UserError(f"--{flag} is for --launcher local: tasks of Slurm find each other")
         # Which import JAX: not before they are needed.
         from ae_jax.cli.launch import launcher_named
         from ae_jax.train import processes

@@ -51,7 +51,7 @@ _FLAGS = {
     "precision": "train.precision",
 }
 # Of networks, and no part of their numbers.
-_SWITCHES = ("track", "tensorboard", "profile", "distributed")
+_SWITCHES = ("track", "tensorboard", "profile", "distributed", "join_timeout")
 _CODEC_FLAGS = {
     "codec": "codec.name",
     "latent_dim": "codec.latent_dim",
@@ -79,7 +79,7 @@ def train(
     flags: dict[str, Any],
 ) -> None:
     """Trains a run, or continues it."""
-    on = (track, use_tensorboard, use_profiler, distributed)
+    on = (track, use_tensorboard, use_profiler, distributed, join_timeout is not None)
     switches = zip(_SWITCHES, on, strict=True)
     track = (*track, *(["tensorboard"] if use_tensorboard else ()))
     given = {name: value for name, value in flags.items() if value is not None}

@@ -14,6 +14,8 @@ from ae_jax.core.errors import UserError
 ADDRESS, COUNT, INDEX = OWN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 # Kubernetes numbers the pods of an indexed job; all else its pods are told is alike.
 _POD_INDEX = "JOB_COMPLETION_INDEX"
+# Of each launcher, what is there also where it started one process only.
+_MARKS = (COUNT, "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "TPU_WORKER_HOSTNAMES")
 # Where JAX has its service on TPU hosts, and from where on it has it elsewhere.
 _TPU_PORT, _FIRST_PORT, _PORTS = 8482, 61440, 4096
 
@@ -77,6 +79,11 @@ def group_of(environment: Environment) -> Group | None:
         raise UserError(f"{', '.join(own)} set without {', '.join(absent)}: they go together")
     group = Group(own[ADDRESS], _number(own, COUNT), _number(own, INDEX))
     return group if group.count > 1 else None
+
+
+def is_launched(environment: Environment) -> bool:
+    """Whether the environment says how many processes there are, be it one."""
+    return any(environment.get(name) for name in _MARKS)
 
 
 def _launched(environment: Environment) -> Group | None:

@@ -30,7 +30,7 @@ from ae_jax.core.files import write_text
 from ae_jax.data.base import DataSet
 from ae_jax.train.config import AnyConfig, to_dict
 from ae_jax.train.identity import describe
-from ae_jax.train.launched import OWN, Group, group_of, local_devices
+from ae_jax.train.launched import OWN, Group, group_of, is_launched, local_devices
 from ae_jax.train.line import INTERRUPT, Line, meet
 
 JOIN_TIMEOUT = 300.0
@@ -55,12 +55,17 @@ def start(wanted: bool = False, join_timeout: float | None = None) -> None:
     Without a launcher, JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID
     say who belongs together; the pods of an indexed job of Kubernetes need the first two only.
     From then on this process ends when another one does. Raises UserError, also where not all
-    processes have come within `join_timeout` seconds.
+    processes have come within `join_timeout` seconds, and for that time where nobody is waited for.
     """
     if jax.distributed.is_initialized():
         return
     group = group_of(os.environ) or (_asked_of_jax() if wanted else None)
     if group is None:
+        if join_timeout is not None and not is_launched(os.environ):
+            raise UserError(
+                "--join-timeout is how long to wait for other processes, and this one is on its "
+                "own: no launcher is recognised here (--distributed asks JAX for one)"
+            )
         return
     timeout = JOIN_TIMEOUT if join_timeout is None else join_timeout
     connections = meet(group, timeout, {"jax": jax.__version__})
