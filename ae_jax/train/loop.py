@@ -269,6 +269,7 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
             reports = engine.epoch(epoch, partial(pause.within, start, epoch))
         except TrainingDiverged as error:  # within an epoch, of the only run
             places[0].error = error
+            places[0].end()
             return
         except jax.errors.UnexpectedTracerError as error:
             raise written_inside(setup.numbers.objective) from error
