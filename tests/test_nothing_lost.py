@@ -172,6 +172,20 @@ def test_a_run_is_used_without_the_file_it_was_trained_on(of_a_file):
         model.evaluate("test")
 
 
+def test_members_of_a_grid_are_used_without_the_file_too(tmp_path, command):
+    table = tmp_path / "own.csv"
+    pd.DataFrame(X, columns=["a", "b", "c"]).to_csv(table, index=False)
+    options = ("--over", "latent_dim=1,2", "--hidden", 4, "--epochs", 1)
+    status, _, error = command("grid", table, *options, "--workdir", tmp_path / "grid")
+    assert status == 0, error
+    members = sorted(file.parent for file in (tmp_path / "grid").rglob("config.json"))
+    whole = [ae_jax.load(member) for member in members]
+    table.unlink()
+    assert [model.encode(X).shape[1] for model in whole] == [1, 2]
+    for member, known in zip(members, whole, strict=True):
+        np.testing.assert_array_equal(ae_jax.load(member).encode(X), known.encode(X))
+
+
 def test_and_where_the_file_has_other_examples_now(of_a_file):
     table, run, whole = of_a_file
     table.write_text(table.read_text().rsplit("\n", 3)[0] + "\n")

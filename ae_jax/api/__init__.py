@@ -1,6 +1,7 @@
 """Autoencoders from Python: fit an array, load a run, encode, decode, sample, evaluate."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -121,6 +122,18 @@ def keeps_facts(
         kept = True
 
     return [keep]
+
+
+@contextmanager
+def beside(
+    track: Sequence[str], grid: Path, setup: Setup, directory: RunDirectory
+) -> Iterator[tuple[Callable[..., None], ...]]:
+    """What is written beside a member of a `grid`: its facts, and trackers by name. As listeners.
+
+    Raises UserError for what trackers lack.
+    """
+    with tracking(track, setup, directory, grid) as trackers:
+        yield (*keeps_facts(setup, directory), *trackers)
 
 
 def prepare(

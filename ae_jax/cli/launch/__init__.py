@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ae_jax.api.trackers import tracking
+from ae_jax.api import beside
 from ae_jax.core.errors import TrainingDiverged, UserError
 from ae_jax.data.base import DataSet
 from ae_jax.data.batches import num_batches
@@ -69,7 +69,7 @@ class Local:
             root,
             until=until,
             listener_for=listener_for,
-            trackers_for=partial(tracking, track, grid=root),
+            trackers_for=partial(beside, track, root),
         )
         return {
             name: end if isinstance(end, TrainingDiverged) else end.records

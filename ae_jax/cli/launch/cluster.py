@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from ae_jax.api.trackers import tracking
+from ae_jax.api import beside
 from ae_jax.cli.launch import ListenerFor, Outcomes, is_over, kept_records
 from ae_jax.cli.shell import EXIT_USER_ERROR
 from ae_jax.core.errors import Stopped, TrainingDiverged, UserError
@@ -249,7 +249,7 @@ def _trained(task: dict[str, Any]) -> Mapping[str, Any]:
         root,
         until=task["until"],
         listener_for=member_progress,
-        trackers_for=partial(tracking, task["track"], grid=root),
+        trackers_for=partial(beside, task["track"], root),
     )
 
 
