@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PRESET ?= quick
 RUN = $(VENV)/bin/python
+# Modules are compiled when they are first imported: all of them would take a minute.
+INSTALL = $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: help reproduce test test-all test-long lint lock locked audit tables notebooks docs clean
 
@@ -72,15 +74,15 @@ docs: $(VENV)/.installed-docs
 # when that has changed.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable .
+	$(INSTALL) --editable .
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(INSTALL) --editable '.[test]'
 	touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(INSTALL) --editable '.[docs]'
 	touch $@
 
 $(VENV)/.tools:
