@@ -83,7 +83,9 @@ def main(preset: Preset, lab: Lab) -> Findings:
             f"more dimensions than the hidden layer, of {preset.hidden[-1]} units, that layer is "
             f"the bottleneck. More layers, and the other loss, had {preset.depth_epochs} epochs on "
             f"{len(held_out.splits['train']):,} examples at the step size that is best on "
-            f"{len(held_out.splits['valid']):,} others."
+            f"{len(held_out.splits['valid']):,} others. Optimisers had {preset.optimiser_epochs} "
+            f"epochs on the first {preset.limit:,} examples; the codes of all sizes are trained at "
+            f"Adam's {models.LEARNING_RATE:g}."
         ),
         tables={
             "Test error by code size": rounded(sizes, SIZE_DIGITS),

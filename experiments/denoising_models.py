@@ -12,6 +12,7 @@ from ae_jax.data.batches import DeviceSplit
 from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.data.missing import fill_in, observed_entries
 from ae_jax.eval import Completion, EvaluationData
+from ae_jax.eval.estimates import standard_error
 from ae_jax.eval.reconstruction import psnr
 from ae_jax.lab import Member, Rows, Shown, autoencoder, shown
 from ae_jax.models import Batch, BoundModel
@@ -28,7 +29,8 @@ class Preset:
     epochs           of denoising
     filling_epochs   of training on incomplete digits, which learns from a part of each
     levels           of each corruption
-    completed        test examples on which missing entries are filled in, the first of the split
+    completed        at most so many test examples, the first of the split, have missing entries
+                     filled in
     """
 
     dataset: str
@@ -46,6 +48,7 @@ MISSING = {"pixels": 0.5, "quadrants": 0.25}
 WITHHELD = {"pixels": 0.1, "quadrants": 0.25}
 NOISE_SEED = 7
 METHODS = ("corrupted", "linear filter", "clipped", "autoencoder")
+GAIN = "autoencoder - clipped"
 
 
 def denoisers(preset: Preset, dataset: DataSet) -> dict[tuple[str, float], Member]:
@@ -131,20 +134,24 @@ def batch_of(x: jax.Array, first_id: int = 0) -> Batch:
     return {"x": x, "id": first_id + jnp.arange(len(x)), "mask": jnp.ones(len(x))}
 
 
-def mean_psnr(x: np.ndarray, other: np.ndarray) -> float:
-    """Mean over examples [N, D] of the peak signal-to-noise ratio, dB."""
-    return float(np.mean(psnr(jnp.asarray(x), jnp.asarray(other))))
-
-
 def psnr_row(corruption: str, level: float, images: Images) -> dict:
+    """Mean PSNR over examples, dB, and what the autoencoder has more than the clipped filter."""
     restored = {
         "corrupted": images.seen,
         "linear filter": images.linear,
         "clipped": np.clip(images.linear, 0, 1),
         "autoencoder": images.autoencoder,
     }
-    values = {name: mean_psnr(images.original, x) for name, x in restored.items()}
-    return {"corruption": corruption.replace("_", " "), "level": level, **values}
+    original = jnp.asarray(images.original)
+    values = {name: np.asarray(psnr(original, jnp.asarray(x))) for name, x in restored.items()}
+    gain = values["autoencoder"] - values["clipped"]
+    return {
+        "corruption": corruption.replace("_", " "),
+        "level": level,
+        **{name: float(each.mean()) for name, each in values.items()},
+        GAIN: float(gain.mean()),
+        "±": standard_error(gain),
+    }
 
 
 def fill_in_split(model: Fitted, part: Split, clean: Moments, pattern: str) -> Images:
@@ -173,14 +180,30 @@ def filled_row(model: Fitted, part: Split, images: Images, pattern: str) -> dict
         return float(np.square(made - images.original)[missing].mean())
 
     train = rows_of(model.setup.dataset, "train")
+    clipped = np.clip(images.linear, 0, 1)
+    squares = [np.square(made - images.original) for made in (images.autoencoder, clipped)]
+    less, spread = mean_of_entries(squares[0] - squares[1], missing)
     return {
         "missing": pattern,
         "share": MISSING[pattern],
         "mean image": error(np.broadcast_to(train.mean(axis=0)[None], images.original.shape)),
         "linear estimate": error(images.linear),
-        "clipped": error(np.clip(images.linear, 0, 1)),
+        "clipped": error(clipped),
         "autoencoder": ours["completion_squared_error_per_pixel"],
+        GAIN: less,
+        "±": spread,
     }
+
+
+def mean_of_entries(values: np.ndarray, counted: np.ndarray) -> tuple[float, float]:
+    """The mean of the counted entries [N, D], and its standard error over the N examples.
+
+    A ratio of two sums over examples, which differ in how many entries count (Cochran 1977,
+    Eq. 6.13).
+    """
+    sums, counts = np.where(counted, values, 0).sum(axis=1), counted.sum(axis=1)
+    mean = float(sums.sum() / counts.sum())
+    return mean, standard_error(sums - mean * counts) / float(counts.mean())
 
 
 LEVEL_NAMES = {

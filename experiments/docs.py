@@ -190,6 +190,7 @@ def _claims(claims: list[dict[str, Any]]) -> list[str]:
         {
             "claim": claim["name"],
             "ours": as_text(claim["value"]),
+            "is to be": claim.get("direction", ""),
             "target": as_text(claim["target"]),
             "tolerance": as_text(claim.get("tolerance", 0)),
             "unit": claim.get("unit", ""),

@@ -64,13 +64,13 @@ def _row(claim: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def text_of_error(claim: Mapping[str, Any]) -> str:
-    """Of the value; results that are older than the entry have it in the name, or not at all."""
+    """Of the value; results that are older than the entry have it in the name, or in a table."""
     kept, named = claim.get("standard_error"), ERROR.search(claim["name"])
     if kept is not None:
         return f"{kept:.3g}"
     if named:
         return f"{float(named[1]):.3g}"
-    return "" if "standard_error" in claim else "not kept"
+    return "" if "standard_error" in claim else "on the page"
 
 
 def as_text(value: Any) -> str:

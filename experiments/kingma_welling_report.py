@@ -30,6 +30,7 @@ MANIFOLD_SIDE = 20
 SHOWN = 12
 ERRORS = 2  # standard errors by which one bound is to be above another
 DEVIATION = "deviation of test/elbo over seeds"
+TRIALS = "Training bounds of the trials, by standard deviation of the initial weights and step size"
 
 # Of test bounds, over the examples, by latent size and method; nats.
 StandardErrors = Mapping[tuple[int, str], float]
@@ -51,6 +52,7 @@ def report(
     fitted = _fitted(grids, findings)
     errors = {of: standard_error(_bounds_by_example(model)) for of, model in fitted.items()}
     tables = {"Lower bounds": table(findings, paper, errors)}
+    tables[TRIALS] = trial_table(findings)
     tracking = tracking_table(findings, paper)
     if tracking:
         # Of all settings tried, the one with the smallest of largest deviations, in nats.
@@ -124,6 +126,28 @@ def _deviation(finding: Finding) -> float | str:
     """Of the test bound at the end over seeds, nats; a blank of one seed."""
     ends = finding.bounds("test")[:, -1]
     return round(float(ends.std(ddof=1)), 2) if len(ends) > 1 else ""
+
+
+def trial_table(findings: Sequence[Finding]) -> Rows:
+    """One row a latent size and method: the training bound of every setting, where all stood, nats.
+
+    Blank where a setting was not tried or diverged.
+    """
+    settings = sorted({setting for finding in findings for setting in finding.trials})
+    rows = []
+    for finding in sorted(findings, key=lambda finding: finding.size):
+        trials = comparable(finding.trials)
+        row = {
+            "latent size": finding.size,
+            "method": METHODS[finding.method],
+            "samples": f"{next(iter(trials.values()))[-1]['samples']:.3g}",
+        }
+        for scale, step in settings:
+            looks = trials.get((scale, step))
+            bound = None if looks is None else looks[-1]["train/elbo"]
+            row[f"{scale:g}, {step:g}"] = _rounded(bound)
+        rows.append(row)
+    return rows
 
 
 def tracking_table(findings: Sequence[Finding], paper: Curves) -> Rows:

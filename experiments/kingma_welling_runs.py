@@ -206,7 +206,9 @@ def show_plan(grids: Mapping[str, Grid], protocol: Protocol, paper: Curves, foll
 def note(preset: Preset) -> str:
     """How settings were chosen and what the numbers are, for the table."""
     others = "".join(
-        f" A standard deviation of {scale:g} was tried beside it." for scale in preset.also
+        f" A standard deviation of {scale:g} was tried beside it, to be compared with the paper's "
+        "curves: it is not among those that go on."
+        for scale in preset.also
     )
     steps = ", ".join(f"{step:g}" for step in preset.steps)
     seeds = f" Bounds of AEVB are means over {len(preset.seeds)} seeds." if preset.seeds[1:] else ""

@@ -93,7 +93,8 @@ def linear_completion(clean: Moments, x: np.ndarray, observed: np.ndarray) -> np
         if not unknown.any():
             continue
         among = clean.covariance[np.ix_(known, known)] + FLOOR * np.eye(known.sum())
-        weights = solve(among, clean.covariance[np.ix_(known, unknown)], assume_a="pos")
         centred = filled[np.ix_(rows, known)] - clean.mean[None, known]
-        filled[np.ix_(rows, unknown)] = clean.mean[None, unknown] + centred @ weights
+        solved = solve(among, centred.T, assume_a="pos")  # where pixels lack, of one example each
+        between = clean.covariance[np.ix_(unknown, known)]
+        filled[np.ix_(rows, unknown)] = clean.mean[None, unknown] + (between @ solved).T
     return filled.astype(np.float32)

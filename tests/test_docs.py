@@ -87,7 +87,7 @@ def test_errors_of_claims_are_read_where_they_are_kept():
     claim = {"name": "gap (± 0.25)", "standard_error": None}
     assert figures_of_papers.text_of_error(claim) == "0.25"
     assert figures_of_papers.text_of_error({**claim, "standard_error": 0.5}) == "0.5"
-    assert figures_of_papers.text_of_error({"name": "gap"}) == "not kept"
+    assert figures_of_papers.text_of_error({"name": "gap"}) == "on the page"
     assert figures_of_papers.text_of_error({"name": "gap", "standard_error": None}) == ""
     published = figures_of_papers.is_published
     assert published("Kingma & Welling 2014, Fig. 4") and published("pythae, a table")

@@ -118,9 +118,24 @@ def test_missing_entries_are_scored_on_what_is_missing(smoke):
 @pytest.mark.slow
 def test_verdicts_follow_from_the_numbers(smoke):
     tables = smoke[1]["tables"]
-    expected = [row["autoencoder"] >= row["clipped"] for row in tables[PSNR]]
-    expected += [row["autoencoder"] <= row["clipped"] for row in tables["Missing entries"]]
+    gain = denoising_models.GAIN
+    expected = [row[gain] >= 2 * row["±"] for row in tables[PSNR]]
+    expected += [row[gain] <= -2 * row["±"] for row in tables["Missing entries"]]
+    for row in (*tables[PSNR], *tables["Missing entries"]):
+        assert row[gain] == pytest.approx(row["autoencoder"] - row["clipped"], abs=2e-3)
     assert [claim["holds"] for claim in smoke[1]["claims"]] == expected
+
+
+def test_the_mean_of_entries_and_its_error_are_those_of_many_draws():
+    rng = np.random.default_rng(0)
+    counted = rng.random((4000, 30)) < rng.random((4000, 1))
+    values = rng.normal(1.0, 2.0, (4000, 30)) + rng.normal(size=(4000, 1))
+    mean, error = denoising_models.mean_of_entries(values, counted)
+    assert mean == pytest.approx(values[counted].mean(), rel=1e-12)
+    parts = np.split(np.arange(4000), 100)
+    found = [denoising_models.mean_of_entries(values[p], counted[p]) for p in parts]
+    assert np.std([m for m, _ in found], ddof=1) / 10 == pytest.approx(error, rel=0.2)
+    assert np.mean([e for _, e in found]) / 10 == pytest.approx(error, rel=0.05)
 
 
 @pytest.mark.slow

@@ -281,6 +281,20 @@ def test_the_tracking_table_by_hand():
     }
 
 
+def test_the_table_of_trials_by_hand():
+    """Each setting where the one that was given up first stood; blank of what was not tried."""
+    trials = {SMALL: [look(1e5, -150.0, -151.0), look(1e6, -100.0, -101.0)],
+              LARGE: [look(1e5, -149.0, -151.0)]}  # fmt: skip
+    other = finding(3, -120.0, trials={SMALL: [look(2e5, -130.0, -131.0)]}, method="wake_sleep")
+    rows = reporting.trial_table([finding(3, -108.0, trials=trials), other])
+    assert rows == [
+        {"latent size": 3, "method": "AEVB", "samples": "1e+05", "0.1, 0.01": -150.0,
+         "0.1, 0.1": -149.0},
+        {"latent size": 3, "method": "wake-sleep", "samples": "2e+05", "0.1, 0.01": -130.0,
+         "0.1, 0.1": ""},
+    ]  # fmt: skip
+
+
 def test_runs_are_listed_once_each():
     grid = kingma_welling_grid.Grid(
         None,

@@ -375,6 +375,7 @@ class _Page(HTMLParser):
 CLAIM = {
     "name": "bound <at> 1e8",
     "value": np.float32(-100.25),
+    "direction": "close to",
     "target": -100.1,
     "tolerance": 0.5,
     "unit": "nats",
@@ -402,9 +403,9 @@ def test_report_is_self_contained_and_escaped(tmp_path):
     decoded = base64.b64decode(source.removeprefix("data:image/png;base64,"))
     assert decoded == png
     assert imread(io.BytesIO(decoded)).ndim == 3
-    assert page.cells[:7] == list(report.CLAIM_COLUMNS)
-    values = ["-100.25", "-100.1", "0.5", "nats", "Kingma & Welling 2014", "yes"]
-    assert page.cells[7:14] == ["bound <at> 1e8", *values]
+    assert page.cells[:8] == list(report.CLAIM_COLUMNS)
+    values = ["-100.25", "close to", "-100.1", "0.5", "nats", "Kingma & Welling 2014", "yes"]
+    assert page.cells[8:16] == ["bound <at> 1e8", *values]
     assert "1 of 2 hold." in text
     assert page.cells[-9:] == ["seed", "loss", "seconds", "0", "1.5", "–", "1", "–", "3"]
     assert '<td data-name="holds" class="yes">yes</td>' in text

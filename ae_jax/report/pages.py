@@ -106,7 +106,7 @@ class Shown:
     caption: str = ""
 
 
-CLAIM_COLUMNS = ("name", "value", "target", "tolerance", "unit", "source", "holds")
+CLAIM_COLUMNS = ("name", "value", "direction", "target", "tolerance", "unit", "source", "holds")
 
 
 def claims_table(claims: Sequence[Row]) -> Table:
