@@ -70,7 +70,7 @@ def quadrant_claims(filled: list[Filled], published: bool) -> list[Claim]:
             ):
                 label = ESTIMATES["bound" if kind == "cvae" else kind]
                 target = cvae_costs(kind)[given]
-                name = f"{what}: {label}, is the published cost or less"
+                name = f"{what}: {label}, is no more than {allowed:g} nats above the published cost"
                 how = {"at_most": target, "tolerance": allowed, "unit": "nats"}
                 found.append(claim(name, Estimate.of(value), source=PUBLISHED, **how))
         name = f"{what}: {ESTIMATES['bound']}, less the baseline's cost"

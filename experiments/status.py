@@ -113,7 +113,7 @@ METHODS = (
     Method(
         "topic models: ProdLDA, NVLDA, NVDM",
         "NumPy; gensim; topics that documents were drawn from",
-        "Srivastava & Sutton 2017, NPMI on 20 Newsgroups",
+        "NPMI on 20 Newsgroups, of a plain ProdLDA and of the authors' own topics",
         ("topics", "topics/standard"),
         "experiments/topics.md",
     ),
