@@ -14,7 +14,7 @@ from ae_jax.api.progress import shown
 from ae_jax.api.trackers import tracking
 from ae_jax.core.errors import UserError, warn
 from ae_jax.core.files import write_atomically
-from ae_jax.core.trust import only_known_code
+from ae_jax.core.trust import Untrusted, only_known_code
 from ae_jax.data import DATA_SETS, can_load, from_object
 from ae_jax.data import load as load_data
 from ae_jax.data.arrays import admitted, refuse_channels_first
@@ -216,30 +216,35 @@ def load(
     directory = RunDirectory(workdir)
     trust |= directory.check_code(accept_code=accept_code)
     config = directory.config(trust=trust)
-    source = config.data
-    if data is not None:
-        dataset = as_dataset(data, y, source)
-    elif can_load(source.name):
-        with only_known_code(trust):
-            dataset = load_data(
-                source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
-            )
-    elif directory.facts_file.is_file():
-        return _without_data(directory, config, which, trust)
-    else:
+    kept = data is None and directory.facts_file.is_file()
+    if data is None and not can_load(config.data.name):
+        if kept:
+            return _without_data(directory, config, which, trust)
         raise UserError(
-            f"the data of {workdir} ({source.name}) is not at hand: give it as data, "
+            f"the data of {workdir} ({config.data.name}) is not at hand: give it as data, "
             "ae_jax.load(RUN, data=x)"
         )
     try:
+        named = config.data
+        dataset = _data_again(named, trust) if data is None else as_dataset(data, y, named)
         directory.check_data(dataset)
+    except Untrusted:
+        raise
     except UserError as error:
-        if data is not None or not directory.facts_file.is_file():
+        if not kept:
             raise
         warn(f"{error}: the run is used without its examples")
         return _without_data(directory, config, which, trust)
     with only_known_code(trust):
         return restore(directory, prepare(config.on_one_device(), dataset, begins=False), which)
+
+
+def _data_again(source: DataConfig, trust: bool) -> DataSet:
+    """The data that a run names. Raises UserError."""
+    with only_known_code(trust):
+        return load_data(
+            source.name, protocol=source.protocol, limit=source.limit, layout=source.layout
+        )
 
 
 def _without_data(

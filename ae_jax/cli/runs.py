@@ -114,8 +114,11 @@ def _reached(path: Path, options: dict[str, Any]) -> dict[str, Any]:
     # An objective of the user's own is not executed for its headline, which the run wrote down.
     known = OBJECTIVES.get(name) if name in OBJECTIVES else Objective
     headline = RunDirectory(path).headline() or known.headline
-    state = "diverged" if diverged else "over" if epoch >= epochs else "not over"
-    if state == "not over" and _has_lost_patience(path, options, looks, headline, known.maximise):
+    # Records may be ahead of what is saved, of a run that was killed.
+    saved = step >= last.get("step", 0)
+    state = "diverged" if diverged else "over" if saved and epoch >= epochs else "not over"
+    how = headline, known.maximise
+    if saved and state == "not over" and _has_lost_patience(path, options, looks, *how):
         state = "stopped"
     row: dict[str, Any] = {"state": state}
     row["epoch"] = f"{epoch}/{epochs}"

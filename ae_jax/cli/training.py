@@ -139,18 +139,18 @@ def _train(
         _show_plan(setup)
         return
     directory = RunDirectory(workdir or Path("checkpoints") / _default_name(setup.config))
-    before = latest_step(directory.checkpoints) if directory.holds_run else 0
+    heard: list[Any] = []
     with ExitStack() as stack:
         listeners = _listeners(setup, directory, stack, track, use_profiler)
         keeps = keeps_facts(setup, directory)
         outcome = loop.train(
-            setup, directory, listeners=[*keeps, *listeners], accept_code=accept_code
+            setup, directory, listeners=[*keeps, heard.append, *listeners], accept_code=accept_code
         )
     if not processes.is_first():
         return
     for keep in keeps:  # of a run that was over before
         keep()
-    if int(outcome.state.step) == before:
+    if not heard:
         done, epochs = outcome.records[-1]["epoch"], setup.config.train.epochs
         why = "all of them" if done >= epochs else "train.patience ended it"
         click.echo(f"nothing to train: {done} of {epochs} epochs are done ({why})", err=True)

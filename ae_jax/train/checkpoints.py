@@ -110,6 +110,11 @@ class Checkpoints:
         if now:
             self.write()
 
+    @property
+    def holds(self) -> bool:
+        """Whether a checkpoint waits to be written."""
+        return bool(self._held)
+
     def write(self) -> None:
         """Starts to write what is held. Raises UserError where it cannot be written."""
         while self._held:

@@ -79,9 +79,10 @@ def train_grid(
     going = [member for member in members if member.name not in outcomes]
     setups = prepare_members(going, dataset, root)
     killed = [m for m in going if _saved_all_but_the_end(setups[m.name], root / m.name, until)]
+    if _has_early_end(outcomes, members, dataset, until):
+        killed += [m for m in going if latest_step(RunDirectory(root / m.name).checkpoints)]
     if outcomes and any(_members_at_once([setups[m.name]], stack) > 1 for m in killed):
-        # Those that have saved their end are in the program again, so that the rest ends with
-        # the same bits.
+        # Those that are over are in the program again, so that the rest ends with the same bits.
         outcomes, going = {}, list(members)
         setups = prepare_members(going, dataset, root)
     groups = [
@@ -113,6 +114,22 @@ def finished(
     kept = {name: outcome for name, outcome in found.items() if outcome is not None}
     processes.check_alike({"finished": sorted(kept)})
     return kept
+
+
+def _has_early_end(
+    outcomes: Mapping[str, KeptOutcome | Outcome | TrainingDiverged],
+    members: Sequence[Member],
+    dataset: DataSet,
+    until: int | None,
+) -> bool:
+    """Whether `train.patience` ended a member: it was in the program while the others went on."""
+    for member in members:
+        outcome, train = outcomes.get(member.name), member.config.train
+        if isinstance(outcome, KeptOutcome) and train.patience is not None:
+            end = train.epochs if until is None else until
+            if outcome.records[-1]["epoch"] < end:
+                return True
+    return False
 
 
 def prepare_members(
@@ -210,7 +227,7 @@ def _train_group(
     config = next(iter(runs.values())).setup.config
     end = config.train.epochs if until is None else until
     stands = {name: _epochs_done(run) for name, run in runs.items()}
-    # Between two saves there is at most one look: what was killed at the last has seen this one.
+    # Before one of them writes its end, all have written the last look before it.
     last_look = _last_look(config, end)
     furthest = max((epoch for epoch in stands.values() if epoch < end), default=end)
     over = [name for name in runs if stands[name] >= end and furthest < last_look]

@@ -31,13 +31,17 @@ _AUTO = ("data.preprocess", "model.head", "model.prior")
 class KeptOutcome:
     """As `loop.Outcome`, of a run that is over; the state is read when it is asked for."""
 
-    def __init__(self, config: RunConfig, dataset: DataSet, start: Any, directory: RunDirectory):
-        each = num_batches(len(dataset.splits["train"]), config.train.batch_size)
+    def __init__(
+        self,
+        config: RunConfig,
+        dataset: DataSet,
+        start: Any,
+        directory: RunDirectory,
+        records: list[Record],
+    ):
         self._config, self._dataset, self._start = config, dataset, start
         self._directory = directory
-        step = latest_step(directory.checkpoints)
-        self.records: list[Record] = directory.records(step)
-        directory.check_records(self.records, step - step % each)
+        self.records = records
 
     @property
     def last_look(self) -> Record:
@@ -48,9 +52,16 @@ class KeptOutcome:
     def state(self) -> TrainState:
         """The state after the last epoch. Raises UserError where it cannot be read."""
         setup = prepare_run(self._config, self._dataset, self._start, begins=False)
-        path = self._directory.checkpoints
-        with Checkpoints(path, setup.headline, setup.maximise, read_only=True) as saved:
-            return saved.restore(setup.initial_state())
+        path, last = self._directory.checkpoints, latest_step(self._directory.checkpoints)
+        run = self._directory.identity(self._dataset)
+        with Checkpoints(path, setup.headline, setup.maximise, read_only=True, run=run) as saved:
+            state = saved.restore(setup.initial_state())
+        if int(state.step) != last:
+            raise UserError(
+                f"the checkpoint {path / str(last)} is damaged: without that folder the same "
+                f"command trains again from step {int(state.step)}"
+            )
+        return state
 
 
 def kept_outcome(
@@ -58,7 +69,8 @@ def kept_outcome(
 ) -> KeptOutcome | None:
     """The outcome of a run that its directory says is over; None where a setup has to find out.
 
-    Raises UserError where files of code that it names were edited since.
+    A run that has lost the record of its end is one of these: its checkpoint has it too. Raises
+    UserError where files of code that it names were edited since.
     """
     directory = RunDirectory(path)
     epochs = config.train.epochs if until is None else until
@@ -79,7 +91,12 @@ def kept_outcome(
             f"{path}: code that this finished run was trained with was edited since: put it back, "
             "or train in a folder of its own"
         ) from error
-    return KeptOutcome(config, dataset, start, directory)
+    step = latest_step(directory.checkpoints)
+    records = directory.records(step)
+    end = step - step % num_batches(len(dataset.splits["train"]), config.train.batch_size)
+    if all(record["step"] != end for record in records):
+        return None
+    return KeptOutcome(config, dataset, start, directory, records)
 
 
 def gave_up(config: RunConfig, dataset: DataSet, path: Path) -> bool:

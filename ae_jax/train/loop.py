@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from ae_jax.core import interrupts
-from ae_jax.core.errors import Stopped, TrainingDiverged, UserError
+from ae_jax.core.errors import Stopped, TrainingDiverged, UserError, warn
 from ae_jax.data.batches import Totals
 from ae_jax.objectives import Objective
 from ae_jax.train import processes
@@ -37,6 +37,8 @@ from ae_jax.train.streamed import Streamed
 SAVE_SECONDS = 300.0
 # One that is looked at often does not spend its time on writing.
 LOOK_SECONDS = 10.0
+# Runs whose checkpoints are written at the same time: each takes threads and open files.
+_AT_ONCE = 32
 
 Record = dict[str, Any]
 Listener = Callable[[Record], None]
@@ -122,9 +124,6 @@ def train_together(
         last = setups[0].config.train.epochs if until is None else until
         with processes.stoppable():
             _run(places, engine, last)
-        for place in places:
-            if place.error and place.run.directory is not None and processes.is_first():
-                place.run.directory.note_divergence(str(place.error))
         return [place.error or Outcome(place.state, place.records) for place in places]
 
 
@@ -169,12 +168,15 @@ class _Place:
             if self.run.directory is not None and processes.is_first():
                 self.run.directory.note_training()
             self.saved.save(self.state, record=last, part=part.as_table(seconds))
+        elif self.saved is not None:
+            self.saved.write()
 
     def keep(self, record: Record, save: bool, write: bool) -> None:
         """Adds the record of an epoch, to the files and for the listeners too.
 
         Saves the state if it is time to. No look has told whether it is finite where the record
-        holds none: then it must be. What is not written now is held.
+        holds none: then it must be, or what is held is written without it. What is not written now
+        is held.
         """
         self.records.append(record)
         if self.run.directory is not None and processes.is_first():
@@ -186,15 +188,27 @@ class _Place:
                 self.saved.save(self.state, metrics, record, now=write)
             elif _all_finite(self.state.params):
                 self.saved.save(self.state, record=record, now=write)
+            elif write:
+                warn(f"the state at step {record['step']} is not finite, and is not saved")
+                self.saved.write()
         for listener in self.run.listeners if processes.is_first() else ():
             listener(record)
             if is_look(record) and hasattr(listener, "look"):
                 listener.look(self.state, record)
 
-    def end(self) -> None:
-        """Writes what is held, as the others may go on for long."""
+    def end(self, error: TrainingDiverged | None = None) -> None:
+        """Writes what is held, and why the run is over: the others may go on for long."""
+        self.error = error
         if self.saved is not None:
             self.saved.write()
+            self.saved.wait()
+        if error and self.run.directory is not None and processes.is_first():
+            self.run.directory.note_divergence(str(error))
+
+    @property
+    def holds(self) -> bool:
+        """Whether something waits to be written."""
+        return self.saved is not None and self.saved.holds
 
 
 @contextmanager
@@ -268,8 +282,7 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
         try:
             reports = engine.epoch(epoch, partial(pause.within, start, epoch))
         except TrainingDiverged as error:  # within an epoch, of the only run
-            places[0].error = error
-            places[0].end()
+            places[0].end(error)
             return
         except jax.errors.UnexpectedTracerError as error:
             raise written_inside(setup.numbers.objective) from error
@@ -282,29 +295,43 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
             }
         looked = engine.look() if epoch in looks else None
         stop = processes.stop_requested(interrupts.asked())
-        write = stop or epoch == last or processes.agree(pause.is_due(looked is not None))
+        waits = looked is not None or any(place.holds for place in active.values())
+        write = stop or epoch == last or processes.agree(pause.is_due(waits))
         save = write or looked is not None
         if write:
             pause.saved_at = time.monotonic()
+        if epoch == last and len(places) > 1:
+            _write_all(list(active.values()))  # a grid that is killed now knows who were together
         for i, place in active.items():
             try:
                 record = _record(place, reports[i], epoch, elapsed, work[i])
                 if looked is not None:
                     record |= _look(place, looked[i], epoch)
             except TrainingDiverged as error:
-                place.error = error
-                place.end()
+                place.end(error)
                 del going[i]
                 continue
             if save:  # there is a look at the end
                 place.state = engine.state(i)
             place.keep(record, save, write)
+            if write and len(active) > _AT_ONCE and place.saved is not None:
+                place.saved.wait()
             if _is_out_of_patience(place):
                 place.end()
                 _say_why_it_stops(place, epoch)
                 del going[i]
         if stop and going and epoch < last:
             _stop(places, f"epoch {epoch} of {last} is over and saved")
+
+
+def _write_all(places: Sequence[_Place]) -> None:
+    """Writes what is held, to the end."""
+    for start in range(0, len(places), _AT_ONCE):
+        kept = [each.saved for each in places[start : start + _AT_ONCE] if each.saved is not None]
+        for saved in kept:
+            saved.write()
+        for saved in kept:
+            saved.wait()
 
 
 class _Pause:
@@ -315,9 +342,9 @@ class _Pause:
         self._chunks = processes.Chunks()
         self.saved_at = time.monotonic()
 
-    def is_due(self, looked: bool = False) -> bool:
-        """Whether it is time to write again."""
-        return time.monotonic() - self.saved_at >= (LOOK_SECONDS if looked else SAVE_SECONDS)
+    def is_due(self, waits: bool = False) -> bool:
+        """Whether it is time to write again; a look that `waits` makes it sooner."""
+        return time.monotonic() - self.saved_at >= (LOOK_SECONDS if waits else SAVE_SECONDS)
 
     def within(self, start: float, epoch: int, so_far: Callable[[], Part]) -> None:
         """After a chunk of examples, where an epoch takes several: for the only run there is."""
@@ -401,7 +428,7 @@ def _advice(setup: Setup, kept: bool) -> str:
 
 
 def _is_kept(place: _Place) -> bool:
-    return place.saved is not None and place.saved.step() is not None
+    return place.saved is not None and (place.holds or place.saved.step() is not None)
 
 
 def _check_finite(place: _Place, report: StepReport, epoch: int) -> None:

@@ -206,6 +206,9 @@ class RunDirectory:
             return recorded is not None and are_known(recorded.values())
         if recorded is not None:
             files = identity.changed_files(recorded, code_of(saved["config"]))
+            # What made the data is not executed where it is gone: facts of them may be kept.
+            made_data = {str(path) for path in user_files(saved["config"].get("data"))}
+            files = [file for file in files if file not in made_data or Path(file).exists()]
             if files:
                 raise _edited(self.path, files)
         return False
@@ -453,6 +456,9 @@ def _locked(path: Path, wait: bool) -> FileLock:
 
 
 def _edited(path: Path, files: Sequence[str]) -> UserError:
+    gone = [file for file in files if not Path(file).exists()]
+    if gone:
+        return UserError(f"{', '.join(gone)}, which {path} was trained with, is gone: put it back")
     return UserError(
         f"{', '.join(files)} was edited since {path} was trained with it: go on with the code as "
         "it is now by --accept-code (in Python accept_code=True), or choose another --workdir"
