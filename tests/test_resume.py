@@ -225,11 +225,13 @@ def test_a_state_that_is_not_finite_is_not_saved_by_the_clock(
     """The last step of an epoch may ruin the parameters, which only the next loss tells."""
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(loop, "_all_finite", lambda params: False)
-    train(prepared(vector_set), RunDirectory(tmp_path), until=3)
+    with pytest.warns(UserWarning, match="the state at step 4 is not finite, and is not saved"):
+        train(prepared(vector_set), RunDirectory(tmp_path), until=3)
     assert saved_steps == [8, 12], "a look saves, and there is one at the end"
     assert latest_step(tmp_path / "checkpoints") == 12
     saved_steps.clear()
-    train(prepared(vector_set), RunDirectory(tmp_path / "again"), until=4)
+    with pytest.warns(UserWarning, match="is not saved"):
+        train(prepared(vector_set), RunDirectory(tmp_path / "again"), until=4)
     assert saved_steps == [8, 16]
 
 

@@ -344,7 +344,8 @@ class _Pause:
 
     def is_due(self, waits: bool = False) -> bool:
         """Whether it is time to write again; a look that `waits` makes it sooner."""
-        return time.monotonic() - self.saved_at >= (LOOK_SECONDS if waits else SAVE_SECONDS)
+        passed = time.monotonic() - self.saved_at
+        return passed >= SAVE_SECONDS or (waits and passed >= LOOK_SECONDS)
 
     def within(self, start: float, epoch: int, so_far: Callable[[], Part]) -> None:
         """After a chunk of examples, where an epoch takes several: for the only run there is."""
