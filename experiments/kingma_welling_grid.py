@@ -10,8 +10,8 @@ from ae_jax.cli.launch import Launcher, Local
 from ae_jax.core.errors import TrainingDiverged
 from ae_jax.data import DataSet
 from ae_jax.train.grid import Member
-from ae_jax.train.loop import Record, is_look
 from ae_jax.train.progress import member_progress
+from ae_jax.train.records import Record, is_look
 from experiments.published import bound_at
 
 # (latent size, "aevb" or "wake_sleep", "train" or "test") -> [n, 2]: samples seen, bound in nats.

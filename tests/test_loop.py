@@ -21,9 +21,10 @@ from ae_jax.numerics.noise import example_keys, stream_key
 from ae_jax.report import run_report
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.config import EvalConfig, ModelConfig, RunConfig, TrainConfig
-from ae_jax.train.loop import is_look, train
+from ae_jax.train.loop import train
 from ae_jax.train.prepare import prepare_run
 from ae_jax.train.progress import is_shown, progress
+from ae_jax.train.records import is_look
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.step import make_step

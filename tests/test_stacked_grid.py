@@ -17,9 +17,10 @@ from ae_jax.train import grid as grids
 from ae_jax.train.config import from_dict, override
 from ae_jax.train.engines import Stacked
 from ae_jax.train.grid import Member, shared_program, train_grid
-from ae_jax.train.loop import is_look, train, train_together
+from ae_jax.train.loop import train, train_together
 from ae_jax.train.optimisers import OPTIMISERS
 from ae_jax.train.prepare import prepare_run
+from ae_jax.train.records import is_look
 from ae_jax.train.rundir import RunDirectory
 
 OPTIONS = {"hidden": [9], "latent_dim": 3, "epochs": 3, "batch_size": 64, "learning_rate": 0.01}

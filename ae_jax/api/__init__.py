@@ -30,9 +30,10 @@ from ae_jax.train.config import (
     override,
     to_dict,
 )
-from ae_jax.train.loop import Record, train
+from ae_jax.train.loop import train
 from ae_jax.train.prepare import prepare_run
 from ae_jax.train.processes import is_first
+from ae_jax.train.records import Record
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup
 from ae_jax.train.start import check_form

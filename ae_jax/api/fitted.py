@@ -28,7 +28,7 @@ from ae_jax.eval import EvaluationData, Evaluator
 from ae_jax.eval.scores import NegativeLogLikelihood, Score, score_named
 from ae_jax.train.codec_fit import CodecSetup
 from ae_jax.train.config import AnyConfig
-from ae_jax.train.loop import Record
+from ae_jax.train.records import Record
 from ae_jax.train.setup import Setup
 
 PriorChoice = Literal["model", "fitted"]

@@ -22,9 +22,9 @@ from ae_jax.nn.tying import CODE_LAYERS, DATA_LAYERS, tie
 from ae_jax.objectives import ContrastiveDivergence, Objective, Reconstruction
 from ae_jax.train.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from ae_jax.train.grid import Member
-from ae_jax.train.loop import Listener
 from ae_jax.train.optimisers import Momentum, Optimiser
 from ae_jax.train.prepare import prepare_run
+from ae_jax.train.records import Listener
 from ae_jax.train.setup import Setup
 
 # The latent and the head of an inner layer that does what the activation does in the whole.

@@ -22,7 +22,7 @@ from ae_jax.core.errors import UserError, present
 from ae_jax.core.files import read_json, write_json
 from ae_jax.core.registry import Registry
 from ae_jax.train.config import flat, to_dict
-from ae_jax.train.loop import Listener, Record
+from ae_jax.train.records import Listener, Record
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.setup import Setup
 from ae_jax.train.step import TrainState

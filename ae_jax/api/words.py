@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from ae_jax.train.loop import is_look
+from ae_jax.train.records import is_look
 
 
 def described(model: Any) -> str:

@@ -39,9 +39,9 @@ from ae_jax.report.style import display_name
 from ae_jax.train import processes
 from ae_jax.train.config import RunConfig, to_dict
 from ae_jax.train.grid import Member
-from ae_jax.train.loop import Record, is_look, selection_metric
 from ae_jax.train.over import Over, Setting, members_over, read_values, short_names
 from ae_jax.train.progress import member_progress, ran_away
+from ae_jax.train.records import Record, is_look, selection_metric
 from ae_jax.train.rundir import RunDirectory
 
 _LOG_FROM = 20  # a range of so many times its start is drawn in logarithms

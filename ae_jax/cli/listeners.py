@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from ae_jax.train.loop import Listener, Record
+from ae_jax.train.records import Listener, Record
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from ae_jax.report.differences import shown, varied
 from ae_jax.report.pages import markdown_table
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import flat
-from ae_jax.train.loop import has_stalled, is_look
 from ae_jax.train.over import short_names
+from ae_jax.train.records import has_stalled, is_look
 from ae_jax.train.rundir import RunDirectory
 
 _SECTIONS = {"data", "model", "objective", "optim", "groups", "codec", "train", "eval"}

@@ -9,7 +9,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.core.registry import unknown_name
 from ae_jax.report.style import display_name
 from ae_jax.train.codec_fit import CodecSetup
-from ae_jax.train.loop import is_look
+from ae_jax.train.records import is_look
 
 # Metrics that objectives give in nats per example, beside their headline.
 IN_NATS = ("elbo", "kl", "loss", "reconstruction")

@@ -31,7 +31,7 @@ from ae_jax.report.pictures import in_unit
 from ae_jax.report.style import as_given, data_name, display_name
 from ae_jax.train.codec_fit import CodecSetup
 from ae_jax.train.config import flat, to_dict
-from ae_jax.train.loop import is_look
+from ae_jax.train.records import is_look
 from ae_jax.train.rundir import RunDirectory
 
 SHOWN = 12

@@ -13,7 +13,7 @@ from ae_jax.report.courses import axis_labels, courses
 from ae_jax.report.pages import Shown, Table, write_model_report
 from ae_jax.report.style import as_given, data_name, display_name
 from ae_jax.train.config import RunConfig, to_dict
-from ae_jax.train.loop import is_look
+from ae_jax.train.records import is_look
 from ae_jax.train.rundir import RunDirectory
 
 SHOWN = 12

@@ -29,9 +29,9 @@ from ae_jax.numerics.noise import stream_key
 from ae_jax.train import processes
 from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.config import CodecConfig, DataConfig
-from ae_jax.train.loop import Record
 from ae_jax.train.placement import refuse_beyond_memory
 from ae_jax.train.program import common
+from ae_jax.train.records import Record
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.values import check_shares, input_range, settled_preprocess
 

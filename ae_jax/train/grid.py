@@ -22,8 +22,9 @@ from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.config import DataConfig, RunConfig
 from ae_jax.train.devices import memory_limit, memory_share, stacking_pays
 from ae_jax.train.kept import KeptOutcome, kept_outcome
-from ae_jax.train.loop import Listener, Outcome, Run, train_together
+from ae_jax.train.loop import Outcome, Run, train_together
 from ae_jax.train.prepare import prepare_run
+from ae_jax.train.records import Listener
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import Setup

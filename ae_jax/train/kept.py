@@ -17,8 +17,8 @@ from ae_jax.data.batches import num_batches
 from ae_jax.models.build import settled_start
 from ae_jax.train.checkpoints import Checkpoints, latest_step
 from ae_jax.train.config import RunConfig, differences, to_dict
-from ae_jax.train.loop import Record, is_look, is_out_of_patience
 from ae_jax.train.prepare import prepare_run
+from ae_jax.train.records import Record, is_look, is_out_of_patience
 from ae_jax.train.rundir import RunDirectory, describe
 from ae_jax.train.start import Start
 from ae_jax.train.step import TrainState

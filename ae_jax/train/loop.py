@@ -5,10 +5,9 @@ it is an objective; what a user wants to see beyond it is a listener.
 """
 
 import dataclasses
-import math
 import sys
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, NoReturn
@@ -18,19 +17,26 @@ import jax.numpy as jnp
 
 from ae_jax.core import interrupts
 from ae_jax.core.errors import Stopped, TrainingDiverged, UserError, warn
-from ae_jax.data.batches import Totals
-from ae_jax.objectives import Objective
 from ae_jax.train import processes
 from ae_jax.train.arithmetic import step_flops
 from ae_jax.train.checkpoints import Checkpoints
-from ae_jax.train.config import RunConfig
 from ae_jax.train.devices import matrix_rate
 from ae_jax.train.engines import Engine, Single, Stacked, epoch_of, steps_into_epoch
 from ae_jax.train.part import Part, part_in
+from ae_jax.train.records import (
+    Listener,
+    Record,
+    check_finite,
+    is_look,
+    is_out_of_patience,
+    look_of,
+    record_of,
+    selection_metric,
+)
 from ae_jax.train.rundir import RunDirectory
 from ae_jax.train.schedule import look_epochs
 from ae_jax.train.setup import Setup
-from ae_jax.train.step import NO_STEP, StepReport, TrainState, written_inside
+from ae_jax.train.step import StepReport, TrainState, written_inside
 from ae_jax.train.streamed import Streamed
 
 # A run that is looked at seldom does not begin anew when it is killed.
@@ -39,9 +45,6 @@ SAVE_SECONDS = 300.0
 LOOK_SECONDS = 10.0
 # Runs whose checkpoints are written at the same time: each takes threads and open files.
 _AT_ONCE = 32
-
-Record = dict[str, Any]
-Listener = Callable[[Record], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +68,6 @@ class Run:
     directory: RunDirectory | None = None
     listeners: tuple[Listener, ...] = ()
     accept_code: bool = False
-
-
-def is_look(record: Record) -> bool:
-    """Whether a record holds an evaluation besides the running means of its epoch."""
-    return any(name.startswith("train/") for name in record)
 
 
 def train(
@@ -162,7 +160,7 @@ class _Place:
 
     def keep_part(self, part: Part, seconds: float, epoch: int) -> None:
         """Saves the state within an epoch. Raises TrainingDiverged where it is not finite."""
-        _check_finite(self, part.report(), epoch)
+        check_finite(self.run.setup, part.report(), epoch, self.is_kept)
         if self.saved is not None and _all_finite(self.state.params):
             last = self.records[-1] if self.records else None
             if self.run.directory is not None and processes.is_first():
@@ -209,6 +207,17 @@ class _Place:
     def holds(self) -> bool:
         """Whether something waits to be written."""
         return self.saved is not None and self.saved.holds
+
+    def is_kept(self) -> bool:
+        """Whether there is a checkpoint, written or waiting to be."""
+        return self.saved is not None and (self.holds or self.saved.step() is not None)
+
+    def record(self, report: StepReport, epoch: int, elapsed: float, work: float) -> Record:
+        """What an epoch left, see `record_of`. Raises TrainingDiverged for a loss not finite."""
+        setup = self.run.setup
+        check_finite(setup, report, epoch, self.is_kept)
+        seconds = (self.records[-1]["seconds"] if self.records else 0.0) + elapsed
+        return record_of(setup, report, epoch, seconds, elapsed, work)
 
 
 @contextmanager
@@ -304,9 +313,9 @@ def _run(places: Sequence[_Place], engine: Engine, last: int) -> None:
             _write_all(list(active.values()))  # a grid that is killed now knows who were together
         for i, place in active.items():
             try:
-                record = _record(place, reports[i], epoch, elapsed, work[i])
+                record = place.record(reports[i], epoch, elapsed, work[i])
                 if looked is not None:
-                    record |= _look(place, looked[i], epoch)
+                    record |= look_of(place.run.setup, looked[i], epoch, place.is_kept)
             except TrainingDiverged as error:
                 place.end(error)
                 del going[i]
@@ -385,23 +394,6 @@ def _is_out_of_patience(place: _Place) -> bool:
     return is_out_of_patience(setup.config, setup.splits, place.records)
 
 
-def is_out_of_patience(
-    config: RunConfig, splits: Container[str], records: Sequence[Record]
-) -> bool:
-    """Whether the last `train.patience` looks brought nothing better than one before them."""
-    patience = config.train.patience
-    if patience is None:
-        return False
-    sign = 1.0 if config.objective.maximise else -1.0
-    metric = selection_metric(config.objective, splits)
-    return has_stalled([sign * look[metric] for look in records if is_look(look)], patience)
-
-
-def has_stalled(scores: Sequence[float], patience: int) -> bool:
-    """Whether none of the last `patience` scores is above those before them."""
-    return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
-
-
 def _say_why_it_stops(place: _Place, epoch: int) -> None:
     setup = place.run.setup
     if processes.is_first():
@@ -411,80 +403,6 @@ def _say_why_it_stops(place: _Place, epoch: int) -> None:
             + ("" if place.saved is None else "; its best state is the checkpoint `best`"),
             file=sys.stderr,
         )
-
-
-# Model inputs beyond this are the first thing to look at where a loss is not finite.
-_LARGE_INPUT = 1e3
-
-
-def _advice(setup: Setup, kept: bool) -> str:
-    """What to do about a loss that is not finite; `kept` says whether there is a checkpoint."""
-    largest = max(abs(setup.values.low), abs(setup.values.high))
-    if largest > _LARGE_INPUT:
-        way = f"the model sees values up to {largest:.3g}: data.preprocess=standardization scales "
-        way += "them, or scale them before"
-    else:
-        way = "a smaller optim.learning_rate may help"
-    return f"the last checkpoint before it is kept; {way}" if kept else way
-
-
-def _is_kept(place: _Place) -> bool:
-    return place.saved is not None and (place.holds or place.saved.step() is not None)
-
-
-def _check_finite(place: _Place, report: StepReport, epoch: int) -> None:
-    if int(report.bad_step) != NO_STEP:
-        raise TrainingDiverged(
-            f"the loss is not finite at step {int(report.bad_step)} (epoch {epoch}); "
-            f"{_advice(place.run.setup, _is_kept(place))}"
-        )
-
-
-def _record(place: _Place, report: StepReport, epoch: int, elapsed: float, work: float) -> Record:
-    """What an epoch left; `work` is the seconds that its matrix products alone would take.
-
-    Raises TrainingDiverged for a loss that is not finite.
-    """
-    _check_finite(place, report, epoch)
-    setup = place.run.setup
-    num_train = len(setup.splits["train"])
-    seconds = (place.records[-1]["seconds"] if place.records else 0.0) + elapsed
-    return {
-        "epoch": epoch,
-        "step": epoch * setup.steps_per_epoch,
-        "samples": epoch * num_train,
-        "seconds": round(seconds, 4),
-        "examples_per_second": round(num_train / elapsed, 1),
-        "matrix_rate_share": float(f"{work / elapsed:.3g}"),
-        **{f"running/{name}": value for name, value in report.totals.means().items()},
-    }
-
-
-def _look(place: _Place, totals: dict[str, Totals], epoch: int) -> Record:
-    """The objective's metrics on every split, with noise that is the same at every look.
-
-    Raises TrainingDiverged where a loss is not finite: the last update of the epoch did that.
-    """
-    record: Record = {}
-    setup = place.run.setup
-    for name in setup.splits:
-        means = totals[name].means()
-        for metric in ("loss", setup.numbers.objective.headline):
-            if metric not in means:
-                raise UserError(f"no example of the {name} split has a weight in {metric}")
-            if not math.isfinite(means[metric]):
-                raise TrainingDiverged(
-                    f"the {metric} of the {name} split is not finite after epoch {epoch}; "
-                    f"{_advice(setup, _is_kept(place))}"
-                )
-        record |= {f"{name}/{metric}": value for metric, value in means.items()}
-    return record
-
-
-def selection_metric(objective: Objective, splits: Container[str]) -> str:
-    """What the best checkpoint is best at: never the test split."""
-    split = "valid" if "valid" in splits else "train"
-    return f"{split}/{objective.headline}"
 
 
 def _selection_metric(setup: Setup) -> str:

@@ -12,7 +12,7 @@ from ae_jax.nn import HEADS
 from ae_jax.train import processes
 from ae_jax.train.config import RunConfig
 from ae_jax.train.grid import Member
-from ae_jax.train.loop import Listener, Record, is_look
+from ae_jax.train.records import Listener, Record, is_look
 
 # Notebooks draw a bar of their own with ipywidgets, and tqdm.auto warns where they have them not.
 if importlib.util.find_spec("ipywidgets") is None:

@@ -19,7 +19,7 @@ from ae_jax.data.batches import num_batches
 from ae_jax.train.checkpoints import latest_step
 from ae_jax.train.grid import Member, train_grid
 from ae_jax.train.kept import gave_up
-from ae_jax.train.loop import Listener, Record
+from ae_jax.train.records import Listener, Record
 from ae_jax.train.rundir import RunDirectory
 
 ListenerFor = Callable[[Member], AbstractContextManager[Listener]]
