@@ -80,7 +80,7 @@ def train_grid(
     going = [member for member in members if member.name not in outcomes]
     setups = prepare_members(going, dataset, root)
     killed = [m for m in going if _saved_all_but_the_end(setups[m.name], root / m.name, until)]
-    if _has_early_end(outcomes, members, dataset, until):
+    if _has_early_end(outcomes, members, until):
         killed += [m for m in going if latest_step(RunDirectory(root / m.name).checkpoints)]
     if outcomes and any(_members_at_once([setups[m.name]], stack) > 1 for m in killed):
         # Those that are over are in the program again, so that the rest ends with the same bits.
@@ -120,7 +120,6 @@ def finished(
 def _has_early_end(
     outcomes: Mapping[str, KeptOutcome | Outcome | TrainingDiverged],
     members: Sequence[Member],
-    dataset: DataSet,
     until: int | None,
 ) -> bool:
     """Whether `train.patience` ended a member: it was in the program while the others went on."""
