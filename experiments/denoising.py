@@ -10,7 +10,7 @@ Command python -m experiments.denoising --preset smoke|quick|standard [--workdir
             [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]
 
         smoke     seconds; the 8x8 digits
-        quick     6 epochs, 12 on incomplete digits; about 4 minutes on two CPU cores
+        quick     6 epochs, 12 on incomplete digits; about 5 minutes on two CPU cores
         standard  50 epochs, 100 on incomplete digits; about two hours on two CPU cores
 
 Protocol  784-256-128-256-784, rectified hidden units, a linear code, pixels limited to (0, 1),
