@@ -25,7 +25,7 @@ help:
 
 reproduce: $(VENV)/.installed
 	$(RUN) -m ae_jax.cli data prepare mnist
-	@echo "On two idle cores the quick grid takes ten to twenty-five minutes, by their speed, the standard one four hours or so."
+	@echo "On two idle cores the quick grid takes ten to twenty-five minutes, by their speed, the standard one six hours or so."
 	@echo "Stopped and started again, it continues."
 	$(RUN) -m experiments.kingma_welling --preset $(PRESET)
 	@echo "Next: source $(VENV)/bin/activate, then the commands of README.md work as they stand."

@@ -30,24 +30,10 @@ Figures figures/psnr.png, figures/cleaned_*.png (original, corrupted, filtered, 
         figures/filled_*.png (original, seen, linear, filled-in rows).
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from ae_jax.data import DataSet, load
-from ae_jax.lab import (
-    Claim,
-    Estimate,
-    Findings,
-    Lab,
-    Rows,
-    claim,
-    experiment,
-    rounded,
-    run_command,
-    run_rows,
-)
+from ae_jax.lab import Claim, Findings, Lab, Rows, claim, experiment, rounded, run_command, run_rows
 from experiments import denoising_models as models
 from experiments.baselines import rows_of
 from experiments.denoising_models import GAIN, METHODS, Preset
@@ -61,9 +47,9 @@ LEVELS = {
 QUICK_LEVELS = {name: levels[::2] for name, levels in LEVELS.items()}
 SMOKE_LEVELS = {name: levels[1:2] for name, levels in LEVELS.items()}
 PRESETS = {
-    "smoke": Preset("digits", (64,), 32, 60, 60, SMOKE_LEVELS, 100),
-    "quick": Preset("mnist", (256,), 128, 6, 12, QUICK_LEVELS, 10_000),
-    "standard": Preset("mnist", (256,), 128, 50, 100, LEVELS, 10_000),
+    "smoke": Preset("digits", (64,), 32, 60, 60, SMOKE_LEVELS),
+    "quick": Preset("mnist", (256,), 128, 6, 12, QUICK_LEVELS),
+    "standard": Preset("mnist", (256,), 128, 50, 100, LEVELS),
 }
 PSNR_DIGITS = dict.fromkeys((*METHODS, GAIN, "±"), 3)
 MISSING_DIGITS = dict.fromkeys(
@@ -78,37 +64,37 @@ def main(preset: Preset, lab: Lab) -> Findings:
     cleaners, fillers = models.denoisers(preset, dataset), models.completers(preset, dataset)
     fitted = lab.train([*cleaners.values(), *fillers.values()], dataset)
     clean = moments_of(rows_of(dataset, "train"))
-    part = dataset.splits["test"].head(preset.completed)
+    test = dataset.splits["test"]
     cleaned = {
         key: models.clean_test_split(fitted[one.name], dataset, clean, *key)
         for key, one in cleaners.items()
         if one.name in fitted
     }
     filled = {
-        pattern: models.fill_in_split(fitted[one.name], part, clean, pattern)
+        pattern: models.fill_in_split(fitted[one.name], test, clean, pattern)
         for pattern, one in fillers.items()
         if one.name in fitted
     }
     rows = [models.psnr_row(*key, images) for key, images in cleaned.items()]
     completions = [
-        models.filled_row(fitted[fillers[pattern].name], part, images, pattern)
+        models.filled_row(fitted[fillers[pattern].name], test, images, pattern)
         for pattern, images in filled.items()
     ]
     return Findings(
         protocol=protocol(preset, dataset),
         note=(
-            "PSNR in dB, mean over the test split. Missing entries: squared error per missing "
-            f"pixel over {len(part):,} test examples; the linear estimate knows the "
-            "moments of complete training examples, the autoencoder was trained on incomplete "
-            "ones. Clipped: the linear one limited to [0, 1], as the autoencoder is by its form. "
-            "± is one standard error of the difference over test examples, paired."
+            f"Means over {len(test):,} test examples: PSNR in dB, and squared error per missing "
+            "pixel; the linear estimate knows the moments of complete training examples, the "
+            "autoencoder was trained on incomplete ones. Clipped: the linear one limited to "
+            "[0, 1], as the autoencoder is by its form. ± is one standard error of the difference "
+            "over test examples, paired."
         ),
         tables={
             "PSNR of corrupted and cleaned test digits": rounded(rows, PSNR_DIGITS),
             "Missing entries": rounded(completions, MISSING_DIGITS),
         },
-        pictures=models.pictures(preset, dataset, cleaned, filled, part, rows),
-        claims=claims(rows, completions),
+        pictures=models.pictures(preset, dataset, cleaned, filled, test, rows),
+        claims=claims(rows, completions, len(test)),
         runs=run_rows(fitted),
     )
 
@@ -123,31 +109,20 @@ def protocol(preset: Preset, dataset: DataSet) -> str:
     )
 
 
-def claims(rows: Rows, completions: Rows) -> list[Claim]:
+def claims(rows: Rows, completions: Rows, examples: int) -> list[Claim]:
     """The autoencoder above the best linear filter, and its completions below the linear ones."""
-    source, how = "linear least squares in closed form", "less that of the best linear"
-    found = [
-        claim(
-            f"{row['corruption']} {row['level']:g}: PSNR of the autoencoder {how} filter, clipped, "
-            "is above 0 by 2 standard errors",
-            _gain(row), at_least=0.0, errors=2, unit="dB", source=source,
-        )
-        for row in rows
-    ]  # fmt: skip
+    source, how = "linear least squares in closed form", "of the autoencoder less that of the best"
+    found = []
+    for row in rows:
+        what = f"{row['corruption']} {row['level']:g}: PSNR {how} linear filter, clipped"
+        name, gain = f"{what}, is above 0 by 2 standard errors", models.gain_in(row, examples)
+        found.append(claim(name, gain, at_least=0.0, errors=2, unit="dB", source=source))
     for row in completions:
-        name = (
-            f"missing {row['missing']}: squared error of the autoencoder {how} estimate, clipped, "
-            "is below 0 by 2 standard errors"
-        )
-        unit = "0.001 squared error per missing pixel"
-        value = _gain(row, 1000)
-        found.append(claim(name, value, at_most=0.0, errors=2, unit=unit, source=source))
+        what = f"missing {row['missing']}: squared error {how} linear estimate, clipped"
+        name, gain = f"{what}, is below 0 by 2 standard errors", models.gain_in(row, examples)
+        unit = "squared error per missing pixel"
+        found.append(claim(name, gain, at_most=0.0, errors=2, unit=unit, source=source))
     return found
-
-
-def _gain(row: Mapping[str, Any], factor: float = 1.0) -> Estimate:
-    """The difference of a row; how many examples its error is over does not matter here."""
-    return Estimate(factor * row[GAIN], factor * row["±"], (), seeds=2)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Denoising autoencoders and what fills in missing pixels: their errors, and figures of both."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +14,13 @@ from ae_jax.data.batches import DeviceSplit
 from ae_jax.data.corruption import CORRUPTIONS
 from ae_jax.data.missing import fill_in, observed_entries
 from ae_jax.eval import Completion, EvaluationData
-from ae_jax.eval.estimates import standard_error
 from ae_jax.eval.reconstruction import psnr
-from ae_jax.lab import Member, Rows, Shown, autoencoder, shown
+from ae_jax.lab import Estimate, Member, Rows, Shown, autoencoder, shown
 from ae_jax.models import Batch, BoundModel
 from ae_jax.numerics.noise import example_keys
 from ae_jax.objectives import Denoising, MaskedReconstruction, Objective
 from experiments.baselines import one_of_each, rows_of
+from experiments.evaluation import paired, ratio
 from experiments.linear_filters import Moments, linear_completion, wiener_filter
 
 
@@ -29,8 +31,6 @@ class Preset:
     epochs           of denoising
     filling_epochs   of training on incomplete digits, which learns from a part of each
     levels           of each corruption
-    completed        at most so many test examples, the first of the split, have missing entries
-                     filled in
     """
 
     dataset: str
@@ -39,7 +39,6 @@ class Preset:
     epochs: int
     filling_epochs: int
     levels: dict[str, tuple[float, ...]]
-    completed: int
 
 
 # Patterns of missing entries: the share of an example that is missing, and what the encoder is
@@ -98,6 +97,10 @@ class Images:
     linear: np.ndarray
     autoencoder: np.ndarray
 
+    @property
+    def clipped(self) -> np.ndarray:
+        return np.clip(self.linear, 0, 1)
+
 
 def clean_test_split(
     model: Fitted, dataset: DataSet, clean: Moments, corruption: str, level: float
@@ -139,19 +142,26 @@ def psnr_row(corruption: str, level: float, images: Images) -> dict:
     restored = {
         "corrupted": images.seen,
         "linear filter": images.linear,
-        "clipped": np.clip(images.linear, 0, 1),
+        "clipped": images.clipped,
         "autoencoder": images.autoencoder,
     }
     original = jnp.asarray(images.original)
     values = {name: np.asarray(psnr(original, jnp.asarray(x))) for name, x in restored.items()}
-    gain = values["autoencoder"] - values["clipped"]
     return {
         "corruption": corruption.replace("_", " "),
         "level": level,
         **{name: float(each.mean()) for name, each in values.items()},
-        GAIN: float(gain.mean()),
-        "±": standard_error(gain),
+        **_entries(paired(values["autoencoder"], values["clipped"])),
     }
+
+
+def _entries(gain: Estimate) -> dict[str, float]:
+    return {GAIN: gain.mean, "±": gain.standard_error}
+
+
+def gain_in(row: Mapping[str, Any], examples: int) -> Estimate:
+    """What a row says of the autoencoder over the clipped filter, its error over so many."""
+    return Estimate(row[GAIN], row["±"], (), examples)
 
 
 def fill_in_split(model: Fitted, part: Split, clean: Moments, pattern: str) -> Images:
@@ -180,30 +190,17 @@ def filled_row(model: Fitted, part: Split, images: Images, pattern: str) -> dict
         return float(np.square(made - images.original)[missing].mean())
 
     train = rows_of(model.setup.dataset, "train")
-    clipped = np.clip(images.linear, 0, 1)
-    squares = [np.square(made - images.original) for made in (images.autoencoder, clipped)]
-    less, spread = mean_of_entries(squares[0] - squares[1], missing)
+    squares = [np.square(made - images.original) for made in (images.autoencoder, images.clipped)]
+    per_example = np.where(missing, squares[0] - squares[1], 0).sum(axis=1)
     return {
         "missing": pattern,
         "share": MISSING[pattern],
         "mean image": error(np.broadcast_to(train.mean(axis=0)[None], images.original.shape)),
         "linear estimate": error(images.linear),
-        "clipped": error(clipped),
+        "clipped": error(images.clipped),
         "autoencoder": ours["completion_squared_error_per_pixel"],
-        GAIN: less,
-        "±": spread,
+        **_entries(ratio(per_example, missing.sum(axis=1))),  # examples lack more or less
     }
-
-
-def mean_of_entries(values: np.ndarray, counted: np.ndarray) -> tuple[float, float]:
-    """The mean of the counted entries [N, D], and its standard error over the N examples.
-
-    A ratio of two sums over examples, which differ in how many entries count (Cochran 1977,
-    Eq. 6.13).
-    """
-    sums, counts = np.where(counted, values, 0).sum(axis=1), counted.sum(axis=1)
-    mean = float(sums.sum() / counts.sum())
-    return mean, standard_error(sums - mean * counts) / float(counts.mean())
 
 
 LEVEL_NAMES = {

@@ -67,6 +67,12 @@ def gain(values: np.ndarray, others: np.ndarray) -> Gain:
     return Gain(float(above.mean()), standard_error(above), float(100 * (above > 0).mean()))
 
 
+def paired(values: np.ndarray, others: np.ndarray) -> Estimate:
+    """The mean of values [N] less that of others of the same N examples, for claims."""
+    found = gain(values, others)
+    return Estimate(found.mean, found.error, (), len(values))
+
+
 def ratio(ours: np.ndarray, others: np.ndarray) -> Estimate:
     """The mean of errors [N] over that of others of the same N; its error to first order."""
     value = float(np.mean(ours, dtype=np.float64) / np.mean(others, dtype=np.float64))

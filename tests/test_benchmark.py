@@ -19,7 +19,7 @@ from ae_jax.train.config import DataConfig
 from ae_jax.train.prepare import prepare_run
 from ae_jax.train.step import evaluate_objective
 from experiments import benchmark
-from experiments.benchmarks import contender, grid_contenders, jax_contenders
+from experiments.benchmarks import contender, grid_contenders, jax_contenders, nll
 from experiments.benchmarks.contender import Contender
 from experiments.benchmarks.ours import config_of
 from experiments.benchmarks.step import times
@@ -168,6 +168,15 @@ def test_a_contender_that_fails_is_named_with_its_reason():
     failing = Contender("ours:matrix_products", WORKLOAD, {"precision": "nonesuch"})
     with pytest.raises(UserError, match="contender ours:matrix_products failed: .*nonesuch"):
         contender.in_turns({"one": failing}, lambda text: None)
+
+
+def test_the_time_of_large_products_is_of_the_work_that_it_stands_beside():
+    """At 2 seconds for the work of the workload, thrice as much takes 6; a half of it is 12."""
+    measured = {nll.PRODUCTS: {"seconds": [2.0]}, nll.OURS: {"seconds": [12.0]}}
+    scaled = nll._for_the_same_work(measured, 3 * WORKLOAD.flops(), WORKLOAD)
+    assert times(scaled, nll.PRODUCTS, nll.PRODUCTS) == 1.0
+    assert times(scaled, nll.PRODUCTS) == pytest.approx(0.5)
+    assert measured[nll.PRODUCTS]["seconds"] == [2.0]
 
 
 def test_ratios_are_medians_within_turns():

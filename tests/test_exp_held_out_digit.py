@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 import ae_jax
 from ae_jax.data import load
 from experiments import held_out_digit
+from experiments.held_out_scores import mean_rows
 from tests.smoke_runs import check_pictures, run_smoke
 
 PRESET = held_out_digit.PRESETS["smoke"]
@@ -57,6 +58,11 @@ def test_claim_by_hand():
     assert (one.values("autoencoder"), one.values("PCA")) == (1.0, 0.5)
     claim = held_out_digit.better([one], [one.replicates()])
     assert claim.holds and claim.value == 500 and 0 < claim.target < 100
+    again = [one.replicates(), one.replicates()]
+    (row,) = [r for r in mean_rows([one, one], again) if r["AUC"] == "difference"]
+    assert (row["mean"], row["least"], row["most"]) == (0.5, 0.5, 0.5)
+    assert row["deviation over digits"] == 0
+    assert row["±"] == pytest.approx(claim.target / 1000, rel=1e-2)
     swapped = {("autoencoder", 0): mixed, ("PCA", 0): apart}
     other = held_out_digit.Scored(3, swapped, classes)
     assert not held_out_digit.better([other], [other.replicates()]).holds

@@ -75,17 +75,25 @@ def train_grid(
     """
     _check_devices(devices_each)
     processes.check_runs({member.name: member.config for member in members}, dataset)
-    outcomes: dict[str, Outcome | KeptOutcome | TrainingDiverged] = {}
-    outcomes |= finished(members, dataset, root, until)
-    going = [member for member in members if member.name not in outcomes]
+    over = finished(members, dataset, root, until)
+    going = [member for member in members if member.name not in over]
     setups = prepare_members(going, dataset, root)
-    killed = [m for m in going if _saved_all_but_the_end(setups[m.name], root / m.name, until)]
-    if _has_early_end(outcomes, members, until):
-        killed += [m for m in going if latest_step(RunDirectory(root / m.name).checkpoints)]
-    if outcomes and any(_members_at_once([setups[m.name]], stack) > 1 for m in killed):
+    patience_ended = any(
+        over[m.name].records[-1]["epoch"] < _last_epoch(m.config, until)
+        for m in members
+        if m.name in over
+    )
+    interrupted = [
+        m
+        for m in going
+        if _saved_all_but_the_end(setups[m.name], root / m.name, until)
+        or (patience_ended and latest_step(RunDirectory(root / m.name).checkpoints))
+    ]
+    if over and any(_members_at_once([setups[m.name]], stack) > 1 for m in interrupted):
         # Those that are over are in the program again, so that the rest ends with the same bits.
-        outcomes, going = {}, list(members)
+        over, going = {}, list(members)
         setups = prepare_members(going, dataset, root)
+    outcomes: dict[str, Outcome | KeptOutcome | TrainingDiverged] = {**over}
     groups = [
         part
         for alike in by_program(going, setups)
@@ -117,19 +125,9 @@ def finished(
     return kept
 
 
-def _has_early_end(
-    outcomes: Mapping[str, KeptOutcome | Outcome | TrainingDiverged],
-    members: Sequence[Member],
-    until: int | None,
-) -> bool:
-    """Whether `train.patience` ended a member: it was in the program while the others went on."""
-    for member in members:
-        outcome, train = outcomes.get(member.name), member.config.train
-        if isinstance(outcome, KeptOutcome) and train.patience is not None:
-            end = train.epochs if until is None else until
-            if outcome.records[-1]["epoch"] < end:
-                return True
-    return False
+def _last_epoch(config: RunConfig, until: int | None) -> int:
+    """Where a run ends, if patience does not end it before."""
+    return config.train.epochs if until is None else until
 
 
 def prepare_members(
@@ -225,7 +223,7 @@ def _train_group(
     bits. Runs that were over when others were added to the grid are not trained with those.
     """
     config = next(iter(runs.values())).setup.config
-    end = config.train.epochs if until is None else until
+    end = _last_epoch(config, until)
     stands = {name: _epochs_done(run) for name, run in runs.items()}
     # Before one of them writes its end, all have written the last look before it.
     last_look = _last_look(config, end)
@@ -243,7 +241,7 @@ def _train_group(
 def _saved_all_but_the_end(setup: Setup, path: Path, until: int | None) -> bool:
     """Whether a run stands at its last save but one, where others of its group may be over."""
     config, directory = setup.config, RunDirectory(path)
-    end = config.train.epochs if until is None else until
+    end = _last_epoch(config, until)
     done = latest_step(directory.checkpoints) // setup.steps_per_epoch
     return directory.config_file.is_file() and _last_look(config, end) <= done < end
 

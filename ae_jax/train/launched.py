@@ -15,7 +15,10 @@ ADDRESS, COUNT, INDEX = OWN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "
 # Kubernetes numbers the pods of an indexed job; all else its pods are told is alike.
 _POD_INDEX = "JOB_COMPLETION_INDEX"
 # Of each launcher, what is there also where it started one process only.
-_MARKS = (COUNT, "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "TPU_WORKER_HOSTNAMES")
+_MARKS = (
+    *(COUNT, "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"),
+    *("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES", "MEGASCALE_NUM_SLICES"),
+)
 # Where JAX has its service on TPU hosts, and from where on it has it elsewhere.
 _TPU_PORT, _FIRST_PORT, _PORTS = 8482, 61440, 4096
 
