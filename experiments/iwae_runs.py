@@ -30,6 +30,7 @@ class Run:
     stages    of the learning rate, i = 0, 1, ...: 3^i passes at 0.001 * 10^(-i/7)
     layers    of stochastic units: 50, or 100 and 50
     after     the run that this one goes on from: 3^(stages - 1) more passes at 1e-4 (Table 2)
+    analytic  of a VAE: the KL in closed form; that of the samples otherwise, as in the paper
     """
 
     bound: str
@@ -37,12 +38,13 @@ class Run:
     stages: int
     layers: int = 1
     after: "Run | None" = None
+    analytic: bool = False
 
     @property
     def method(self) -> str:
         """As Table 1 has it; what goes on from another is none of these."""
         before = "" if self.after is None else f"{self.after.method}, then "
-        return f"{before}{self.bound}-{self.samples}"
+        return f"{before}{self.bound}-{self.samples}{'-analytic' if self.analytic else ''}"
 
     @property
     def epochs(self) -> int:
@@ -58,16 +60,23 @@ class Run:
         """What has to be the same of two runs for a fair comparison."""
         return self.layers, self.epochs, self.after is None
 
+    def improves(self, other: "Run") -> bool:
+        """Whether this one is held to be better than the other, at equal length."""
+        same = dataclasses.replace(self, analytic=False) == other
+        return self.length == other.length and (self.bound == "iwae" or (self.analytic and same))
+
     @property
     def name(self) -> str:
         """Of its folder."""
-        after = "" if self.after is None else f"{self.after.method}-then-"
-        return f"{self.layers}-layer/{after}{self.bound}-{self.samples}-{self.epochs}"
+        return (
+            f"{self.layers}-layer/{self.method.replace(', ', '-').replace(' ', '-')}-{self.epochs}"
+        )
 
     @property
     def described(self) -> str:
         before = "" if self.after is None else f"{self.after.described}; then "
-        return f"{before}{self.bound.upper()}, k = {self.samples}"
+        kl = ", analytic KL" if self.analytic else ""
+        return f"{before}{self.bound.upper()}, k = {self.samples}{kl}"
 
     @property
     def labelled(self) -> str:
@@ -79,7 +88,8 @@ class Run:
     def objective(self) -> Objective:
         # One estimator of the KL for both, which is that of the paper: what differs is the mean.
         if self.bound == "vae":
-            return Elbo(num_samples=self.samples, kl_form="monte_carlo")
+            form = "analytic" if self.analytic else "monte_carlo"
+            return Elbo(num_samples=self.samples, kl_form=form)
         return Iwae(num_samples=self.samples)
 
     @property

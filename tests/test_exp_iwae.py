@@ -112,3 +112,30 @@ def test_only_runs_of_one_length_are_compared():
         ("IWAE, k = 50", "VAE, k = 1", 4),
         ("IWAE, k = 50", "IWAE, k = 5", 4),
     ]
+
+
+def test_an_analytic_kl_is_beside_the_same_run_without_and_has_no_published_figure(mnist_like):
+    plain, analytic, importance = (
+        Run("vae", 1, 2),
+        Run("vae", 1, 2, analytic=True),
+        Run("iwae", 5, 2),
+    )
+    assert member(analytic, mnist_like, "grey").config.objective.kl_form == "analytic"
+    assert member(plain, mnist_like, "grey").config.objective.kl_form == "monte_carlo"
+    assert len({plain.name, analytic.name}) == 2
+    found = [measured(run, -place) for place, run in enumerate((plain, analytic, importance))]
+    pairs = paired(found)
+    assert [(row["better"], row["than"]) for row in pairs] == [
+        ("VAE, k = 1, analytic KL", "VAE, k = 1"),
+        ("IWAE, k = 5", "VAE, k = 1"),
+        ("IWAE, k = 5", "VAE, k = 1, analytic KL"),
+    ]
+    assert rows_of(found)[1]["published NLL"] is None
+    made = claims((0.8, 2.0), 5.0, found, pairs)
+    assert [
+        claim.name for claim in made if "analytic" in claim.name and "active" in claim.name
+    ] == []
+    assert [claim.unit for claim in made].count("nats") == 3 + 2
+    # What ends early is not held to the published figure of the whole schedule.
+    shorter = measured(Run("vae", 1, 1), 0.0)
+    assert len(claims((0.8, 2.0), 5.0, [*found, shorter], pairs)) == len(made)
