@@ -1,6 +1,8 @@
 """What evaluators say of a split, beside the metrics of the objective."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -24,17 +26,31 @@ def evaluated(
 ) -> dict[str, float]:
     """`metrics`, the squared error, and what the evaluators say of `data`, by name.
 
-    A value whose name is taken has that of its evaluator before it, as `bound/elbo`.
+    A value whose name is taken has that of its evaluator before it, as `bound/elbo`; where that is
+    taken too, with the options of the evaluator, or a number.
     """
     results = dict(metrics)
     seed = jnp.asarray(setup.config.train.seed, jnp.uint32)
     for given in ("squared_error", *evaluators):
-        name = _name_of(given).rpartition(":")[2]
         key = stream_key(seed, "evaluation")
         values = _evaluator(given)(setup.architecture.model, variables, data, key)
+        taken = set(results)
         for metric, value in values.items():
-            results[f"{name}/{metric}" if metric in results else metric] = value
+            free = (name for name in _names_for(metric, given) if name not in taken)
+            results[next(free)] = value
     return results
+
+
+def _names_for(metric: str, given: str | Evaluator) -> Iterator[str]:
+    """What a value may be called, the plainest first."""
+    name = _name_of(given).rpartition(":")[2]
+    yield metric
+    yield f"{name}/{metric}"
+    if dataclasses.is_dataclass(given):
+        own = {f.name: (getattr(given, f.name), f.default) for f in dataclasses.fields(given)}
+        changed = [f"{option}={value}" for option, (value, plain) in own.items() if value != plain]
+        yield f"{name}({', '.join(changed)})/{metric}"
+    yield from (f"{name} {count}/{metric}" for count in itertools.count(2))
 
 
 def refuse_evaluators(

@@ -40,6 +40,10 @@ def evaluate(
     model = load(run, checkpoint, **allowed)
     chosen: list[Any] = list(evaluators)
     if nll_samples is not None:
+        if "log_likelihood" in evaluators:
+            raise UserError(
+                "--nll-samples is the number of samples of log_likelihood: leave the evaluator out"
+            )
         chosen.append(ImportanceSampledLikelihood(nll_samples))
     model.split_named(split)
     make_directory(run)  # a run that cannot be written to is refused before the work

@@ -100,10 +100,16 @@ def _labelled(
 ) -> tuple[np.ndarray, np.ndarray]:
     if data.split.y is None:
         raise UserError("a linear probe needs labels, and the data has none")
-    labels = np.asarray(data.split.y)
-    if len(np.unique(labels)) < 2:
+    found = data.rows(labelled_codes, module, variables, key)
+    if len(np.unique(found["label"])) < 2:
         raise UserError("a linear probe needs at least two kinds of labels")
-    return data.rows(mean_codes, module, variables, key)["code"].astype(np.float64), labels
+    return found["code"].astype(np.float64), found["label"]
+
+
+def labelled_codes(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+    """{code: [B, Z]} of a batch, and {label: [B]} where there are labels."""
+    labels = {"label": batch["y"]} if "y" in batch else {}
+    return {**mean_codes(model, batch, key), **labels}
 
 
 def mean_codes(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:

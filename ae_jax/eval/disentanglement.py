@@ -19,7 +19,7 @@ from ae_jax.core.errors import UserError
 from ae_jax.core.fields import Checked
 from ae_jax.core.ranges import Count, NonNegative
 from ae_jax.data.passes import EvaluationData
-from ae_jax.eval.codes import mean_codes
+from ae_jax.eval.codes import labelled_codes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Disentanglement(Checked):
                 "disentanglement needs examples of which two factors or more differ: one is told "
                 "apart from nothing"
             )
-        codes = data.rows(mean_codes, module, variables, key)["code"].astype(np.float64)
-        labels = None if data.split.y is None else np.asarray(data.split.y)
+        found = data.rows(labelled_codes, module, variables, key)
+        codes, labels = found["code"].astype(np.float64), found.get("label")
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
         disentangled, complete, informed = dci(codes, factors, int(rng.integers(2**31)))
         return {

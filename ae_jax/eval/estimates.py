@@ -41,6 +41,7 @@ def standard_error(values: Real[np.ndarray, " N"]) -> float:
 
 
 def mean_and_error(name: str, values: Real[np.ndarray, " N"]) -> dict[str, float]:
-    """{name, name_se}: the mean of a value an example, [N], and its standard error."""
-    mean = float(np.asarray(values, np.float64).mean())
-    return {name: mean, f"{name}_se": standard_error(values)}
+    """{name, name_se}: the mean of a value an example, [N], and its standard error, which a single
+    example has not."""
+    mean = {name: float(np.asarray(values, np.float64).mean())}
+    return mean if len(values) == 1 else mean | {f"{name}_se": standard_error(values)}

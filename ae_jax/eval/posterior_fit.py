@@ -27,9 +27,11 @@ class PosteriorFitLikelihood(Checked):
     """log p(x) = -log E_p(z|x)[f(z) / p(x, z)] for any density f (Kingma & Welling 2014, App. D).
 
     Chains of Hamiltonian Monte Carlo, begun at the encoder's codes, draw from p(z|x); a Gaussian f
-    is fitted to `draws` of each chain; as many new ones estimate the expectation. It needs no good
-    encoder, but f has to lie where the posterior does: the paper asks for fewer than five
-    dimensions, and more than ten are refused here.
+    is fitted to `draws` of each chain; as many new ones estimate the expectation, of which the
+    logarithm is taken: it lies above log p(x) in expectation, where the other estimates lie below.
+    It needs no good encoder, but f has to lie where the posterior does, or it is far above (a
+    posterior of two heaps): the paper asks for fewer than five dimensions, and more than ten are
+    refused here, as are no more draws than dimensions and one.
 
     burn_in         transitions before, in which each example's step size is adapted
     leapfrog_steps  of a transition
@@ -71,6 +73,11 @@ class PosteriorFitLikelihood(Checked):
             raise UserError(
                 f"the estimate from posterior draws fits a density to codes of at most "
                 f"{LARGEST_CODE} dimensions, not {z.shape[-1]}: use ais or log_likelihood"
+            )
+        if self.chains * self.draws <= z.shape[-1] + 1:
+            raise UserError(
+                f"a Gaussian over codes of {z.shape[-1]} dimensions needs more than "
+                f"{z.shape[-1] + 1} draws, not {self.chains * self.draws}: chains times draws"
             )
         path = posterior_path(model, batch)
         place, step_size = self._settled(path, path.at(z), own)

@@ -56,6 +56,8 @@ class PeakSignalToNoise(Checked):
     With a `corruption` of a `level` the model sees corrupted examples, and what it makes of them
     is compared with the clean ones: `psnr_denoised` instead of `psnr`. A perfect reconstruction
     has an infinite one.
+
+    peak   the range that values of model inputs can have: 1 of grey levels from 0 to 1
     """
 
     peak: Positive = 1.0
@@ -72,6 +74,14 @@ class PeakSignalToNoise(Checked):
     def __call__(
         self, module: Any, variables: Any, data: EvaluationData, key: Array
     ) -> dict[str, float]:
+        """Raises UserError where the values of the examples have a larger range than `peak`."""
+        found = data.rows(_range, module, variables, key)
+        span = float(found["high"].max() - found["low"].min())
+        if span > self.peak * (1 + 1e-6):
+            raise UserError(
+                f"psnr: model inputs have a range of {span:.4g}, and the peak is {self.peak:g}: "
+                "evaluate PeakSignalToNoise(peak=...) with the range that they can have"
+            )
         return data.mean(self.values_of, module, variables, key)
 
     def values_of(self, model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
@@ -93,17 +103,25 @@ def psnr(
     return 10 * jnp.log10(peak**2 / error)
 
 
+def _range(model: BoundModel, batch: Batch, key: Array) -> dict[str, Array]:
+    axes = tuple(range(1, batch["x"].ndim))
+    return {"low": batch["x"].min(axis=axes), "high": batch["x"].max(axis=axes)}
+
+
 def explained_variance(
     module: Any, variables: Any, data: EvaluationData, key: Array
 ) -> dict[str, float]:
     """1 - sum of squared errors / sum of squares about the mean of the evaluated examples.
 
     That of PCA on its own training data is the share of variance of the components that it keeps.
+    Raises UserError for examples that do not vary.
     """
     count = len(data.split)
     mean = data.sums(_inputs, module, variables, key)["x"] / count
     # About the mean in a second pass: differences of large sums lose their digits.
     sums = data.sums(_squares, module, variables, key, jnp.asarray(mean))
+    if not sums["spread"] > 0:
+        raise UserError("explained_variance needs examples that vary, and these are all the same")
     return {"explained_variance": float(1 - sums["error"] / sums["spread"])}
 
 

@@ -69,10 +69,12 @@ def roc(
     """The curve of scores [N], given which examples are `anomalous`, bool [N].
 
     Examples count by `weights` [..., N], all alike by default. Raises UserError for scores that are
-    NaN and for examples of one kind only.
+    NaN, for examples of one kind only and where all of one kind weigh nothing.
     """
     scores, anomalous = _checked(scores, anomalous)
     weights = np.ones(len(scores)) if weights is None else _weights(weights, len(scores))
+    if not all((weights[..., kind].sum(axis=-1) > 0).all() for kind in (anomalous, ~anomalous)):
+        raise UserError("a ROC needs anomalies and other examples that have a weight")
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
     # Compared, not subtracted: two that are infinite are tied too.
@@ -140,7 +142,16 @@ def bootstrapped(
 
 
 def paired(replicates: Mapping[Name, np.ndarray], one: Name, other: Name) -> float:
-    """The standard error of the difference between two methods that saw the same resamples."""
+    """The standard error of the difference between two methods that saw the same resamples.
+
+    Raises UserError where a resample has no finite value, as a background rejection may have none.
+    """
+    endless = ~np.isfinite(replicates[one]) | ~np.isfinite(replicates[other])
+    if endless.any():
+        raise UserError(
+            f"{endless.sum()} of {endless.size} resamples have no finite value, so that there is "
+            "no error of a difference: compare background efficiencies, not rejections"
+        )
     return float(np.std(replicates[one] - replicates[other], ddof=1))
 
 

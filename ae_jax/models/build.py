@@ -53,7 +53,11 @@ def build_autoencoder(config: ModelConfig, examples: Examples) -> Autoencoder:
     known: dict[str, dict[str, Any]] = {
         "encoder": {"hidden": config.hidden, "activation": activation},
         "latent": {"dim": config.latent_dim, "k": config.latent_k},
-        "prior": {"dim": config.latent_dim, "shape": examples.shape},
+        "prior": {
+            "dim": config.latent_dim,
+            "shape": examples.shape,
+            **_as_latent(config, names),
+        },
         "decoder": {
             "hidden": config.mirrored_hidden,
             "activation": activation,
@@ -84,6 +88,21 @@ def settled_prior(config: ModelConfig) -> str:
     if config.prior != "auto":
         return config.prior
     return getattr(LATENTS.get(config.latent), "default_prior", "standard_normal")
+
+
+def _as_latent(config: ModelConfig, names: Mapping[str, str]) -> dict[str, Any]:
+    """Options that a prior takes from the latent, so that both cut a code into the same parts: what
+    it declares as `as_latent` and the latent has too. Raises UserError for another value."""
+    latent, prior = config.options_of("latent"), config.options_of("prior")
+    declared = getattr(part_class("prior", names["prior"]), "as_latent", ())
+    shared = [option for option in declared if option in own_options("latent", names["latent"])]
+    for option in shared:
+        if option in prior and prior[option] != latent.get(option):
+            raise UserError(
+                f"model.prior.{option} is that of the latent: leave it out, and set "
+                f"model.latent.{option}"
+            )
+    return {option: latent[option] for option in shared if option in latent}
 
 
 def settled_start(config: ModelConfig) -> ModelConfig:
@@ -219,6 +238,13 @@ def _check_used(config: ModelConfig, names: Mapping[str, str]) -> None:
             f"model.latent_k={config.latent_k} is for codes that keep their k highest units "
             f"(top_k, batch_top_k), and model.latent is {names['latent']}"
         )
+    for part in ("latent", "head"):
+        given = config.options_of(part)
+        normalises = "batch_norm" in types_of(part_class(part, names[part]))
+        if normalises and "batch_norm_epsilon" in given and not given.get("batch_norm", False):
+            raise UserError(
+                f"model.{part}.batch_norm_epsilon is of model.{part}.batch_norm, which is off"
+            )
     if config.decoder_hidden and "hidden" not in types_of(part_class("decoder", names["decoder"])):
         raise UserError(
             f"model.decoder_hidden={list(config.decoder_hidden)} is for a decoder with layers, and "

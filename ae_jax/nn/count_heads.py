@@ -10,7 +10,8 @@ from jax import Array
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import Positive
 from ae_jax.distributions import COUNTS, Multinomial, NegativeBinomial, Poisson, Support
-from ae_jax.nn.heads import MAX_LOG_SCALE, Head
+from ae_jax.nn.heads import Head
+from ae_jax.nn.scales import MAX_LOG_SCALE, bounded
 
 _LEAST_SHARE = 1e-10  # of a word among those of a text; what the authors' code adds
 
@@ -33,8 +34,8 @@ class NegativeBinomialHead(Head):
 
     @nn.compact
     def __call__(self, features: Array) -> NegativeBinomial:
-        log_mean = _within(self.project(features, "log_mean"))
-        log_dispersion = _within(self.project(features, "log_dispersion"))
+        log_mean = bounded(self.project(features, "log_mean"))
+        log_dispersion = bounded(self.project(features, "log_dispersion"))
         return NegativeBinomial(log_mean, log_dispersion, len(self.shape))
 
 
@@ -111,8 +112,3 @@ class TopicMixtureHead(Head):
 def _check_vectors(name: str, shape: tuple[int, ...]) -> None:
     if len(shape) != 1:
         raise UserError(f"head {name!r} is for vectors of counts; the examples have shape {shape}")
-
-
-def _within(log_value: Array) -> Array:
-    """Inside what float32 can exponentiate and square."""
-    return jnp.clip(log_value, -MAX_LOG_SCALE, MAX_LOG_SCALE)

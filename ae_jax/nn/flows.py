@@ -11,7 +11,7 @@ from jax import Array
 
 from ae_jax.core.ranges import Count
 from ae_jax.distributions import CouplingFlow, DiagonalGaussian, FullGaussian, PlanarFlow
-from ae_jax.nn.latents import MAX_ABS_LOG_SCALE
+from ae_jax.nn.scales import log_scale_of
 
 
 class FullGaussianLatent(nn.Module):
@@ -84,5 +84,4 @@ class CouplingFlowLatent(nn.Module):
 def _base(dim: int, features: Array) -> DiagonalGaussian:
     """Called in a compact method, whose module gets the layers."""
     loc = nn.Dense(dim, name="loc")(features)
-    log_scale = 0.5 * nn.Dense(dim, name="log_variance")(features)
-    return DiagonalGaussian(loc, jnp.clip(log_scale, -MAX_ABS_LOG_SCALE, MAX_ABS_LOG_SCALE))
+    return DiagonalGaussian(loc, log_scale_of(nn.Dense(dim, name="log_variance")(features)))

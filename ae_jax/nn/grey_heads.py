@@ -18,7 +18,8 @@ from ae_jax.distributions import (
     Support,
     level_support,
 )
-from ae_jax.nn.heads import MAX_LOG_SCALE, Head
+from ae_jax.nn.heads import Head
+from ae_jax.nn.scales import MAX_LOG_SCALE, bounded
 from ae_jax.numerics.softplus import softplus
 
 Levels = Annotated[int, Field(ge=2)]
@@ -80,8 +81,8 @@ class BetaHead(Head):
     def __call__(self, features: Array) -> Beta:
         logits = self.project(features, "logits")
         log_precision = self.project(features, "log_precision") + math.log(2.0)
-        log_alpha = _within(log_precision - softplus(-logits))
-        log_beta = _within(log_precision - softplus(logits))
+        log_alpha = bounded(log_precision - softplus(-logits))
+        log_beta = bounded(log_precision - softplus(logits))
         return Beta(log_alpha, log_beta, len(self.shape))
 
 
@@ -93,8 +94,3 @@ class ContinuousBernoulliHead(Head):
     @nn.compact
     def __call__(self, features: Array) -> ContinuousBernoulli:
         return ContinuousBernoulli(self.project(features, "logits"), len(self.shape))
-
-
-def _within(log_value: Array) -> Array:
-    """Inside what float32 can exponentiate and square."""
-    return jnp.clip(log_value, -MAX_LOG_SCALE, MAX_LOG_SCALE)

@@ -14,11 +14,11 @@ from jax import Array
 
 from ae_jax.core.errors import UserError
 from ae_jax.distributions import REAL_LINE, UNIT_INTERVAL, Bernoulli, Gaussian, Support
+from ae_jax.nn.scales import MAX_LOG_SCALE
 
 # Scales stay above this, so that pixels which never vary cannot send the density to infinity,
 # and below exp(MAX_LOG_SCALE), so that squares stay finite in float32.
 MIN_SCALE = 1e-3
-MAX_LOG_SCALE = 15.0
 
 
 class Head(nn.Module):

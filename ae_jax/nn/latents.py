@@ -9,14 +9,11 @@ from typing import ClassVar
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from ae_jax.core.ranges import Positive
 from ae_jax.distributions import DiagonalGaussian, PointMass, UnitPointMass
-
-# Far outside what training visits, and inside what float32 can exponentiate and square.
-MAX_ABS_LOG_SCALE = 15.0
+from ae_jax.nn.scales import log_scale_of
 
 
 class GaussianLatent(nn.Module):
@@ -39,9 +36,7 @@ class GaussianLatent(nn.Module):
     @nn.compact
     def __call__(self, features: Array) -> DiagonalGaussian:
         loc = self._map("loc", features)
-        # The paper's encoder predicts log sigma^2; the halving keeps its step sizes comparable.
-        log_scale = 0.5 * self._map("log_variance", features)
-        return DiagonalGaussian(loc, jnp.clip(log_scale, -MAX_ABS_LOG_SCALE, MAX_ABS_LOG_SCALE))
+        return DiagonalGaussian(loc, log_scale_of(self._map("log_variance", features)))
 
     def _map(self, name: str, features: Array) -> Array:
         values = nn.Dense(self.dim, use_bias=not self.batch_norm, name=name)(features)

@@ -19,9 +19,9 @@ from ae_jax.core.ranges import Count, Positive
 from ae_jax.distributions import DiagonalGaussian, NoPrior, StandardNormal
 from ae_jax.distributions.mixture import GaussianMixture
 from ae_jax.nn.forward import looking
+from ae_jax.nn.scales import bounded, log_scale_of
 
 Sizes = tuple[Count, ...]
-MAX_ABS_LOG_SCALE = 15.0
 
 
 class NonePrior(nn.Module):
@@ -63,7 +63,7 @@ class NormalPrior(nn.Module):
         if self.learned:
             loc = loc + self.param("loc", nn.initializers.zeros, (1, self.dim))
             log_scale = log_scale + self.param("log_scale", nn.initializers.zeros, (1, self.dim))
-        return DiagonalGaussian(loc, jnp.clip(log_scale, -MAX_ABS_LOG_SCALE, MAX_ABS_LOG_SCALE))
+        return DiagonalGaussian(loc, bounded(log_scale))
 
 
 class NetworkPrior(nn.Module):
@@ -86,8 +86,7 @@ class NetworkPrior(nn.Module):
         for i, size in enumerate(self.hidden):
             h = jax.nn.relu(nn.Dense(size, name=f"dense_{i}")(h))
         loc = nn.Dense(self.dim, name="loc")(h)
-        log_scale = 0.5 * nn.Dense(self.dim, name="log_variance")(h)
-        return DiagonalGaussian(loc, jnp.clip(log_scale, -MAX_ABS_LOG_SCALE, MAX_ABS_LOG_SCALE))
+        return DiagonalGaussian(loc, log_scale_of(nn.Dense(self.dim, name="log_variance")(h)))
 
 
 class MixturePrior(nn.Module):
@@ -110,7 +109,7 @@ class MixturePrior(nn.Module):
         return GaussianMixture(
             jax.nn.log_softmax(logits),
             loc,
-            jnp.clip(log_scale, -MAX_ABS_LOG_SCALE, MAX_ABS_LOG_SCALE),
+            bounded(log_scale),
         )
 
 

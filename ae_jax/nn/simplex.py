@@ -9,7 +9,7 @@ from jax import Array
 from ae_jax.core.errors import UserError
 from ae_jax.core.ranges import Positive
 from ae_jax.distributions import DiagonalGaussian, LogisticNormal, OneHot, dirichlet_laplace
-from ae_jax.nn.latents import MAX_ABS_LOG_SCALE
+from ae_jax.nn.scales import log_scale_of
 
 
 class OneHotLatent(nn.Module):
@@ -37,8 +37,7 @@ class LogisticNormalLatent(nn.Module):
     def __call__(self, features: Array) -> LogisticNormal:
         free = _free(self.dim)
         loc = nn.Dense(free, name="loc")(features)
-        log_scale = 0.5 * nn.Dense(free, name="log_variance")(features)
-        return LogisticNormal(loc, jnp.clip(log_scale, -MAX_ABS_LOG_SCALE, MAX_ABS_LOG_SCALE))
+        return LogisticNormal(loc, log_scale_of(nn.Dense(free, name="log_variance")(features)))
 
 
 class OneHotPrior(nn.Module):

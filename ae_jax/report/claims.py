@@ -42,17 +42,20 @@ def _judged(
     name: str, value: float, target: float, tolerance: float, unit: str, source: str,
     standard_error: float | None = None,
 ) -> Claim:  # fmt: skip
-    """A claim about a number, rounded after it was judged by `holds(value, target, tolerance)`."""
+    """A claim about a number, judged by `holds(value, target, tolerance)` and then rounded, as far
+    as the rounded numbers give the same verdict."""
     verdict = bool(holds(value, target, tolerance))
     error = None if standard_error is None else _rounded(standard_error)
-    rounded = _rounded(value), _rounded(target)
-    return Claim(name, *rounded, tolerance, unit, source, verdict, direction, error)
+    forms = ((_rounded(value, more), _rounded(target, more)) for more in range(9))
+    agreeing = (form for form in forms if bool(holds(*form, tolerance)) == verdict)
+    shown = next(agreeing, (value, target))
+    return Claim(name, *shown, tolerance, unit, source, verdict, direction, error)
 
 
-def _rounded(value: float) -> float:
-    """To three decimals, and three digits where there would be fewer."""
+def _rounded(value: float, more: int = 0) -> float:
+    """To three decimals, three digits where there would be fewer, and so many `more`."""
     small = 1e-9 < abs(value) < 0.1  # below that it is the rounding of what was computed
-    return round(value, 2 - math.floor(math.log10(abs(value))) if small else 3)
+    return round(value, more + (2 - math.floor(math.log10(abs(value))) if small else 3))
 
 
 # By no more than the tolerance is a value below its target, above it, or away from it.

@@ -243,7 +243,7 @@ def _decoder(
         layers = layers_of(model)
         _check(model, layers, codes, conditions, data)
     except Untranslatable as reason:
-        return _lattice(model, str(reason), code, data)
+        return _lattice(model, str(reason), conditions, code, data)
     return {
         "layers": [
             {
@@ -270,24 +270,33 @@ def _check(
     if weights > MOST_WEIGHTS:
         raise Untranslatable(f"its decoder has {weights:,} weights, too many for a page")
     z = codes[:CHECKED]
-    appended = conditions[0].vector if conditions else np.zeros(0, np.float32)
-    inputs = np.concatenate([z, np.broadcast_to(appended, (len(z), len(appended)))], axis=1)
-    if inputs.shape[1] != layers[0].kernel.shape[0]:
-        raise Untranslatable("its decoder sees more than the code")
-    expected = _decoded(model, z).reshape(len(z), -1)
-    deviation = np.abs(run_layers(layers, inputs) - expected).max()
-    span = max(data["high"] - data["low"], float(np.ptp(expected)))
-    if not deviation <= TOLERANCE * span:
-        raise Untranslatable(f"dense layers in half precision differ from it by {deviation:.2g}")
+    vectors = [c.vector for c in conditions] if conditions else [np.zeros(0, np.float32)]
+    for label, vector in enumerate(vectors):
+        inputs = np.concatenate([z, np.broadcast_to(vector, (len(z), len(vector)))], axis=1)
+        if inputs.shape[1] != layers[0].kernel.shape[0]:
+            raise Untranslatable("its decoder sees more than the code")
+        expected = _decoded(model, z, label).reshape(len(z), -1)
+        deviation = np.abs(run_layers(layers, inputs) - expected).max()
+        span = max(data["high"] - data["low"], float(np.ptp(expected)))
+        if not deviation <= TOLERANCE * span:
+            raise Untranslatable(
+                f"dense layers in half precision differ from it by {deviation:.2g}"
+            )
 
 
 def _lattice(
-    model: Fitted, reason: str, code: dict[str, Any], data: dict[str, Any]
+    model: Fitted,
+    reason: str,
+    conditions: list[Condition] | None,
+    code: dict[str, Any],
+    data: dict[str, Any],
 ) -> dict[str, Any]:
-    """Decodings over the first two dimensions, the others at the mean code."""
+    """Decodings over the first two dimensions, the others at the mean code: a group of them under
+    each condition that the decoder sees."""
+    groups = len(conditions) if conditions and len(conditions[0].vector) else 1
     low, high = np.array(code["low"]), np.array(code["high"])
     axes = [0, 1] if code["size"] == 2 else code["order"][:2]
-    side = int(np.clip(math.isqrt(LATTICE_BYTES // data["dim"]), 5, 25))
+    side = int(np.clip(math.isqrt(LATTICE_BYTES // (data["dim"] * groups)), 5, 25))
     rows = side if len(axes) == 2 else 1
     places = (np.arange(side) + 0.5) / side
     up, across = np.meshgrid(places[:rows], places, indexing="ij")
@@ -302,14 +311,15 @@ def _lattice(
             "axes": [*axes, -1][:2],
             "rows": rows,
             "columns": side,
-            "values": _values(_decoded(model, z), data),
+            "groups": groups,
+            "values": _values(np.concatenate([_decoded(model, z, g) for g in range(groups)]), data),
         },
     }
 
 
-def _decoded(model: Fitted, z: np.ndarray) -> np.ndarray:
-    """Means of p(x|z), under the first of the conditions where there are some."""
-    return model.decode(z, y=0 if model.condition_kind == "label" else None, units="model")
+def _decoded(model: Fitted, z: np.ndarray, label: int) -> np.ndarray:
+    """Means of p(x|z), under the condition of that number where there are some."""
+    return model.decode(z, y=label if model.condition_kind == "label" else None, units="model")
 
 
 def _code(

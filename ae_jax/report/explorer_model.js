@@ -97,7 +97,8 @@ function decode(z) {
   if (lattice) {
     const column = place(z[lattice.axes[0]], lattice.axes[0], lattice.columns);
     const row = lattice.rows > 1 ? place(z[lattice.axes[1]], lattice.axes[1], lattice.rows) : 0;
-    const start = (row * lattice.columns + column) * dim;
+    const group = lattice.groups > 1 ? state.condition : 0;
+    const start = ((group * lattice.rows + row) * lattice.columns + column) * dim;
     return latticeValues.subarray(start, start + dim);
   }
   let x = z;

@@ -65,7 +65,7 @@ def _rows(axes: Axes) -> Iterator[tuple]:
         if isinstance(container, ErrorbarContainer) and container.has_yerr:
             segments = container.lines[2][-1].get_segments()
             labels[container.lines[0]] = container.get_label()
-            errors[container.lines[0]] = [float(np.ptp(s[:, 1])) / 2 for s in segments]
+            errors[container.lines[0]] = [_half_height(s) for s in segments]
         elif isinstance(container, BarContainer):
             yield from _bars(axes, container)
     caps = {cap for c in axes.containers if isinstance(c, ErrorbarContainer) for cap in c.lines[1]}
@@ -84,6 +84,11 @@ def _rows(axes: Axes) -> Iterator[tuple]:
                 yield "points", str(collection.get_label()), x, y, ""
         elif isinstance(collection, PolyCollection) and collection.get_gid() == BAND:
             yield from _band(collection)
+
+
+def _half_height(segment: np.ndarray) -> float | str:
+    """Of an error bar; blank where nothing is finite."""
+    return float(np.ptp(segment[:, 1])) / 2 if len(segment) else ""
 
 
 def _band(between: PolyCollection) -> Iterator[tuple]:

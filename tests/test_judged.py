@@ -1,0 +1,203 @@
+"""What is said of a model is of all of it, under a name of its own, or refused in a sentence."""
+
+import base64
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ae_jax.api import configure, fit, prepare
+from ae_jax.api.evaluating import evaluated
+from ae_jax.core.errors import UserError
+from ae_jax.data.batches import DeviceSplit
+from ae_jax.data.passes import EvaluationData
+from ae_jax.data.preprocess import PREPROCESSING, Statistics
+from ae_jax.eval import (
+    ImportanceSampledLikelihood,
+    LinearProbe,
+    PeakSignalToNoise,
+    PosteriorFitLikelihood,
+)
+from ae_jax.eval.estimates import mean_and_error
+from ae_jax.eval.roc import bootstrapped, paired, roc
+from ae_jax.models.build import build_autoencoder
+from ae_jax.models.config import Examples, ModelConfig
+from ae_jax.report import comparisons, saving
+from ae_jax.report.claims import at_least, at_most, close_to
+from ae_jax.report.explorer import specification
+from tests.test_explorer import untrained
+
+RNG = np.random.default_rng(0)
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("judged")
+
+
+@pytest.fixture(scope="module")
+def trained(image_set):
+    return fit(image_set, hidden=(8,), latent_dim=2, epochs=1)
+
+
+def test_evaluators_of_one_kind_keep_a_value_each(trained):
+    three = [ImportanceSampledLikelihood(count) for count in (1, 10, 50)]
+    found = trained.evaluate("test", three)
+    alone = [trained.evaluate("test", [one])["log_likelihood"] for one in three]
+    kind = "ImportanceSampledLikelihood"
+    names = [f"{kind}/log_likelihood", f"{kind}(num_samples=50)/log_likelihood"]
+    assert [found[name] for name in ("log_likelihood", *names)] == alone
+
+
+def test_functions_of_one_name_keep_a_value_each(trained):
+    def named(value):
+        def score(module, variables, data, key):
+            return {"score": value}
+
+        return score
+
+    found = trained.evaluate("test", [named(value) for value in (1.0, 2.0, 3.0, 4.0)])
+    names = ("score", "score/score", "score 2/score", "score 3/score")
+    assert [found[name] for name in names] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_two_numbers_of_samples_for_one_estimate_are_refused(command):
+    assert command("train", "digits", "--epochs", 1, "--hidden", 8, "--workdir", "run")[0] == 0
+    given = ("evaluate", "run", "--evaluator", "log_likelihood", "--nll-samples", 20)
+    status, _, error = command(*given)
+    assert status == 2 and "leave the evaluator out" in error
+
+
+def test_many_parts_of_samples_count_as_many_however_large_the_logarithm(monkeypatch, trained):
+    estimate = ImportanceSampledLikelihood(num_samples=3000, part=1)
+
+    def scored(self, model, batch, proposal, prior, z, log_q):
+        same = jnp.full(z.shape[:-1], -43_000.0)
+        return dataclasses.make_dataclass("Same", [("log_weights", object)])(lambda: same)
+
+    monkeypatch.setattr(ImportanceSampledLikelihood, "_scored", scored)
+    found = trained.evaluate("test", [estimate])
+    # A running sum in float32 is 1.9 below.
+    assert found["log_likelihood"] == pytest.approx(-43_000.0, abs=0.02)
+
+
+def test_a_single_example_has_no_standard_error():
+    assert mean_and_error("nll", np.array([3.0])) == {"nll": 3.0}
+    assert mean_and_error("nll", np.array([3.0, 5.0])) == {"nll": 4.0, "nll_se": 1.0}
+
+
+def test_a_ladder_and_its_prior_cut_a_code_into_the_same_parts():
+    options = (("latent.top", 2),)
+    config = ModelConfig(
+        latent="ladder", head="bernoulli", latent_dim=10, hidden=(8,), options=options
+    )
+    model = build_autoencoder(config, Examples((5,)))
+    batch = {"x": jnp.zeros((3, 5)), "id": jnp.arange(3), "mask": jnp.ones(3)}
+    variables = model.init(KEY, batch)
+    prior = variables["params"]["prior_part"]
+    shapes = {tuple(leaf.shape) for leaf in jax.tree.leaves(prior)}
+    assert (2, 100) in shapes and (100, 8) in shapes, shapes  # p(z1|z2): from 2 dimensions to 8
+    other = dataclasses.replace(config, options=(*options, ("prior.top", 5)))
+    with pytest.raises(UserError, match=r"model\.prior\.top is that of the latent"):
+        build_autoencoder(other, Examples((5,)))
+
+
+def test_a_constant_of_a_normalisation_that_is_off_is_refused():
+    for part in ("latent", "head"):
+        head = "multinomial" if part == "head" else "bernoulli"
+        options = ((f"{part}.batch_norm_epsilon", 0.1),)
+        config = ModelConfig(head=head, hidden=(8,), options=options)
+        with pytest.raises(UserError, match=f"model.{part}.batch_norm_epsilon is of"):
+            build_autoencoder(config, Examples((5,)))
+        on = dataclasses.replace(config, options=(*options, (f"{part}.batch_norm", True)))
+        build_autoencoder(on, Examples((5,)))
+
+
+def test_a_peak_below_the_range_of_the_inputs_is_refused(trained, image_set):
+    assert trained.evaluate("test", ["psnr"])["psnr"] > 0
+    span = float(np.ptp(trained.inputs(image_set.splits["test"].head(10_000))))
+    with pytest.raises(UserError, match=r"range of .*, and the peak is 0\.1"):
+        trained.evaluate("test", [PeakSignalToNoise(peak=0.1)])
+    assert np.isfinite(trained.evaluate("test", [PeakSignalToNoise(peak=span)])["psnr"])
+
+
+def test_labels_of_examples_over_devices_are_those_of_the_examples(image_set):
+    setup = prepare(configure(None, {"hidden": [8], "latent_dim": 2}), image_set)
+    split = image_set.splits["test"].head(39)
+    state = setup.initial_state()
+
+    def probed(on_device):
+        data = EvaluationData(on_device, Statistics(255.0), PREPROCESSING.get("grey"), 50)
+        return LinearProbe(folds=2)(setup.architecture.model, state.variables, data, KEY)
+
+    spread = DeviceSplit.spread(split, 2, jnp.asarray)
+    assert len(spread.y) == 40
+    assert probed(spread) == probed(DeviceSplit.put(split))
+
+
+def test_statistics_without_a_value_are_refused(trained):
+    scores, anomalous = np.array([1.0, 2.0, 3.0, 4.0]), np.array([False, False, True, True])
+    with pytest.raises(UserError, match="that have a weight"):
+        roc(scores, anomalous, np.array([1.0, 1.0, 0.0, 0.0]))
+    found = bootstrapped(
+        {"one": scores, "other": scores[::-1]}, anomalous, lambda r: r.rejection(0.5), replicates=20
+    )
+    with pytest.raises(UserError, match="resamples have no finite value"):
+        paired(found, "one", "other")
+    constant = EvaluationData(
+        DeviceSplit(jnp.full((4, *trained.setup.dataset.shape), 3, jnp.uint8), None, 0),
+        Statistics(255.0),
+        PREPROCESSING.get("grey"),
+    )
+    with pytest.raises(UserError, match="examples that vary"):
+        evaluated(trained.setup, trained.variables, constant, ["explained_variance"], {})
+
+
+def test_fewer_draws_than_a_gaussian_needs_are_refused(trained):
+    with pytest.raises(UserError, match="needs more than 3 draws, not 3"):
+        trained.evaluate("test", [PosteriorFitLikelihood(chains=1, draws=3)])
+
+
+def test_where_all_seeds_are_missing_a_figure_has_a_gap_and_its_numbers_are_kept():
+    y = np.array([[1, math.nan, 3], [2, math.nan, 4.0]])
+    figure = comparisons.curves({"vae": (np.array([2, 5, 10]), y)}, "z", "bound")
+    lines = saving.numbers(figure).decode().splitlines()
+    at = {line.split(",")[3]: line.split(",")[4:] for line in lines[1:] if ",line,VAE," in line}
+    assert float(at["2.0"][0]) == 1.5 and float(at["10.0"][0]) == 3.5
+    assert at["5.0"] == ["nan", ""]
+
+
+@pytest.mark.parametrize(
+    ("judge", "direction", "value", "target", "tolerance"),
+    [
+        (at_least, lambda v, t, tol: v >= t - tol, 0.99951, 1.0, 0.0),
+        (close_to, lambda v, t, tol: abs(v - t) <= tol, 86.7604, 86.26, 0.5),
+        (at_most, lambda v, t, tol: v <= t + tol, 0.2501, 0.25, 1e-5),
+        (at_most, lambda v, t, tol: v <= t + tol, 0.25, 0.25, 0.0),
+        (at_least, lambda v, t, tol: v >= t - tol, 1 - 1e-14, 1.0, 0.0),
+    ],
+)
+def test_the_kept_numbers_give_the_kept_verdict(judge, direction, value, target, tolerance):
+    claim = judge("a number", value, target, tolerance, "", "a source")
+    assert claim.holds == direction(value, target, tolerance)
+    assert claim.holds == direction(claim.value, claim.target, claim.tolerance)
+    assert claim.value == pytest.approx(value, abs=5e-4)
+
+
+def test_the_explorer_decodes_under_every_label(image_set):
+    model = untrained(image_set, model__condition="label", model__head="continuous_bernoulli")
+    spec = specification(model)
+    lattice, code = spec["decoder"]["lattice"], spec["code"]
+    assert lattice["groups"] == len(spec["condition"]["choices"]) == 2
+    levels = np.frombuffer(base64.b64decode(lattice["values"]["bytes"]), np.uint8) / 255
+    low, high = np.array(code["low"]), np.array(code["high"])
+    first = low + (high - low) / 2 / np.array([lattice["columns"], lattice["rows"]])
+    for label in (0, 1):
+        expected = model.decode(first[None], y=label, units="model").ravel()
+        shown = levels.reshape(2, lattice["rows"] * lattice["columns"], -1)[label, 0]
+        shown = spec["data"]["low"] + shown * (spec["data"]["high"] - spec["data"]["low"])
+        np.testing.assert_allclose(shown, expected, atol=1 / 255)
