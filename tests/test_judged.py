@@ -9,8 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ae_jax.api import configure, fit, prepare
+from ae_jax.api import configure, fit, load, prepare
 from ae_jax.api.evaluating import evaluated
+from ae_jax.api.layerwise import Layerwise, fit_layerwise
+from ae_jax.codecs import KMeans, Pca, ProbabilisticPca
+from ae_jax.codecs.base import mean_squared_error
 from ae_jax.core.errors import UserError
 from ae_jax.data.batches import DeviceSplit
 from ae_jax.data.passes import EvaluationData
@@ -25,9 +28,11 @@ from ae_jax.eval.estimates import mean_and_error
 from ae_jax.eval.roc import bootstrapped, paired, roc
 from ae_jax.models.build import build_autoencoder
 from ae_jax.models.config import Examples, ModelConfig
+from ae_jax.objectives import Reconstruction
 from ae_jax.report import comparisons, saving
 from ae_jax.report.claims import at_least, at_most, close_to
 from ae_jax.report.explorer import specification
+from ae_jax.train.config import CodecConfig, TrainConfig
 from tests.test_explorer import untrained
 
 RNG = np.random.default_rng(0)
@@ -201,3 +206,92 @@ def test_the_explorer_decodes_under_every_label(image_set):
         shown = levels.reshape(2, lattice["rows"] * lattice["columns"], -1)[label, 0]
         shown = spec["data"]["low"] + shown * (spec["data"]["high"] - spec["data"]["low"])
         np.testing.assert_allclose(shown, expected, atol=1 / 255)
+
+
+def test_an_example_has_one_code_alone_among_others_and_exported(image_set, tmp_path):
+    from ae_jax.api.export import encoder_of, weights_of
+
+    model = untrained(image_set, preprocess="dynamic_binarization", model__head="bernoulli")
+    x = np.asarray(image_set.splits["test"].x)[:6]
+    codes = model.encode(x)
+    np.testing.assert_allclose(model.encode(x[5:6])[0], codes[5], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model.encode(x[::-1])[::-1], codes, rtol=1e-5, atol=1e-6)
+    twice = model.inputs(np.repeat(x[:1], 40, axis=0))
+    assert (twice == twice[:1]).all()
+    # Others have other noise: as many pixels are 1 as their grey levels say.
+    grey = np.random.default_rng(0).integers(0, 2, (4000, 8, 8, 1)).astype(np.uint8)
+    grey[..., 0] = 64 + 2 * grey[..., 0]  # unlike each other, with probabilities near a quarter
+    drawn = model.inputs(grey)
+    expected = grey.mean() / 255
+    assert drawn.mean() == pytest.approx(expected, abs=5 * 0.44 / np.sqrt(drawn.size))
+    each = drawn.mean(axis=(0, 3))
+    assert np.abs(each - expected).max() < 5 * 0.44 / np.sqrt(4000)
+    exported = encoder_of(model)(weights_of(model), jnp.asarray(x))
+    np.testing.assert_allclose(exported, codes, rtol=1e-5, atol=1e-6)
+
+
+def test_options_of_other_data_than_are_given_are_refused(image_set):
+    for options in ({"protocol": "full"}, {"data__name": "cifar10"}):
+        with pytest.raises(UserError, match="of the given DataSet is .*: leave it out"):
+            fit(image_set, epochs=1, **options)
+    with pytest.raises(UserError, match="config is a RunConfig or a CodecConfig, not dict"):
+        fit(image_set, config={"train": {"epochs": 1}})
+    with pytest.raises(UserError, match="config is a RunConfig"):
+        fit_layerwise(image_set, config=CodecConfig())
+
+
+def test_labels_without_examples_are_refused(image_set, tmp_path):
+    fit(image_set, codec="pca", latent_dim=2, workdir=tmp_path / "run")
+    with pytest.raises(UserError, match="labels are given without examples"):
+        load(tmp_path / "run", y=np.zeros(3))
+
+
+def test_layers_of_a_code_of_k_units_are_made(vector_set):
+    how = Layerwise(objective=Reconstruction(), train=TrainConfig(epochs=1, batch_size=20))
+    model = fit_layerwise(
+        vector_set, how=how, latent="top_k", latent_k=3, latent_dim=4, hidden=[5], epochs=1
+    )
+    codes = model.encode(vector_set.splits["test"])
+    assert ((codes != 0).sum(axis=1) <= 3).all() and codes.any()
+
+
+def test_codes_drawn_of_a_fitted_mixture_are_such_as_the_model_has(image_set):
+    factors = fit(image_set, codec="nmf", latent_dim=2)
+    assert factors.draw(300, prior="fitted").min() >= 0
+    clusters = fit(image_set, codec="kmeans", latent_dim=3)
+    drawn = clusters.draw(900, prior="fitted")
+    assert np.isin(drawn, (0, 1)).all() and (drawn.sum(axis=1) == 1).all()
+    shares = clusters.encode(image_set.splits["train"]).mean(axis=0)
+    np.testing.assert_allclose(drawn.mean(axis=0), shares, atol=0.08)
+    logistic = untrained(image_set, model__latent="sigmoid", model__prior="none")
+    drawn = logistic.draw(300, prior="fitted")
+    assert drawn.min() >= 0 and drawn.max() <= 1
+
+
+def test_batches_are_judged_together_as_all_data_are():
+    t = 1.6e9 + np.linspace(0, 1e7, 10_000)[:, None]
+    x = np.concatenate([t, 1e6 * RNG.normal(size=(10_000, 1))], axis=1)
+    whole = Pca(1).fit(x, KEY)
+    parts = Pca(1).fit_batches(np.array_split(x, 500))
+    variances = (float(each.codec.explained_variance[0]) for each in (whole, parts))
+    assert next(variances) == pytest.approx(next(variances), rel=1e-3)
+    assert float(mean_squared_error(whole.codec, x[:50])) > 0
+    flat = np.concatenate([1.6e9 + RNG.normal(size=(100, 1)), RNG.normal(size=(100, 1))], axis=1)
+    with pytest.raises(UserError, match="values of column 0 vary about 1.6e"):
+        Pca(1).fit_batches(np.array_split(flat, 5))
+
+
+def test_options_of_another_way_to_fit_are_refused_of_batches():
+    x = RNG.normal(size=(30, 4)).astype(np.float32)
+    for options in ({"solver": "randomized"}, {"tolerance": 0.5}):
+        with pytest.raises(UserError, match="moments are solved exactly"):
+            Pca(2, **options).fit_batches([x[:15], x[15:]])
+    with pytest.raises(UserError, match="a fit to all data at once"):
+        ProbabilisticPca(2, solver="svd").fit_batches([x[:15], x[15:]])
+
+
+def test_the_last_objective_of_k_means_is_that_of_its_centres():
+    x = RNG.normal(size=(300, 3)).astype(np.float32)
+    x[0] = 1e6
+    found = KMeans(3).fit(x, KEY)
+    assert found.history[-1] == pytest.approx(float(mean_squared_error(found.codec, x)), rel=1e-4)

@@ -24,6 +24,7 @@ from ae_jax.train.checkpoints import Checkpoints
 from ae_jax.train.codec_fit import CodecSetup, fit_codec, prepare_codec
 from ae_jax.train.config import (
     AnyConfig,
+    CodecConfig,
     DataConfig,
     RunConfig,
     from_dict,
@@ -86,6 +87,8 @@ def fit(
     if deaf:
         raise UserError(f"listeners are called with each record, and {deaf[0]!r} is no function")
     config = configure(config, options)
+    if isinstance(x, DataSet):
+        _refuse_other_data(config.data, x)
     directory = None if workdir is None else RunDirectory(workdir)
     begins = directory is None or not directory.holds_run
     setup = prepare(config, as_dataset(x, y, config.data), start, begins=begins)
@@ -103,6 +106,16 @@ def fit(
     for keep in keeps:  # of a fit that was over before
         keep()
     return fitted(setup, outcome.state, outcome.records)
+
+
+def _refuse_other_data(named: DataConfig, given: DataSet) -> None:
+    """Raises UserError where options name a data set or a protocol that the given one is not."""
+    for option in ("name", "protocol"):
+        own, asked = getattr(given, option), getattr(named, option)
+        if asked not in (own, getattr(DataConfig(), option)):
+            raise UserError(
+                f"data.{option} of the given DataSet is {own}, not {asked}: leave it out"
+            )
 
 
 def keeps_facts(
@@ -158,6 +171,11 @@ def prepare(
 
 def configure(config: AnyConfig | None, options: dict[str, Any]) -> AnyConfig:
     """The configuration with Python keyword options applied. Raises UserError."""
+    if config is not None and not isinstance(config, RunConfig | CodecConfig):
+        raise UserError(
+            f"config is a RunConfig or a CodecConfig, not {type(config).__name__}: of a dict of "
+            "sections, ae_jax.train.config.from_dict makes one"
+        )
     if not options:
         return config or RunConfig()
     base = {} if config is None else to_dict(config)
@@ -214,6 +232,8 @@ def load(
                 f"{workdir} is one saved model: which={which} is for the runs of a folder"
             )
         return saved.read(Path(workdir), trust=trust, accept_code=accept_code)
+    if data is None and y is not None:
+        raise UserError("labels are given without examples: give data beside y")
     directory = RunDirectory(workdir)
     trust |= directory.check_code(accept_code=accept_code)
     config = directory.config(trust=trust)

@@ -2,7 +2,8 @@
 
 Each takes the variables of the model, `rows` with one example or code each (`x` or `z`) and what
 the model is conditioned on (`y` or `condition`), the ids of the rows, [B], and the statistics that
-preprocessing needs.
+preprocessing needs. Ids from `UNNUMBERED` on are of rows that belong to no data set: noise of
+their preprocessing is that of what they hold, and not of the place where they stand.
 """
 
 from functools import partial
@@ -18,21 +19,46 @@ from ae_jax.models import Batch, BoundModel
 from ae_jax.numerics.noise import example_keys
 from ae_jax.numerics.precision import float32_products
 
+UNNUMBERED = -(2**30)
+_ODD = 0x9E3779B1  # about 2^32 over the golden ratio: its multiples are spread over 32 bits
+
 
 def _batch(rows: dict[str, Array], ids: Array) -> Batch:
-    return {**rows, "id": ids, "mask": jnp.ones(ids.shape)}
+    places = jnp.where(ids < 0, ids - UNNUMBERED, ids)
+    return {**rows, "id": places, "mask": jnp.ones(ids.shape)}
+
+
+def _preprocessed(raw: Array, statistics: Any, ids: Array, architecture: Any) -> Array:
+    ids = jnp.where(ids < 0, _content(raw), ids)
+    return architecture.preprocess(raw, statistics, jax.random.key(0), ids)
+
+
+def _content(raw: Array) -> Array:
+    """A number of what each example [B, ...] holds, [B] int32: alike for equal examples."""
+    rows = raw.reshape(len(raw), -1)
+    if jnp.issubdtype(rows.dtype, jnp.floating):
+        bits = jax.lax.bitcast_convert_type(rows.astype(jnp.float32), jnp.uint32)
+    else:
+        bits = rows.astype(jnp.uint32)
+    place = jnp.arange(rows.shape[1], dtype=jnp.uint32)[None]
+    # The mixing of murmur hash 3: any bit of the value moves all bits of what is summed.
+    mixed = bits + place * jnp.uint32(_ODD)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        mixed = (mixed ^ (mixed >> shift)) * jnp.uint32(factor)
+    mixed = mixed ^ (mixed >> 16)
+    return jax.lax.bitcast_convert_type(mixed.sum(axis=1, dtype=jnp.uint32), jnp.int32)
 
 
 @partial(jax.jit, static_argnames="architecture")
 def inputs(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Array:
     """Raw examples in model units, [B, ...]."""
     del variables
-    return architecture.preprocess(rows["x"], statistics, jax.random.key(0), ids)
+    return _preprocessed(rows["x"], statistics, ids, architecture)
 
 
 def model_inputs(raw: Array, ids: Array, statistics: Any, architecture: Any) -> Array:
     """What the encoder sees."""
-    x = architecture.preprocess(raw, statistics, jax.random.key(0), ids)
+    x = _preprocessed(raw, statistics, ids, architecture)
     # NaN gets here only where it is a missing value: the encoder sees 0 for it, as in training.
     return jnp.where(jnp.isnan(x), 0.0, x)
 
@@ -49,7 +75,8 @@ def posterior(variables: Any, rows: Batch, ids: Array, statistics: Any, *, archi
 @partial(jax.jit, static_argnames="architecture")
 def encode(variables: Any, rows: Batch, ids: Array, statistics: Any, *, architecture) -> Array:
     """Posterior means of raw examples, [B, Z]."""
-    return posterior(variables, rows, ids, statistics, architecture=architecture).mean()
+    with float32_products():  # the mean may run a network of its own
+        return posterior(variables, rows, ids, statistics, architecture=architecture).mean()
 
 
 @partial(jax.jit, static_argnames="architecture")
@@ -73,7 +100,7 @@ def score(
     seed: Array,
 ) -> Array:
     """Anomaly scores of raw examples, [B]; NaN is left to the score."""
-    x = architecture.preprocess(rows["x"], statistics, jax.random.key(0), ids)
+    x = _preprocessed(rows["x"], statistics, ids, architecture)
     model = BoundModel(architecture.model, variables)
     with float32_products():
         return score(model, _batch({**rows, "x": x}, ids), jax.random.key(seed))

@@ -96,7 +96,8 @@ def encoder_of(model: Fitted) -> Callable[..., Array]:
     statistics = jax.tree.map(np.asarray, setup.numbers.statistics)
 
     def encode(weights: Weights, x: Array, *condition: Array) -> Array:
-        rows, ids = _rows(model, "x", x, condition), jnp.arange(x.shape[0], dtype=jnp.int32)
+        rows = _rows(model, "x", x, condition)
+        ids = compiled.UNNUMBERED + jnp.arange(x.shape[0], dtype=jnp.int32)
         return compiled.encode(
             tree(weights), rows, ids, statistics, architecture=setup.architecture
         )

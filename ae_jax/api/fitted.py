@@ -105,7 +105,11 @@ class Fitted:
     def encode(
         self, x: np.ndarray | Split, y: Any = None, condition: np.ndarray | None = None
     ) -> Float[np.ndarray, "N Z"]:
-        """Posterior means [N, Z] of raw examples."""
+        """Posterior means [N, Z] of raw examples.
+
+        Where preprocessing draws, as to binarise, an example of an array is given noise of its own:
+        it has the same code alone and among others, and one of a `Split` the noise of its id.
+        """
         rows, first_id = self._examples(x, y, condition)
         return self._over_batches(compiled.encode, rows, first_id)
 
@@ -397,16 +401,25 @@ class Fitted:
         return made.reshape(len(made), *each) if math.prod(each) == made[:1].size else made
 
     def _fitted_codes(self, count: int, seed: int) -> np.ndarray:
-        """Codes drawn from a mixture of Gaussians that is fitted to those of training examples."""
+        """Codes drawn from a mixture of Gaussians that is fitted to those of training examples.
+
+        They are brought into the range that codes can have; where codes are one of Z, those of
+        training are drawn again.
+        """
         from sklearn.mixture import GaussianMixture  # slow to import, and rarely used
 
         train = self.setup.dataset.splits[self.split_named("train")]
         codes = self.encode(train).astype(np.float64)
+        rng = np.random.default_rng(seed)
+        if np.isin(codes, (0, 1)).all() and (codes.sum(axis=1) == 1).all():  # one of Z
+            return codes[rng.integers(len(codes), size=count)].astype(np.float32)
         components = min(MIXTURE_COMPONENTS, len(np.unique(codes, axis=0)))
         mixture = GaussianMixture(components, random_state=seed, reg_covar=1e-6).fit(codes)
         drawn, _ = mixture.sample(max(count, 1))
-        order = np.random.default_rng(seed).permutation(len(drawn))  # they come by component
-        return drawn[order][:count].astype(np.float32)
+        drawn = drawn[rng.permutation(len(drawn))][:count]  # they come by component
+        support = self.setup.code_shapes()[0].support
+        low = max(support.low, 0.0 if codes.min() >= 0 else -math.inf)  # rectified codes, of NMF
+        return np.clip(drawn, low, support.high).astype(np.float32)
 
     def _examples(
         self,
@@ -416,7 +429,7 @@ class Fitted:
         check_condition: bool = True,
     ) -> tuple[dict[str, np.ndarray], int]:
         """Raw examples in the shape of the data set with their conditions; the id of the first."""
-        shape, first_id = self.setup.dataset.shape, 0
+        shape, first_id = self.setup.dataset.shape, compiled.UNNUMBERED
         if isinstance(x, Split):  # of a data set: its examples have come in by the same door
             raw, first_id = x.x, x.first_id or 0
             if raw.shape[1:] != shape:

@@ -111,7 +111,9 @@ def fit_layerwise(
         raise UserError("layer by layer networks are trained; a codec is fitted by fit")
     if how is not None and not isinstance(how, Layerwise):
         raise UserError(f"how layers are trained is a Layerwise, not {how!r}")
-    configured = cast(RunConfig, configure(config or LOGISTIC, options))
+    configured = configure(config or LOGISTIC, options)
+    if not isinstance(configured, RunConfig):
+        raise UserError("layer by layer networks are trained: config is a RunConfig")
     dataset = as_dataset(x, y, configured.data)
     config = _with_head(configured, dataset)
 
@@ -179,14 +181,12 @@ def layer_config(config: RunConfig, how: Layerwise, depth: int) -> RunConfig:
     is_first, is_last = depth == 1, depth == len(sizes)
     latent, head = INNER[config.model.activation]
     model = dataclasses.replace(
-        config.model,
-        hidden=(),
-        decoder_hidden=None,
-        latent=config.model.latent if is_last else latent,
-        latent_dim=sizes[depth - 1],
-        head=config.model.head if is_first else head,
-        head_scale=config.model.head_scale if is_first else 1.0,
+        config.model, hidden=(), decoder_hidden=None, latent_dim=sizes[depth - 1]
     )
+    if not is_last:
+        model = _with_part(model, "latent", latent, latent_k=ModelConfig().latent_k)
+    if not is_first:
+        model = _with_part(model, "head", head, head_scale=ModelConfig().head_scale)
     optim: Optimiser = how.optim
     if how.by_rbm:
         model = _machine(model, how.init_scale)
@@ -208,13 +208,19 @@ def first_layers(config: RunConfig, depth: int) -> RunConfig:
     sizes = _sizes(config.model)
     is_whole = depth == len(sizes)
     model = dataclasses.replace(
-        config.model,
-        hidden=sizes[: depth - 1],
-        decoder_hidden=None,
-        latent=config.model.latent if is_whole else INNER[config.model.activation][0],
-        latent_dim=sizes[depth - 1],
+        config.model, hidden=sizes[: depth - 1], decoder_hidden=None, latent_dim=sizes[depth - 1]
     )
+    if not is_whole:
+        latent = INNER[config.model.activation][0]
+        model = _with_part(model, "latent", latent, latent_k=ModelConfig().latent_k)
     return dataclasses.replace(config, model=model)
+
+
+def _with_part(model: ModelConfig, part: str, name: str, **fields: Any) -> ModelConfig:
+    """The model with another part, without the options that belonged to the one before."""
+    options = tuple(one for one in model.options if one[0].partition(".")[0] != part)
+    changes: dict[str, Any] = {"options": options, part: name, **fields}
+    return dataclasses.replace(model, **changes)
 
 
 def _machine(model: ModelConfig, init_scale: float) -> ModelConfig:

@@ -79,6 +79,7 @@ class KMeans(CodecSpec):
             step, self, rows, state, self.max_iterations, tolerance, told(progress, squared)
         )
         weights, inertia = _summary(rows, state.centres)
+        history[-1] = inertia  # of the centres that are given back, after their last step
         variance = jnp.maximum(inertia / rows.dim, least_variance(frame))
         codec = KMeansCodec(
             relative=state.centres * frame.unit,

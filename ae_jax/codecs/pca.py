@@ -143,11 +143,14 @@ class Pca(CodecSpec):
 
         Values are (x - shift) * scale. Memory is that of a few [D, D] matrices.
         """
-        self.check_options()
         return self.fit_moments(moments_of_batches(batches, shift, scale))
 
     def fit_moments(self, moments: Moments) -> Fit:
-        """The exact fit to data of which only the moments are known."""
+        """The exact fit to data of which only the moments are known. Raises UserError for options
+        of another way to fit."""
+        self.check_options()
+        idle = ("solver", "oversampling", "max_iterations", "tolerance")
+        self.refuse_changed(idle, "is of a fit to all data at once, and moments are solved exactly")
         return self._finish(self.spectrum_of_moments(moments), None, True)
 
     def spectrum_of_moments(self, moments: Moments) -> Spectrum:

@@ -119,19 +119,20 @@ def put_rows(whole: Array, part: Array, start: Array) -> Array:
     return jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
 
 
-def as_rows(x: Any, shift: Any = 0.0, scale: Any = 1.0) -> Rows:
+def as_rows(x: Any, shift: Any = 0.0, scale: Any = 1.0, *, check_digits: bool = True) -> Rows:
     """Rows of an array [N, D] (NumPy's or on a device), the values being (x - shift) * scale.
 
     `shift` and `scale` are numbers or [D]: scale = 1 / 255 turns bytes into grey levels. Raises
-    UserError for another shape or type, and for values that are not finite or whose squares are
-    none.
+    UserError for another shape or type, for values that are not finite or whose squares are none,
+    and with `check_digits` for columns of which float32 would round the differences away: a part
+    of the data has a smaller spread than all.
     """
     if not isinstance(x, jax.Array):
         x = as_array(x, "the data of a codec")
     if x.ndim != 2 or 0 in x.shape:
         raise UserError(f"a codec wants examples of shape [N, D], not {tuple(x.shape)}")
     if not isinstance(x, jax.Array):
-        x = admit(x, "the data of a codec").values
+        x = admit(x, "the data of a codec", check_digits=check_digits).values
     if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool) or jnp.iscomplexobj(x):
         raise UserError(f"a codec wants real numbers, not {x.dtype}")
     rows = Rows(jnp.asarray(x), _per_dimension(shift, x), _per_dimension(scale, x))

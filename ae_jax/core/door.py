@@ -19,8 +19,8 @@ Kind = Literal["binary", "bytes", "integers", "real"]
 
 # Of the spread of a column: what rounding to float32 may be. A column of floats that varies by less
 # than the second number, as a share of its size, is a constant with the noise of its computation.
-_ROUNDING = 1e-2
-_CONSTANT = 1e-9
+LARGEST_ROUNDING = 1e-2
+CONSTANT = 1e-9
 _CHUNK = 2**20  # values that are looked at together
 _MEMORY_SHARE = 0.5  # of the machine, that a sparse matrix may take when it is made dense
 
@@ -195,8 +195,8 @@ def _check_digits(x: np.ndarray, values: np.ndarray, origin: str) -> None:
     known = np.maximum(known, 1)
     mean = sums / known
     spread = np.sqrt(np.maximum(squares / known - mean**2, 0.0))
-    lost = np.sqrt(errors / known) > _ROUNDING * spread
-    noise = _CONSTANT if x.dtype.kind == "f" else 0.0
+    lost = np.sqrt(errors / known) > LARGEST_ROUNDING * spread
+    noise = CONSTANT if x.dtype.kind == "f" else 0.0
     varies = spread > noise * np.abs(first + mean)
     if (lost & varies).any():
         column = int(np.argmax(lost & varies))
