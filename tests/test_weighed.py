@@ -94,7 +94,7 @@ def test_a_perfect_reconstruction_is_infinitely_good_in_any_batch(batch_size):
     split = DeviceSplit.put(Split(x, first_id=0))
     data = EvaluationData(split, Statistics(None), PREPROCESSING.get("identity"), batch_size)
     module = model.setup.architecture.model
-    found = PeakSignalToNoise()(module, {"params": params}, data, jax.random.key(0))
+    found = PeakSignalToNoise(peak=10.0)(module, {"params": params}, data, jax.random.key(0))
     assert found == {"psnr": np.inf}
 
 
