@@ -29,15 +29,15 @@ class Frame:
 def centred(rows: Rows) -> tuple[Rows, Frame]:
     """The rows about their mean in units of their spread, root mean square over all values."""
     first = rows.take(jnp.zeros(1, jnp.int32))[0]
-    origin = _near_mean(rows, first)
+    origin = near_mean(rows, first)
     within = rows.less(origin)
-    unit = _power_of_two(float(_mean_square(within)))
+    unit = _power_of_two(float(mean_square(within)))
     return within.over(unit), Frame(origin, unit)
 
 
 def scaled(rows: Rows) -> tuple[Rows, Frame]:
     """The rows in units of their size, about where the data have their origin."""
-    unit = _power_of_two(float(_mean_square(rows)))
+    unit = _power_of_two(float(mean_square(rows)))
     return rows.over(unit), Frame(jnp.zeros(rows.dim), unit)
 
 
@@ -45,7 +45,7 @@ def mean_over_spread(rows: Rows) -> float:
     """How many times the spread of the data their mean is, root mean squares; 0 where all are one
     example."""
     about, frame = centred(rows)
-    spread = frame.unit * math.sqrt(float(_mean_square(about)))
+    spread = frame.unit * math.sqrt(float(mean_square(about)))
     size = float(jnp.sqrt(jnp.square(frame.origin / frame.unit).mean())) * frame.unit
     return size / spread if spread > 0 else 0.0
 
@@ -76,8 +76,9 @@ def _power_of_two(square: float) -> float:
 
 
 @jax.jit
-def _near_mean(rows: Rows, first: Array) -> Array:
-    """The mean, from differences to an example: sums of large numbers lose digits."""
+def near_mean(rows: Rows, first: Array) -> Array:
+    """The mean [D], from differences to a point `first` [D] near the data: sums of large numbers
+    lose digits."""
 
     def add(carry, block):
         count, mean = carry
@@ -90,7 +91,9 @@ def _near_mean(rows: Rows, first: Array) -> Array:
 
 
 @jax.jit
-def _mean_square(rows: Rows) -> Array:
+def mean_square(rows: Rows) -> Array:
+    """Of all values."""
+
     def add(total, block):
         return total + (jnp.square(block.values).sum(axis=1) * block.fresh).sum()
 

@@ -14,7 +14,7 @@ from ae_jax.codecs.clusters import (
     one_hot,
 )
 from ae_jax.codecs.compiled import compiled_method
-from ae_jax.codecs.frame import centred, in_units, told
+from ae_jax.codecs.frame import centred, in_units, mean_square, told
 from ae_jax.codecs.iterate import iterate, relative_decrease
 from ae_jax.codecs.rows import Rows, dot
 from ae_jax.codecs.seeding import kmeans_plus_plus
@@ -116,7 +116,6 @@ class _MiniBatch:
 @jax.jit
 def _start(spec: KMeans, rows: Rows, key: Array) -> tuple[_Lloyd | _MiniBatch, Array]:
     """The first state of centred rows, and the mean variance of a dimension."""
-    total = rows.fold(lambda t, b: t + (jnp.square(b.values).sum(1) * b.fresh).sum(), jnp.zeros(()))
     centres = kmeans_plus_plus(rows, jax.random.fold_in(key, 0), spec.latent_dim)
     sizes = jnp.zeros(spec.latent_dim)
     state: _Lloyd | _MiniBatch
@@ -126,7 +125,7 @@ def _start(spec: KMeans, rows: Rows, key: Array) -> tuple[_Lloyd | _MiniBatch, A
     else:
         # Every centre starts as one example, its seed.
         state = _MiniBatch(centres, sizes + 1, jnp.full((), jnp.inf), jax.random.fold_in(key, 1))
-    return state, total / (rows.count * rows.dim)
+    return state, mean_square(rows)
 
 
 def _assign_all(rows: Rows, centres: Array) -> tuple[Array, Array]:

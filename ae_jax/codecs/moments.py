@@ -83,6 +83,19 @@ def gram(a: Array) -> Array:
     return jnp.triu(upper) + jnp.triu(upper, 1).T
 
 
+def within(rows: Rows, basis: Array) -> tuple[Array, Array]:
+    """Of rows X and a basis Q [D, W], in one pass: the scatter of the codes, Q^T X^T X Q [W, W],
+    and X^T X Q [D, W], of which a next basis is made."""
+
+    def add(carry: tuple[Array, Array], block: Any) -> tuple[Array, Array]:
+        scatter, image = carry
+        codes = dot(block.values, basis) * block.fresh[:, None]
+        return scatter + dot(codes.T, codes), image + dot(block.values.T, codes)
+
+    width = basis.shape[1]
+    return rows.fold(add, (jnp.zeros((width, width)), jnp.zeros_like(basis)))
+
+
 @jax.jit
 def moments_of(rows: Rows) -> Moments:
     """Of all rows, in one pass."""

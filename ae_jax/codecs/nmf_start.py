@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ae_jax.codecs.moments import within
 from ae_jax.codecs.rows import Block, Rows, dot
 
 _PASSES = 3
@@ -37,18 +38,10 @@ def _singular_vectors(rows: Rows, key: Array, count: int) -> tuple[Array, Array,
     width = min(count + _OVERSAMPLING, rows.count, rows.dim)
     basis = jnp.linalg.qr(jax.random.normal(key, (rows.dim, width)))[0]
 
-    def pass_over(basis: Array) -> tuple[Array, Array]:
-        def add(carry, block):
-            scatter, image = carry
-            codes = dot(block.values, basis) * block.fresh[:, None]
-            return scatter + dot(codes.T, codes), image + dot(block.values.T, codes)
-
-        return rows.fold(add, (jnp.zeros((width, width)), jnp.zeros_like(basis)))
-
     basis = jax.lax.fori_loop(
-        0, _PASSES, lambda _, basis: jnp.linalg.qr(pass_over(basis)[1])[0], basis
+        0, _PASSES, lambda _, basis: jnp.linalg.qr(within(rows, basis)[1])[0], basis
     )
-    squares, vectors = jnp.linalg.eigh(pass_over(basis)[0])
+    squares, vectors = jnp.linalg.eigh(within(rows, basis)[0])
     singular = jnp.sqrt(jnp.maximum(squares[::-1][:count], 0.0))
     right = dot(basis, vectors[:, ::-1][:, :count]).T  # [Z, D]
 

@@ -16,9 +16,17 @@ from jax import Array
 
 from ae_jax.codecs.base import Codec, CodecSpec, Fit, Progress
 from ae_jax.codecs.compiled import compiled_method
-from ae_jax.codecs.frame import Frame, centred, in_two, in_units, told
+from ae_jax.codecs.frame import (
+    Frame,
+    centred,
+    in_two,
+    in_units,
+    mean_square,
+    near_mean,
+    told,
+)
 from ae_jax.codecs.iterate import iterate
-from ae_jax.codecs.moments import Moments, moments_of, moments_of_batches
+from ae_jax.codecs.moments import Moments, moments_of, moments_of_batches, within
 from ae_jax.codecs.rows import Rows, dot
 from ae_jax.codecs.spectrum import Spectrum, fix_signs, host_spectrum, on_host
 from ae_jax.core.errors import UserError
@@ -270,26 +278,15 @@ def _subspace(spec: Pca, rows: Rows, key: Array, progress: Progress | None):
 
 @functools.partial(jax.jit, static_argnames=("width", "latent_dim"))
 def _start_subspace(rows: Rows, key: Array, width: int, latent_dim: int):
-    mean = rows.fold(
-        lambda sum_, b: sum_ + (b.values * b.fresh[:, None]).sum(axis=0), jnp.zeros(rows.dim)
-    ) / (rows.count)
-    total = rows.less(mean).fold(
-        lambda sum_, b: sum_ + (jnp.square(b.values).sum(axis=1) * b.fresh).sum(), jnp.zeros(())
-    )
+    mean = near_mean(rows, jnp.zeros(rows.dim))  # what the frame has left of it
+    total = mean_square(rows.less(mean)) * (rows.count * rows.dim)
     basis = jnp.linalg.qr(jax.random.normal(key, (rows.dim, width)))[0]
     state = _Subspace(jnp.zeros((latent_dim, rows.dim)), jnp.zeros(latent_dim), total, basis)
     return mean, state
 
 
 def _iterate_subspace(spec: Pca, rows: Rows, state: _Subspace, iteration: Array):
-    width = state.basis.shape[1]
-
-    def add(carry, block):
-        scatter, image = carry
-        codes = dot(block.values, state.basis) * block.fresh[:, None]
-        return scatter + dot(codes.T, codes), image + dot(block.values.T, codes)
-
-    scatter, image = rows.fold(add, (jnp.zeros((width, width)), jnp.zeros_like(state.basis)))
+    scatter, image = within(rows, state.basis)
     # Rayleigh-Ritz: the best components within the subspace.
     squares, rotation = top_eigenvectors(scatter, spec.latent_dim)
     components = dot(rotation, state.basis.T)
