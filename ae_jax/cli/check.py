@@ -64,6 +64,12 @@ def check(reference: str, kind: str | None = None) -> Iterator[Finding]:
     """
     part = ANY.get(reference)
     kind = kind or kind_of(part, reference)
+    base_class = {"objective": Objective, "optimiser": Optimiser}.get(kind, nn.Module)
+    if not (isinstance(part, type) and issubclass(part, base_class)):
+        raise UserError(
+            f"{reference} is no {kind}: it is not derived from "
+            f"{base_class.__module__.partition('.base')[0]}.{base_class.__name__}"
+        )
     yield _finding("declaration", lambda: _check_declaration(part, kind))
     base = {"model": {"hidden": [8], "latent_dim": CODE, "activation": "tanh"}}
     assignments = [*_assignments(reference, part, kind), *_TRAINING]

@@ -86,6 +86,7 @@ def sample(
     """Writes samples as a figure, or as numbers where they are no images or `out` asks for it."""
     _check_arrays(out)
     model = load(run, checkpoint, **allowed)
+    _refuse_over_data(out, model.config.data.name)
     make_directory(run if out is None else out.parent)
     y = None if label is None else _class_given(label, model.setup.dataset.classes or ())
     samples = model.sample(count, seed, y=y, prior=prior, units="model")
@@ -107,6 +108,7 @@ def reconstruct(
     """Writes examples and their reconstructions as a figure or as numbers."""
     _check_arrays(out)
     model = load(run, checkpoint, **allowed)
+    _refuse_over_data(out, model.config.data.name)
     split = model.split_named(split)
     make_directory(run if out is None else out.parent)
     examples = model.setup.dataset.splits[split].head(count)
@@ -127,6 +129,7 @@ def encode(run: Path, checkpoint: Which, split: str, out: Path, **allowed: Any) 
     if out.suffix not in (".csv", ".npz"):
         raise UserError(f"--out takes a .csv or .npz file, not {out.name}")
     model = load(run, checkpoint, **allowed)
+    _refuse_over_data(out, model.config.data.name)
     examples = model.setup.dataset.splits[model.split_named(split)]
     make_directory(out.parent)
     codes, known = model.encode(examples), _named(examples, model.setup.dataset.classes)
@@ -136,6 +139,16 @@ def encode(run: Path, checkpoint: Which, split: str, out: Path, **allowed: Any) 
         return
     values = {f"z{unit}": column for unit, column in enumerate(codes.T)}
     _save_table(out, {"example": np.arange(len(codes)), **known, **values})
+
+
+def _refuse_over_data(out: Path | None, data: str | None) -> None:
+    """Raises UserError where what is written would replace the data that it is made of."""
+    if out is None or data is None:
+        return
+    if out.resolve() == file_and_label(data)[0].resolve():
+        raise UserError(
+            f"--out {out} would write over the data of the run, or those that are given"
+        )
 
 
 def _named(examples: Split, classes: tuple[str, ...] | None) -> dict[str, np.ndarray]:
@@ -177,12 +190,15 @@ def score(
         raise UserError("--threshold-split says where --false-positive-rate holds: give that too")
     if data is not None and split is not None:
         raise UserError("--split is of the data of the RUN, and --data names others")
-    if data is not None and out.resolve() == file_and_label(data)[0].resolve():
-        raise UserError(f"--out {out} would write over the data that are scored")
+    _refuse_over_data(out, data)
     chosen = score_named(kind, samples)
     model = load(run, checkpoint, **allowed)
+    _refuse_over_data(out, model.config.data.name)
     splits = model.setup.dataset.splits
     given = threshold_split or ("valid" if "valid" in splits else "train")
+    if rate is not None:
+        given = model.split_named(given)
+    make_directory(out.parent)
     if data is None:
         where, classes = split or "test", model.setup.dataset.classes
         examples = splits[model.split_named(where)]
@@ -195,13 +211,11 @@ def score(
         y = examples.y if labelled else None
         condition = examples.condition if model.condition_kind == "input" else None
         scores = model.score(examples.x, chosen, y, condition, seed=seed)
-    make_directory(out.parent)
     columns = {"example": np.arange(len(examples)), "score": scores}
     columns |= _named(examples, classes)
     known = {}
     if rate is not None:
-        others = splits[model.split_named(given)]
-        known["threshold"] = threshold_at(model.score(others, chosen, seed=seed), rate)
+        known["threshold"] = threshold_at(model.score(splits[given], chosen, seed=seed), rate)
         columns["outlier"] = outliers(columns["score"], known["threshold"])
         click.echo(
             f"threshold: {known['threshold']:.6g}, which a share {rate:g} of {given} lies above; "

@@ -76,10 +76,18 @@ def _options(kind: str, part: Any, name: str) -> list[str]:
 
 def _shown(field: dataclasses.Field) -> str:
     if field.default is not dataclasses.MISSING:
-        return json.dumps(field.default)
+        return _as_json(field.default)
     if field.default_factory is not dataclasses.MISSING:
-        return json.dumps(field.default_factory())
+        return _as_json(field.default_factory())
     return "..."
+
+
+def _as_json(value: Any) -> str:
+    """As --set takes it; what JSON does not hold, such as a function, by its name."""
+    try:
+        return json.dumps(value)
+    except TypeError:
+        return getattr(value, "__name__", repr(value))
 
 
 def _type_name(kind: Any) -> str:

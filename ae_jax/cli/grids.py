@@ -144,9 +144,11 @@ def _check_halving(halve: Sequence[int], over: Over, base: RunConfig, settings: 
         raise UserError("--halve compares single runs: leave out --seeds")
     if halve and len({type(ms[0].config.objective) for _, ms in settings.values()}) > 1:
         raise UserError("--halve compares runs of one objective, and these have several")
-    if [*halve] != sorted(set(halve)) or any(not 0 < e < base.train.epochs for e in halve):
+    members = [member for _, own in settings.values() for member in own]
+    most = min((one.config.train.epochs for one in members), default=base.train.epochs)
+    if [*halve] != sorted(set(halve)) or any(not 0 < e < most for e in halve):
         raise UserError(
-            f"--halve names epochs in rising order below train.epochs={base.train.epochs}, not "
+            f"--halve names epochs in rising order below train.epochs={most}, of the shortest, not "
             f"{','.join(map(str, halve))}"
         )
 

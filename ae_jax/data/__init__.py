@@ -209,10 +209,12 @@ def _contents(data: DataSet) -> dict:
         "splits": {part: len(split) for part, split in data.splits.items()},
         "shape": data.shape,
         "dtype": xs[0].dtype.name,
-        "range": (min(x.min() for x in xs).item(), max(x.max() for x in xs).item()),
+        "range": (min(_least(x) for x in xs), max(_most(x) for x in xs)),
         "bytes": sum(x.nbytes for x in xs),
     }
+    missing = sum(int(np.isnan(x).sum()) for x in xs if _may_lack(x))
     further = {
+        "missing values": missing or None,
         "kind": facts.kind if data.is_counts else None,
         "classes": None if classes is None else _some(classes),
         "factors": None if facts.factor_names is None else _some(facts.factor_names),
@@ -221,6 +223,19 @@ def _contents(data: DataSet) -> dict:
         "advice": scale_advice(data),
     }
     return contents | {key: value for key, value in further.items() if value is not None}
+
+
+def _may_lack(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
+
+
+def _least(x: Any) -> float:
+    """Of the values that are there."""
+    return (np.nanmin(x) if _may_lack(x) else x.min()).item()
+
+
+def _most(x: Any) -> float:
+    return (np.nanmax(x) if _may_lack(x) else x.max()).item()
 
 
 def _some(names: tuple[str, ...], most: int = 12) -> str:

@@ -45,7 +45,8 @@ class Split:
         return self._by_column(lambda column: column[rows])
 
     def after(self, before: "Split") -> "Split":
-        """The examples of `before`, then these; what only one of the two has is left out."""
+        """The examples of `before`, then these; what only one of the two has is left out: see
+        `refuse_partly`."""
         columns: dict[str, Any] = {}
         for name in COLUMNS:
             first, second = getattr(before, name), getattr(self, name)
@@ -60,6 +61,18 @@ class Split:
 
 
 COLUMNS = ("x", "y", "condition", "factors", "names")
+_SAID = {"y": "labels", "condition": "conditions", "factors": "factors"}
+
+
+def refuse_partly(splits: Mapping[str, Split], origin: str) -> None:
+    """Raises UserError for labels, conditions or factors of training examples that validation
+    examples lack, or the other way round."""
+    for column, said in _SAID.items():
+        parts = [name for name in ("train", "valid") if name in splits]
+        has = [name for name in parts if getattr(splits[name], column) is not None]
+        if has and len(has) < len(parts):
+            lacks = next(name for name in parts if name not in has)
+            raise UserError(f"{origin} has {said} for {has[0]} and none for {lacks}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +113,12 @@ class DataSet:
     declared_classes: int | None = None
 
     def __post_init__(self) -> None:
+        unknown = sorted(set(self.splits) - set(SPLITS))
+        if unknown:
+            raise UserError(
+                f"data set {self.name}: splits are {', '.join(SPLITS)}, and there is no place for "
+                f"{unknown[0]!r}"
+            )
         numbered, next_id = {}, 0
         for name in SPLITS:
             if name in self.splits:

@@ -10,6 +10,7 @@ streamed. They are marked as counts
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ def counts_from_text(
     most frequent words that are in `min_documents` texts or more and in no larger share of them
     than `max_share`, without `stop_words` ("english": scikit-learn's list); in alphabetical order.
     A `vocabulary` that is given is used as it is, as for new texts of a trained model. Raises
-    UserError where no word is left.
+    UserError where no word is left, and for words of a vocabulary that texts are not cut into.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -60,6 +61,14 @@ def counts_from_text(
         dtype=np.int32,
         **(rule if vocabulary is None else {"vocabulary": list(vocabulary)}),
     )
+    if isinstance(stop_words, str) and stop_words != "english":
+        raise UserError(f"stop_words is english or a list of words, not {stop_words!r}")
+    strange = [w for w in vocabulary or () if w != w.lower() or re.fullmatch(WORD, w) is None]
+    if strange:
+        raise UserError(
+            f"the vocabulary has {strange[0]!r}, and texts are cut into words of two lower-case "
+            "letters or more: give counts of its words, and not texts"
+        )
     texts = list(texts)
     if any(not isinstance(text, str) for text in texts):
         raise UserError("texts to count words in have to be strings")
@@ -120,9 +129,13 @@ def stored_counts(
     empty = sum(_empty_rows(split.x) for split in splits)
     if empty:
         log(f"{name}: {empty} documents hold no word of the vocabulary")
-    words = None if vocabulary is None else tuple(map(str, vocabulary))
+    words = None if vocabulary is None else tuple(map(_word, vocabulary))
     facts = Facts("counts", feature_names=words, origin=origin)
     return Stored(splits[0], splits[1], valid_count, None, classes, facts)
+
+
+def _word(word: Any) -> str:
+    return word.decode() if isinstance(word, bytes) else str(word)
 
 
 def held_counts(matrix: Any, name: str) -> np.ndarray | SparseCounts:

@@ -1,15 +1,16 @@
 """The kinds of data set that a name can mean, behind one interface."""
 
 import dataclasses
+import inspect
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ae_jax.core.errors import UserError, present
 from ae_jax.core.files import cache_root
 from ae_jax.data.arrays import admitted, check_split
-from ae_jax.data.base import DataSet
+from ae_jax.data.base import DataSet, refuse_partly
 from ae_jax.data.protocols import Stored
 from ae_jax.data.sources import cache
 from ae_jax.data.sources.cache import Damaged, Log
@@ -108,6 +109,17 @@ def _read_and_verify(folder: Path) -> Stored | None:
     return stored
 
 
+def _takes_nothing(function: Any) -> bool:
+    """Whether it can be called without arguments."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:  # also of what is no function
+        return False
+    except ValueError:  # a function that does not say what it takes
+        return True
+    return True
+
+
 @dataclasses.dataclass(frozen=True)
 class UserFunction:
     """`path/to/file.py:function`, a user's function without arguments that returns a DataSet."""
@@ -125,10 +137,15 @@ class UserFunction:
 
     def stored(self, log: Log) -> Stored:
         """The user's splits; "full" joins valid into train. Raises UserError."""
+        if not _takes_nothing(self.function):
+            raise UserError(
+                f"{self.name} has to be a function without arguments that returns a DataSet"
+            )
         made = self.function()
         if not isinstance(made, DataSet) or not {"train", "test"} <= set(made.splits):
             raise UserError(f"{self.name} has to return a DataSet with the splits train and test")
         made = admitted(made)
+        refuse_partly(made.splits, self.name)
         train, valid = made.splits["train"], made.splits.get("valid")
         for split in made.splits.values():
             check_split(split, made.shape, self.name, missing=True, counts=made.is_counts)

@@ -123,7 +123,7 @@ def _fetched_newsgroups(work: Path, log: Log) -> Stored:
                     subset=part,
                     shuffle=False,
                     remove=("headers", "footers", "quotes"),
-                    n_retries=0,
+                    n_retries=1,
                 )
             )
     except OSError as error:

@@ -10,11 +10,13 @@ from ae_jax.data.base import Split
 from ae_jax.data.protocols import Stored
 from ae_jax.data.sources.cache import Log
 from ae_jax.data.sources.fetch import DATA_FOLDER, Unavailable, find_in_data_folder
+from ae_jax.data.sources.mirrors import PATIENCE, silence
 
 OLIVETTI_SOURCES = (
     f"olivetti.npz in the folder named by {DATA_FOLDER}",
     "the download of scikit-learn's fetch_olivetti_faces",
 )
+_URL = "https://ndownloader.figshare.com/files/5976027"
 _SHAPE = (400, 64, 64)
 # Ten images each: the first 30 people train, of whom the last 5 are held out; 10 people test.
 _TRAIN, _VALID = 300, 50
@@ -65,9 +67,12 @@ def _fetched(work: Path, log: Log) -> tuple[np.ndarray, np.ndarray]:
     """By the fetcher, which checks the sha256; into an empty folder, so that it reads its own."""
     from sklearn.datasets import fetch_olivetti_faces
 
-    log("olivetti: downloading by scikit-learn")
+    problem = silence(_URL, PATIENCE)
     try:
-        bunch = fetch_olivetti_faces(data_home=work / "sklearn", n_retries=0)
+        if problem:
+            raise OSError(problem)
+        log("olivetti: downloading by scikit-learn")
+        bunch = fetch_olivetti_faces(data_home=work / "sklearn", n_retries=1)
     except OSError as error:
         raise UserError(
             f"data set olivetti could not be downloaded ({error}); put olivetti.npz with images "

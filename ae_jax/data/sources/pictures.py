@@ -29,8 +29,14 @@ def read_pictures(folder: Path) -> Stored:
     Labels are the subfolders in sorted order, `names` the files. Raises UserError.
     """
     parts = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
-    if {"train", "test"} <= set(parts) <= {"train", "test", *_VALID}:
+    named = {"train", "test", *_VALID} & set(parts)
+    if {"train", "test"} <= set(parts) == named and len(named) < 4:
         return _read_parts(folder, parts)
+    if len(named) > 1:
+        raise UserError(
+            f"data set {folder} has the subfolders {', '.join(sorted(parts))}: one that is cut "
+            "already has train, test and possibly valid, and no other"
+        )
     files, classes = _listed(folder)
     x, y, names = _read(files, folder, classes)
     facts = Facts(origin=str(folder))

@@ -114,9 +114,15 @@ def _delimited(path: Path, log: Log) -> dict[str, np.ndarray]:
             "for their names"
         )
     if counted or any(field and not _is_number(field) for field in header):
+        fractions = [field for field in header if _is_number(field) and not field.isdecimal()]
+        if fractions and not counted:
+            raise UserError(
+                f"data set {path}: its first row holds words and numbers such as {fractions[0]}: "
+                "if it is an example, put a row of names before it"
+            )
         rows = rows[1:]
-        if header[0] == "" and [row[0] for row in rows] == [*map(str, range(len(rows)))]:
-            # The row numbers that pandas writes.
+        if header[0] == "" and _number_rows([row[0] for row in rows]):
+            log(f"{path}: its first column has no name and numbers the rows: it is left out")
             header, rows = header[1:], [row[1:] for row in rows]
     else:
         header = [""] * len(header)
@@ -134,6 +140,11 @@ def _delimited(path: Path, log: Log) -> dict[str, np.ndarray]:
         raise UserError(f"data set {path} holds names of columns and no rows")
     columns = zip(*rows, strict=True)
     return {name: _column(list(fields)) for name, fields in zip(names, columns, strict=True)}
+
+
+def _number_rows(fields: list[str]) -> bool:
+    """Whether these are whole numbers that do not repeat: what pandas writes of a table's index."""
+    return all(field.isdecimal() for field in fields) and len(set(fields)) == len(fields)
 
 
 def _counts_columns(header: list[str]) -> bool:

@@ -68,11 +68,21 @@ def user_file(name: str) -> UserFile | None:
         return UserFile(path, _sparse_matrix)
     if not os.path.isdir(path) or (path / HEADER).is_file():  # False for what cannot be a path
         return None  # of records, `RecordFolder` knows
-    if any(path.glob("*.txt")):
-        return UserFile(path, _folder_of_texts)
-    if is_folder_of_pictures(path):
+    texts, pictures = [*path.glob("*.txt")], is_folder_of_pictures(path)
+    if pictures and any(not _is_about(text) for text in texts):
+        return UserFile(path, _folder_of_both)
+    if pictures:
         return UserFile(path, lambda path, log: read_pictures(path))
-    return None
+    return UserFile(path, _folder_of_texts) if texts else None
+
+
+def _is_about(text: Path) -> bool:
+    """Whether a text is of a folder of pictures and not an example."""
+    return text.stem.lower().startswith(("readme", "license", "licence"))
+
+
+def _folder_of_both(path: Path, log: Log) -> Stored:
+    raise UserError(f"data set {path} holds texts and pictures: put those to train on alone")
 
 
 def file_and_label(name: str) -> tuple[Path, str | None]:
