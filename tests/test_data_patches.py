@@ -118,6 +118,7 @@ def test_without_a_file_the_fetcher_is_asked_and_its_failure_told(folder, monkey
         asked.append(data_home)
         raise OSError("no network")
 
+    monkeypatch.setattr("ae_jax.data.sources.faces.silence", lambda url, seconds: "")
     monkeypatch.setattr("sklearn.datasets.fetch_olivetti_faces", fetch)
     with pytest.raises(UserError, match=r"could not be downloaded \(no network\); put olivetti"):
         load("olivetti")
@@ -129,6 +130,7 @@ def test_what_the_fetcher_stretched_comes_back_as_grey_levels(folder, monkeypatc
 
     images = np.random.default_rng(1).integers(0, 256, (400, 64, 64), dtype=np.uint8)
     stretched = Bunch(images=np.float32(images) / 255, target=np.repeat(np.arange(40), 10))
+    monkeypatch.setattr("ae_jax.data.sources.faces.silence", lambda url, seconds: "")
     monkeypatch.setattr("sklearn.datasets.fetch_olivetti_faces", lambda **options: stretched)
     data = load("olivetti", protocol="full")
     np.testing.assert_array_equal(data.splits["test"].x[..., 0], images[300:])
