@@ -11,8 +11,9 @@ import pytest
 
 from ae_jax.api import configure, fit, load, prepare
 from ae_jax.api.evaluating import evaluated
+from ae_jax.api.export import programs_of, weights_of
 from ae_jax.api.layerwise import Layerwise, fit_layerwise
-from ae_jax.codecs import KMeans, Pca, ProbabilisticPca
+from ae_jax.codecs import Pca, ProbabilisticPca
 from ae_jax.codecs.base import mean_squared_error
 from ae_jax.core.errors import UserError
 from ae_jax.data.batches import DeviceSplit
@@ -209,8 +210,6 @@ def test_the_explorer_decodes_under_every_label(image_set):
 
 
 def test_an_example_has_one_code_alone_among_others_and_exported(image_set, tmp_path):
-    from ae_jax.api.export import encoder_of, weights_of
-
     model = untrained(image_set, preprocess="dynamic_binarization", model__head="bernoulli")
     x = np.asarray(image_set.splits["test"].x)[:6]
     codes = model.encode(x)
@@ -226,7 +225,7 @@ def test_an_example_has_one_code_alone_among_others_and_exported(image_set, tmp_
     assert drawn.mean() == pytest.approx(expected, abs=5 * 0.44 / np.sqrt(drawn.size))
     each = drawn.mean(axis=(0, 3))
     assert np.abs(each - expected).max() < 5 * 0.44 / np.sqrt(4000)
-    exported = encoder_of(model)(weights_of(model), jnp.asarray(x))
+    exported = programs_of(model)["encode"].call(weights_of(model), jnp.asarray(x, jnp.float32))
     np.testing.assert_allclose(exported, codes, rtol=1e-5, atol=1e-6)
 
 
@@ -288,10 +287,3 @@ def test_options_of_another_way_to_fit_are_refused_of_batches():
             Pca(2, **options).fit_batches([x[:15], x[15:]])
     with pytest.raises(UserError, match="a fit to all data at once"):
         ProbabilisticPca(2, solver="svd").fit_batches([x[:15], x[15:]])
-
-
-def test_the_last_objective_of_k_means_is_that_of_its_centres():
-    x = RNG.normal(size=(300, 3)).astype(np.float32)
-    x[0] = 1e6
-    found = KMeans(3).fit(x, KEY)
-    assert found.history[-1] == pytest.approx(float(mean_squared_error(found.codec, x)), rel=1e-4)

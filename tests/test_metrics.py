@@ -77,7 +77,7 @@ def test_explained_variance_of_the_mean_is_0_and_of_worse_below_it():
 
 
 @pytest.mark.parametrize("batch_size", SIZES)
-@pytest.mark.parametrize("peak", [10.0, 255.0])
+@pytest.mark.parametrize("peak", [20.0, 255.0])
 def test_psnr_is_the_mean_of_that_of_each_example(peak, batch_size):
     model, variables, pca = _pca_model(2)
     error = ((pca.inverse_transform(pca.transform(X.astype(np.float64))) - X) ** 2).mean(axis=1)
@@ -97,15 +97,15 @@ def test_psnr_of_known_errors():
 @pytest.mark.parametrize("corruption", list(CORRUPTIONS))
 def test_psnr_of_denoising_compares_with_the_clean(corruption):
     model, variables, pca = _pca_model(2)
-    evaluator = PeakSignalToNoise(peak=10.0, corruption=corruption, level=0.4)
+    evaluator = PeakSignalToNoise(peak=20.0, corruption=corruption, level=0.4)
     result = evaluator(model, variables, _data(7), KEY)
     _, values_key = jax.random.split(KEY)  # the first is the preprocessing's
     keys = example_keys(values_key, FIRST_ID + jnp.arange(COUNT))
     noisy = np.asarray(CORRUPTIONS.get(corruption)(keys, jnp.asarray(X), 0.4), np.float64)
     error = ((pca.inverse_transform(pca.transform(noisy)) - X) ** 2).mean(axis=1)
-    expected = (10 * np.log10(100 / error)).mean()
+    expected = (10 * np.log10(400 / error)).mean()
     assert result == {"psnr_denoised": pytest.approx(expected, abs=1e-3)}
-    clean = PeakSignalToNoise(peak=10.0)(model, variables, _data(), KEY)
+    clean = PeakSignalToNoise(peak=20.0)(model, variables, _data(), KEY)
     assert result["psnr_denoised"] < clean["psnr"]
 
 

@@ -35,11 +35,9 @@ def _preprocessed(raw: Array, statistics: Any, ids: Array, architecture: Any) ->
 
 def _content(raw: Array) -> Array:
     """A number of what each example [B, ...] holds, [B] int32: alike for equal examples."""
-    rows = raw.reshape(len(raw), -1)
-    if jnp.issubdtype(rows.dtype, jnp.floating):
-        bits = jax.lax.bitcast_convert_type(rows.astype(jnp.float32), jnp.uint32)
-    else:
-        bits = rows.astype(jnp.uint32)
+    # As numbers, whatever their type: an exported program takes bytes as float32 too.
+    rows = raw.reshape(raw.shape[0], -1).astype(jnp.float32)
+    bits = jax.lax.bitcast_convert_type(rows, jnp.uint32)
     place = jnp.arange(rows.shape[1], dtype=jnp.uint32)[None]
     # The mixing of murmur hash 3: any bit of the value moves all bits of what is summed.
     mixed = bits + place * jnp.uint32(_ODD)

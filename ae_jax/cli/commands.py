@@ -86,8 +86,8 @@ def sample(
     """Writes samples as a figure, or as numbers where they are no images or `out` asks for it."""
     _check_arrays(out)
     model = load(run, checkpoint, **allowed)
-    _refuse_over_data(out, model.config.data.name)
     make_directory(run if out is None else out.parent)
+    _refuse_over_data(out, model.config.data.name)
     y = None if label is None else _class_given(label, model.setup.dataset.classes or ())
     samples = model.sample(count, seed, y=y, prior=prior, units="model")
     if prior == "fitted":
@@ -108,9 +108,9 @@ def reconstruct(
     """Writes examples and their reconstructions as a figure or as numbers."""
     _check_arrays(out)
     model = load(run, checkpoint, **allowed)
-    _refuse_over_data(out, model.config.data.name)
     split = model.split_named(split)
     make_directory(run if out is None else out.parent)
+    _refuse_over_data(out, model.config.data.name)
     examples = model.setup.dataset.splits[split].head(count)
     inputs, outputs = model.inputs(examples), model.reconstruct(examples, units="model")
     if out is None and model.setup.dataset.is_picture:

@@ -45,7 +45,8 @@ class KMeansCodec(Clusters):
 
 @struct.dataclass
 class KMeans(CodecSpec):
-    """k-means. Objective: squared distance to the nearest centre, mean over examples.
+    """k-means. Objective: squared distance to the nearest centre, mean over examples, as an
+    iteration finds the centres: those that are given back have taken the step of the last one.
 
     batch_size       0: Lloyd's algorithm on all examples (Lloyd 1982). Otherwise mini-batches
                      of this size (Sculley 2010), and an iteration is a pass over the data
@@ -79,7 +80,6 @@ class KMeans(CodecSpec):
             step, self, rows, state, self.max_iterations, tolerance, told(progress, squared)
         )
         weights, inertia = _summary(rows, state.centres)
-        history[-1] = inertia  # of the centres that are given back, after their last step
         variance = jnp.maximum(inertia / rows.dim, least_variance(frame))
         codec = KMeansCodec(
             relative=state.centres * frame.unit,

@@ -76,7 +76,7 @@ class Autoencoder(nn.Module):
         One scale a dimension is so where as many codes are decoded as there are dimensions. Whether
         it is shows with twice as many codes: asked only where it could be.
         """
-        event, rows = tuple(getattr(self.head, "shape", ())), len(codes)
+        event, rows = tuple(getattr(self.head, "shape", ())), codes.shape[0]
         if not any(
             0 < p.ndim <= len(event) and p.shape[0] == rows for p in jax.tree.leaves(likelihood)
         ):
@@ -130,13 +130,13 @@ class Autoencoder(nn.Module):
 
     def _posterior(self, x: Array, condition: Array | None = None) -> Any:
         features = call_part(self.encoder, x, condition=condition)
-        _check_rows(features, self.encoder, "encoder", len(x))
+        _check_rows(features, self.encoder, "encoder", x.shape[0])
         return call_part(self.latent, features)
 
     def _decode_rows(self, z: Array, condition: Array | None) -> Any:
         def plain(module: "Autoencoder", z: Array) -> Any:
             features = call_part(module.decoder, z, condition=condition)
-            _check_rows(features, module.decoder, "decoder", len(z))
+            _check_rows(features, module.decoder, "decoder", z.shape[0])
             return call_part(module.head, features)
 
         if not self.tied:
@@ -156,7 +156,7 @@ class Autoencoder(nn.Module):
 def _check_rows(features: Any, part: nn.Module, role: str, rows: int) -> None:
     """Raises UserError for features that are not of so many examples, one row each."""
     # What is more than one array is between a part and the next, which are both the user's.
-    if isinstance(features, jax.Array) and (not features.ndim or len(features) != rows):
+    if isinstance(features, jax.Array) and (not features.ndim or features.shape[0] != rows):
         raise UserError(
             f"the {role} {type(part).__name__} makes features of shape {features.shape} of {rows} "
             "examples: they are [N, ...], one row an example"

@@ -29,7 +29,7 @@ class FullGaussianLatent(nn.Module):
         q = _base(self.dim, features)
         rows, columns = jnp.tril_indices(self.dim, -1)
         below = nn.Dense(len(rows), name="below")(features)
-        unit = jnp.broadcast_to(jnp.eye(self.dim), (len(features), self.dim, self.dim))
+        unit = jnp.broadcast_to(jnp.eye(self.dim), (features.shape[0], self.dim, self.dim))
         factor = unit.at[:, rows, columns].set(below)
         return FullGaussian(q.loc, jnp.exp(q.log_scale)[..., None] * factor)
 
@@ -49,7 +49,7 @@ class PlanarFlowLatent(nn.Module):
     @nn.compact
     def __call__(self, features: Array) -> PlanarFlow:
         size = self.length * self.dim
-        shape = (len(features), self.length, self.dim)
+        shape = (features.shape[0], self.length, self.dim)
         u = nn.Dense(size, name="u")(features).reshape(shape)
         w = nn.Dense(size, name="w")(features).reshape(shape)
         b = nn.Dense(self.length, name="b")(features)
@@ -77,7 +77,7 @@ class CouplingFlowLatent(nn.Module):
         outer = self.param("coupling_out", nn.initializers.zeros, (length, width, 2 * dim))
         shift = self.param("coupling_shift", nn.initializers.zeros, (length, 2 * dim))
         bias = nn.Dense(length * width, name="hidden")(features)
-        bias = bias.reshape(len(features), length, width)
+        bias = bias.reshape(features.shape[0], length, width)
         return CouplingFlow(_base(dim, features), hidden, bias, outer, shift)
 
 
