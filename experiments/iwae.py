@@ -6,14 +6,15 @@ Claim   On MNIST with stochastic binarisation, the importance weighted autoencod
         k = 5 over k = 1; `standard`, with 364, by 0.7 to 1.7, with likelihoods within a nat of the
         table or better; `paper` within half a nat of the whole table.
 
-Command python -m experiments.iwae --preset smoke|quick|standard|paper
+Command python -m experiments.iwae --preset smoke|quick|kl|standard|paper
             [--binarisation stochastic|fixed] [--workdir DIR] [--print-only]
 
         smoke     seconds; the 8x8 digits
         quick     k = 1 and 5 for 40 epochs, k = 1, 5 and 50 for 4; about 25 minutes on two idle
                   CPU cores, of which 8 for the likelihoods
-        standard  k = 1 and 5 for 364 epochs, and what the KL of the samples costs the VAE in the
-                  first 13; about two hours and a half on two idle CPU cores
+        kl        what the KL of the samples costs the VAE in 13 epochs, beside the analytic one;
+                  about fifteen minutes on two idle CPU cores
+        standard  k = 1 and 5 for 364 epochs; about two hours and a half on two idle CPU cores
         paper     Table 1, one and two stochastic layers, and Table 2: for an accelerator
 
 Protocol  60,000 training and 10,000 test digits; each pixel is 1 with its grey level as
@@ -76,7 +77,8 @@ FORMS_OF_KL = (Run("vae", 1, 3), Run("vae", 1, 3, analytic=True))
 PRESETS = {
     "smoke": Preset("digits", both(2, (5,)), samples=50),
     "quick": Preset("mnist", (*both(4, (5,)), *both(2, (5, 50))), gate=(0.8, 2.0)),
-    "standard": Preset("mnist", (*both(6, (5,)), *FORMS_OF_KL), gate=(0.7, 1.7), tolerance=1.0),
+    "kl": Preset("mnist", FORMS_OF_KL),
+    "standard": Preset("mnist", both(6, (5,)), gate=(0.7, 1.7), tolerance=1.0),
     "paper": Preset("mnist", (*TABLE_1, *TABLE_2), gate=(0.7, 1.7), tolerance=0.5),
 }
 
@@ -122,7 +124,9 @@ def main(preset: Preset, lab: Lab, binarisation: str) -> Findings:
             ),
         },
         pictures=pictures(models, found),
-        claims=claims(preset.gate, preset.tolerance, found, pairs),
+        claims=[]
+        if preset.dataset == "digits"
+        else claims(preset.gate, preset.tolerance, found, pairs),
         runs=run_rows({run.name: model for run, model in models.items()}),
     )
 
