@@ -140,7 +140,7 @@ METHODS = (
         "IWAE (plain, DReG, STL)",
         "exact gradient of a linear Gaussian model",
         "Burda et al. 2016, table 1: its protocol, the first 40 of 3,280 epochs",
-        ("iwae", "iwae/kl"),
+        ("iwae/quick", "iwae/kl"),
         "experiments/iwae.md",
     ),
     Method(
