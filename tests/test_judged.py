@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import sparse
 
 from ae_jax.api import configure, fit, load, prepare
 from ae_jax.api.evaluating import evaluated
@@ -16,6 +17,7 @@ from ae_jax.api.layerwise import Layerwise, fit_layerwise
 from ae_jax.codecs import Pca, ProbabilisticPca
 from ae_jax.codecs.base import mean_squared_error
 from ae_jax.core.errors import UserError
+from ae_jax.data import from_object
 from ae_jax.data.batches import DeviceSplit
 from ae_jax.data.passes import EvaluationData
 from ae_jax.data.preprocess import PREPROCESSING, Statistics
@@ -112,15 +114,15 @@ def test_a_ladder_and_its_prior_cut_a_code_into_the_same_parts():
         build_autoencoder(other, Examples((5,)))
 
 
-def test_a_constant_of_a_normalisation_that_is_off_is_refused():
-    for part in ("latent", "head"):
-        head = "multinomial" if part == "head" else "bernoulli"
-        options = ((f"{part}.batch_norm_epsilon", 0.1),)
-        config = ModelConfig(head=head, hidden=(8,), options=options)
-        with pytest.raises(UserError, match=f"model.{part}.batch_norm_epsilon is of"):
-            build_autoencoder(config, Examples((5,)))
-        on = dataclasses.replace(config, options=(*options, (f"{part}.batch_norm", True)))
-        build_autoencoder(on, Examples((5,)))
+@pytest.mark.parametrize(("part", "head"), [("latent", "gaussian"), ("head", "multinomial")])
+def test_a_constant_of_a_normalisation_that_is_off_is_refused_where_a_run_begins(part, head):
+    words = from_object(sparse.csr_matrix(RNG.poisson(1.0, (40, 5)).astype("uint8")))
+    options = {f"model__{part}__batch_norm_epsilon": 0.1, "model__head": head, "hidden": [8]}
+    config = configure(None, options)
+    with pytest.raises(UserError, match=f"model.{part}.batch_norm_epsilon is of"):
+        prepare(config, words)
+    prepare(config, words, begins=False)
+    prepare(configure(None, options | {f"model__{part}__batch_norm": True}), words)
 
 
 def test_a_peak_below_the_range_of_the_inputs_is_refused(trained, image_set):
@@ -274,10 +276,15 @@ def test_batches_are_judged_together_as_all_data_are():
     parts = Pca(1).fit_batches(np.array_split(x, 500))
     variances = (float(each.codec.explained_variance[0]) for each in (whole, parts))
     assert next(variances) == pytest.approx(next(variances), rel=1e-3)
-    assert float(mean_squared_error(whole.codec, x[:50])) > 0
-    flat = np.concatenate([1.6e9 + RNG.normal(size=(100, 1)), RNG.normal(size=(100, 1))], axis=1)
-    with pytest.raises(UserError, match="values of column 0 vary about 1.6e"):
-        Pca(1).fit_batches(np.array_split(flat, 5))
+    about = x[:50] - x.mean(axis=0)
+    direction = np.asarray(whole.codec.components[0], np.float64)
+    error = (np.square(about).sum(axis=1) - np.square(about @ direction)).mean()
+    found = float(mean_squared_error(whole.codec, x[:50]))
+    assert found == pytest.approx(error, rel=1e-2)
+    flat = np.concatenate([1.6e9 + 10 * RNG.normal(size=(100, 1)), t[:100]], axis=1)
+    for fit_to in (lambda: Pca(1).fit(flat, KEY), lambda: Pca(1).fit_batches(np.split(flat, 5))):
+        with pytest.raises(UserError, match="column 0 vary by .* about 1.6e"):
+            fit_to()
 
 
 def test_options_of_another_way_to_fit_are_refused_of_batches():

@@ -47,8 +47,9 @@ def _names_for(metric: str, given: str | Evaluator) -> Iterator[str]:
     yield metric
     yield f"{name}/{metric}"
     if dataclasses.is_dataclass(given):
-        own = {f.name: (getattr(given, f.name), f.default) for f in dataclasses.fields(given)}
-        changed = [f"{option}={value}" for option, (value, plain) in own.items() if value != plain]
+        own = [(f.name, getattr(given, f.name), f.default) for f in dataclasses.fields(given)]
+        plain = [one for one in own if isinstance(one[1], int | float | str)]
+        changed = [f"{option}={value}" for option, value, default in plain if value != default]
         yield f"{name}({', '.join(changed)})/{metric}"
     yield from (f"{name} {count}/{metric}" for count in itertools.count(2))
 

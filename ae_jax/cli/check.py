@@ -43,6 +43,10 @@ TOLERANCE = 2e-5
 PARTS = tuple(FILLED_IN)
 
 ANY: Registry[Any] = Registry("part", {})
+_BASES: dict[str, tuple[type, str]] = {
+    "objective": (Objective, "ae_jax.objectives.Objective"),
+    "optimiser": (Optimiser, "ae_jax.train.optimisers.Optimiser"),
+}
 
 
 class Failed(Exception):
@@ -64,12 +68,9 @@ def check(reference: str, kind: str | None = None) -> Iterator[Finding]:
     """
     part = ANY.get(reference)
     kind = kind or kind_of(part, reference)
-    base_class = {"objective": Objective, "optimiser": Optimiser}.get(kind, nn.Module)
+    base_class, said = _BASES.get(kind, (nn.Module, "flax.linen.Module"))
     if not (isinstance(part, type) and issubclass(part, base_class)):
-        raise UserError(
-            f"{reference} is no {kind}: it is not derived from "
-            f"{base_class.__module__.partition('.base')[0]}.{base_class.__name__}"
-        )
+        raise UserError(f"{reference} is no {kind}: it is not derived from {said}")
     yield _finding("declaration", lambda: _check_declaration(part, kind))
     base = {"model": {"hidden": [8], "latent_dim": CODE, "activation": "tanh"}}
     assignments = [*_assignments(reference, part, kind), *_TRAINING]

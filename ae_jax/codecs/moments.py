@@ -1,6 +1,5 @@
 """Mean and second moments of data, accumulated batch by batch without loss."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +10,7 @@ from flax import struct
 from jax import Array
 
 from ae_jax.codecs.rows import Rows, as_rows, dot
-from ae_jax.core.door import CONSTANT, LARGEST_ROUNDING
+from ae_jax.core.door import Digits, may_lose_digits
 from ae_jax.core.errors import UserError
 
 # Column strips of a Gram matrix: only those on and above the diagonal are computed.
@@ -108,34 +107,19 @@ def moments_of_batches(batches: Iterable[np.ndarray], shift=0.0, scale=1.0) -> M
     Raises UserError for no batches, for batches of different width, and for columns that vary by
     too little, all batches together, for float32 to tell their values apart.
     """
-    moments, first, varies = None, None, np.zeros(())
+    moments, digits = None, Digits()
     for batch in batches:
         rows = as_rows(batch, shift, scale, check_digits=False)
         moments = Moments.zero(rows.dim) if moments is None else moments
         if rows.dim != moments.origin.shape[0]:
             raise UserError(f"a batch has {rows.dim} columns, those before {len(moments.origin)}")
         moments = _update(moments, rows)
-        if isinstance(batch, np.ndarray) and batch.dtype != np.float32 and batch.dtype.itemsize > 2:
-            first = batch[0].astype(np.float64) if first is None else first
-            varies = varies + (np.abs(batch - first) > CONSTANT * np.abs(first)).any(axis=0)
+        if isinstance(batch, np.ndarray) and may_lose_digits(batch):
+            digits.add(batch, batch.astype(np.float32))
     if moments is None:
         raise UserError("there are no batches to fit to")
-    if first is not None:
-        _refuse_lost_digits(moments, varies > 0, shift, scale)
+    digits.refuse_lost("the data of a codec")
     return moments
-
-
-def _refuse_lost_digits(moments: Moments, varies: np.ndarray, shift: Any, scale: Any) -> None:
-    """Raises UserError where columns vary, and what float32 rounds is not small beside that."""
-    spread = np.sqrt(np.asarray(moments.variance, np.float64))
-    about = np.abs(np.asarray(moments.mean, np.float64) + np.asarray(shift) * np.asarray(scale))
-    lost = about * 2.0**-24 / math.sqrt(3) > LARGEST_ROUNDING * spread
-    if (lost & varies).any():
-        column = int(np.argmax(lost & varies))
-        raise UserError(
-            f"the values of column {column} vary about {about[column]:.6g} by so little that "
-            "float32 cannot tell them apart: subtract their mean and scale them"
-        )
 
 
 @jax.jit

@@ -19,8 +19,8 @@ Kind = Literal["binary", "bytes", "integers", "real"]
 
 # Of the spread of a column: what rounding to float32 may be. A column of floats that varies by less
 # than the second number, as a share of its size, is a constant with the noise of its computation.
-LARGEST_ROUNDING = 1e-2
-CONSTANT = 1e-9
+_ROUNDING = 1e-2
+_CONSTANT = 1e-9
 _CHUNK = 2**20  # values that are looked at together
 _MEMORY_SHARE = 0.5  # of the machine, that a sparse matrix may take when it is made dense
 
@@ -167,44 +167,66 @@ def _float32(x: np.ndarray, origin: str, check_digits: bool) -> np.ndarray:
         values = x.astype(np.float32, copy=False)
     if np.isinf(values).any():
         raise UserError(f"{origin} holds values that are infinite in float32: scale them")
-    if (
-        check_digits
-        and x.ndim > 1
-        and x.dtype.itemsize >= 4
-        and x.dtype.newbyteorder("=") != np.float32
-    ):
+    if check_digits and x.ndim > 1 and may_lose_digits(x):
         _check_digits(x, values, origin)
     return values
 
 
+def may_lose_digits(x: np.ndarray) -> bool:
+    """Whether float32 has fewer digits than the type of an array."""
+    return x.dtype.itemsize >= 4 and x.dtype.newbyteorder("=") != np.float32
+
+
 def _check_digits(x: np.ndarray, values: np.ndarray, origin: str) -> None:
     """Raises UserError for a column that varies, but by less than float32 can tell apart."""
-    count, wide = len(x), x.reshape(len(x), -1)
-    rounded, size = values.reshape(count, -1), max(1, _CHUNK // max(1, wide.shape[1]))
-    first = np.nan_to_num(wide[0].astype(np.float64))
-    known = np.zeros(len(first))
-    sums, squares, errors = np.zeros_like(known), np.zeros_like(known), np.zeros_like(known)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, count, size):
-            part = wide[start : start + size].astype(np.float64)
-            error = np.nan_to_num(part - rounded[start : start + size])
-            known += np.isfinite(part).sum(axis=0)
-            part = np.nan_to_num(part - first)
-            sums, squares = sums + part.sum(axis=0), squares + np.square(part).sum(axis=0)
-            errors = errors + np.square(error).sum(axis=0)
-    known = np.maximum(known, 1)
-    mean = sums / known
-    spread = np.sqrt(np.maximum(squares / known - mean**2, 0.0))
-    lost = np.sqrt(errors / known) > LARGEST_ROUNDING * spread
-    noise = CONSTANT if x.dtype.kind == "f" else 0.0
-    varies = spread > noise * np.abs(first + mean)
-    if (lost & varies).any():
-        column = int(np.argmax(lost & varies))
-        raise UserError(
-            f"{origin}: the values of column {column} vary by {spread[column]:.3g} about "
-            f"{first[column] + mean[column]:.6g}, and float32 cannot tell them apart: subtract "
-            "their mean and scale them"
-        )
+    count, digits = len(x), Digits()
+    wide, rounded = x.reshape(count, -1), values.reshape(count, -1)
+    size = max(1, _CHUNK // max(1, wide.shape[1]))
+    for start in range(0, count, size):
+        digits.add(wide[start : start + size], rounded[start : start + size])
+    digits.refuse_lost(origin)
+
+
+class Digits:
+    """What float32 rounds of the values of columns, beside their spread; part by part."""
+
+    def __init__(self) -> None:
+        self._first: np.ndarray | None = None
+        self._known = self._sums = self._squares = self._errors = np.zeros(())
+        self._noise = 0.0
+
+    def add(self, x: np.ndarray, rounded: np.ndarray) -> None:
+        """Rows [N, D] as they were given, and in float32."""
+        if self._first is None:
+            self._first = np.nan_to_num(x[0].astype(np.float64))
+            self._noise = _CONSTANT if x.dtype.kind == "f" else 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            part = x.astype(np.float64)
+            error = np.nan_to_num(part - rounded)
+            self._known = self._known + np.isfinite(part).sum(axis=0)
+            part = np.nan_to_num(part - self._first)
+            self._sums = self._sums + part.sum(axis=0)
+            self._squares = self._squares + np.square(part).sum(axis=0)
+            self._errors = self._errors + np.square(error).sum(axis=0)
+
+    def refuse_lost(self, origin: str) -> None:
+        """Raises UserError for a column that varies, but by less than float32 can tell apart."""
+        if self._first is None:
+            return
+        known = np.maximum(self._known, 1)
+        mean = self._sums / known
+        with np.errstate(over="ignore", invalid="ignore"):
+            spread = np.sqrt(np.maximum(self._squares / known - mean**2, 0.0))
+        about = self._first + mean
+        lost = np.sqrt(self._errors / known) > _ROUNDING * spread
+        varies = spread > self._noise * np.abs(about)
+        if (lost & varies).any():
+            column = int(np.argmax(lost & varies))
+            raise UserError(
+                f"{origin}: the values of column {column} vary by {spread[column]:.3g} about "
+                f"{about[column]:.6g}, and float32 cannot tell them apart: subtract their mean and "
+                "scale them"
+            )
 
 
 def _is_extended_float(kind: np.dtype) -> bool:

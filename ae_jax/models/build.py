@@ -238,13 +238,6 @@ def _check_used(config: ModelConfig, names: Mapping[str, str]) -> None:
             f"model.latent_k={config.latent_k} is for codes that keep their k highest units "
             f"(top_k, batch_top_k), and model.latent is {names['latent']}"
         )
-    for part in ("latent", "head"):
-        given = config.options_of(part)
-        normalises = "batch_norm" in types_of(part_class(part, names[part]))
-        if normalises and "batch_norm_epsilon" in given and not given.get("batch_norm", False):
-            raise UserError(
-                f"model.{part}.batch_norm_epsilon is of model.{part}.batch_norm, which is off"
-            )
     if config.decoder_hidden and "hidden" not in types_of(part_class("decoder", names["decoder"])):
         raise UserError(
             f"model.decoder_hidden={list(config.decoder_hidden)} is for a decoder with layers, and "

@@ -259,6 +259,13 @@ def _check_idle(setup: Setup, state: TrainState, codes: tuple[Any, Any]) -> None
     prior = getattr(setup.architecture.model, "prior_part", None)
     if prior is not None and hasattr(prior, "check_values"):
         prior.check_values(setup.values.low, setup.values.high)
+    for role in ("latent", "head"):
+        part = getattr(setup.architecture.model, role, None)
+        epsilon = "batch_norm_epsilon" in config.model.options_of(role)
+        if epsilon and not getattr(part, "batch_norm", True):
+            raise UserError(
+                f"model.{role}.batch_norm_epsilon is of model.{role}.batch_norm, which is off"
+            )
     head = getattr(setup.architecture.model, "head", None)
     if head is not None and hasattr(head, "check_start"):
         head.check_start()

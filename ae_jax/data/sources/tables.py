@@ -22,6 +22,7 @@ from ae_jax.data.sources.user_arrays import stored_of
 LABELS = ("label", "labels", "class", "target", "y")
 _INDEX = re.compile(r"__index_level_\d+__")
 _NO_LABEL = ("", "na", "nan")  # that a class may be called none is another matter
+_FRACTION = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?|-\d+")  # which no column is called
 _MISSING = (*_NO_LABEL, "null", "none")
 
 
@@ -114,7 +115,7 @@ def _delimited(path: Path, log: Log) -> dict[str, np.ndarray]:
             "for their names"
         )
     if counted or any(field and not _is_number(field) for field in header):
-        fractions = [field for field in header if _is_number(field) and not field.isdecimal()]
+        fractions = [field for field in header if _FRACTION.fullmatch(field)]
         if fractions and not counted:
             raise UserError(
                 f"data set {path}: its first row holds words and numbers such as {fractions[0]}: "
