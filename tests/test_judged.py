@@ -29,13 +29,11 @@ from ae_jax.eval import (
 )
 from ae_jax.eval.estimates import mean_and_error
 from ae_jax.eval.roc import bootstrapped, paired, roc
-from ae_jax.models.build import build_autoencoder
-from ae_jax.models.config import Examples, ModelConfig
 from ae_jax.objectives import Reconstruction
 from ae_jax.report import comparisons, saving
 from ae_jax.report.claims import at_least, at_most, close_to
 from ae_jax.report.explorer import specification
-from ae_jax.train.config import CodecConfig, TrainConfig
+from ae_jax.train.config import CodecConfig, DataConfig, RunConfig, TrainConfig
 from tests.test_explorer import untrained
 
 RNG = np.random.default_rng(0)
@@ -98,20 +96,14 @@ def test_a_single_example_has_no_standard_error():
     assert mean_and_error("nll", np.array([3.0, 5.0])) == {"nll": 4.0, "nll_se": 1.0}
 
 
-def test_a_ladder_and_its_prior_cut_a_code_into_the_same_parts():
-    options = (("latent.top", 2),)
-    config = ModelConfig(
-        latent="ladder", head="bernoulli", latent_dim=10, hidden=(8,), options=options
-    )
-    model = build_autoencoder(config, Examples((5,)))
-    batch = {"x": jnp.zeros((3, 5)), "id": jnp.arange(3), "mask": jnp.ones(3)}
-    variables = model.init(KEY, batch)
-    prior = variables["params"]["prior_part"]
-    shapes = {tuple(leaf.shape) for leaf in jax.tree.leaves(prior)}
-    assert (2, 100) in shapes and (100, 8) in shapes, shapes  # p(z1|z2): from 2 dimensions to 8
-    other = dataclasses.replace(config, options=(*options, ("prior.top", 5)))
-    with pytest.raises(UserError, match=r"model\.prior\.top is that of the latent"):
-        build_autoencoder(other, Examples((5,)))
+def test_a_ladder_and_its_prior_cut_a_code_into_the_same_parts(vector_set):
+    ladder = {"model__latent": "ladder", "latent_dim": 5, "objective__kl_form": "monte_carlo"}
+    uneven = configure(None, ladder | {"model__latent__top": 3})
+    with pytest.raises(UserError, match="3 dimensions at the top .* set model.prior.top=3"):
+        prepare(uneven, vector_set)
+    prepare(uneven, vector_set, begins=False)  # what was trained so opens
+    prepare(configure(None, ladder | {"model__latent__top": 3, "model__prior__top": 3}), vector_set)
+    prepare(configure(None, ladder | {"model__prior__top": 2}), vector_set)  # the half, as it is
 
 
 @pytest.mark.parametrize(("part", "head"), [("latent", "gaussian"), ("head", "multinomial")])
@@ -235,6 +227,10 @@ def test_options_of_other_data_than_are_given_are_refused(image_set):
     for options in ({"protocol": "full"}, {"data__name": "cifar10"}):
         with pytest.raises(UserError, match="of the given DataSet is .*: leave it out"):
             fit(image_set, epochs=1, **options)
+    elsewhere = RunConfig(
+        data=DataConfig(name="cifar10", protocol="full"), train=TrainConfig(epochs=1)
+    )
+    fit(image_set, config=elsewhere, hidden=(4,))  # of the data that it was made for
     with pytest.raises(UserError, match="config is a RunConfig or a CodecConfig, not dict"):
         fit(image_set, config={"train": {"epochs": 1}})
     with pytest.raises(UserError, match="config is a RunConfig"):
@@ -292,5 +288,6 @@ def test_options_of_another_way_to_fit_are_refused_of_batches():
     for options in ({"solver": "randomized"}, {"tolerance": 0.5}):
         with pytest.raises(UserError, match="moments are solved exactly"):
             Pca(2, **options).fit_batches([x[:15], x[15:]])
+    Pca(2, solver="gram").fit_batches([x[:15], x[15:]])
     with pytest.raises(UserError, match="a fit to all data at once"):
         ProbabilisticPca(2, solver="svd").fit_batches([x[:15], x[15:]])

@@ -134,7 +134,7 @@ def test_the_decoder_sees_the_lower_code_alone():
 def test_sizes_and_parts_that_make_no_ladder_are_refused():
     with pytest.raises(UserError, match="its code of 5 cannot have 5 at the top"):
         _model(**{"latent.top": 5})
-    with pytest.raises(UserError, match="model.prior.top is that of the latent: leave it out"):
+    with pytest.raises(UserError, match="model.prior.top is that of the latent, 2"):
         _model(**{"prior.top": 3})
     for option, value in (("latent", "gaussian"), ("prior", "mixture")):
         config = ModelConfig(**({"name": "ladder", "latent": "ladder"} | {option: value}))

@@ -9,11 +9,12 @@ import sklearn.datasets._twenty_newsgroups as newsgroups
 from PIL import Image
 
 from ae_jax.cli.check import check
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import RunWarning, UserError
 from ae_jax.data import DataSet, Split, from_object, info, load
 from ae_jax.data.counts import counts_from_text, stored_counts
 from ae_jax.data.sources import corpora, faces
 from ae_jax.data.sources.records_writer import write_records
+from ae_jax.data.sources.user_files import user_file
 
 RNG = np.random.default_rng(0)
 
@@ -112,16 +113,27 @@ def test_pictures_beside_texts_are_neither_ignored_nor_do_they_hide_them(tmp_pat
         load(str(tmp_path))
 
 
-def test_a_split_of_another_name_is_refused():
+def test_a_picture_below_texts_does_not_hide_them(tmp_path):
+    for index in range(20):
+        (tmp_path / f"{index}.txt").write_text("some words that are in more than one text")
+    picture(tmp_path / "figures" / "logo.png")
+    (tmp_path / "0.txt").write_text("some other words that are in one")
+    assert user_file(str(tmp_path)).read.__name__ == "_folder_of_texts"
+
+
+def test_a_split_of_another_name_is_not_dropped_in_silence():
     split = Split(np.zeros((4, 3), np.float32))
-    with pytest.raises(UserError, match="splits are train, valid, test, and .* 'val'"):
+    with pytest.raises(UserError, match="splits are train, valid, test: call 'val' valid"):
         DataSet("own", {"train": split, "val": split, "test": split})
+    with pytest.warns(RunWarning, match="splits are train, valid, test; ood is left out"):
+        data = DataSet("own", {"train": split, "ood": split, "test": split})
+    assert set(data.splits) == {"train", "test"}
 
 
 def test_a_first_example_is_not_taken_for_names(tmp_path):
     rows = [[5.1, 3.5, "setosa"], [4.9, 3.0, "setosa"], [6.1, 2.9, "virginica"]] * 20
     path = write_table(tmp_path / "iris.csv", rows)
-    with pytest.raises(UserError, match=r"words and numbers such as 5\.1: if it is an example"):
+    with pytest.raises(UserError, match="holds setosa, as rows below do, and numbers"):
         load(f"{path}:setosa")
     named = write_table(
         tmp_path / "pixels.csv", [["label", "0", "1"], *[[1, 2, 3], [0, 4, 5]] * 20]
@@ -129,11 +141,12 @@ def test_a_first_example_is_not_taken_for_names(tmp_path):
     assert load(f"{named}:label").facts.feature_names == ("0", "1")
 
 
-def test_the_shuffled_index_of_a_data_frame_is_no_feature(tmp_path):
+def test_an_index_in_another_order_is_pointed_out(tmp_path, capsys):
     order = RNG.permutation(60)
     rows = [["", "a", "b"], *[[place, place * 0.5, 1.5 - place] for place in order]]
     data = load(str(write_table(tmp_path / "shuffled.csv", rows)))
-    assert data.facts.feature_names == ("a", "b") and data.shape == (2,)
+    assert data.facts.feature_names == ("column 0", "a", "b")  # as a model that has it needs it
+    assert "whole numbers that do not repeat" in capsys.readouterr().err
 
 
 def test_labels_of_training_examples_alone_are_refused_not_dropped(tmp_path):

@@ -86,9 +86,10 @@ def fit(
     deaf = [one for one in listeners if not callable(one)]
     if deaf:
         raise UserError(f"listeners are called with each record, and {deaf[0]!r} is no function")
-    config = configure(config, options)
+    _check_kind(config)
     if isinstance(x, DataSet):
-        _refuse_other_data(config.data, x)
+        _refuse_other_data(config, options, x)
+    config = configure(config, options)
     directory = None if workdir is None else RunDirectory(workdir)
     begins = directory is None or not directory.holds_run
     setup = prepare(config, as_dataset(x, y, config.data), start, begins=begins)
@@ -108,13 +109,14 @@ def fit(
     return fitted(setup, outcome.state, outcome.records)
 
 
-def _refuse_other_data(named: DataConfig, given: DataSet) -> None:
-    """Raises UserError where options name a data set or a protocol that the given one is not."""
-    for option in ("name", "protocol"):
-        own, asked = getattr(given, option), getattr(named, option)
-        if asked not in (own, getattr(DataConfig(), option)):
+def _refuse_other_data(config: AnyConfig | None, options: dict[str, Any], given: DataSet) -> None:
+    """Raises UserError for options that ask for another data set, or another protocol, than is
+    given. What a configuration says of them is of the data that it was made for."""
+    asked = by_path({} if config is None else to_dict(config), options)
+    for option, own in (("data.name", given.name), ("data.protocol", given.protocol)):
+        if asked.get(option, own) != own:
             raise UserError(
-                f"data.{option} of the given DataSet is {own}, not {asked}: leave it out"
+                f"{option} of the given DataSet is {own}, not {asked[option]}: leave it out"
             )
 
 
@@ -171,16 +173,20 @@ def prepare(
 
 def configure(config: AnyConfig | None, options: dict[str, Any]) -> AnyConfig:
     """The configuration with Python keyword options applied. Raises UserError."""
-    if config is not None and not isinstance(config, RunConfig | CodecConfig):
-        raise UserError(
-            f"config is a RunConfig or a CodecConfig, not {type(config).__name__}: of a dict of "
-            "sections, ae_jax.train.config.from_dict makes one"
-        )
+    _check_kind(config)
     if not options:
         return config or RunConfig()
     base = {} if config is None else to_dict(config)
     found = by_path(base, options)
     return from_dict(override(base, [f"{path}={in_json(path, v)}" for path, v in found.items()]))
+
+
+def _check_kind(config: Any) -> None:
+    if config is not None and not isinstance(config, RunConfig | CodecConfig):
+        raise UserError(
+            f"config is a RunConfig or a CodecConfig, not {type(config).__name__}: of a dict of "
+            "sections, ae_jax.train.config.from_dict makes one"
+        )
 
 
 def as_dataset(data: np.ndarray | DataSet, y: np.ndarray | None, source: DataConfig) -> DataSet:

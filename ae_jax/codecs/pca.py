@@ -157,9 +157,14 @@ class Pca(CodecSpec):
         """The exact fit to data of which only the moments are known. Raises UserError for options
         of another way to fit."""
         self.check_options()
-        idle = ("solver", "oversampling", "max_iterations", "tolerance")
-        self.refuse_changed(idle, "is of a fit to all data at once, and moments are solved exactly")
+        self.check_moments()
         return self._finish(self.spectrum_of_moments(moments), None, True)
+
+    def check_moments(self) -> None:
+        """Raises UserError for options of another way than by a Gram matrix, which moments are."""
+        solver = () if self.solver in ("auto", "gram") else ("solver",)
+        idle = (*solver, "oversampling", "max_iterations", "tolerance")
+        self.refuse_changed(idle, "is of a fit to all data at once, and moments are solved exactly")
 
     def spectrum_of_moments(self, moments: Moments) -> Spectrum:
         """What data of these moments vary by. Raises UserError for fewer directions than asked."""

@@ -143,9 +143,9 @@ class ProbabilisticPca(CodecSpec):
     def fit_batches(self, batches: Iterable[np.ndarray], shift: Any = 0.0, scale: Any = 1.0) -> Fit:
         """As `Pca.fit_batches`: the exact fit to data that are never in memory at once."""
         self.check_options()
-        self.refuse_changed(("solver",), "is of a fit to all data at once")
-        moments = moments_of_batches(batches, shift, scale)
-        found = self._pca().spectrum_of_moments(moments)
+        pca = self._pca()
+        pca.check_moments()
+        found = pca.spectrum_of_moments(moments_of_batches(batches, shift, scale))
         self.at_most(len(found.mean) - 1, "the data have components beside the noise")
         return self._finish(found, True)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, warn
 
 SPLITS = ("train", "valid", "test")
 
@@ -61,12 +61,13 @@ class Split:
 
 
 COLUMNS = ("x", "y", "condition", "factors", "names")
-_SAID = {"y": "labels", "condition": "conditions", "factors": "factors"}
+_SAID = {"y": "labels", "condition": "conditions"}
+_SLIPS = {"val", "validation", "dev"}
 
 
 def refuse_partly(splits: Mapping[str, Split], origin: str) -> None:
-    """Raises UserError for labels, conditions or factors of training examples that validation
-    examples lack, or the other way round."""
+    """Raises UserError for labels or conditions of training examples that validation examples
+    lack, or the other way round."""
     for column, said in _SAID.items():
         parts = [name for name in ("train", "valid") if name in splits]
         has = [name for name in parts if getattr(splits[name], column) is not None]
@@ -115,10 +116,10 @@ class DataSet:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.splits) - set(SPLITS))
         if unknown:
-            raise UserError(
-                f"data set {self.name}: splits are {', '.join(SPLITS)}, and there is no place for "
-                f"{unknown[0]!r}"
-            )
+            said = f"data set {self.name}: splits are {', '.join(SPLITS)}"
+            if set(unknown) & _SLIPS:
+                raise UserError(f"{said}: call {unknown[0]!r} valid")
+            warn(f"{said}; {', '.join(map(str, unknown))} is left out")
         numbered, next_id = {}, 0
         for name in SPLITS:
             if name in self.splits:

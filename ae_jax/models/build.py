@@ -53,11 +53,7 @@ def build_autoencoder(config: ModelConfig, examples: Examples) -> Autoencoder:
     known: dict[str, dict[str, Any]] = {
         "encoder": {"hidden": config.hidden, "activation": activation},
         "latent": {"dim": config.latent_dim, "k": config.latent_k},
-        "prior": {
-            "dim": config.latent_dim,
-            "shape": examples.shape,
-            **_as_latent(config, names),
-        },
+        "prior": {"dim": config.latent_dim, "shape": examples.shape},
         "decoder": {
             "hidden": config.mirrored_hidden,
             "activation": activation,
@@ -88,21 +84,6 @@ def settled_prior(config: ModelConfig) -> str:
     if config.prior != "auto":
         return config.prior
     return getattr(LATENTS.get(config.latent), "default_prior", "standard_normal")
-
-
-def _as_latent(config: ModelConfig, names: Mapping[str, str]) -> dict[str, Any]:
-    """Options that a prior takes from the latent, so that both cut a code into the same parts: what
-    it declares as `as_latent` and the latent has too. Raises UserError for another value."""
-    latent, prior = config.options_of("latent"), config.options_of("prior")
-    declared = getattr(part_class("prior", names["prior"]), "as_latent", ())
-    shared = [option for option in declared if option in own_options("latent", names["latent"])]
-    for option in shared:
-        if option in prior and prior[option] != latent.get(option):
-            raise UserError(
-                f"model.prior.{option} is that of the latent: leave it out, and set "
-                f"model.latent.{option}"
-            )
-    return {option: latent[option] for option in shared if option in latent}
 
 
 def settled_start(config: ModelConfig) -> ModelConfig:

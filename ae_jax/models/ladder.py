@@ -40,6 +40,10 @@ def build_ladder(config: ModelConfig, examples: Examples) -> Ladder:
         if value not in known:
             raise UserError(f"model.name=ladder needs model.{part}=ladder, not {value}")
     top = top_size(config.latent_dim, config.options_of("latent").get("top"))
+    if config.options_of("prior").get("top", top) != top:
+        raise UserError(f"model.prior.top is that of the latent, {top}: leave it out")
+    others = tuple(option for option in config.options if option[0] != "prior.top")
+    config = dataclasses.replace(config, options=(*others, ("prior.top", top)))
     plain = build_autoencoder(config, examples)
     fields = {field.name: getattr(plain, field.name) for field in dataclasses.fields(Autoencoder)}
     del fields["parent"], fields["name"]

@@ -67,14 +67,24 @@ class LadderLatent(nn.Module):
 class LadderPrior(nn.Module):
     """p(z2) p(z1|z2) with p(z2) = N(0, I).
 
-    top      dimensions of z2; those of the latent where it is a ladder too, else half of the code
+    top      dimensions of z2; by default half of the code
     hidden   sizes of the layers between z2 and z1
     """
 
     dim: int
     top: Count | None = None
     hidden: Sizes = (100,)
-    as_latent: ClassVar[tuple[str, ...]] = ("top",)
+
+    def check_latent(self, latent: nn.Module) -> None:
+        """Raises UserError for a latent that cuts a code into other parts."""
+        if not isinstance(latent, LadderLatent):
+            return
+        theirs, ours = (top_size(part.dim, part.top) for part in (latent, self))
+        if theirs != ours:
+            raise UserError(
+                f"the latent has {theirs} dimensions at the top of its code and the prior {ours}: "
+                f"set model.prior.top={theirs}"
+            )
 
     @nn.compact
     def __call__(self) -> Chain:

@@ -259,6 +259,8 @@ def _check_idle(setup: Setup, state: TrainState, codes: tuple[Any, Any]) -> None
     prior = getattr(setup.architecture.model, "prior_part", None)
     if prior is not None and hasattr(prior, "check_values"):
         prior.check_values(setup.values.low, setup.values.high)
+    if prior is not None and hasattr(prior, "check_latent"):
+        prior.check_latent(setup.architecture.model.latent)
     for role in ("latent", "head"):
         part = getattr(setup.architecture.model, role, None)
         epsilon = "batch_norm_epsilon" in config.model.options_of(role)

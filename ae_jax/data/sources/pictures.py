@@ -20,7 +20,7 @@ _GREY, _COLOUR = ("1", "L"), ("RGB", "P", "CMYK", "YCbCr", "HSV", "LAB")
 def is_folder_of_pictures(folder: Path) -> bool:
     """Whether there are pictures in a folder, or two folders down."""
     patterns = ("*", "*/*", "*/*/*")
-    return any(_is_picture(path) for pattern in patterns for path in folder.glob(pattern))
+    return any(is_picture(path) for pattern in patterns for path in folder.glob(pattern))
 
 
 def read_pictures(folder: Path) -> Stored:
@@ -65,9 +65,9 @@ def _read_parts(folder: Path, parts: dict[str, Path]) -> Stored:
 
 def _listed(folder: Path) -> tuple[list[Path], tuple[str, ...] | None]:
     """The pictures of a folder in sorted order, and its classes if it has any. Raises UserError."""
-    loose = sorted(path for path in folder.iterdir() if _is_picture(path))
+    loose = sorted(path for path in folder.iterdir() if is_picture(path))
     subfolders = sorted(path for path in folder.iterdir() if path.is_dir())
-    sorted_in = [sorted(path for path in sub.iterdir() if _is_picture(path)) for sub in subfolders]
+    sorted_in = [sorted(path for path in sub.iterdir() if is_picture(path)) for sub in subfolders]
     if loose and any(sorted_in):
         raise UserError(f"data set {folder} has pictures in subfolders and beside them")
     if loose:
@@ -120,5 +120,5 @@ def _plain(image, file: Path):
     raise UserError(f"{file} has pixels of mode {image.mode}, and pictures of 8 bits are needed")
 
 
-def _is_picture(path: Path) -> bool:
+def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()

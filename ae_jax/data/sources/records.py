@@ -287,7 +287,11 @@ class RecordFolder:
             for column in BESIDE
             if all(column in _beside(fact) for fact in parts)
         }
-        partly = {column for fact in parts for column in _beside(fact)} - {*columns, "names"}
+        partly = {column for fact in parts for column in _beside(fact)} - {
+            *columns,
+            "names",
+            "factors",
+        }
         if partly:
             raise self._bad(
                 f"training and validation examples do not both have {BESIDE[min(partly)]}"

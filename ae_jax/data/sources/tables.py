@@ -22,7 +22,6 @@ from ae_jax.data.sources.user_arrays import stored_of
 LABELS = ("label", "labels", "class", "target", "y")
 _INDEX = re.compile(r"__index_level_\d+__")
 _NO_LABEL = ("", "na", "nan")  # that a class may be called none is another matter
-_FRACTION = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?|-\d+")  # which no column is called
 _MISSING = (*_NO_LABEL, "null", "none")
 
 
@@ -115,16 +114,21 @@ def _delimited(path: Path, log: Log) -> dict[str, np.ndarray]:
             "for their names"
         )
     if counted or any(field and not _is_number(field) for field in header):
-        fractions = [field for field in header if _FRACTION.fullmatch(field)]
-        if fractions and not counted:
+        again = None if counted else _seen_below(header, rows[1:])
+        if again is not None:
             raise UserError(
-                f"data set {path}: its first row holds words and numbers such as {fractions[0]}: "
-                "if it is an example, put a row of names before it"
+                f"data set {path}: its first row holds {again}, as rows below do, and numbers: if "
+                "it is an example, put a row of names before it"
             )
         rows = rows[1:]
-        if header[0] == "" and _number_rows([row[0] for row in rows]):
-            log(f"{path}: its first column has no name and numbers the rows: it is left out")
+        if header[0] == "" and [row[0] for row in rows] == [*map(str, range(len(rows)))]:
+            # The row numbers that pandas writes.
             header, rows = header[1:], [row[1:] for row in rows]
+        elif header[0] == "" and _number_rows([row[0] for row in rows]):
+            log(
+                f"{path}: its first column has no name, and whole numbers that do not repeat: it "
+                "is the feature column 0; if it numbers the rows, leave it out of the file"
+            )
     else:
         header = [""] * len(header)
     names = [name or f"column {i}" for i, name in enumerate(header)]
@@ -141,6 +145,17 @@ def _delimited(path: Path, log: Log) -> dict[str, np.ndarray]:
         raise UserError(f"data set {path} holds names of columns and no rows")
     columns = zip(*rows, strict=True)
     return {name: _column(list(fields)) for name, fields in zip(names, columns, strict=True)}
+
+
+def _seen_below(first: list[str], rows: list[list[str]]) -> str | None:
+    """A word of a first row, beside numbers, that its own column holds again: what names do not."""
+    words = [(i, field) for i, field in enumerate(first) if field and not _is_number(field)]
+    if len(words) == len(first):
+        return None
+    return next(
+        (word for i, word in words if any(len(row) > i and row[i].strip() == word for row in rows)),
+        None,
+    )
 
 
 def _number_rows(fields: list[str]) -> bool:

@@ -17,7 +17,7 @@ from ae_jax.data.arrays import UNREADABLE
 from ae_jax.data.counts import stored_texts
 from ae_jax.data.protocols import Stored
 from ae_jax.data.sources.cache import Log
-from ae_jax.data.sources.pictures import is_folder_of_pictures, read_pictures
+from ae_jax.data.sources.pictures import is_folder_of_pictures, is_picture, read_pictures
 from ae_jax.data.sources.records import HEADER
 from ae_jax.data.sources.tables import read_table
 from ae_jax.data.sources.top_tagging import imported_h5py
@@ -68,10 +68,11 @@ def user_file(name: str) -> UserFile | None:
         return UserFile(path, _sparse_matrix)
     if not os.path.isdir(path) or (path / HEADER).is_file():  # False for what cannot be a path
         return None  # of records, `RecordFolder` knows
-    texts, pictures = [*path.glob("*.txt")], is_folder_of_pictures(path)
-    if pictures and any(not _is_about(text) for text in texts):
+    texts = [*path.glob("*.txt")]
+    examples = any(not _is_about(text) for text in texts)
+    if examples and any(is_picture(file) for file in path.iterdir()):
         return UserFile(path, _folder_of_both)
-    if pictures:
+    if not examples and is_folder_of_pictures(path):
         return UserFile(path, lambda path, log: read_pictures(path))
     return UserFile(path, _folder_of_texts) if texts else None
 
