@@ -87,7 +87,7 @@ def fit(
     if deaf:
         raise UserError(f"listeners are called with each record, and {deaf[0]!r} is no function")
     _check_kind(config)
-    if isinstance(x, DataSet):
+    if options and isinstance(x, DataSet):
         _refuse_other_data(config, options, x)
     config = configure(config, options)
     directory = None if workdir is None else RunDirectory(workdir)
