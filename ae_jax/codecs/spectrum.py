@@ -91,16 +91,24 @@ def _scatter(
     Of a block in the type of the shift, over blocks in float64.
     """
     sums, scatter = np.zeros(rows.dim), np.zeros((rows.dim, rows.dim))
+    # Squares of whole numbers never overflow, so their scale can wait for the sums.
+    late = raw.dtype.kind in "iub"
     # One buffer: to ask the system for fresh memory takes longer than to fill it.
     buffer = np.empty((min(_BLOCK_ROWS, rows.count), rows.dim), shift.dtype)
     ones = np.ones(len(buffer), shift.dtype)
     for start in range(0, rows.count, len(buffer)):
         block = buffer[: rows.count - start]
-        block[...] = raw[start : start + len(buffer)]
-        block -= shift
-        block *= scale
+        if late:
+            np.subtract(raw[start : start + len(buffer)], shift, out=block)
+        else:
+            block[...] = raw[start : start + len(buffer)]
+            block -= shift
+            block *= scale
         sums += ones[: len(block)] @ block
         scatter += block.T @ block
+    if late:
+        factor = scale.astype(np.float64)
+        sums, scatter = sums * factor, scatter * np.outer(factor, factor)
     mean = sums / rows.count
     return mean, scatter - rows.count * np.outer(mean, mean)
 
