@@ -225,8 +225,10 @@ def test_an_example_has_one_code_alone_among_others_and_exported(image_set, tmp_
 
 def test_options_of_other_data_than_are_given_are_refused(image_set):
     for options in ({"protocol": "full"}, {"data__name": "cifar10"}):
-        with pytest.raises(UserError, match="of the given DataSet is .*: leave it out"):
+        with pytest.raises(UserError, match="of the data given is .*: leave it out"):
             fit(image_set, epochs=1, **options)
+    with pytest.raises(UserError, match="data.name of the data given is array, not mnist"):
+        fit(np.eye(12, dtype=np.float32), epochs=1, data__name="mnist")
     elsewhere = RunConfig(
         data=DataConfig(name="cifar10", protocol="full"), train=TrainConfig(epochs=1)
     )

@@ -15,7 +15,7 @@ from ae_jax.api.trackers import tracking
 from ae_jax.core.errors import UserError, warn
 from ae_jax.core.files import write_atomically
 from ae_jax.core.trust import Untrusted, only_known_code
-from ae_jax.data import DATA_SETS, can_load, from_object
+from ae_jax.data import DATA_SETS, absolute_name, can_load, from_object
 from ae_jax.data import load as load_data
 from ae_jax.data.arrays import admitted, refuse_channels_first
 from ae_jax.data.base import DataSet
@@ -87,7 +87,7 @@ def fit(
     if deaf:
         raise UserError(f"listeners are called with each record, and {deaf[0]!r} is no function")
     _check_kind(config)
-    if options and isinstance(x, DataSet):
+    if options:
         _refuse_other_data(config, options, x)
     config = configure(config, options)
     directory = None if workdir is None else RunDirectory(workdir)
@@ -109,14 +109,22 @@ def fit(
     return fitted(setup, outcome.state, outcome.records)
 
 
-def _refuse_other_data(config: AnyConfig | None, options: dict[str, Any], given: DataSet) -> None:
-    """Raises UserError for options that ask for another data set, or another protocol, than is
-    given. What a configuration says of them is of the data that it was made for."""
+def _refuse_other_data(config: AnyConfig | None, options: dict[str, Any], given: Any) -> None:
+    """Raises UserError for options that ask for other data, or another protocol, than are given.
+
+    What a configuration says of them is of the data that it was made for.
+    """
     asked = by_path({} if config is None else to_dict(config), options)
-    for option, own in (("data.name", given.name), ("data.protocol", given.protocol)):
-        if asked.get(option, own) != own:
+    own = {"data.name": IN_MEMORY}
+    if isinstance(given, DataSet):
+        own = {"data.name": given.name, "data.protocol": given.protocol}
+    for option, value in own.items():
+        wanted = asked.get(option, value)
+        if option == "data.name" and isinstance(wanted, str):
+            wanted = absolute_name(wanted)
+        if wanted != value:
             raise UserError(
-                f"{option} of the given DataSet is {own}, not {asked[option]}: leave it out"
+                f"{option} of the data given is {value}, not {asked[option]}: leave it out"
             )
 
 

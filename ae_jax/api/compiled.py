@@ -37,6 +37,8 @@ def _content(raw: Array) -> Array:
     """A number of what each example [B, ...] holds, [B] int32: alike for equal examples."""
     # As numbers, whatever their type: an exported program takes bytes as float32 too.
     rows = raw.reshape(raw.shape[0], -1).astype(jnp.float32)
+    # Of 0 there are two, of NaN many.
+    rows = jnp.where(jnp.isnan(rows), jnp.nan, jnp.where(rows == 0, 0.0, rows))
     bits = jax.lax.bitcast_convert_type(rows, jnp.uint32)
     place = jnp.arange(rows.shape[1], dtype=jnp.uint32)[None]
     # The mixing of murmur hash 3: any bit of the value moves all bits of what is summed.

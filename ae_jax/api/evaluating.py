@@ -36,7 +36,12 @@ def evaluated(
         values = _evaluator(given)(setup.architecture.model, variables, data, key)
         taken = set(results)
         for metric, value in values.items():
-            free = (name for name in _names_for(metric, given) if name not in taken)
+            # A value and its standard error, which may have no counterpart, go together.
+            free = (
+                name
+                for name in _names_for(metric, given)
+                if taken.isdisjoint((name, name.removesuffix("_se"), f"{name}_se"))
+            )
             results[next(free)] = value
     return results
 

@@ -21,6 +21,7 @@ from ae_jax.api.fitted import Fitted
 from ae_jax.core.errors import UserError, present
 from ae_jax.core.files import make_directory, write_atomically, write_json
 from ae_jax.train.config import to_dict
+from ae_jax.train.own_files import refuse_over_run
 from ae_jax.train.seal import name_of
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -42,13 +43,15 @@ def export(model: Fitted, folder: str | Path) -> Path:
             f"exporting needs the package {error.name}: pip install 'ae_jax[export]'"
         ) from error
     del _flatbuffers  # which jax.export asks for
-    folder = make_directory(Path(folder))
+    refuse_over_run(Path(folder))
+    config = {**to_dict(model.config), "inputs": _inputs(model)}
     weights, programs = weights_of(model), programs_of(model)
+    folder = make_directory(Path(folder))
     for name, program in programs.items():
         write_atomically(folder / f"{name}.stablehlo", bytes(program.serialize()))
     arrays = {name: np.asarray(value, order="C") for name, value in weights.items()}
     write_atomically(folder / "weights.safetensors", save(arrays))
-    write_json(folder / "config.json", {**to_dict(model.config), "inputs": _inputs(model)})
+    write_json(folder / "config.json", config)
     return folder
 
 
@@ -69,7 +72,7 @@ def programs_of(model: Fitted) -> dict[str, jax.export.Exported]:
     extra = _condition(model, size)
     programs = {}
     for name, function, each in (
-        ("encode", encoder_of(model), shape),
+        ("encode", encoder_of(model, hold=jax.lax.optimization_barrier), shape),
         ("decode", decoder_of(model), (dim,)),
     ):
         main = jax.ShapeDtypeStruct((size, *each), jnp.float32)
@@ -90,17 +93,22 @@ def _variables(model: Fitted) -> Callable[[Weights], Any]:
     return lambda weights: jax.tree.unflatten(structure, [weights[name] for name in names])
 
 
-def encoder_of(model: Fitted) -> Callable[..., Array]:
-    """From weights, examples [N, ...] and their condition, if any, to posterior means [N, Z]."""
+def encoder_of(
+    model: Fitted, hold: Callable[[Any], Any] = lambda statistics: statistics
+) -> Callable[..., Array]:
+    """From weights, examples [N, ...] and their condition, if any, to posterior means [N, Z].
+
+    `hold` keeps a compiler from adding up the two parts of a mean, which are constants here and
+    have together more digits than float32.
+    """
     tree, setup = _variables(model), model.setup
     statistics = jax.tree.map(np.asarray, setup.numbers.statistics)
 
     def encode(weights: Weights, x: Array, *condition: Array) -> Array:
         rows = _rows(model, "x", x, condition)
         ids = compiled.UNNUMBERED + jnp.arange(x.shape[0], dtype=jnp.int32)
-        return compiled.encode(
-            tree(weights), rows, ids, statistics, architecture=setup.architecture
-        )
+        held = hold(statistics)
+        return compiled.encode(tree(weights), rows, ids, held, architecture=setup.architecture)
 
     return encode
 

@@ -431,7 +431,8 @@ class Fitted:
         """Raw examples in the shape of the data set with their conditions; the id of the first."""
         shape, first_id = self.setup.dataset.shape, compiled.UNNUMBERED
         if isinstance(x, Split):  # of a data set: its examples have come in by the same door
-            raw, first_id = x.x, x.first_id or 0
+            raw = x.x
+            first_id = compiled.UNNUMBERED if x.first_id is None else x.first_id
             if raw.shape[1:] != shape:
                 raise UserError(
                     f"examples have shape {raw.shape[1:]}; the model was fitted on {shape}"

@@ -16,6 +16,7 @@ from ae_jax.api.export import decoder_of, encoder_of, weights_of
 from ae_jax.api.fitted import Fitted
 from ae_jax.core.errors import UserError
 from ae_jax.core.files import make_directory, write_atomically
+from ae_jax.train.own_files import refuse_over_run
 
 # They warn of plugins for other libraries and of shapes that are not serialised.
 _TALKERS = ("jax2onnx", "onnx_ir")
@@ -31,6 +32,7 @@ def export_onnx(model: Fitted, folder: str | Path) -> Path:
         raise UserError(
             "ONNX is for models without a condition; StableHLO takes those that have one"
         )
+    refuse_over_run(Path(folder))
     to_onnx = _translator()
     weights = {name: jnp.asarray(value) for name, value in weights_of(model).items()}
     programs = {}

@@ -25,6 +25,7 @@ from ae_jax.eval.scores import outliers, score_named, threshold_at
 from ae_jax.report.claims import write_results
 from ae_jax.report.pages import csv_table
 from ae_jax.train.checkpoints import Which
+from ae_jax.train.own_files import refuse_over_run
 from ae_jax.train.rundir import RunDirectory
 
 
@@ -86,8 +87,8 @@ def sample(
     """Writes samples as a figure, or as numbers where they are no images or `out` asks for it."""
     _check_arrays(out)
     model = load(run, checkpoint, **allowed)
-    make_directory(run if out is None else out.parent)
-    _refuse_over_data(out, model.config.data.name)
+    make_directory(_own_folder(run) if out is None else out.parent)
+    _refuse_loss(out, run, model.config.data.name)
     y = None if label is None else _class_given(label, model.setup.dataset.classes or ())
     samples = model.sample(count, seed, y=y, prior=prior, units="model")
     if prior == "fitted":
@@ -109,8 +110,8 @@ def reconstruct(
     _check_arrays(out)
     model = load(run, checkpoint, **allowed)
     split = model.split_named(split)
-    make_directory(run if out is None else out.parent)
-    _refuse_over_data(out, model.config.data.name)
+    make_directory(_own_folder(run) if out is None else out.parent)
+    _refuse_loss(out, run, model.config.data.name)
     examples = model.setup.dataset.splits[split].head(count)
     inputs, outputs = model.inputs(examples), model.reconstruct(examples, units="model")
     if out is None and model.setup.dataset.is_picture:
@@ -129,7 +130,7 @@ def encode(run: Path, checkpoint: Which, split: str, out: Path, **allowed: Any) 
     if out.suffix not in (".csv", ".npz"):
         raise UserError(f"--out takes a .csv or .npz file, not {out.name}")
     model = load(run, checkpoint, **allowed)
-    _refuse_over_data(out, model.config.data.name)
+    _refuse_loss(out, run, model.config.data.name)
     examples = model.setup.dataset.splits[model.split_named(split)]
     make_directory(out.parent)
     codes, known = model.encode(examples), _named(examples, model.setup.dataset.classes)
@@ -141,14 +142,25 @@ def encode(run: Path, checkpoint: Which, split: str, out: Path, **allowed: Any) 
     _save_table(out, {"example": np.arange(len(codes)), **known, **values})
 
 
-def _refuse_over_data(out: Path | None, data: str | None) -> None:
-    """Raises UserError where what is written would replace the data that it is made of."""
-    if out is None or data is None:
+def _own_folder(run: Path) -> Path:
+    """Where what is made of a run is written. Raises UserError for a model in a file."""
+    if run.is_file():
+        raise UserError(f"{run} is a model in a file, with no folder for what is made of it")
+    return run
+
+
+def _refuse_loss(out: Path | None, run: Path, data: str | None) -> None:
+    """Raises UserError where what is written would replace what it is made of: the data, the file
+    of a model, or what a run keeps."""
+    if out is None:
         return
-    if out.resolve() == file_and_label(data)[0].resolve():
+    if data is not None and out.resolve() == file_and_label(data)[0].resolve():
         raise UserError(
             f"--out {out} would write over the data of the run, or those that are given"
         )
+    if out.resolve() == Path(run).resolve():
+        raise UserError(f"--out {out} would write over the model: name another file")
+    refuse_over_run(out)
 
 
 def _named(examples: Split, classes: tuple[str, ...] | None) -> dict[str, np.ndarray]:
@@ -190,10 +202,10 @@ def score(
         raise UserError("--threshold-split says where --false-positive-rate holds: give that too")
     if data is not None and split is not None:
         raise UserError("--split is of the data of the RUN, and --data names others")
-    _refuse_over_data(out, data)
+    _refuse_loss(out, run, data)
     chosen = score_named(kind, samples)
     model = load(run, checkpoint, **allowed)
-    _refuse_over_data(out, model.config.data.name)
+    _refuse_loss(out, run, model.config.data.name)
     splits = model.setup.dataset.splits
     given = threshold_split or ("valid" if "valid" in splits else "train")
     if rate is not None:
@@ -239,7 +251,7 @@ def report(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allowe
     (run,) = runs
     model = load(run, checkpoint, **allowed)
     model.split_named("test")
-    make_directory(run)
+    make_directory(_own_folder(run))
     path = write(model, RunDirectory(run))
     click.echo(f"report: {path}")
 
@@ -254,6 +266,7 @@ def _compare(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allo
     path = out or holding_all / run_comparison.page_name(folders)
     if path.suffix != ".html":
         raise UserError(f"--out takes a .html file, not {path.name}")
+    refuse_over_run(path)
     models = {name: load(run, checkpoint, **allowed) for name, run in folders.items()}
     for model in models.values():
         model.split_named("test")
@@ -273,7 +286,7 @@ def explore(run: Path, checkpoint: Which, **allowed: Any) -> None:
     from ae_jax.report import explorer
 
     model = load(run, checkpoint, **allowed)
-    make_directory(run)
+    make_directory(_own_folder(run))
     click.echo(f"explorer: {explorer.write(model, RunDirectory(run))}")
 
 
@@ -282,7 +295,9 @@ def export(run: Path, checkpoint: Which, out: Path | None, as_onnx: bool, **allo
     from ae_jax.api.export import export as write
     from ae_jax.api.onnx import export_onnx
 
-    model, folder = load(run, which=checkpoint, **allowed), out or run / "export"
+    folder = out or _own_folder(run) / "export"
+    refuse_over_run(folder)
+    model = load(run, which=checkpoint, **allowed)
     if as_onnx:
         export_onnx(model, folder)
     click.echo(f"programs: {write(model, folder)}")

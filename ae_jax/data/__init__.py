@@ -38,8 +38,9 @@ from ae_jax.data.sources.base import CachedSource, Source, UserFunction
 from ae_jax.data.sources.cache import Log
 from ae_jax.data.sources.records import RecordFolder, is_folder_of_records
 from ae_jax.data.sources.records_writer import write_records
+from ae_jax.data.sources.tables import LABELS
 from ae_jax.data.sources.user_arrays import channels_last
-from ae_jax.data.sources.user_files import file_and_label, texts_of, user_file
+from ae_jax.data.sources.user_files import TABLES, file_and_label, texts_of, user_file
 
 DATA_SETS: Registry[Source] = Registry(
     "data set",
@@ -134,6 +135,10 @@ def examples_for(
     Columns and words are those of `data`, by name, and so are classes where the model is
     `labelled`. Raises UserError.
     """
+    path, label = file_and_label(name)
+    features = {one.lower() for one in data.facts.feature_names or ()}
+    if path.suffix.lower() in TABLES and label is None and not features.isdisjoint(LABELS):
+        name = f"{name}:"  # what such a column is called makes no labels of features of the model
     return other_files.examples_for(
         name,
         data,
@@ -170,7 +175,7 @@ def absolute_name(name: str) -> str:
     found = user_file(name)
     if found is not None:
         label = file_and_label(name)[1]
-        return str(whole_path(found.path)) + (f":{label}" if label else "")
+        return str(whole_path(found.path)) + ("" if label is None else f":{label}")
     return str(whole_path(name)) if is_folder_of_records(name) else name
 
 
@@ -251,6 +256,10 @@ def _source(name: str) -> Source:
     if name.endswith((".npy", ".npz")):
         return ArrayFile(Path(name).expanduser())
     if name not in DATA_SETS and whole_path(name).is_dir():
+        if not is_folder_of_records(name):
+            raise UserError(
+                f"the folder {name} holds no data: neither pictures, nor .txt files, nor records"
+            )
         return RecordFolder(whole_path(name))
     entry: Any = DATA_SETS.get(name)
     return entry if name in DATA_SETS else UserFunction(name, entry)

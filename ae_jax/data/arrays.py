@@ -82,8 +82,20 @@ def admitted(dataset: DataSet) -> DataSet:
 
     Labels and conditions are one for each example, and numbers that say what they seem to.
     """
-    for split in dataset.splits.values():
+    shapes = {}
+    for name, split in dataset.splits.items():
         origin = f"data set {dataset.name}"
+        if not hasattr(split.x, "dtype"):
+            raise UserError(
+                f"{origin}: the examples of {name} are an array, not {type(split.x).__name__}"
+            )
+        shapes[split.x.shape[1:]] = name
+        if len(shapes) > 1:
+            (one, first), (other, second) = list(shapes.items())[:2]
+            raise UserError(
+                f"{origin}: examples have one shape, and those of {first} have {one}, those of "
+                f"{second} {other}"
+            )
         if split.y is not None:
             labels_of(split.y, len(split.x), origin)
         if split.condition is not None:

@@ -239,8 +239,13 @@ _LAYOUTS = {"network": _NETWORK, "codec": _CODEC}
 
 
 def method_name(config: AnyConfig) -> str:
-    """The registered name of the objective, or of the codec."""
-    return to_dict(config)[config.method_section]["name"]
+    """The registered name of the objective, or of the codec; of one that has none its class."""
+    layout, method = _LAYOUTS[config.kind], getattr(config, config.method_section)
+    registry = layout.named[config.method_section]
+    try:
+        return registry.name_of(type(method))
+    except UserError:
+        return type(method).__name__
 
 
 def is_of_codec(values: Mapping[str, Any], assignments: Sequence[str] = ()) -> bool:

@@ -78,13 +78,14 @@ class RunDirectory:
         that have changed since. Raises UserError if a live process holds the directory, or if it
         holds another run.
         """
+        now = identity_of(config, dataset, start)
         make_directory(self.path)
         try:
             lock = _locked(self.path / ".lock", wait=False)
         except Timeout as error:
             raise UserError(f"{self.path} is in use by a run that is still going on") from error
         try:
-            self._identify(identity_of(config, dataset, start), config, accept_code)
+            self._identify(now, config, accept_code)
             yield self
         finally:
             self._history = None

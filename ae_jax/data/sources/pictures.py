@@ -28,7 +28,11 @@ def read_pictures(folder: Path) -> Stored:
 
     Labels are the subfolders in sorted order, `names` the files. Raises UserError.
     """
-    parts = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
+    parts = {
+        path.name: path
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and not is_hidden(path)
+    }
     named = {"train", "test", *_VALID} & set(parts)
     if {"train", "test"} <= set(parts) == named and len(named) < 4:
         return _read_parts(folder, parts)
@@ -66,7 +70,7 @@ def _read_parts(folder: Path, parts: dict[str, Path]) -> Stored:
 def _listed(folder: Path) -> tuple[list[Path], tuple[str, ...] | None]:
     """The pictures of a folder in sorted order, and its classes if it has any. Raises UserError."""
     loose = sorted(path for path in folder.iterdir() if is_picture(path))
-    subfolders = sorted(path for path in folder.iterdir() if path.is_dir())
+    subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
     sorted_in = [sorted(path for path in sub.iterdir() if is_picture(path)) for sub in subfolders]
     if loose and any(sorted_in):
         raise UserError(f"data set {folder} has pictures in subfolders and beside them")
@@ -120,5 +124,10 @@ def _plain(image, file: Path):
     raise UserError(f"{file} has pixels of mode {image.mode}, and pictures of 8 bits are needed")
 
 
+def is_hidden(path: Path) -> bool:
+    """Of files and folders that other programs keep, such as .ipynb_checkpoints."""
+    return path.name.startswith(".")
+
+
 def is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+    return not is_hidden(path) and path.suffix.lower() in SUFFIXES and path.is_file()

@@ -1,8 +1,9 @@
 """Tables: .csv, .tsv, .parquet and data frames, one example a row.
 
 Columns of numbers are features. One column may hold labels, numbers or words: the one that is
-named (`file.csv:species`), or else the one called label, labels, class, target or y. Words
-anywhere else are refused by the name of their column. An empty field, NA and NaN are missing.
+named (`file.csv:species`), or else the one called label, labels, class, target or y; none of
+`file.csv:`. Words anywhere else are refused by the name of their column. An empty field, NA and
+NaN are missing.
 """
 
 import csv
@@ -45,8 +46,8 @@ def stored_table(
     `blank` are words that stand for a label that is missing, as they do in a file of text.
     """
     columns, classes = dict(columns), y
-    chosen = None if y is not None else label or _labels_among(columns)
-    if chosen is not None:
+    chosen = None if y is not None else _labels_among(columns) if label is None else label
+    if chosen:
         if chosen not in columns:
             raise UserError(
                 f"data set {origin} has no column {chosen!r}: it has {', '.join(columns)}"
@@ -56,7 +57,7 @@ def stored_table(
     for name, values in columns.items():
         if values.dtype.kind not in "buif":
             way = "leave it out of the table"
-            if chosen is None and y is None:
+            if not chosen and y is None:
                 way += f", or name it as the labels: FILE:{name}, or y={name!r} in Python"
             raise UserError(
                 f"data set {origin}: the column {name!r} holds {_kind(values)}, such as "
@@ -88,7 +89,7 @@ def _as_labels(values: np.ndarray, name: str, origin: str, blank: tuple[str, ...
     if (values != np.round(values)).any():
         raise UserError(
             f"data set {origin}: the column {name!r} holds fractions, not labels; as a feature it "
-            f"needs another name than {', '.join(LABELS)}"
+            f"needs another name than {', '.join(LABELS)}, or FILE: for a table without labels"
         )
     return values.astype(np.int64)
 
@@ -171,7 +172,7 @@ def _counts_columns(header: list[str]) -> bool:
 
 def _is_number(field: str) -> bool:
     try:
-        float(field)
+        float(field.replace("_", " _"))  # 10_0 is a word, and Python's number
     except ValueError:
         return field.strip().lower() in _MISSING[1:]
     return True
@@ -179,6 +180,8 @@ def _is_number(field: str) -> bool:
 
 def _column(fields: list[str]) -> np.ndarray:
     """Whole numbers, numbers with NaN for missing ones, or the words."""
+    if any("_" in field for field in fields):  # which Python reads as if they were not there
+        return np.array(fields)
     for kind in (np.int64, np.float64):
         try:
             return np.array(fields).astype(kind)

@@ -79,7 +79,8 @@ def user_file(name: str) -> UserFile | None:
 
 def _is_about(text: Path) -> bool:
     """Whether a text is of a folder of pictures and not an example."""
-    return text.stem.lower().startswith(("readme", "license", "licence"))
+    name = text.stem.lower()
+    return name in ("classes", "labels") or name.startswith(("readme", "license", "licence"))
 
 
 def _folder_of_both(path: Path, log: Log) -> Stored:
@@ -87,10 +88,16 @@ def _folder_of_both(path: Path, log: Log) -> Stored:
 
 
 def file_and_label(name: str) -> tuple[Path, str | None]:
-    """A table's path and the column of its labels, from `table.csv:column`; else no column."""
+    """A table's path and the column of its labels, from `table.csv:column`; else None.
+
+    That is empty for `table.csv:`, a table of features alone.
+    """
     path, colon, label = name.rpartition(":")
-    if colon and path.lower().endswith(TABLES):
-        return Path(path).expanduser(), label
+    while colon:
+        if path.lower().endswith(TABLES):
+            return Path(path).expanduser(), label
+        path, colon, before = path.rpartition(":")
+        label = f"{before}:{label}"
     return Path(name).expanduser(), None
 
 
