@@ -269,7 +269,7 @@ def test_user_function(folder):
     assert info(f"{file}:made")["location"] == str(file)
     for name, message in [
         ("number", "DataSet"), ("untested", "train and test"),
-        ("mixed", "one shape"), ("doubles", "uint8 or float32"),
+        ("mixed", "one shape"), ("doubles", "one shape"),
     ]:  # fmt: skip
         with pytest.raises(UserError, match=message):
             load(f"{file}:{name}")
