@@ -77,6 +77,12 @@ def test_what_is_made_of_a_run_may_lie_beside_what_it_keeps(command, folder, run
         assert status == 0, error
 
 
+def test_a_folder_with_one_name_of_a_runs_is_none(command, folder, run):
+    (folder / "checkpoints").mkdir(exist_ok=True)  # where runs lie by default
+    status, _, error = command("sample", "model.npz", "--out", "checkpoints/drawn.npz")
+    assert status == 0, error
+
+
 def test_a_model_in_a_file_says_where_it_would_write(command, folder, run):
     for words in (("sample", "model.npz"), ("export", "model.npz")):
         status, _, error = command(*words)

@@ -4,12 +4,11 @@ from pathlib import Path
 
 from ae_jax.core.errors import UserError
 
-# Any of these tells that a folder holds a run.
-_MARKS = ("checkpoints", "data.json", "provenance.json")
+# Two of these tell that a folder holds a run: others may have a file of one of these names.
+_MARKS = ("checkpoints", "config.json", "data.json", "provenance.json", "metrics.jsonl")
 _OWN = (
     *_MARKS,
-    *("config.json", "start.json", "metrics.jsonl", "results.json", "facts.npz"),
-    *("report.html", "explorer.html", ".lock"),
+    *("start.json", "results.json", "facts.npz", "report.html", "explorer.html", ".lock"),
 )
 
 
@@ -26,4 +25,4 @@ def refuse_over_run(path: Path) -> None:
 
 
 def _is_run(folder: Path) -> bool:
-    return any((folder / mark).exists() for mark in _MARKS)
+    return sum((folder / mark).exists() for mark in _MARKS) > 1
