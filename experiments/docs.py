@@ -26,7 +26,7 @@ from ae_jax.core.files import make_directory, read_json, write_text
 from ae_jax.data import DATA_SETS
 from ae_jax.report.claims import origin
 from ae_jax.report.pages import markdown_table
-from experiments import figures_of_papers, status, taxonomy
+from experiments import figures_of_papers, published_figures, status, taxonomy
 from experiments.figures_of_papers import as_text
 
 ROOT = Path(__file__).parent.parent
@@ -125,8 +125,15 @@ def _claims_that_hold() -> str:
     return markdown_table(rows) + "\n"
 
 
+def _published() -> str:
+    """Every published figure with ours beside it, or why there is none."""
+    results = collected()
+    pages = {name: _page_of(name) for name in results}
+    return published_figures.markdown(results, pages, figures_of_papers.where) + "\n"
+
+
 def _figures_of_papers() -> str:
-    """Ours beside theirs, for each of the committed results that has published figures."""
+    """The claims about what papers report, of each of the committed results that has some."""
     results = collected()
     return figures_of_papers.markdown(results, {name: _page_of(name) for name in results}) + "\n"
 
@@ -157,7 +164,8 @@ TABLES = {
     "taxonomy": taxonomy.markdown,
     "codecs": form.markdown,
     "claims": _claims_that_hold,
-    "published_figures": _figures_of_papers,
+    "published_figures": _published,
+    "published_claims": _figures_of_papers,
     "status": status.markdown,
     "kingma_welling": _grid_standard,
 }

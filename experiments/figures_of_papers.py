@@ -1,4 +1,4 @@
-"""Every published figure that committed results are held against, as tables for the docs."""
+"""Claims about what papers report, of all committed results, as tables for the docs."""
 
 import re
 from collections.abc import Mapping
@@ -22,19 +22,19 @@ def is_published(source: str) -> bool:
 
 
 def markdown(collected: Mapping[str, Results], page_of: Mapping[str, str]) -> str:
-    """A heading for each of the results that have published figures beside them, with protocol,
-    minutes, device and commit, and a table of the figures."""
+    """A heading for each of the results that have such claims, with protocol, minutes, device and
+    commit, and a table of the claims."""
     parts = []
     for name, results in collected.items():
         rows = [_row(claim) for claim in results["claims"] if is_published(claim["source"])]
         if rows:
             parts += [
-                f"## [{name}]({page_of[name]})", "", _where(results), "", markdown_table(rows), ""
+                f"### [{name}]({page_of[name]})", "", where(results), "", markdown_table(rows), ""
             ]  # fmt: skip
     return "\n".join(parts)
 
 
-def _where(results: Results) -> str:
+def where(results: Results) -> str:
     """Protocol, minutes, device, and where the numbers come from."""
     facts = results["environment"]
     seconds = [run.get("training seconds", run.get("seconds")) for run in results["runs"]]
@@ -48,15 +48,13 @@ def _where(results: Results) -> str:
 
 
 def _row(claim: Mapping[str, Any]) -> dict[str, Any]:
-    ours, theirs = claim["value"], claim["target"]
-    numbers = all(isinstance(value, int | float) for value in (ours, theirs))
-    error = text_of_error(claim)
     return {
-        "figure": claim["name"],
-        "ours": as_text(ours),
-        "theirs, or the least or most asked for": as_text(theirs),
-        "difference": f"{ours - theirs:+.4g}" if numbers else "",
-        "standard error": error,
+        "claim": claim["name"],
+        "ours": as_text(claim["value"]),
+        "is to be": claim.get("direction", ""),
+        "asked for": as_text(claim["target"]),
+        "tolerance": as_text(claim["tolerance"]),
+        "standard error": text_of_error(claim),
         "unit": claim["unit"],
         "holds": "yes" if claim["holds"] else "**no**",
         "source": claim["source"],

@@ -54,7 +54,7 @@ def test_the_standard_error_is_that_of_the_mean_over_examples():
     assert found["log_likelihood"] == pytest.approx(rows.mean(), rel=1e-6)
     assert found["log_likelihood_se"] == pytest.approx(stats.sem(rows), rel=1e-5)
     one = evaluator(MODEL, WRONG, _data(X[:1]), KEY)
-    assert one["log_likelihood_se"] == 0.0
+    assert "log_likelihood_se" not in one  # of one value there is none
 
 
 @pytest.mark.slow
