@@ -25,7 +25,7 @@ Figures figures/loss_100.png, loss_all.png (training error by epoch and learning
 from ae_jax.data import load
 from ae_jax.lab import Claim, Estimate, Findings, Lab, claim, experiment, run_command, run_rows
 from experiments import code_2d_models as models
-from experiments.code_2d_models import COUNTED, EACH, ERROR, Preset, Trained
+from experiments.code_2d_models import EACH, ERROR, Preset, Trained
 
 PRESETS = {
     "smoke": Preset("digits", 150, 30, (1e-3, 5e-3)),
@@ -60,13 +60,8 @@ def main(preset: Preset, lab: Lab) -> Findings:
 
 
 def claims(few: Trained, everything: Trained) -> list[Claim]:
-    """Parameters as counted by hand, and errors below those of two principal components."""
+    """Errors below those of two principal components."""
     found = []
-    for (dim, hidden, code), count in COUNTED.items():
-        name = f"weights of {dim}-{hidden}-{code}-{hidden}-{dim}, without biases"
-        weights = models.count_parameters(dim, hidden, code)["weights"]
-        source = "2 (dim x hidden + hidden x code)"
-        found.append(claim(name, weights, equal_to=count, unit="weights", source=source))
     for one, split in ((few, "train"), (everything, "test")):
         name = (
             f"trained on {one.count} examples, the {split} error less that of two principal "

@@ -63,8 +63,10 @@ class Preset:
 IRIS_AXES = ("sepal width (cm)", "petal length (cm)")
 IRIS_COLUMNS = [1, 2]
 SPECIES = ("setosa", "versicolor", "virginica")
-LOSS_MARGIN = 1.0  # per cent
-IRIS_ANGLE, IMAGE_ANGLE = 1.0, 10.0  # degrees
+# Within which an autoencoder of the irises counts as PCA, in the table of choices.
+LOSS_MARGIN, IRIS_ANGLE = 1.0, 1.0  # per cent, degrees
+# What is claimed of the plain one, per cent and degrees.
+LOSS_CLAIMED, IRIS_ANGLE_CLAIMED, IMAGE_ANGLE_CLAIMED = 0.01, 0.01, 1.0
 THEORY = "the optimum of a linear autoencoder is PCA (Baldi & Hornik 1989)"
 
 

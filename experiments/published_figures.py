@@ -153,7 +153,7 @@ def _quadrants() -> Iterator[Figure]:
 def _priors() -> Iterator[Figure]:
     target, table = read_json(TARGETS / "priors.json"), "Likelihood of test images"
     for key, name in (("vae", "VAE, 400 units"), ("vamp", "gated, VampPrior")):
-        short = "5 epochs, 100 samples, 200 components"
+        short = "5 epochs, 100 samples" + (", 200 components" if key == "vamp" else "")
         ours = Ours("priors", table, {"model": name}, "NLL", "±", short=short)
         row = target["rows"][key]
         paper = "Rezende & Mohamed 2015" if key == "vae" else "Tomczak & Welling 2018"

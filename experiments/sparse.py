@@ -1,8 +1,8 @@
 """Sparse codes of MNIST: what they cost in reconstruction, and what they are good for.
 
-Claim   Of 256 code units, the k highest leave exactly k alive; an L1 penalty and a KL divergence
-        to a low rate leave less than half of those alive that a dense code uses. A linear
-        classifier does at least as well on each kind of sparse code as on the dense one.
+Claim   Of 256 code units, the 25 highest, an L1 penalty and a KL divergence to a low rate leave
+        less than half of those alive that a dense code uses. A linear classifier does better on
+        each kind of sparse code than on the dense one, by two standard errors over test digits.
 
 Command python -m experiments.sparse --preset smoke|quick|standard [--workdir DIR]
             [--launcher local|slurm [--slurm OPTION=VALUE ...]] [--print-only]
@@ -25,10 +25,22 @@ Protocol  784-256-784, one layer on either side of the code, linear pixels, squa
 Figures figures/features_*.png (what a unit adds to the image), error_by_active_units.png.
 """
 
+import math
+
 import numpy as np
 
 from ae_jax.data import DataSet, load
-from ae_jax.lab import Claim, Findings, Lab, claim, experiment, rounded, run_command, run_rows
+from ae_jax.lab import (
+    Claim,
+    Estimate,
+    Findings,
+    Lab,
+    claim,
+    experiment,
+    rounded,
+    run_command,
+    run_rows,
+)
 from experiments import sparse_codes as codes
 from experiments.sparse_codes import DENSE, ERROR, Kind, Preset, kl, l1, top_k
 
@@ -68,7 +80,7 @@ def main(preset: Preset, lab: Lab) -> Findings:
         ),
         tables={"Codes on the test split": rounded(table, CODE_DIGITS)},
         pictures=codes.pictures(preset, coders, dataset),
-        claims=claims(preset, rows),
+        claims=claims(preset, rows, len(dataset.splits["test"])),
         runs=run_rows(fitted),
     )
 
@@ -81,26 +93,28 @@ def protocol(preset: Preset, dataset: DataSet) -> str:
     )
 
 
-def claims(preset: Preset, rows: dict[Kind, dict]) -> list[Claim]:
-    """Exactly k alive; few alive under a penalty; codes as good for a classifier as dense ones."""
+def claims(preset: Preset, rows: dict[Kind, dict], tested: int) -> list[Claim]:
+    """Few alive under a penalty; codes as good for a classifier as dense ones."""
     units, found = "units per example", []
-    for kind, row in rows.items():
-        if kind.latent == "top_k":
-            name, source = f"active units of the {kind.k} highest", "the definition of the code"
-            active = row["active units"]
-            found.append(claim(name, active, equal_to=kind.k, unit=units, source=source))
     dense = rows[DENSE]
     for kind in preset.representatives:
         if kind in rows:
             few = f"{kind.name}: active units are less than half of those of the dense code"
             half, active = dense["active units"] / 2, rows[kind]["active units"]
-            good = f"{kind.name}: a linear classifier is at least as good as on the dense code"
-            ours, theirs = 100 * rows[kind]["accuracy"], 100 * dense["accuracy"]
+            good = f"{kind.name}: accuracy of a linear classifier less that on the dense code"
+            gain = accuracy_gain(rows[kind]["accuracy"], dense["accuracy"], tested)
             found += [
                 claim(few, active, at_most=half, unit=units),
-                claim(good, ours, at_least=theirs, unit="% of test digits"),
+                claim(good, gain, at_least=0.0, errors=2, unit="% of test digits"),
             ]
     return found
+
+
+def accuracy_gain(ours: float, theirs: float, count: int) -> Estimate:
+    """The difference of two accuracies, %, with the error of two independent sets of `count`
+    digits: they are the same digits, so that it is rather less."""
+    variance = ours * (1 - ours) + theirs * (1 - theirs)
+    return Estimate(100 * (ours - theirs), 100 * math.sqrt(variance / count), (), count)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,9 @@ def test_verdicts_follow_from_the_numbers(smoke):
         for row in results["tables"][MAIN]
         for value in (row["excess (%)"], row["largest angle (degrees)"])
     ]
-    limits = [1.0, linear_choices.IRIS_ANGLE, 1.0, linear_choices.IMAGE_ANGLE]
+    loss = linear_choices.LOSS_CLAIMED
+    angles = linear_choices.IRIS_ANGLE_CLAIMED, linear_choices.IMAGE_ANGLE_CLAIMED
+    limits = [limit for angle in angles for limit in (loss, angle)]
     held = [claim["holds"] for claim in results["claims"]]
     assert held == [value <= limit for value, limit in zip(values, limits, strict=True)]
 
