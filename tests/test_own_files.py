@@ -2,6 +2,8 @@
 
 import dataclasses
 import shutil
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -204,3 +206,26 @@ def test_folders_are_read_past_what_is_no_example(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no data: neither pictures"):
         load_data(str(tmp_path / "empty"))
+
+
+def test_what_does_not_fit_a_folder_or_an_option_is_said_in_its_own_words(tmp_path):
+    x = RNG.normal(size=(60, 4)).astype("f")
+    fit(x, **SMALL, workdir=tmp_path / "run")
+    with pytest.raises(UserError, match="holds a run on other data .*; choose another workdir"):
+        fit(x + 1, **SMALL, workdir=tmp_path / "run")
+    with pytest.raises(UserError, match=r"configuration \(a network -> a codec \(kmeans\)\);"):
+        fit(x, codec="kmeans", latent_dim=2, workdir=tmp_path / "run")
+    with pytest.raises(UserError, match=r"as in \[8, 4\], not"):
+        fit(x, hidden="8,4")
+    for part in (Mine, Mine()):
+        with pytest.raises(
+            UserError, match=r"a part goes by its name, or as path/to/file\.py:Name"
+        ):
+            fit(x, objective=part)
+    model = load(tmp_path / "run", data=x)
+    assert model.evaluate("test", "bound") == model.evaluate("test", ["bound"])
+
+
+def test_the_package_runs_as_the_command(command, folder):
+    words = [sys.executable, "-m", "ae_jax", "--version"]
+    assert subprocess.run(words, capture_output=True, check=True).stdout

@@ -87,7 +87,7 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
 
 def test_changed_data_are_refused(tmp_path):
     directory = claimed(tmp_path)
-    with pytest.raises(UserError, match=r"holds a run of another configuration \(sha256: "):
+    with pytest.raises(UserError, match=r"holds a run on other data \(data: sha256: "):
         claimed(tmp_path, dataset=small_set(1.0))
     with pytest.raises(UserError, match="the data of .* has changed: sha256: "):
         directory.check_data(small_set(1.0))

@@ -332,6 +332,7 @@ class Fitted:
         Nats per example unless the name says otherwise. Raises UserError.
         """
         split = self.split_named(split)
+        evaluators = (evaluators,) if isinstance(evaluators, str) else evaluators
         refuse_evaluators(self.setup, split, evaluators)
         data = self.evaluation_data(split)
         metrics = self.setup.own_metrics(self.variables, self.step, split)

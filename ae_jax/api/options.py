@@ -1,12 +1,13 @@
 """Options as Python writes them, `train__epochs=5` or `epochs=5`, as paths of a configuration."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ae_jax.core.errors import UserError
+from ae_jax.core.errors import UserError, shortened
 from ae_jax.core.registry import unknown_name
 from ae_jax.train.config import from_dict, is_of_codec, override, to_dict
 
@@ -35,8 +36,10 @@ def in_json(name: str, value: Any) -> str:
     try:
         return json.dumps(value, default=lambda other: np.asarray(other).tolist())
     except (TypeError, ValueError) as error:
+        part = isinstance(value, type) or dataclasses.is_dataclass(value)
+        way = "; a part goes by its name, or as path/to/file.py:Name" if part else ""
         raise UserError(
-            f"{name} has a value that a configuration does not hold: {value!r}"
+            f"{name} has a value that a configuration does not hold: {shortened(repr(value))}{way}"
         ) from error
 
 

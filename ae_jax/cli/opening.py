@@ -135,7 +135,7 @@ def reconstruct(
 @RUN
 @opened
 @SPLIT
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A .npz file.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A .csv or .npz file.")
 def encode(run: Path, checkpoint: "Which", split: str, out: Path, **allowed: bool) -> None:
     """Codes (posterior means) of a split by a RUN, with names and labels: .npz or .csv."""
     from ae_jax.cli import commands

@@ -73,7 +73,11 @@ def refusal(where: str, error: ValidationError) -> UserError:
     message = message[0].lower() + message[1:]
     given = shortened(json.dumps(first["input"], default=str))
     if first["type"] == "tuple_type":
-        message = f"several values are needed, as in [{given}]"
+        apart = first["input"].split(",") if isinstance(first["input"], str) else ()
+        several = (
+            f"[{', '.join(part.strip() for part in apart)}]" if len(apart) > 1 else f"[{given}]"
+        )
+        message = f"several values are needed, as in {several}"
     return UserError(f"{path}: {message}, not {given}")
 
 

@@ -22,6 +22,9 @@ from ae_jax.train.config import AnyConfig, RunConfig, differences, from_dict, to
 _PACKAGES = ("ae_jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
+OF_DATA = "data: "  # what a change of the examples begins with, and of nothing else
+
+
 @dataclasses.dataclass(frozen=True)
 class Identity:
     """config         the configuration, complete
@@ -49,7 +52,7 @@ class Identity:
     def changes_from(self, saved: Mapping[str, Any]) -> list[str]:
         """In what the run differs from that of a checkpoint, in words; more epochs do not count."""
         changes = config_changes(saved.get("config", {}), self.config)
-        changes += data_changes(saved.get("data", {}), self.data)
+        changes += [f"{OF_DATA}{one}" for one in data_changes(saved.get("data", {}), self.data)]
         changes += differences({"start": saved.get("start")}, {"start": self.start})
         code = saved.get("code", {})
         if all(code != known for known in (self.code, *self.earlier_code)):
@@ -77,6 +80,12 @@ def config_changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     """In what configurations differ, but for more epochs than there were."""
     if not differences(saved, now):
         return []
+    kinds = [
+        f"a codec ({one['codec'].get('name')})" if "codec" in one else "a network"
+        for one in (saved, now)
+    ]
+    if kinds[0] != kinds[1]:
+        return [f"{kinds[0]} -> {kinds[1]}"]
     try:
         # Read back through the dataclasses: options that are newer than the run have defaults.
         with only_known_code():

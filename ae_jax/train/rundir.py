@@ -105,9 +105,10 @@ class RunDirectory:
             return
         changes = now.changes_from({**saved, "code": now.code})
         if changes:
+            others = all(change.startswith(identity.OF_DATA) for change in changes)
+            what = "on other data" if others else "of another configuration"
             raise UserError(
-                f"{self.path} holds a run of another configuration ({'; '.join(changes)}); "
-                "choose another --workdir"
+                f"{self.path} holds a run {what} ({'; '.join(changes)}); choose another workdir"
             )
         history = self._provenance(saved)
         noted = self._code_accepted(history, now, accept_code)

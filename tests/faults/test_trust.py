@@ -157,7 +157,7 @@ def test_a_lost_configuration_is_not_replaced_by_another(tmp_path):
         assert not (run / "config.json").exists()
     with (
         pytest.warns(UserWarning, match="what the checkpoints say"),
-        pytest.raises(UserError, match="holds a run of another configuration.*sha256"),
+        pytest.raises(UserError, match="holds a run on other data.*sha256"),
     ):
         ae_jax.fit(other_data, workdir=run, **options)
     with pytest.warns(UserWarning, match="what the checkpoints say"):
