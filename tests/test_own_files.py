@@ -229,3 +229,17 @@ def test_what_does_not_fit_a_folder_or_an_option_is_said_in_its_own_words(tmp_pa
 def test_the_package_runs_as_the_command(command, folder):
     words = [sys.executable, "-m", "ae_jax", "--version"]
     assert subprocess.run(words, capture_output=True, check=True).stdout
+
+
+def test_a_grid_in_which_nothing_varies_is_refused(command, folder):
+    status, _, error = command("grid", "digits", "--workdir", "nothing")
+    assert (
+        status == 2 and "nothing varies in this grid" in error and not (folder / "nothing").exists()
+    )
+
+
+def test_the_first_gap_is_named_by_its_row_as_it_was_given():
+    x = RNG.normal(size=(100, 4)).astype("f")
+    x[57, 2] = np.nan
+    with pytest.raises(UserError, match=r"the first in its example \d+, row 57 of the data\)"):
+        fit(x, **SMALL)

@@ -68,6 +68,11 @@ def grid(
     base, dataset = configuration(**given)
     if not isinstance(base, RunConfig):
         raise UserError("a grid trains networks, and a codec is fitted without training")
+    if not (over or zipped or listed) and seeds == 1:
+        raise UserError(
+            "nothing varies in this grid: --over OPTION=A,B says what does, and --seeds how often; "
+            "one run is what train is for"
+        )
     by_hand = {"over": _axes(over, base), "zip": _axes(zipped, base)}
     # A file may name code, as a configuration does.
     with only_known_code(given["trust"] or listed is None):

@@ -139,14 +139,18 @@ def value_range(
 
 def _place_of(dataset: DataSet, split: str, is_bad: Callable[[np.ndarray], np.ndarray]) -> str:
     """Where the first such value of the raw examples is, of a table by its column; or nothing."""
-    x = dataset.splits[split].x
+    x, called = dataset.splits[split].x, dataset.splits[split].names
     for start in range(0, len(x), CHECK_BATCH):
         bad = np.argwhere(is_bad(np.asarray(x[start : start + CHECK_BATCH], np.float32)))
         if len(bad):
             row, *place = map(int, bad[0])
             names = dataset.facts.feature_names
             column = f", in the column {names[place[0]]!r}" if names and len(place) == 1 else ""
-            return f" (the first in its example {start + row}{column})"
+            given = ""
+            if called is not None:  # a split is drawn from rows that are counted from 0
+                name = called[start + row]
+                given = f", row {name} of the data" if called.dtype.kind in "iu" else f", {name}"
+            return f" (the first in its example {start + row}{column}{given})"
     return ""
 
 
