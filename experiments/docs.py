@@ -93,6 +93,7 @@ def _preset(name: str, results: Mapping[str, Any]) -> str:
     if name.startswith("benchmark/"):
         return "standard"
     ending = results.get("title", "").rpartition(": ")[2]
+    ending = ending.rpartition(", ")[2]
     return ending if " " not in ending and ending else name.partition("/")[2] or "standard"
 
 
@@ -100,6 +101,9 @@ def _command(name: str, results: Mapping[str, Any]) -> str:
     first, _, rest = name.partition("/")
     if first == "benchmark":
         return f"python -m experiments.benchmark --suite {rest}"
+    subject, _, preset = results.get("title", "").rpartition(": ")[2].rpartition(", ")
+    if rest == subject != "":  # results of another data set than the usual one, by its name
+        return f"python -m experiments.{first} --dataset {subject} --preset {preset}"
     return f"python -m experiments.{first} --preset {_preset(name, results)}"
 
 

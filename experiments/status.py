@@ -31,7 +31,7 @@ METHODS = (
         "VAE: Bernoulli and Gaussian likelihoods, ELBO, MAP",
         "scipy; exact evidence of a linear Gaussian model",
         "Kingma & Welling 2014, figure 2: AEVB to 1e7 samples, wake-sleep to 2e6",
-        ("kingma_welling/quick", "kingma_welling/standard"),
+        ("kingma_welling/quick", "kingma_welling/standard", "kingma_welling/frey_face"),
         "experiments/kingma_welling.md",
     ),
     Method(
