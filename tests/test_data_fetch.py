@@ -110,6 +110,20 @@ def test_sources_are_asked_in_order_until_all_files_are_there(tmp_path):
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
+def test_a_folder_of_the_users_is_looked_at_before_anything_is_downloaded(tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "a").write_bytes(CONTENT)
+    (tmp_path / "cache").mkdir()
+    far = Giving("mirror", {"a": CONTENT, "b": CONTENT})
+    sources = [far, LocalFolder("toy")]
+    monkeypatch.setenv("AE_JAX_DATA", str(tmp_path / "own"))
+    fetch("toy", [raw(name="a"), raw(name="b")], sources, tmp_path / "cache", lambda line: None)
+    assert far.asked == [["b"]]
+    monkeypatch.delenv("AE_JAX_DATA")
+    fetch("toy", [raw(name="a")], sources, tmp_path / "cache", lambda line: None)
+    assert far.asked == [["b"], ["a"]]
+
+
 def test_wrong_files_are_removed_and_the_error_names_what_was_tried(tmp_path):
     with pytest.raises(UserError, match=r"tried: one, two.*AE_JAX_DATA.*holds a$") as error:
         sources = [Giving("one", {"a": b"wrong"}), Giving("two", None)]
