@@ -47,8 +47,8 @@ def fetch(
     """Puts all files of a data set into `folder`, asking the fetchers in turn.
 
     The folder that a user names comes first, where one is named: nothing is downloaded that is
-    there already. Each try is one line in the log. A file with the wrong sha256 is removed and the next source
-    asked for it. Raises UserError when files are still missing after the last source.
+    there already. Each try is one line in the log. A file with the wrong sha256 is removed and the
+    next source asked for it. Raises UserError when files are still missing after the last source.
     """
     missing = list(files)
     if os.environ.get(DATA_FOLDER):
