@@ -153,7 +153,7 @@ def test_the_worse_half_of_a_grid_ends_early(command, folder):
         (["--over", "nonsense=1"], "unknown option 'nonsense'"),
         (["--over", "latent_dim=1", "--over", "model.latent_dim=2"], "varies in two ways"),
         (["--halve", "2", "--seeds", "2"], "--halve compares single runs"),
-        (["--halve", "9"], "below train.epochs=3"),
+        (["--halve", "9", "--over", "latent_dim=1,2"], "below train.epochs=3"),
         (["--halve", "x"], "--halve takes epochs"),
         (["--halve", "1", "--over", "objective=elbo,iwae"], "runs of one objective"),
         (["--members", "none.json"], "none.json"),

@@ -169,7 +169,7 @@ BAD = {
         r"the split train lacks count, files, high",
     ),
     "garbled": (_garble, r"records.json is not JSON"),
-    "headless": (_headless, r"records.json: No such file"),
+    "headless": (_headless, r"nor records with their records.json"),
 }
 
 

@@ -258,7 +258,8 @@ def _source(name: str) -> Source:
     if name not in DATA_SETS and whole_path(name).is_dir():
         if not is_folder_of_records(name):
             raise UserError(
-                f"the folder {name} holds no data: neither pictures, nor .txt files, nor records"
+                f"the folder {name} holds no data: neither pictures, nor .txt files, nor records "
+                "with their records.json"
             )
         return RecordFolder(whole_path(name))
     entry: Any = DATA_SETS.get(name)
