@@ -34,7 +34,7 @@ from experiments.baselines import (
 CODE = 2
 EACH = 10  # digits of each class in the small set
 # Weights of networks as lectures count them, without biases: data, hidden, code -> weights.
-COUNTED = {(784, 100, 2): 157_200, (100, 10, 2): 2_040}
+NETWORKS = ((784, 100, 2), (100, 10, 2))  # whose parameters are counted
 ERROR = "squared error per image"
 SHOWN = 1000  # codes in a scatter of all digits
 
@@ -150,7 +150,7 @@ def count_parameters(dim: int, hidden: int, code: int) -> dict[str, int]:
 def parameter_rows() -> Rows:
     """One row a network: its weights, biases and their sum."""
     rows = []
-    for dim, hidden, code in COUNTED:
+    for dim, hidden, code in NETWORKS:
         counts = count_parameters(dim, hidden, code)
         of_kind = {"weights": counts["weights"], "biases": counts["other"]}
         name = f"{dim}-{hidden}-{code}-{hidden}-{dim}"

@@ -26,8 +26,8 @@ from ae_jax.core.files import make_directory, read_json, write_text
 from ae_jax.data import DATA_SETS
 from ae_jax.report.claims import origin
 from ae_jax.report.pages import markdown_table
-from experiments import figures_of_papers, published_figures, status, taxonomy
-from experiments.figures_of_papers import as_text
+from experiments import published_claims, published_figures, status, taxonomy
+from experiments.published_claims import as_text
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
@@ -88,23 +88,30 @@ def _page_of(name: str) -> str:
     return "benchmarks.md" if first == "benchmark" else f"experiments/{first}.md"
 
 
-def _preset(name: str, results: Mapping[str, Any]) -> str:
-    """The preset that results are of: it ends their title, or their name."""
-    if name.startswith("benchmark/"):
-        return "standard"
+def _subject_and_preset(name: str, results: Mapping[str, Any]) -> tuple[str, str]:
+    """The data set, where it is not the usual one, and the preset that results are of.
+
+    They end the title, which may say what it is about instead: then the name does.
+    """
     ending = results.get("title", "").rpartition(": ")[2]
-    ending = ending.rpartition(", ")[2]
-    return ending if " " not in ending and ending else name.partition("/")[2] or "standard"
+    subject, _, preset = ending.rpartition(", ")
+    first, _, rest = name.partition("/")
+    if first == "benchmark" or not preset or " " in preset:
+        return "", "standard" if first == "benchmark" else rest or "standard"
+    return subject if subject == rest else "", preset
+
+
+def _preset(name: str, results: Mapping[str, Any]) -> str:
+    return _subject_and_preset(name, results)[1]
 
 
 def _command(name: str, results: Mapping[str, Any]) -> str:
     first, _, rest = name.partition("/")
     if first == "benchmark":
         return f"python -m experiments.benchmark --suite {rest}"
-    subject, _, preset = results.get("title", "").rpartition(": ")[2].rpartition(", ")
-    if rest == subject != "":  # results of another data set than the usual one, by its name
-        return f"python -m experiments.{first} --dataset {subject} --preset {preset}"
-    return f"python -m experiments.{first} --preset {_preset(name, results)}"
+    subject, preset = _subject_and_preset(name, results)
+    data = f" --dataset {subject}" if subject else ""
+    return f"python -m experiments.{first} --preset {preset}{data}"
 
 
 def _claims_that_hold() -> str:
@@ -133,13 +140,13 @@ def _published() -> str:
     """Every published figure with ours beside it, or why there is none."""
     results = collected()
     pages = {name: _page_of(name) for name in results}
-    return published_figures.markdown(results, pages, figures_of_papers.where) + "\n"
+    return published_figures.markdown(results, pages, published_claims.where) + "\n"
 
 
-def _figures_of_papers() -> str:
+def _published_claims() -> str:
     """The claims about what papers report, of each of the committed results that has some."""
     results = collected()
-    return figures_of_papers.markdown(results, {name: _page_of(name) for name in results}) + "\n"
+    return published_claims.markdown(results, {name: _page_of(name) for name in results}) + "\n"
 
 
 def _grid_standard() -> str:
@@ -169,7 +176,7 @@ TABLES = {
     "codecs": form.markdown,
     "claims": _claims_that_hold,
     "published_figures": _published,
-    "published_claims": _figures_of_papers,
+    "published_claims": _published_claims,
     "status": status.markdown,
     "kingma_welling": _grid_standard,
 }

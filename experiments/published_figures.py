@@ -7,14 +7,14 @@ that came out well would say little.
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from ae_jax.core.files import read_json
 from ae_jax.report.pages import markdown_table
+from experiments.iwae_runs import PAPER_STAGES, Run
+from experiments.published import TARGETS, bound_at, cvae_costs, load_curves
 
 Results = Mapping[str, Any]
-TARGETS = Path(__file__).parent / "targets"
 NUMBER = re.compile(r"-?[\d.]+(?:e[+-]?\d+)?")
 
 
@@ -22,8 +22,8 @@ NUMBER = re.compile(r"-?[\d.]+(?:e[+-]?\d+)?")
 class Ours:
     """Where a number is: the column of the only row of a table of results with these entries.
 
-    `error` is the column of its standard error; a cell such as `1.2 ± 0.1` holds both. `sign` is
-    -1 where one side has a likelihood and the other a cost. `short` says how ours differs.
+    `error` is the column of its standard error; a cell such as `1.2 ± 0.1` holds both. `short`
+    says how ours differs, beside what the protocol of the results says.
     """
 
     results: str
@@ -31,7 +31,6 @@ class Ours:
     row: Mapping[str, Any]
     column: str
     error: str | None = None
-    sign: int = 1
     short: str = ""
 
 
@@ -57,12 +56,12 @@ def value_and_error(ours: Ours, results: Mapping[str, Results]) -> tuple[float, 
     error = numbers[1] if len(numbers) > 1 else None
     if ours.error is not None and row[ours.error] != "":
         error = float(row[ours.error])
-    return ours.sign * numbers[0], error
+    return numbers[0], error
 
 
 def _burda() -> Iterator[Figure]:
     target = read_json(TARGETS / "iwae.json")
-    table = "Likelihood of test images"
+    table, whole = "Likelihood of test images", Run("vae", 1, PAPER_STAGES).epochs
     kept = {
         "vae-1": ("iwae/standard", 364),
         "iwae-5": ("iwae/standard", 364),
@@ -78,7 +77,7 @@ def _burda() -> Iterator[Figure]:
             if layers == "1" and name in kept:
                 results, epochs = kept[name]
                 row = {"stochastic layers": 1, "method": method, "epochs": epochs}
-                short = f"{epochs} of 3,280 epochs"
+                short = f"{epochs} of {whole:,} epochs"
                 ours = {
                     "NLL": Ours(results, table, row, "NLL", "±", short=short),
                     "active units": Ours(results, table, row, "active units", short=short),
@@ -92,44 +91,51 @@ def _burda() -> Iterator[Figure]:
 
 
 def _kingma_welling() -> Iterator[Figure]:
-    target = read_json(TARGETS / "kingma_welling_fig2.json")
-    samples, methods = target["samples"], {"aevb": "AEVB", "wake_sleep": "wake-sleep"}
-    ends = {"aevb": "1e+07", "wake_sleep": "2e+06"}
-    for curve in target["curves"]:
-        method, size, split = methods[curve["method"]], curve["latent_dim"], curve["split"]
-        place = f"{curve['dataset']}, {method}, latent size {size}, {split} bound"
-        source = "Kingma & Welling 2014, Fig. 2 (digitised, about 0.2)"
-        faces = curve["dataset"] == "frey_face"
-        end = "1e+06" if faces else ends[curve["method"]]
-        count = end.replace("+0", "")
-        row = {"latent size": size, "method": method, "samples": end}
-        error = "standard error" if split == "test" else None
-        results = "kingma_welling/frey_face" if faces else "kingma_welling/standard"
-        ours = Ours(results, "Lower bounds", row, f"{split} bound", error)
-        nearest = min(range(len(samples)), key=lambda i: abs(samples[i] - float(end)))
-        yield Figure(source, f"{place} at {count}", curve["bound"][nearest], "nats", ours)
-        yield Figure(source, f"{place} at 1e8", curve["bound"][-1], "nats", f"run to {count}")
+    methods = {"aevb": "AEVB", "wake_sleep": "wake-sleep", "mcem": "Monte Carlo EM"}
+    source = "Kingma & Welling 2014, Fig. 2 (digitised, about 0.2)"
+    for data, results, ends in (
+        ("mnist", "kingma_welling/standard", {"aevb": "1e+07", "wake_sleep": "2e+06"}),
+        ("frey_face", "kingma_welling/frey_face", {"aevb": "1e+06", "wake_sleep": "1e+06"}),
+    ):
+        for (size, method, split), curve in load_curves(data).items():
+            row = {"latent size": size, "method": methods[method], "samples": ends[method]}
+            error = "standard error" if split == "test" else None
+            ours = Ours(results, "Lower bounds", row, f"{split} bound", error)
+            place = f"{data}, {methods[method]}, latent size {size}, {split} bound"
+            reached, last = float(ends[method]), curve[-1, 0]
+            for samples, known in ((reached, ours), (last, f"run to {_power(reached)}")):
+                theirs = round(bound_at(curve, samples), 2)
+                yield Figure(source, f"{place} at {_power(samples)}", theirs, "nats", known)
+    source = "Kingma & Welling 2014, Fig. 3 (digitised)"
     figure = read_json(TARGETS / "kingma_welling_fig3.json")
     for digits, curves in figure["curves"].items():
         for method, points in curves.items():
-            for count, point in zip(figure["samples"], points, strict=True):
-                for split, value in zip(("train", "test"), point or (), strict=bool(point)):
-                    name = {"mcem": "Monte Carlo EM", **methods}[method]
-                    at = f"{int(digits):,} digits, {name}, {split} log p(x) at {count / 1e7:g}e7"
-                    source = "Kingma & Welling 2014, Fig. 3 (digitised)"
-                    yield Figure(source, at, value, "nats", "run to 1e6")
+            for samples, point in zip(figure["samples"], points, strict=True):
+                if point is None:  # the figure does not show it
+                    continue
+                for split, value in zip(("train", "test"), point, strict=True):
+                    what = (
+                        f"{int(digits):,} digits, {methods[method]}, {split} log p(x) at "
+                        f"{_power(samples)}"
+                    )
+                    yield Figure(source, what, value, "nats", "not run so far")
+
+
+def _power(samples: float) -> str:
+    """`1e7` for 1e+07."""
+    return f"{samples:.0e}".replace("e+0", "e")
 
 
 def _codes_of_30() -> Iterator[Figure]:
     target = read_json(TARGETS / "hinton_salakhutdinov.json")
     rows = {
-        "autoencoder": ({"method": "autoencoder, pretrained by RBM"}, "50,000 training digits"),
-        "logistic PCA": ({"method": "logistic PCA"}, ""),
-        "PCA": ({"method": "PCA"}, ""),
+        "autoencoder": {"method": "autoencoder, pretrained by RBM"},
+        "logistic PCA": {"method": "logistic PCA"},
+        "PCA": {"method": "PCA"},
     }
     source, unit = target["source"], "squared error per image"
-    for name, (row, short) in rows.items():
-        ours = Ours("deep_digits/standard", "Test error", row, "test error", "±", short=short)
+    for name, row in rows.items():
+        ours = Ours("deep_digits/standard", "Test error", row, "test error", "±")
         yield Figure(source, f"digits, 30 numbers, {name}", target["mnist"][name], unit, ours)
     for name in ("autoencoder", "PCA"):
         row, short = {"method": name}, "other patches: how theirs were drawn is not known"
@@ -138,23 +144,22 @@ def _codes_of_30() -> Iterator[Figure]:
 
 
 def _quadrants() -> Iterator[Figure]:
-    target = read_json(TARGETS / "cvae_quadrants.json")
+    source = read_json(TARGETS / "cvae_quadrants.json")["source"]
     table = "Hidden quadrants, grey pixels: nats a test digit"
     for key, name in (
         ("baseline", "baseline, cross-entropy"),
         ("cvae", "CVAE, mean bound of 10 samples of q"),
     ):
-        for given, value in target[key].items():
+        for given, value in cvae_costs(key).items():
             ours = Ours("cvae/standard", table, {"estimator": name}, f"{given} given")
             what = f"{given} of 4 quadrants given: {name}"
-            yield Figure(target["source"], what, value, "nats", ours)
+            yield Figure(source, what, value, "nats", ours)
 
 
 def _priors() -> Iterator[Figure]:
     target, table = read_json(TARGETS / "priors.json"), "Likelihood of test images"
     for key, name in (("vae", "VAE, 400 units"), ("vamp", "gated, VampPrior")):
-        short = "5 epochs, 100 samples" + (", 200 components" if key == "vamp" else "")
-        ours = Ours("priors", table, {"model": name}, "NLL", "±", short=short)
+        ours = Ours("priors", table, {"model": name}, "NLL", "±", short="a few epochs")
         row = target["rows"][key]
         paper = "Rezende & Mohamed 2015" if key == "vae" else "Tomczak & Welling 2018"
         yield Figure(paper, f"binarised digits, {name}: NLL", row["published"], "nats", ours)
@@ -183,7 +188,7 @@ def _linear() -> Iterator[Figure]:
 
 def _topics() -> Iterator[Figure]:
     target, table = read_json(TARGETS / "others.json"), "20newsgroups, 50 topics"
-    ours = Ours("topics/standard", table, {"model": "ProdLDA"}, "NPMI", "± ", short="120 epochs")
+    ours = Ours("topics/standard", table, {"model": "ProdLDA"}, "NPMI", "± ", short="fewer epochs")
     one, paper = target["prodlda_output"], target["prodlda_paper"]
     yield Figure(one["source"], "20 Newsgroups, ProdLDA: NPMI", one["ProdLDA"], "", ours)
     for name, values in paper.items():

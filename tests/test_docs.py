@@ -10,7 +10,7 @@ from PIL import Image
 
 import ae_jax
 from ae_jax.codecs import form
-from experiments import docs, figures_of_papers, published_figures, status, taxonomy
+from experiments import docs, published_claims, published_figures, status, taxonomy
 
 PAGES = docs.pages()
 LINK = re.compile(r"(?<!!)\[[^]]*\]\(([^)#]+)\)")
@@ -63,7 +63,7 @@ def test_published_figures_are_those_of_the_claims():
     _, *sections = re.split(r"\n##+ ", text_of(docs.DOCS / "claims.md"))
     shown = {section[1:].partition("]")[0]: section for section in sections if section[0] == "["}
     for name, results in docs.collected().items():
-        claims = [c for c in results["claims"] if figures_of_papers.is_published(c["source"])]
+        claims = [c for c in results["claims"] if published_claims.is_published(c["source"])]
         assert (name in shown) == bool(claims)
         if not claims:
             continue
@@ -117,11 +117,11 @@ def test_a_published_figure_is_found_by_one_row_alone():
 
 def test_errors_of_claims_are_read_where_they_are_kept():
     claim = {"name": "gap (± 0.25)", "standard_error": None}
-    assert figures_of_papers.text_of_error(claim) == "0.25"
-    assert figures_of_papers.text_of_error({**claim, "standard_error": 0.5}) == "0.5"
-    assert figures_of_papers.text_of_error({"name": "gap"}) == "on the page"
-    assert figures_of_papers.text_of_error({"name": "gap", "standard_error": None}) == ""
-    published = figures_of_papers.is_published
+    assert published_claims.text_of_error(claim) == "0.25"
+    assert published_claims.text_of_error({**claim, "standard_error": 0.5}) == "0.5"
+    assert published_claims.text_of_error({"name": "gap"}) == "on the page"
+    assert published_claims.text_of_error({"name": "gap", "standard_error": None}) == ""
+    published = published_claims.is_published
     assert published("Kingma & Welling 2014, Fig. 4") and published("pythae, a table")
     assert not published("Kingma & Welling 2014, Eq. 1") and not published("measured here")
 

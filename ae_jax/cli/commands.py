@@ -251,7 +251,7 @@ def report(runs: tuple[Path, ...], checkpoint: Which, out: Path | None, **allowe
     (run,) = runs
     model = load(run, checkpoint, **allowed)
     model.split_named("test")
-    make_directory(_own_folder(run))
+    make_directory(run)
     path = write(model, RunDirectory(run))
     click.echo(f"report: {path}")
 

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ae_jax.core.errors import UserError
 from ae_jax.data.sources.cache import Log, sha256_of
@@ -31,7 +31,7 @@ class Unavailable(Exception):
 
 
 class Fetcher(Protocol):
-    """One place that may have the files of a data set."""
+    """One place that may have the files of a data set; `of_the_users` if that is their folder."""
 
     @property
     def label(self) -> str:
@@ -52,7 +52,7 @@ def fetch(
     """
     missing = list(files)
     if os.environ.get(DATA_FOLDER):
-        fetchers = sorted(fetchers, key=lambda one: DATA_FOLDER not in one.label)
+        fetchers = sorted(fetchers, key=lambda one: not getattr(one, "of_the_users", False))
     for fetcher in fetchers:
         outcome = _try(fetcher, missing, folder)
         missing = [file for file in missing if not (folder / file.name).exists()]
@@ -111,6 +111,8 @@ def find_in_data_folder(name: str, file: str) -> Path | None:
 @dataclasses.dataclass(frozen=True)
 class LocalFolder:
     """The folder named by AE_JAX_DATA. A user's own file is never changed or removed."""
+
+    of_the_users: ClassVar[bool] = True
 
     name: str
     label: str = f"the folder named by {DATA_FOLDER}"

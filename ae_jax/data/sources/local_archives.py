@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ _FREY_SHAPE = (1965, 28, 20)
 @dataclasses.dataclass(frozen=True)
 class BinarizedArchive:
     """`binarized_mnist.npz` with train, valid and test, written back as the published texts."""
+
+    of_the_users: ClassVar[bool] = True
 
     label: str = f"binarized_mnist.npz in the folder named by {DATA_FOLDER}"
 

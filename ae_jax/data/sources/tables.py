@@ -171,8 +171,10 @@ def _counts_columns(header: list[str]) -> bool:
 
 
 def _is_number(field: str) -> bool:
+    if "_" in field:  # 10_0 is a word, and Python's number
+        return False
     try:
-        float(field.replace("_", " _"))  # 10_0 is a word, and Python's number
+        float(field)
     except ValueError:
         return field.strip().lower() in _MISSING[1:]
     return True
